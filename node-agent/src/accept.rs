@@ -1,0 +1,1 @@
+//! IO. Listeners, limits, drain.

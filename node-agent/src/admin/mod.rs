@@ -1,0 +1,1 @@
+//! IO. Health, metrics, status, live sessions.

@@ -1,0 +1,1 @@
+//! IO. The composition root.

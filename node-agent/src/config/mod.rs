@@ -1,0 +1,1 @@
+//! Pure. The configuration file: raw as written, then checked and resolved.

@@ -1,0 +1,1 @@
+//! IO. One socket from accept to close.

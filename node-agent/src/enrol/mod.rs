@@ -1,0 +1,1 @@
+//! IO. Which cgroups are labelled right now.

@@ -1,0 +1,1 @@
+//! IO. Follows policy files, compiles them, publishes the newest good set.

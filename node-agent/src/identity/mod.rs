@@ -1,0 +1,1 @@
+//! IO. Who is calling: workload token reading and OIDC.

@@ -1,0 +1,21 @@
+//! Pure. The shared words: who, where, which database, what was asked, what was refused.
+//!
+//! Every other room imports this one; it imports none.
+
+mod addr;
+mod ids;
+mod secret;
+mod target;
+mod who;
+mod result;
+mod refusal;
+mod moment;
+
+pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
+pub use ids::{CgroupId, NetnsCookie, Pid, Reference, SessionId, StatementSeq};
+pub use moment::UnixMillis;
+pub use refusal::{Refusal, RefusalCode};
+pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};
+pub use secret::Secret;
+pub use target::{Dialect, TargetName};
+pub use who::{Principal, ProcessFacts, User, Workload};

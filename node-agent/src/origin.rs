@@ -1,0 +1,1 @@
+//! IO. Where was this socket really going.

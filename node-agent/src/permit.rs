@@ -1,0 +1,1 @@
+//! Pure. `Permit`: made only from a clearance and a receipt.

@@ -1,0 +1,201 @@
+//! Pure. `decide(&PolicySet, &Question) -> Decision`: deny beats approve beats allow beats the
+//! default, which is deny.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Principal, Refusal, TargetName, UnixMillis};
+use crate::sql::{Analysis, RelationName};
+
+/// Everything a decision hangs on. Serialisable whole, so that a recording can be judged again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// Who.
+    pub principal: Arc<Principal>,
+    /// Which target.
+    pub target: TargetName,
+    /// Which database in it.
+    pub database: String,
+    /// The role the agent uses there.
+    pub role: String,
+    /// `application_name`, a claim of the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// What the text does.
+    pub analysis: Arc<Analysis>,
+    /// What the names in it can stand for.
+    pub names: Arc<ResolvedNames>,
+    /// When.
+    pub now: UnixMillis,
+}
+
+/// For each relation name as written, the schemas it may stand for.
+///
+/// A name that is missing here could not be resolved: only a pattern that covers every schema
+/// (`*.…`) allows it, and every deny or mask for any schema meets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedNames {
+    /// As written → candidate schemas (exactly one when it is certain).
+    pub relations: Vec<(RelationName, Vec<String>)>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It may run, with obligations.
+    Allow(Allow),
+    /// A human decides.
+    Hold(Hold),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// Which rule of which policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RuleRef {
+    /// `metadata.name`.
+    pub policy: Arc<str>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+}
+
+/// Allowed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Allow {
+    /// The rules that spoke for it.
+    pub rules: Vec<RuleRef>,
+    /// What the agent must do with the answer.
+    pub obligations: Arc<Obligations>,
+    /// Observe mode: what enforcing would have said, when that is not "allow".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Box<Decision>>,
+    /// The same question at another moment could be answered otherwise (a condition read the
+    /// clock): do not cache.
+    #[serde(default)]
+    pub fleeting: bool,
+}
+
+/// Held for a human.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The rule that asks.
+    pub rule: RuleRef,
+    /// Who may decide.
+    pub reviewers: Vec<String>,
+    /// Seconds until it lapses.
+    pub timeout_seconds: u64,
+    /// As if granted.
+    pub obligations: Arc<Obligations>,
+}
+
+/// Denied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Denial {
+    /// The rule that denied; `None`: no rule allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleRef>,
+    /// What the client is told (reference not yet set).
+    pub refusal: Refusal,
+    /// As `Allow::fleeting`.
+    #[serde(default)]
+    pub fleeting: bool,
+}
+
+/// What must be done with the answer of an allowed statement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Obligations {
+    /// The masks in force for this principal on this target (all of them: which apply is decided
+    /// by the result's origins).
+    pub masks: Vec<MaskRule>,
+    /// The statement touches a relation that carries a masked column, or cannot be shown not to.
+    pub touches_masked: bool,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// A mask, as policy states it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskRule {
+    /// Policy and mask name.
+    pub rule: RuleRef,
+    /// `schema.table.column` patterns (`*` within a part).
+    pub columns: Vec<ColumnPattern>,
+    /// What to do with a value.
+    pub with: Masker,
+}
+
+/// `schema.table.column`, each part a glob in the server's folded spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct ColumnPattern {
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+}
+
+/// What replaces a masked value. Each yields a value valid for the column's type, else NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Masker {
+    /// A constant.
+    Redact,
+    /// NULL.
+    Null,
+    /// All but the last n characters.
+    KeepLast(u32),
+    /// All but the first n characters.
+    KeepFirst(u32),
+    /// A keyed hash, hex.
+    Hash,
+    /// A keyed token in the type's format.
+    Token,
+    /// A date cut to `year`, `month` or `day`.
+    DateTrunc(DateUnit),
+}
+
+/// What a date is cut to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub enum DateUnit {
+    Year,
+    Month,
+    Day,
+}
+
+/// Limits on an execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Rows returned by one statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_returned: Option<u64>,
+    /// Bytes returned by one statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_returned: Option<u64>,
+    /// How long it may run, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_timeout_ms: Option<u64>,
+    /// Rows it may change; more = refused (first form: by the tag, at the end, with the
+    /// transaction made to fail; issue-grade counting comes with savepoints).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_affected: Option<u64>,
+}
+
+/// Compiled policies, immutable, swapped whole.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    _fields: BTreeMap<(), ()>,
+}
+
+/// Judges. Pure, total, deterministic.
+pub fn decide(set: &PolicySet, question: &Question) -> Decision {
+    let _ = (set, question);
+    Decision::Deny(Denial {
+        rule: None,
+        refusal: Refusal::new(crate::model::RefusalCode::Policy, "no policy is loaded"),
+        fleeting: false,
+    })
+}

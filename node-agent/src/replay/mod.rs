@@ -1,0 +1,1 @@
+//! IO. Reads a recording and plays it.

@@ -1,0 +1,1 @@
+//! IO. One session: login, the command loop, the answer relay.

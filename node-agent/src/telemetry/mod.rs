@@ -1,0 +1,1 @@
+//! IO. Logs and metrics.

@@ -1,0 +1,1 @@
+//! IO. Certificates, the acceptor for clients, the connector to databases.

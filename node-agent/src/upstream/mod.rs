@@ -1,0 +1,1 @@
+//! IO. The database: dial, log in, name catalogue, execute with a permit.

@@ -1,0 +1,482 @@
+//! Pure. Bytes to meaning and back, one folder a dialect. Everything that judges, masks or records
+//! is outside.
+//!
+//! A dialect gives three machines. `Front` talks with the client until it is logged in; `Back`
+//! logs in at the database; `Talk` is the dialogue after both, and the only one that sees both
+//! directions: it keeps the prepared names and the queue of answers still expected, so that a
+//! refusal of ours takes its place among the database's own answers.
+//!
+//! No machine does IO, reads a clock or allocates by a length that the peer claims.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::model::{Dialect, Format, Refusal, ResultHead, Secret};
+
+pub mod pg;
+
+/// How one database talks.
+pub trait Wire: 'static {
+    /// Which one.
+    const DIALECT: Dialect;
+    /// Our half of the talk with the client, up to login.
+    type Front: Front;
+    /// Our half of the talk with the database, up to login.
+    type Back: Back;
+    /// The dialogue after login. `S` is what the session keeps per prepared statement, `E` per
+    /// execution that is under way.
+    type Talk<S: Clone + Send + 'static, E: Send + 'static>: Talk<S, E>;
+}
+
+/// A peer broke the protocol: the connection is closed. Says what was expected and what came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{who} broke the protocol: expected {expected}, saw {seen}")]
+pub struct Garbled {
+    /// Who is to blame.
+    pub who: Peer,
+    /// What would have been legal.
+    pub expected: &'static str,
+    /// What came, without any value from the message.
+    pub seen: String,
+}
+
+/// Which peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The workload's driver.
+    Client,
+    /// The database.
+    Server,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Peer::Client => "the client",
+            Peer::Server => "the database",
+        })
+    }
+}
+
+/// Sizes a front accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontLimits {
+    /// The largest start-up packet, bytes (PostgreSQL itself: 10,000).
+    pub startup: usize,
+    /// The largest message that must be held whole (Query, Parse, Bind …), bytes.
+    pub message: usize,
+    /// How many prepared statements and portals a session may name.
+    pub names: usize,
+    /// How many answers may be outstanding (pipelining).
+    pub pending: usize,
+    /// Whether a client may talk in clear.
+    pub plaintext: bool,
+}
+
+impl Default for FrontLimits {
+    fn default() -> Self {
+        FrontLimits {
+            startup: 10_000,
+            message: 16 << 20,
+            names: 10_000,
+            pending: 100_000,
+            plaintext: true,
+        }
+    }
+}
+
+/// What a front wants next.
+#[derive(Debug)]
+pub enum Need {
+    /// More bytes from the client.
+    More,
+    /// A TLS handshake, now. Whatever `out` holds must be written first (the single `S`). Nothing
+    /// may be buffered (checked by the machine).
+    Tls,
+    /// A TLS handshake whose ClientHello is already in `input`, untouched; ALPN `postgresql` is
+    /// required.
+    DirectTls,
+    /// The client said who it wants to be. Answer with `ask` or `welcome` or `refuse`.
+    Login(Hello),
+    /// The client answered `ask`.
+    Verdict(Credential),
+    /// A cancel request: act and close without a word.
+    Cancel(CancelKey),
+    /// Write this and close.
+    Refuse(Refusal),
+}
+
+/// The client's start-up, parsed and checked against the allow-list of parameters.
+#[derive(Clone, Debug, Default)]
+pub struct Hello {
+    /// The database role the client wishes for. A wish: the role is decided by the target.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Session settings to apply upstream, in order (allow-listed names only; `options` merged).
+    pub settings: Vec<(String, String)>,
+    /// `application_name`.
+    pub application: Option<String>,
+}
+
+/// How to ask for a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask4 {
+    /// A password in clear (inside TLS, or over loopback).
+    Password,
+    /// SASL OAUTHBEARER.
+    Bearer,
+}
+
+/// What the client answered.
+#[derive(Debug)]
+pub enum Credential {
+    /// From the password message.
+    Password(Secret<String>),
+    /// From OAUTHBEARER.
+    Bearer(Secret<String>),
+}
+
+/// Our own key for a session's cancel requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CancelKey {
+    /// Shown as the backend's process id.
+    pub process: u32,
+    /// 4 bytes on protocol 3.0, 32 on 3.2.
+    pub secret: Vec<u8>,
+}
+
+/// What a logged-in client is told.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// The database's own parameter reports, in order.
+    pub parameters: Vec<(String, String)>,
+    /// Process id and 32 random bytes; the front shortens the secret where the protocol asks.
+    pub process: u32,
+    /// 32 random bytes.
+    pub secret: [u8; 32],
+}
+
+/// Our half of the talk with the client, until it is logged in.
+pub trait Front: Send {
+    /// A machine for a fresh connection.
+    fn new(limits: FrontLimits) -> Self;
+    /// Steps. Consumes from `input`, appends to `out`.
+    fn greet(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Need, Garbled>;
+    /// TLS is up; the start-up begins again, in cover.
+    fn secured(&mut self);
+    /// Asks for a credential; the answer comes as `Need::Verdict`.
+    fn ask(&mut self, how: Ask4, out: &mut BytesMut);
+    /// Login is done. Returns the cancel key as the client was told it.
+    fn welcome(&mut self, welcome: &Welcome, out: &mut BytesMut) -> CancelKey;
+    /// Refuses the login; the connection closes.
+    fn refuse(&mut self, refusal: &Refusal, out: &mut BytesMut);
+}
+
+/// How to log in at the database.
+#[derive(Clone, Debug)]
+pub struct BackLogin {
+    /// The role.
+    pub user: String,
+    /// Its password, if the server asks for one.
+    pub password: Option<Secret<String>>,
+    /// The database.
+    pub database: String,
+    /// Session settings.
+    pub settings: Vec<(String, String)>,
+    /// Whether to ask for TLS first; the server must agree.
+    pub tls: bool,
+    /// Whether a password may be sent in clear (only inside verified TLS).
+    pub cleartext: bool,
+}
+
+/// What a back wants next.
+#[derive(Debug)]
+pub enum BackNeed {
+    /// More bytes from the database (after writing `out`).
+    More,
+    /// A TLS handshake, now. Nothing is buffered (checked by the machine).
+    Tls,
+    /// Logged in.
+    Ready(Greeted),
+    /// The database refused; its words (SQLSTATE, message), for the log and, by code, the client.
+    Failed {
+        /// SQLSTATE.
+        code: String,
+        /// The primary message.
+        message: String,
+    },
+}
+
+/// What the database said at login.
+#[derive(Clone, Debug, Default)]
+pub struct Greeted {
+    /// Parameter reports, in order.
+    pub parameters: Vec<(String, String)>,
+    /// The database's own cancel key: process id and secret.
+    pub process: u32,
+    /// Its secret (4 to 256 bytes).
+    pub secret: Vec<u8>,
+}
+
+/// Our half of the talk with the database, until logged in.
+pub trait Back: Send {
+    /// A machine for a fresh connection.
+    fn new(login: BackLogin) -> Self;
+    /// Steps. The first call has an empty `input` and writes the opening into `out`.
+    fn greet(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<BackNeed, Garbled>;
+    /// TLS is up; `endpoint` is the `tls-server-end-point` hash (RFC 5929) when there is one.
+    fn secured(&mut self, endpoint: Option<Vec<u8>>);
+    /// The bytes of a cancel request for a server key (sent on a connection of its own).
+    fn cancel(process: u32, secret: &[u8]) -> Bytes;
+}
+
+/// Something the client asked that must be judged before a byte of it goes on.
+#[derive(Debug)]
+pub struct Asked<S> {
+    /// What it is.
+    pub phase: Phase<S>,
+    /// The exact frame, header included. What is judged is what is sent.
+    pub frame: Bytes,
+}
+
+/// The kinds of asking. MySQL: COM_QUERY is `Run`, COM_STMT_PREPARE `Prepare`, COM_STMT_EXECUTE
+/// `Execute`.
+#[derive(Debug)]
+pub enum Phase<S> {
+    /// One text, possibly several statements, run at once.
+    Run {
+        /// Valid UTF-8, without the terminator; a slice of the frame.
+        text: Text,
+    },
+    /// A text to be prepared under a name.
+    Prepare {
+        /// A slice of the frame.
+        text: Text,
+        /// The statement's name ("" is the unnamed one).
+        name: Bytes,
+    },
+    /// A prepared statement to be run with parameters.
+    Execute {
+        /// What the session kept at `prepared`.
+        statement: S,
+        /// As bound.
+        params: Params,
+        /// This continues a suspended portal: the execution was judged and recorded before.
+        resumed: bool,
+        /// The portal's name.
+        portal: Bytes,
+    },
+}
+
+/// UTF-8 text that is a slice of a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// Checks and wraps.
+    pub fn new(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
+        std::str::from_utf8(&bytes)?;
+        Ok(Text(bytes))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // Checked in `new`; an empty text is the safe answer to the impossible.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Bound parameters, still in the frame.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    /// The Bind frame's parameter section, whole: iterate with `iter`.
+    pub values: Vec<(Format, Option<Bytes>)>,
+}
+
+/// What became of the client's next message.
+#[derive(Debug)]
+pub enum Heard<S> {
+    /// To be judged: answer with `run`, `prepare`, `execute` or `refuse`.
+    Asked(Asked<S>),
+    /// Needed no judgement; its bytes, if any, were appended to `up`.
+    Chore,
+    /// The client cannot have this, whatever policy says; already handled like `refuse`. For the
+    /// record.
+    Refused(Refusal),
+    /// The client said goodbye; nothing after it is read.
+    Quit,
+}
+
+/// What the database answered. `frame` ranges are relative to the slice given to `listen`; the
+/// session forwards exactly those bytes, or something visibly else.
+#[derive(Debug)]
+pub enum Answer {
+    /// Bytes to forward as they are; nothing for the session to know (ParseComplete, NoData, …).
+    Control,
+    /// Swallow: the answer to something the agent itself asked.
+    Hidden,
+    /// A result begins. `Talk::head` gives the head.
+    Head,
+    /// A run of `count` whole rows.
+    Rows {
+        /// How many.
+        count: u64,
+    },
+    /// A piece of a row or copy frame larger than the buffer. Only legal to forward when the
+    /// execution masks nothing. `first` is true for the piece that carries the header.
+    Piece {
+        /// The header is in this piece.
+        first: bool,
+        /// The frame ends with this piece.
+        last: bool,
+        /// It is a row (else copy data).
+        row: bool,
+    },
+    /// One statement is finished (CommandComplete, EmptyQueryResponse).
+    Done {
+        /// The tag, such as `INSERT 0 5` (empty for an empty query).
+        tag: String,
+        /// Rows affected or returned as the tag says.
+        rows: Option<u64>,
+    },
+    /// The portal is suspended: rows remain.
+    Suspended,
+    /// The statement failed. The session may replace the frame by `Talk::failure`.
+    Failed(ServerError),
+    /// This failure is ours: the database was made to fail in place of a refused statement.
+    /// The session writes `Talk::refusal_bytes` instead of the frame.
+    Refused(Refusal),
+    /// A notice. May carry data.
+    Notice(ServerError),
+    /// An asynchronous notification. May carry data.
+    Notification,
+    /// A parameter report.
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The database waits for copy data from the client.
+    CopyIn,
+    /// Copy data begins to flow to the client.
+    CopyOut,
+    /// A run of `count` whole copy data frames to the client.
+    CopyRows {
+        /// How many.
+        count: u64,
+    },
+    /// A message group ended; the client may speak.
+    Ready {
+        /// The transaction status.
+        transaction: Transaction,
+    },
+}
+
+/// The transaction status of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transaction {
+    /// None open.
+    Idle,
+    /// Open.
+    Open,
+    /// Open and failed.
+    Failed,
+}
+
+/// The fields of the database's own error or notice that the session may need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerError {
+    /// Severity, never localised.
+    pub severity: String,
+    /// SQLSTATE.
+    pub code: String,
+    /// Primary message. May carry data.
+    pub message: String,
+}
+
+/// How an allowed execution goes on the wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// The result's head must be known before its first row, even if the client never asks for it
+    /// (a mask plan hangs on it).
+    pub head: bool,
+}
+
+/// The dialogue after login, both directions, without IO.
+///
+/// `up` collects bytes for the database, `out` bytes for the client.
+pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
+    /// A dialogue that begins idle.
+    fn new(limits: FrontLimits) -> Self;
+
+    /// Takes the client's next message, if it is whole. Chores are appended to `up`. Copy data is
+    /// passed on piecewise. `Ok(None)`: more bytes are needed, or the pipeline is full (see
+    /// `full`).
+    fn hear(
+        &mut self,
+        input: &mut BytesMut,
+        up: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Result<Option<Heard<S>>, Garbled>;
+
+    /// The pipeline is at its bound: listen before hearing more.
+    fn full(&self) -> bool;
+
+    /// Sends an allowed `Run` or `Execute`. `execution` comes back with its answers.
+    fn send(&mut self, asked: Asked<S>, execution: E, wants: Wants, up: &mut BytesMut);
+
+    /// Sends an allowed `Prepare` and keeps `statement` with its name.
+    fn prepare(&mut self, asked: Asked<S>, statement: S, up: &mut BytesMut);
+
+    /// Refuses what was asked, so that the client and the database both see a consistent error:
+    /// inside a transaction (or with answers outstanding) the database is made to fail at the same
+    /// place; otherwise the answer is given here.
+    fn refuse(
+        &mut self,
+        asked: Asked<S>,
+        refusal: &Refusal,
+        up: &mut BytesMut,
+        out: &mut BytesMut,
+    );
+
+    /// Takes the database's next answer from the front of `input`: how many bytes it spans and
+    /// what it is. `Ok(None)`: more bytes are needed.
+    fn listen(&mut self, input: &[u8]) -> Result<Option<(usize, Answer)>, Garbled>;
+
+    /// The execution that the latest answer belongs to.
+    fn current(&mut self) -> Option<&mut E>;
+
+    /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
+    /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure.
+    fn finished(&mut self) -> Option<E>;
+
+    /// The head of the result that the latest rows belong to, when it is known.
+    fn head(&self) -> Option<&ResultHead>;
+
+    /// The statement a name stands for at this moment (SQL-level EXECUTE and FETCH share the
+    /// protocol's names).
+    fn named(&self, name: &str) -> Option<&S>;
+
+    /// The database confirmed that a SQL-level PREPARE or DECLARE made (or, with `None`, dropped)
+    /// this name.
+    fn set_named(&mut self, name: &str, statement: Option<S>);
+
+    /// The database confirmed DEALLOCATE ALL or DISCARD ALL.
+    fn forget_names(&mut self);
+
+    /// Nothing is outstanding and no transaction is open: a good moment to end.
+    fn idle(&self) -> bool;
+
+    /// The transaction status as last reported.
+    fn transaction(&self) -> Transaction;
+
+    /// Appends our own error in place of an answer frame.
+    fn write_refusal(refusal: &Refusal, out: &mut BytesMut);
+
+    /// Appends a stand-in for the database's error: severity and code kept, text replaced.
+    fn write_failure(severity: &str, code: &str, message: &str, out: &mut BytesMut);
+
+    /// Appends a notice of ours.
+    fn tell(message: &str, detail: Option<&str>, out: &mut BytesMut);
+}
