@@ -16,7 +16,7 @@ use crate::model::{
 use crate::origin::Flow;
 use crate::record::{Began, Login, SessionRecorder, Why};
 use crate::telemetry::{LiveGuard, LiveSession};
-use crate::tls::Prefixed;
+use crate::tls::{Opening, Prefixed};
 use crate::upstream::{Dialled, Endpoint, Leg, UpstreamError, dial};
 use crate::wire::{
     Ask4, BackLogin, Credential, Front, FrontLimits, Garbled, Hello, Need, Welcome, Wire,
@@ -284,14 +284,19 @@ impl<W: Wire> Greeting<W> {
         hosts: &[String],
         direct: bool,
     ) -> Result<(), Stop> {
-        let acceptor = shared.client_tls.acceptor(flow.destination.0.ip(), hosts, direct);
         let plain = match std::mem::replace(&mut self.leg, Leg::Closed) {
             Leg::Plain(plain) => plain,
             Leg::Server(_) | Leg::Client(_) | Leg::Closed => return Err(Stop::Gone),
         };
         let already = self.input.split().freeze();
         let stream: Prefixed<TcpStream> = Prefixed::new(already, plain);
-        let stream = acceptor.accept(stream).await?;
+        let opening = if direct { Opening::Direct } else { Opening::Asked };
+        let accepted =
+            shared.client_tls.accept(stream, flow.destination.0.ip(), hosts, opening).await;
+        let stream = accepted.map_err(|error| {
+            tracing::info!(%error, "a client's TLS handshake failed");
+            Stop::Gone
+        })?;
         self.leg = Leg::Server(Box::new(stream));
         self.front.secured();
         Ok(())
@@ -356,7 +361,7 @@ async fn admit<W: Wire>(
         database: hello.database.clone(),
         settings: upstream_settings(hello, &principal),
         tls: arrived.reachable.tls.is_some(),
-        cleartext: arrived.reachable.tls.as_ref().is_some_and(|tls| tls.verifies()),
+        cleartext: arrived.reachable.tls.as_ref().is_some_and(|tls| tls.verified()),
     };
     let endpoint = arrived.endpoint();
     let database =

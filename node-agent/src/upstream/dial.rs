@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::model::UpstreamAddr;
-use crate::tls::{UpstreamConnector, tls_server_end_point};
+use crate::tls::{TlsError, UpstreamConnector};
 use crate::wire::{Back, BackLogin, BackNeed, Garbled, Greeted};
 
 use super::Leg;
@@ -67,7 +67,15 @@ pub enum UpstreamError {
         /// Where.
         address: UpstreamAddr,
         /// Why.
-        source: std::io::Error,
+        source: TlsError,
+    },
+    /// The database asked for TLS out of turn.
+    #[error("the database at {address} does not fit `tls` of its target: {what}")]
+    Order {
+        /// Where.
+        address: UpstreamAddr,
+        /// What it did.
+        what: &'static str,
     },
     /// The stream broke in the middle of the login.
     #[error("the database at {address} closed the connection during login: {source}")]
@@ -138,22 +146,17 @@ async fn log_in<B: Back>(
                 }
             }
             BackNeed::Tls => {
-                let tls = |source| UpstreamError::Tls { address, source };
                 let Some(connector) = &endpoint.tls else {
-                    return Err(tls(std::io::Error::other("TLS was not asked for")));
+                    return Err(UpstreamError::Order { address, what: "TLS was not asked for" });
                 };
                 let Leg::Plain(plain) = leg else {
-                    return Err(tls(std::io::Error::other("TLS was asked for twice")));
+                    return Err(UpstreamError::Order { address, what: "TLS was asked for twice" });
                 };
-                let secured =
-                    connector.connect(plain, &endpoint.server_name).await.map_err(tls)?;
-                let binding = secured
-                    .get_ref()
-                    .1
-                    .peer_certificates()
-                    .and_then(|chain| chain.first())
-                    .and_then(|leaf| tls_server_end_point(leaf));
-                back.secured(binding);
+                let secured = connector
+                    .connect(plain, &endpoint.server_name)
+                    .await
+                    .map_err(|source| UpstreamError::Tls { address, source })?;
+                back.secured(UpstreamConnector::end_point(&secured));
                 leg = Leg::Client(Box::new(secured));
             }
             BackNeed::Ready(greeted) => return Ok(Dialled { leg, greeted, rest: input }),
