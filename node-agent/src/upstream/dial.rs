@@ -1,6 +1,5 @@
 //! Dial the database, TLS, log in.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +106,6 @@ pub async fn dial<B: Back>(endpoint: &Endpoint, login: BackLogin) -> Result<Dial
 }
 
 async fn connect(address: UpstreamAddr) -> Result<TcpStream, UpstreamError> {
-    let SocketAddr::V4(_) | SocketAddr::V6(_) = address.0;
     let stream = timeout(PATIENCE, TcpStream::connect(address.0))
         .await
         .map_err(|_| UpstreamError::Slow { address, seconds: PATIENCE.as_secs() })?
