@@ -396,14 +396,10 @@ async fn identify<W: Wire>(
                 Credential::Password(token) | Credential::Bearer(token) => token,
             },
         };
-        let user = shared.issuers.authenticate(&token).await.map_err(|error| {
-            Stop::Refused(Refusal::fatal(RefusalCode::Identity, error.outside()).hint(
-                "give the workload a fresh token from its issuer, then connect again",
-            ))
-        })?;
-        crate::identity::bind_workload(&user, arrived.rule.subject.as_deref()).map_err(
-            |error| Stop::Refused(Refusal::fatal(RefusalCode::Identity, error.outside())),
-        )?;
+        let user = shared.issuers.authenticate(token).await;
+        let user = user.map_err(|error| Stop::Refused(error.refusal()))?;
+        crate::identity::bind_workload(&user, arrived.rule.subject.as_deref())
+            .map_err(|error| Stop::Refused(error.refusal()))?;
         return Ok(user);
     }
     let refusal = Refusal::fatal(
