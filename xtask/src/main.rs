@@ -15,6 +15,8 @@ mod check;
 mod fuzz;
 mod test;
 mod vm;
+mod world;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,8 @@ enum Verb {
     Install(install::Arguments),
     /// Formatting, lints, licences, layers, references and documents: what a merge must pass
     Check(check::Arguments),
+    /// Watch one governed session, start to end, with real programs
+    Demo(demo::Arguments),
     /// Import order and purity of the rooms
     Layers(layers::Arguments),
     /// Unit, golden, end-to-end and kernel tests; installs what they need
@@ -74,6 +78,7 @@ fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Install(arguments) => install::main(arguments),
         Verb::Check(arguments) => check::main(arguments),
+        Verb::Demo(arguments) => demo::main(arguments),
         Verb::Layers(arguments) => layers::main(arguments),
         Verb::Test(arguments) => test::main(arguments),
         Verb::Fuzz(arguments) => fuzz::main(arguments),

@@ -15,10 +15,12 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const KERNEL_TARGET: &str = "bpfel-unknown-none";
 
-/// Links to an LLVM that it is given: with Debian's compiler that is the compiler's own.
+/// The toolchain that node-agent/build.rs takes where the distribution packages none.
+const NIGHTLY: &str = "nightly";
+
+/// Links to the LLVM that it is given: the compiler's own, so that no LLVM package is needed and the
+/// two always fit.
 const LINKER: &str = "0.13.0";
-/// Loads whichever LLVM the calling rustc has: what suits a toolchain from rustup.
-const LINKER_FOR_RUSTUP: &str = "0.10.3";
 
 /// The object may be given ready-made; node-agent/build.rs then compiles nothing.
 const READY_OBJECT: &str = "NODE_AGENT_EBPF_OBJECT";
@@ -33,44 +35,27 @@ fn debian_core() -> bool {
     let lib = Path::new("/usr/lib/rustlib")
         .join(KERNEL_TARGET)
         .join("lib");
-    Path::new(DEBIAN_RUSTC).is_file()
-        && apt::under(lib).iter().any(|file| {
-            file.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("libcore-"))
-        })
+    let is_core = |file: &PathBuf| named(file, |name| name.starts_with("libcore-"));
+    Path::new(DEBIAN_RUSTC).is_file() && apt::under(lib).iter().any(is_core)
 }
 
-/// The nightly toolchain that node-agent-ebpf/rust-toolchain.toml names.
-fn nightly() -> String {
-    let file = ground::root().join("node-agent-ebpf/rust-toolchain.toml");
-    let text = fs::read_to_string(file).unwrap_or_default();
-    channel(&text).unwrap_or("nightly").to_owned()
+fn named(file: &Path, fits: impl Fn(&str) -> bool) -> bool {
+    file.file_name()
+        .is_some_and(|name| fits(&name.to_string_lossy()))
 }
 
-/// The channel in a rust-toolchain.toml.
-fn channel(text: &str) -> Option<&str> {
-    let value = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("channel"))?;
-    let value = value
-        .trim_start()
-        .strip_prefix('=')?
-        .trim()
-        .trim_matches('"');
-    (!value.is_empty()).then_some(value)
+/// Where the nightly toolchain lives, when it is there.
+fn nightly_home() -> Option<PathBuf> {
+    let mut ask = Command::new("rustup");
+    ask.args(["run", NIGHTLY, "rustc", "--print", "sysroot"]);
+    ask.env_remove("RUSTUP_TOOLCHAIN");
+    run::captured(&mut ask)
+        .ok()
+        .map(|home| PathBuf::from(home.trim()))
 }
 
 fn nightly_sources() -> bool {
-    let Ok(sysroot) = run::captured(
-        Command::new("rustc")
-            .arg(format!("+{}", nightly()))
-            .args(["--print", "sysroot"]),
-    ) else {
-        return false;
-    };
-    Path::new(sysroot.trim())
-        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-        .is_file()
+    nightly_home().is_some_and(|home| home.join("lib/rustlib/src/rust/library/core").is_dir())
 }
 
 pub(super) fn get_rustc() -> Result<()> {
@@ -81,15 +66,14 @@ pub(super) fn get_rustc() -> Result<()> {
         }
     }
     println!(
-        "  this distribution packages no compiler for eBPF; taking {} with rust-src from rustup",
-        nightly()
+        "  this distribution packages no compiler for eBPF; taking rustup's {NIGHTLY} with rust-src"
     );
     let Some(rustup) = ground::program("rustup") else {
         bail!("rustup is needed for this: https://rustup.rs");
     };
     twice(|| {
         let mut command = Command::new(&rustup);
-        command.args(["toolchain", "install", &nightly(), "--profile", "minimal"]);
+        command.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
         command.args(["--component", "rust-src"]);
         run::quiet("rustup-nightly", &mut command)
     })
@@ -103,27 +87,57 @@ pub(super) fn has_linker() -> bool {
 }
 
 pub(super) fn get_linker() -> Result<()> {
+    let (major, library) = llvm()?;
     let mut command = ground::cargo();
     command
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env_remove("CARGO_TARGET_DIR");
-    command.args(["install", "bpf-linker", "--locked", "--version"]);
-    if debian_core() {
-        let major = llvm_major()?;
-        command.env("LLVM_PREFIX", llvm_shim(major)?);
-        command.args([LINKER, "--no-default-features", "--features"]);
-        command.arg(format!("llvm-{major}"));
-    } else {
-        command.arg(LINKER_FOR_RUSTUP);
-    }
-    println!("  compiling bpf-linker takes one to three minutes");
+    command.env("LLVM_PREFIX", llvm_shim(&library)?);
+    command.args([
+        "install",
+        "bpf-linker",
+        "--locked",
+        "--force",
+        "--version",
+        LINKER,
+    ]);
+    command.args([
+        "--no-default-features",
+        "--features",
+        &format!("llvm-{major}"),
+    ]);
+    println!("  compiling bpf-linker against LLVM {major}: one to three minutes");
     twice(|| run::quiet("bpf-linker", &mut command)).context("bpf-linker could not be installed")
 }
 
-/// The LLVM that Debian's rustc brought.
-fn llvm_major() -> Result<u32> {
-    let text = run::captured(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
-    llvm_in(&text).with_context(|| format!("{DEBIAN_RUSTC} does not say which LLVM it uses"))
+/// The LLVM inside the compiler for the kernel programs: its major version and its library.
+fn llvm() -> Result<(u32, PathBuf)> {
+    let (rustc, places) = if debian_core() {
+        let mut places = apt::under("/usr/lib");
+        places.retain(|dir| named(dir, |name| name.ends_with("-linux-gnu")));
+        (PathBuf::from(DEBIAN_RUSTC), places)
+    } else {
+        let home = nightly_home().context("there is no compiler for the kernel programs")?;
+        (home.join("bin/rustc"), vec![home.join("lib")])
+    };
+    let said = run::captured(Command::new(&rustc).arg("-vV"))?;
+    let major = llvm_in(&said)
+        .with_context(|| format!("{} does not say which LLVM it uses", rustc.display()))?;
+    let library = places
+        .into_iter()
+        .flat_map(apt::under)
+        .find(|file| named(file, |name| is_llvm(name, major)))
+        .with_context(|| format!("no libLLVM {major} beside {}", rustc.display()))?;
+    Ok((major, library))
+}
+
+fn is_llvm(name: &str, major: u32) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+    name.strip_prefix(&format!("libLLVM.so.{major}"))
+        .is_some_and(ends)
+        || name
+            .strip_prefix(&format!("libLLVM-{major}"))
+            .is_some_and(ends)
 }
 
 fn llvm_in(verbose_version: &str) -> Option<u32> {
@@ -133,34 +147,21 @@ fn llvm_in(verbose_version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// A directory that stays: it becomes the linker's run path. It holds one link, so that neither
-/// LLVM's headers nor its tools need to be installed.
-fn llvm_shim(major: u32) -> Result<PathBuf> {
-    let library = llvm_library(major)
-        .with_context(|| format!("no libLLVM {major} under /usr/lib; reinstall rustc-web"))?;
+/// A directory that stays: it becomes the linker's run path. It holds links only, so that neither
+/// LLVM's headers nor its tools need to be installed: one under the name that is linked to, one
+/// under the library's own name, which is what is looked for when the linker runs.
+fn llvm_shim(library: &Path) -> Result<PathBuf> {
     let shim = ground::cargo_home().join("node-agent-llvm");
     let dir = shim.join("lib");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let link = dir.join("libLLVM.so");
-    if link.is_symlink() {
-        fs::remove_file(&link)?;
+    for old in apt::under(&dir) {
+        fs::remove_file(old)?;
     }
-    symlink(&library, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    let own = library.file_name().context("a library without a name")?;
+    for link in [dir.join("libLLVM.so"), dir.join(own)] {
+        symlink(library, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    }
     Ok(shim)
-}
-
-fn llvm_library(major: u32) -> Option<PathBuf> {
-    let names = [format!("libLLVM.so.{major}"), format!("libLLVM-{major}.so")];
-    apt::under("/usr/lib")
-        .into_iter()
-        .filter(|dir| dir.to_string_lossy().ends_with("-linux-gnu"))
-        .flat_map(apt::under)
-        .find(|file| {
-            let name = file
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            name.is_some_and(|name| names.iter().any(|known| name.starts_with(known.as_str())))
-        })
 }
 
 #[cfg(test)]
@@ -177,17 +178,18 @@ mod tests {
     }
 
     #[test]
-    fn the_channel_is_read_from_the_toolchain_file() {
+    fn the_library_of_an_llvm_is_known_by_its_name() {
         let table = [
-            (
-                "[toolchain]\nchannel = \"nightly-2026-05-01\"\n",
-                Some("nightly-2026-05-01"),
-            ),
-            ("[toolchain]\nchannel=\"nightly\"\n", Some("nightly")),
-            ("[toolchain]\n", None),
+            ("libLLVM.so.22.1", true),
+            ("libLLVM.so.22.1-rust-1.95.0-stable", true),
+            ("libLLVM-22.so", true),
+            ("libLLVM-22-rust-1.98.0-nightly.so", true),
+            ("libLLVM-2.so", false),
+            ("libLLVM.so.221", false),
+            ("libLLVM-15.so.1", false),
         ];
-        for (text, expected) in table {
-            assert_eq!(channel(text), expected);
+        for (name, expected) in table {
+            assert_eq!(is_llvm(name, 22), expected, "{name}");
         }
     }
 }

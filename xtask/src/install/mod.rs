@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 
 use crate::interrupt;
 
+pub(crate) use apt::postgres_bin;
 pub(crate) use tools::{has_deny, has_nextest};
 
 /// What the parts are for.
