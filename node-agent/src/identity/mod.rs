@@ -58,6 +58,12 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    /// The sentence for the client. The same as `Display`: no variant holds anything that must
+    /// stay inside, and the sources' words (URLs, paths) come from the configuration.
+    pub fn outside(&self) -> String {
+        self.to_string()
+    }
+
     /// What the client is told. Identity errors end the session: there is no session without one.
     pub fn refusal(&self) -> Refusal {
         let hint = match self {

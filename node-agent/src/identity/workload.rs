@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use zeroize::Zeroizing;
 
-use crate::model::{CgroupId, ProcessFacts, Secret};
+use crate::model::{CgroupId, Pid, Secret};
 
 /// The longest token anybody accepts, bytes (and one line end).
 const LONGEST: u64 = 16 * 1024;
@@ -99,20 +99,21 @@ impl TokenFiles {
     }
 
     /// The token in `path`, read in the mount namespace of the process that dialled, without its
-    /// line end.
+    /// line end. `pid` and `cgroup` are what the connect hook stored: the process must still be in
+    /// that cgroup.
     ///
     /// # Errors
     /// Each says what is wrong and the mend; none repeats what the file holds.
     pub async fn read(
         &self,
-        process: &ProcessFacts,
+        pid: Pid,
+        cgroup: CgroupId,
         path: &Path,
     ) -> Result<Secret<String>, TokenFileError> {
-        let place = Place::take(Arc::clone(&self.under_way), process.cgroup)?;
-        let (cgroup_root, process, owned) =
-            (self.cgroup_root.clone(), process.clone(), path.to_owned());
+        let place = Place::take(Arc::clone(&self.under_way), cgroup)?;
+        let (cgroup_root, owned) = (self.cgroup_root.clone(), path.to_owned());
         let reading = tokio::task::spawn_blocking(move || {
-            let read = read(&process, &owned, &cgroup_root);
+            let read = read(pid, cgroup, &owned, &cgroup_root);
             drop(place);
             read
         });
@@ -167,7 +168,8 @@ impl Drop for Place {
 
 /// The privileged part. Blocks.
 fn read(
-    process: &ProcessFacts,
+    process: Pid,
+    cgroup: CgroupId,
     path: &Path,
     cgroup_root: &Path,
 ) -> Result<Secret<String>, TokenFileError> {
@@ -187,7 +189,7 @@ fn read(
 
     // The pidfd pins the process; the directory opened after it is of the same process as long as
     // the pidfd says that it lives when all is done.
-    let pid = i32::try_from(process.pid.0)
+    let pid = i32::try_from(process.0)
         .ok()
         .and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or(TokenFileError::Gone)?;
@@ -199,7 +201,7 @@ fn read(
         Errno::NOENT => TokenFileError::Gone,
         other => failed(other),
     };
-    let directory = format!("/proc/{}", process.pid);
+    let directory = format!("/proc/{process}");
     let directory = openat(
         CWD,
         directory,
@@ -207,7 +209,7 @@ fn read(
         Mode::empty(),
     )
     .map_err(gone)?;
-    still_in(&directory, process.cgroup, cgroup_root)?;
+    still_in(&directory, cgroup, cgroup_root)?;
     let root = openat(
         &directory,
         "root",
@@ -225,7 +227,7 @@ fn read(
     .map_err(failed)?;
     let token = read_opened(opened, path)?;
     // Again, because it may have moved while its files were read.
-    still_in(&directory, process.cgroup, cgroup_root)?;
+    still_in(&directory, cgroup, cgroup_root)?;
     if has_ended(&pidfd).map_err(failed)? {
         return Err(TokenFileError::Gone);
     }
@@ -319,23 +321,38 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::{NetnsCookie, Pid};
+
+    /// This process, as the connect hook would have stored it.
+    #[derive(Clone, Copy)]
+    struct Dialler {
+        pid: Pid,
+        cgroup: CgroupId,
+    }
 
     /// A directory that stands for the cgroup2 mount, in which this process is in its real path.
-    fn world() -> (TempDir, ProcessFacts) {
+    fn world() -> (TempDir, Dialler) {
         let root = tempfile::tempdir().unwrap();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let cgroup = root.path().join(unified(&own).unwrap());
         fs::create_dir_all(&cgroup).unwrap();
-        let facts = ProcessFacts {
-            pid: Pid(std::process::id()),
-            uid: 0,
-            comm: "test".to_owned(),
-            cgroup: CgroupId(fs::metadata(&cgroup).unwrap().ino()),
-            netns: NetnsCookie(1),
-            executable: None,
-        };
-        (root, facts)
+        let cgroup = CgroupId(fs::metadata(&cgroup).unwrap().ino());
+        (
+            root,
+            Dialler {
+                pid: Pid(std::process::id()),
+                cgroup,
+            },
+        )
+    }
+
+    impl Dialler {
+        async fn read(
+            &self,
+            files: &TokenFiles,
+            path: &Path,
+        ) -> Result<Secret<String>, TokenFileError> {
+            files.read(self.pid, self.cgroup, path).await
+        }
     }
 
     #[tokio::test]
@@ -350,14 +367,14 @@ mod tests {
             ("abc\n\n", "abc\n"),
         ] {
             fs::write(&path, written).unwrap();
-            assert_eq!(files.read(&facts, &path).await.unwrap().expose(), token);
+            assert_eq!(facts.read(&files, &path).await.unwrap().expose(), token);
         }
         // As kubelet lays it out: the file is a link to a directory that is a link.
         fs::create_dir(root.path().join("..1")).unwrap();
         fs::write(root.path().join("..1/db"), "linked").unwrap();
         symlink("..1", root.path().join("..data")).unwrap();
         symlink("..data/db", root.path().join("db")).unwrap();
-        let linked = files.read(&facts, &root.path().join("db")).await.unwrap();
+        let linked = facts.read(&files, &root.path().join("db")).await.unwrap();
         assert_eq!(linked.expose(), "linked");
     }
 
@@ -372,7 +389,7 @@ mod tests {
         fs::write(at("long"), vec![b'x'; LONGEST as usize + 1]).unwrap();
         fs::write(at("binary"), [0xff, 0xfe]).unwrap();
         symlink("/proc/self/root/etc/passwd", at("magic")).unwrap();
-        let said = async |name: &str| files.read(&facts, &at(name)).await.unwrap_err();
+        let said = async |name: &str| facts.read(&files, &at(name)).await.unwrap_err();
         assert!(matches!(said("fifo").await, TokenFileError::NotAFile(_)));
         assert!(matches!(said("dir").await, TokenFileError::NotAFile(_)));
         assert!(matches!(said("empty").await, TokenFileError::Empty(_)));
@@ -380,7 +397,7 @@ mod tests {
         assert!(matches!(said("binary").await, TokenFileError::NotText(_)));
         assert!(matches!(said("nothing").await, TokenFileError::Missing(_)));
         assert!(matches!(said("magic").await, TokenFileError::NotAFile(_)));
-        let relative = files.read(&facts, Path::new("token")).await;
+        let relative = facts.read(&files, Path::new("token")).await;
         assert!(matches!(relative, Err(TokenFileError::NotAbsolute(_))));
         assert!(
             files.under_way.lock().unwrap().is_empty(),
@@ -394,31 +411,31 @@ mod tests {
         let files = TokenFiles::new(root.path().to_owned());
         let path = root.path().join("token");
         fs::write(&path, "abc").unwrap();
-        let moved = ProcessFacts {
+        let moved = Dialler {
             cgroup: CgroupId(facts.cgroup.0 + 1),
-            ..facts.clone()
+            ..facts
         };
         assert!(matches!(
-            files.read(&moved, &path).await,
+            moved.read(&files, &path).await,
             Err(TokenFileError::Moved)
         ));
 
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let ended = ProcessFacts {
+        let ended = Dialler {
             pid: Pid(child.id()),
-            ..facts.clone()
+            ..facts
         };
         child.wait().unwrap();
         assert!(matches!(
-            files.read(&ended, &path).await,
+            ended.read(&files, &path).await,
             Err(TokenFileError::Gone)
         ));
-        let never = ProcessFacts {
+        let never = Dialler {
             pid: Pid(0),
             ..facts
         };
         assert!(matches!(
-            files.read(&never, &path).await,
+            never.read(&files, &path).await,
             Err(TokenFileError::Gone)
         ));
     }
@@ -433,12 +450,12 @@ mod tests {
             .map(|_| Place::take(Arc::clone(&files.under_way), facts.cgroup).unwrap())
             .collect();
         assert!(matches!(
-            files.read(&facts, &path).await,
+            facts.read(&files, &path).await,
             Err(TokenFileError::Busy)
         ));
         assert!(Place::take(Arc::clone(&files.under_way), CgroupId(1)).is_ok());
         drop(held);
-        assert!(files.read(&facts, &path).await.is_ok());
+        assert!(facts.read(&files, &path).await.is_ok());
     }
 
     #[test]
