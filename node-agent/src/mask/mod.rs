@@ -40,7 +40,15 @@ pub use plan::{MaskPlan, plan};
 pub use rows::{Undecodable, apply};
 
 /// Whole row frames, in the dialect's own encoding, that went through a plan (even when the plan
-/// is "leave alone"). Built only in this room:
+/// is "leave alone"). Built only in this room, by a plan:
+///
+/// ```
+/// use node_agent::mask::{MaskPlan, MaskedRows};
+/// let raw = bytes::Bytes::from_static(b"raw");
+/// assert!(MaskedRows::pass(&MaskPlan::passing(), raw).is_some());
+/// ```
+///
+/// and by nothing else:
 ///
 /// ```compile_fail
 /// let forged = node_agent::mask::MaskedRows(bytes::Bytes::from_static(b"raw"));
