@@ -17,11 +17,12 @@ use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{CgroupRoot, Config, OnFailure, RowsMode, Target, UpstreamTlsMode};
 use crate::connection::Gate;
-use crate::enrol::{EnrolError, EnrolSettings, Enrolment};
+use crate::enrol::{self, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{PolicyFault, follow_hosts, follow_policies, load_policies, look_up};
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
-    Event, InterceptError, Interceptor, Listener, Prefix, Settings, cgroup_id, cgroup_root,
+    Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex, cgroup_id,
+    cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -98,15 +99,37 @@ pub fn pin_directory(config: &Config) -> PathBuf {
     config.state_dir.join("bpf")
 }
 
-/// The cgroup2 root the configuration means.
+/// Where cgroup2 is mounted, and the directory at and below which this agent governs: globs are
+/// relative to it and the kernel programs are attached to it.
 ///
 /// # Errors
 /// None is mounted.
-pub fn cgroup2(config: &Config) -> Result<PathBuf, InterceptError> {
-    match &config.cgroup_root {
-        CgroupRoot::Auto => cgroup_root(),
-        CgroupRoot::Path(path) => Ok(path.clone()),
-    }
+pub fn cgroup2(config: &Config) -> Result<(PathBuf, PathBuf), InterceptError> {
+    let mount = match &config.cgroup_root {
+        CgroupRoot::Auto => cgroup_root()?,
+        // A directory of the usual mount narrows what is governed; any other path is a mount.
+        CgroupRoot::Path(path) => match cgroup_root() {
+            Ok(mount) if path.starts_with(&mount) => mount,
+            Ok(_) | Err(_) => path.clone(),
+        },
+    };
+    let base = match (&config.attach, &config.cgroup_root) {
+        (Some(attach), _) => attach.clone(),
+        (None, CgroupRoot::Path(path)) => path.clone(),
+        (None, CgroupRoot::Auto) => mount.clone(),
+    };
+    Ok((mount, base))
+}
+
+fn enrol_rules(config: &Config) -> Vec<enrol::WorkloadRule> {
+    let rules = config.workloads.iter().zip(0_u32..);
+    rules
+        .map(|(rule, index)| enrol::WorkloadRule {
+            name: rule.name.clone(),
+            globs: rule.cgroups.clone(),
+            index: WorkloadIndex(index),
+        })
+        .collect()
 }
 
 impl Agent {
@@ -128,13 +151,13 @@ impl Agent {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
             tracing::warn!(%error, "an issuer does not answer");
         }
-        let root = cgroup2(&config)?;
+        let (mount, base) = cgroup2(&config)?;
         let (drain, drained) = watch::channel(Drain::Running);
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
             issuers,
-            tokens: TokenFiles::new(root.clone()),
+            tokens: TokenFiles::new(mount.clone()),
             desk: Desk::new(),
             catalogues: Catalogues::default(),
             analyses: Analyses::default(),
@@ -151,11 +174,11 @@ impl Agent {
         let hosts = look_up(&config).await;
         let (publish_hosts, hosts) = watch::channel(Arc::new(hosts));
 
-        let interceptor = Arc::new(Interceptor::start(settings(&config, &root)?)?);
+        let interceptor = Arc::new(Interceptor::start(settings(&config, &mount, &base)?)?);
         protect(&config, &hosts.borrow(), &interceptor)?;
         let gate = Arc::new(Gate {
             shared,
-            origins: Origins::Kernel { interceptor: interceptor.clone(), cgroup_root: root.clone() },
+            origins: Origins::Kernel { interceptor: interceptor.clone(), cgroup_root: mount },
             config: config.clone(),
             reachable,
             workloads: config.workloads.iter().cloned().map(Arc::new).collect(),
@@ -167,7 +190,7 @@ impl Agent {
             serving.spawn(accept_all(gate, listeners, drained.clone()));
         }
         let enrolment = Arc::new(Enrolment::start(
-            EnrolSettings::new(&root, config.attach.as_deref(), &config.workloads),
+            EnrolSettings::new(base, enrol_rules(&config)),
             interceptor.clone(),
             interceptor.take_sightings(),
         )?);
@@ -363,10 +386,9 @@ fn reachable(config: &Config) -> Result<HashMap<Arc<str>, Arc<Reachable>>, Agent
     config.targets.iter().map(one).collect()
 }
 
-fn settings(config: &Config, root: &Path) -> Result<Settings, AgentError> {
-    let attach = config.attach.clone().unwrap_or_else(|| root.to_owned());
-    let own = own_cgroup(root)?;
-    let mut settings = Settings::new(attach, config.listen.port, cgroup_id(&own)?);
+fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, AgentError> {
+    let own = own_cgroup(mount)?;
+    let mut settings = Settings::new(base, config.listen.port, cgroup_id(&own)?);
     settings.ports = config.guard.ports.clone();
     for target in &config.targets {
         if !settings.ports.contains(&target.port) {

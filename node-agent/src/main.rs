@@ -1,2 +1,9 @@
-//! x
-fn main(){}
+//! node-agent: arguments in, exit status out.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

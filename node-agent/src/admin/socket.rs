@@ -168,9 +168,15 @@ async fn exec(
         return no(StatusCode::FORBIDDEN, "the kernel does not say which process asks");
     };
     // Only the caller itself is moved, and only into a cage: never out of one (enrol refuses).
-    let moved = tokio::task::spawn_blocking(move || enrolment.exec(&asked.workload, Pid(pid))).await;
-    match moved {
-        Ok(Ok(path)) => Json(ExecAnswer { cgroup: path.display().to_string() }).into_response(),
+    let moved = tokio::task::spawn_blocking(move || {
+        let cgroup = enrolment.create_for_exec(&asked.workload)?;
+        enrolment.move_pid(&cgroup, Pid(pid))?;
+        Ok::<_, crate::enrol::EnrolError>(cgroup)
+    });
+    match moved.await {
+        Ok(Ok(cgroup)) => {
+            Json(ExecAnswer { cgroup: cgroup.path.display().to_string() }).into_response()
+        }
         Ok(Err(error)) => no(StatusCode::CONFLICT, error.to_string()),
         Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }

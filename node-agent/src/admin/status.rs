@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::enrol::LabelledCgroup;
 use crate::record::Health;
 use crate::session::Drain;
 use crate::telemetry::Scraped;
@@ -56,7 +57,7 @@ impl Admin {
                     cgroup: labelled.path.display().to_string(),
                     workload: labelled.workload.to_string(),
                     namespaces: labelled.namespaces.len(),
-                    reasons: labelled.reasons,
+                    reasons: reasons(&labelled),
                 })
                 .collect()
         });
@@ -85,14 +86,23 @@ impl Admin {
         }
         if let Some(interceptor) = &self.interceptor {
             if let Ok(entries) = interceptor.entries() {
-                scraped.origins = entries.origins as u64;
+                scraped.origins = entries.flows as u64;
             }
             if let Ok(counters) = interceptor.counters() {
-                for (event, count) in counters.named() {
-                    self.metrics.kernel(event, count);
-                }
+                self.metrics.kernel("redirected", counters.redirected);
+                self.metrics.kernel("refused", counters.refused);
+                self.metrics.kernel("map_full", counters.map_full);
+                self.metrics.kernel("lost_events", counters.lost_events);
+                self.metrics.kernel("lost_sightings", counters.lost_sightings);
+                self.metrics.kernel("unpublished", counters.unpublished);
             }
         }
         scraped
     }
+}
+
+/// Why a cgroup is not wholly governed.
+fn reasons(labelled: &LabelledCgroup) -> Vec<String> {
+    let unheard = labelled.namespaces.iter().filter_map(|namespace| namespace.problem.clone());
+    labelled.problem.iter().cloned().chain(unheard).collect()
 }

@@ -1,0 +1,158 @@
+//! `run`, `config check`, `uninstall`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+
+use node_agent::agent::{Agent, pin_directory};
+use node_agent::config::{Config, PasswordSource, TokenSource};
+use node_agent::feed::load_policies;
+use node_agent::intercept::Interceptor;
+use node_agent::telemetry::start_log;
+
+use super::{Answer, WithConfig, out};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a file; errors come with file, line, column and the mend
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+impl ConfigCommand {
+    pub(crate) fn run(self) -> anyhow::Result<Answer> {
+        let ConfigCommand::Check { file } = self;
+        let text = read(&file)?;
+        match Config::parse(&text, &file.display().to_string()) {
+            Ok(mut config) => {
+                resolve_paths(&mut config, &file);
+                let faults = missing(&config);
+                for fault in &faults {
+                    out::line(format!("{}: {fault}", file.display()))?;
+                }
+                if !faults.is_empty() {
+                    return Ok(Answer::No);
+                }
+                let (targets, workloads) = (config.targets.len(), config.workloads.len());
+                out::line(format!(
+                    "{}: good ({targets} targets, {workloads} workloads)",
+                    file.display()
+                ))?;
+                Ok(Answer::Good)
+            }
+            Err(errors) => {
+                for error in errors {
+                    out::line(error)?;
+                }
+                Ok(Answer::No)
+            }
+        }
+    }
+}
+
+/// Files that the configuration names and that are not there, and policies that are wrong.
+fn missing(config: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut exists = |what: &str, path: &Path| {
+        if let Err(error) = std::fs::metadata(path) {
+            faults.push(format!("{what} {}: {error}", path.display()));
+        }
+    };
+    for issuer in &config.issuers {
+        if let Some(path) = &issuer.ca_file {
+            exists("ca_file", path);
+        }
+    }
+    for target in &config.targets {
+        if let Some(path) = &target.upstream.ca_file {
+            exists("ca_file", path);
+        }
+        let groups = target.credentials.by_group.iter().map(|(_, credential)| credential);
+        for credential in std::iter::once(&target.credentials.default).chain(groups) {
+            if let PasswordSource::File(path) = &credential.password {
+                exists("password_file", path);
+            }
+        }
+    }
+    if let Err(fault) = load_policies(&config.policies) {
+        faults.extend(fault.to_string().lines().map(str::to_owned));
+    }
+    faults
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| {
+        format!("cannot read {}; give --config FILE, or make it", file.display())
+    })
+}
+
+/// Reads and checks a configuration file.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
+    let text = read(file)?;
+    let mut config = match Config::parse(&text, &file.display().to_string()) {
+        Ok(config) => config,
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            bail!("the configuration is wrong:\n{}", lines.join("\n"));
+        }
+    };
+    resolve_paths(&mut config, file);
+    Ok(config)
+}
+
+/// Paths in the file are relative to the file, not to wherever the command was given. The token
+/// file is the workload's, and stays as it is.
+fn resolve_paths(config: &mut Config, file: &Path) {
+    let base = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let base = base.parent().unwrap_or(Path::new("/")).to_owned();
+    let resolve = |path: &mut PathBuf| *path = base.join(&*path);
+    let Config { state_dir, issuers, targets, workloads, policies, recording, tls, .. } = config;
+    resolve(state_dir);
+    resolve(&mut recording.dir);
+    policies.iter_mut().for_each(resolve);
+    issuers.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut()).for_each(resolve);
+    [&mut tls.ca_cert, &mut tls.ca_key].into_iter().flatten().for_each(resolve);
+    for target in targets {
+        target.upstream.ca_file.iter_mut().for_each(resolve);
+        let groups = target.credentials.by_group.iter_mut().map(|(_, credential)| credential);
+        for credential in std::iter::once(&mut target.credentials.default).chain(groups) {
+            if let PasswordSource::File(path) = &mut credential.password {
+                resolve(path);
+            }
+        }
+    }
+    debug_assert!(
+        workloads.iter().flat_map(|workload| &workload.tokens).all(|token| match token {
+            TokenSource::File(path) => !path.as_os_str().is_empty(),
+            TokenSource::Password | TokenSource::Bearer => true,
+        }),
+        "a token file has a name"
+    );
+}
+
+/// The daemon.
+pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
+    let config = with.load()?;
+    start_log(config.log.json, &config.log.level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ran: anyhow::Result<()> = runtime.block_on(async {
+        let agent = Agent::start(config).await?;
+        agent.run_until_signal().await?;
+        Ok(())
+    });
+    // Blocking work that hangs (a lookup, a dead disk) does not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ran.map(|()| Answer::Good)
+}
+
+/// Takes the redirect away.
+pub(crate) fn uninstall(with: &WithConfig) -> anyhow::Result<Answer> {
+    let config = with.load()?;
+    let pins = pin_directory(&config);
+    Interceptor::uninstall_pinned(&pins)?;
+    out::line(format!("the redirect pinned at {} is gone", pins.display()))?;
+    Ok(Answer::Good)
+}

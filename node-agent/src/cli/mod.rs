@@ -1,0 +1,113 @@
+//! The command line. Exit status 0: good, 1: the answer is no, 2: wrong use.
+
+mod daemon;
+mod doctor;
+mod exec;
+mod live;
+mod out;
+mod policy;
+mod reference;
+mod sessions;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use node_agent::config::Config;
+
+/// The default configuration file.
+const CONFIG: &str = "/etc/node-agent/config.yaml";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Good,
+    No,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "node-agent",
+    version,
+    about = "A database gateway that the kernel puts in the path of labelled workloads",
+    after_help = "Examples:\n  node-agent config check config.yaml\n  node-agent run --config config.yaml\n  \
+                  node-agent exec --workload claude -- psql -h orders.db.internal\n  \
+                  node-agent sessions ls\n  node-agent replay s-00c0ffee00c0ffee"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: govern labelled workloads until told to stop
+    Run(WithConfig),
+    /// Run a command inside a labelled cgroup, as yourself
+    Exec(exec::Exec),
+    /// What is governed at this moment, and how well
+    Status(live::StatusArguments),
+    /// What this kernel and host can do, each line with its mend
+    Doctor(doctor::Doctor),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(daemon::ConfigCommand),
+    /// Check, explain and test policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Recorded and live sessions
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Play a recorded session
+    Replay(sessions::Replay),
+    /// Statements held for a human
+    #[command(subcommand)]
+    Approvals(live::ApprovalsCommand),
+    /// Take the redirect away: labelled workloads then reach databases directly
+    Uninstall(WithConfig),
+    /// Print a generated reference
+    #[command(hide = true)]
+    Reference(reference::Reference),
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WithConfig {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub(crate) config: PathBuf,
+}
+
+impl WithConfig {
+    /// Reads and checks it; paths in it are relative to its own directory.
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        daemon::load(&self.config)
+    }
+}
+
+/// Runs the command line.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let answer = match arguments.command {
+        Command::Run(with) => daemon::run(&with),
+        Command::Exec(exec) => exec.run(),
+        Command::Status(status) => status.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Config(config) => config.run(),
+        Command::Policy(policy) => policy.run(),
+        Command::Sessions(sessions) => sessions.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Approvals(approvals) => approvals.run(),
+        Command::Uninstall(with) => daemon::uninstall(&with),
+        Command::Reference(reference) => reference.run(),
+    };
+    match answer {
+        Ok(Answer::Good) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            out::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
