@@ -16,16 +16,8 @@ pub enum Cleared {
     Granted(Grant),
 }
 
-/// This statement may run, once: whoever executes consumes it. Not `Clone`.
-///
-/// It cannot be made by hand:
-///
-/// ```compile_fail,E0451
-/// use node_agent::{model::Reference, permit::Permit, policy::Obligations};
-/// fn forge(reference: Reference, obligations: std::sync::Arc<Obligations>) -> Permit {
-///     Permit { reference, obligations }
-/// }
-/// ```
+/// This statement may run, once: whoever executes consumes it. Not `Clone`, and that it cannot be
+/// made by hand either is tested (tests/compile_fail.rs).
 #[derive(Debug)]
 #[must_use = "a permit that is not used means a statement that does not run"]
 pub struct Permit {
@@ -57,7 +49,10 @@ impl Permit {
                 Decision::Allow(_) | Decision::Hold(_) | Decision::Deny(_),
             ) => return Err(NotCleared(reference)),
         };
-        Ok(Permit { reference, obligations })
+        Ok(Permit {
+            reference,
+            obligations,
+        })
     }
 
     /// What must be done with the answer.
@@ -79,4 +74,70 @@ impl Permit {
 /// Nearly always the very same obligations; then nothing is compared.
 fn same(allow: &Allow, recorded: &Allow) -> bool {
     Arc::ptr_eq(&allow.obligations, &recorded.obligations) || allow == recorded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Refusal, RefusalCode, SessionId};
+    use crate::policy::{Denial, Hold, RuleRef};
+
+    fn allowing(rows: u64) -> Allow {
+        let mut obligations = Obligations::default();
+        obligations.limits.rows_returned = Some(rows);
+        Allow {
+            rules: vec![],
+            obligations: Arc::new(obligations),
+            observed: None,
+            fleeting: false,
+        }
+    }
+
+    fn receipt(decision: Decision) -> Receipt {
+        let reference = Reference {
+            session: SessionId(1),
+            seq: StatementSeq(7),
+        };
+        crate::record::fixtures::receipt(reference, Arc::new(decision))
+    }
+
+    #[test]
+    fn an_allowed_and_recorded_statement_gets_its_permit() {
+        for clearance in [allowing(5), allowing(5).clone()] {
+            let permit = Permit::new(
+                Cleared::Allowed(clearance),
+                receipt(Decision::Allow(allowing(5))),
+            )
+            .unwrap();
+            assert_eq!(permit.seq(), StatementSeq(7));
+            assert_eq!(permit.obligations().limits.rows_returned, Some(5));
+        }
+    }
+
+    #[test]
+    fn a_receipt_for_anything_else_makes_no_permit() {
+        let rule = RuleRef {
+            policy: "p".into(),
+            rule: "r".into(),
+        };
+        let refusal = Refusal::new(RefusalCode::Policy, "no");
+        let others = [
+            Decision::Deny(Denial {
+                rule: None,
+                refusal,
+                fleeting: false,
+            }),
+            Decision::Hold(Hold {
+                rule,
+                reviewers: vec![],
+                timeout_seconds: 1,
+                obligations: Arc::default(),
+            }),
+            Decision::Allow(allowing(6)),
+        ];
+        for recorded in others {
+            let refused = Permit::new(Cleared::Allowed(allowing(5)), receipt(recorded.clone()));
+            assert!(refused.is_err(), "{recorded:?}");
+        }
+    }
 }

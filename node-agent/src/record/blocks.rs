@@ -51,10 +51,19 @@ impl<R: Read> Blocks<R> {
     pub fn open(mut source: R) -> Result<Self, BlockError> {
         let mut bytes = [0; HEADER];
         if fill(&mut source, &mut bytes)? < HEADER {
-            return Err(Damage { block: 0, offset: 0, what: Wrong::Magic }.into());
+            return Err(Damage {
+                block: 0,
+                offset: 0,
+                what: Wrong::Magic,
+            }
+            .into());
         }
         let (chain, header) = Chain::open(&bytes)?;
-        Ok(Blocks { source, chain, header })
+        Ok(Blocks {
+            source,
+            chain,
+            header,
+        })
     }
 
     /// The header.
@@ -68,12 +77,19 @@ impl<R: Read> Blocks<R> {
     }
 
     /// The next block, verified.
-    #[allow(clippy::should_implement_trait, reason = "it can fail and says how it ended")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it can fail and says how it ended"
+    )]
     pub fn next(&mut self) -> Result<Step, BlockError> {
         let mut bytes = [0; BLOCK_HEAD];
         let got = fill(&mut self.source, &mut bytes)?;
         if got == 0 {
-            let ending = if self.chain.ended() { Ending::Closed } else { Ending::Unclosed };
+            let ending = if self.chain.ended() {
+                Ending::Closed
+            } else {
+                Ending::Unclosed
+            };
             return Ok(Step::End(ending));
         }
         self.chain.more()?;
@@ -83,7 +99,10 @@ impl<R: Read> Blocks<R> {
         let head = self.chain.head(&bytes)?;
         // Grows with what really comes: a head that promises much costs nothing by itself.
         let mut payload = Vec::new();
-        self.source.by_ref().take(head.payload as u64).read_to_end(&mut payload)?;
+        self.source
+            .by_ref()
+            .take(head.payload as u64)
+            .read_to_end(&mut payload)?;
         let mut tail = [0; BLOCK_TAIL];
         let ending = fill(&mut self.source, &mut tail)?;
         if payload.len() < head.payload || ending < BLOCK_TAIL {
@@ -92,8 +111,11 @@ impl<R: Read> Blocks<R> {
         }
         let (block, offset) = (self.chain.blocks(), self.chain.offset());
         self.chain.body(&head, &bytes, &payload, tail)?;
-        let lines = unpack(&payload, head.raw)
-            .ok_or(Damage { block, offset, what: Wrong::Packing })?;
+        let lines = unpack(&payload, head.raw).ok_or(Damage {
+            block,
+            offset,
+            what: Wrong::Packing,
+        })?;
         Ok(Step::Block(head, lines))
     }
 }

@@ -17,13 +17,23 @@ impl RecordedText {
     pub fn from(text: &str, secret: bool, understood: bool) -> Self {
         let length = text.len() as u64;
         if secret || !understood {
-            return RecordedText::Withheld { hash: hash(text), length };
+            return RecordedText::Withheld {
+                hash: hash(text),
+                length,
+            };
         }
         if text.len() <= TEXT_CAP {
             return RecordedText::Plain(text.to_owned());
         }
-        let head = text.get(..text.floor_char_boundary(TEXT_CAP)).unwrap_or_default().to_owned();
-        RecordedText::Cut { head, hash: hash(text), length }
+        let head = text
+            .get(..text.floor_char_boundary(TEXT_CAP))
+            .unwrap_or_default()
+            .to_owned();
+        RecordedText::Cut {
+            head,
+            hash: hash(text),
+            length,
+        }
     }
 
     /// How many bytes it takes in memory, about.
@@ -44,7 +54,9 @@ impl RecordedCell {
     /// A cell or parameter for the record. `None` is NULL; longer than `cap` bytes, only the length
     /// is kept. A text that is not UTF-8 is kept in hex.
     pub fn from(format: Format, value: Option<&[u8]>, cap: usize) -> Self {
-        let Some(value) = value else { return RecordedCell::Null };
+        let Some(value) = value else {
+            return RecordedCell::Null;
+        };
         if value.len() > cap {
             return RecordedCell::Long(value.len() as u64);
         }
@@ -83,10 +95,16 @@ mod tests {
         let text = "ALTER ROLE a PASSWORD 'hunter2'";
         for (secret, understood) in [(true, true), (true, false), (false, false)] {
             let kept = RecordedText::from(text, secret, understood);
-            assert!(matches!(kept, RecordedText::Withheld { length: 31, .. }), "{kept:?}");
+            assert!(
+                matches!(kept, RecordedText::Withheld { length: 31, .. }),
+                "{kept:?}"
+            );
             assert!(!format!("{kept:?}").contains("hunter2"));
         }
-        assert_eq!(RecordedText::from("SELECT 1", false, true), RecordedText::Plain("SELECT 1".into()));
+        assert_eq!(
+            RecordedText::from("SELECT 1", false, true),
+            RecordedText::Plain("SELECT 1".into())
+        );
     }
 
     #[test]
@@ -104,8 +122,16 @@ mod tests {
         let cases: [(Format, Option<&[u8]>, RecordedCell); 5] = [
             (Format::Text, None, RecordedCell::Null),
             (Format::Text, Some(b"abc"), RecordedCell::Text("abc".into())),
-            (Format::Text, Some(b"\xff"), RecordedCell::Binary("ff".into())),
-            (Format::Binary, Some(b"\x00\x2a"), RecordedCell::Binary("002a".into())),
+            (
+                Format::Text,
+                Some(b"\xff"),
+                RecordedCell::Binary("ff".into()),
+            ),
+            (
+                Format::Binary,
+                Some(b"\x00\x2a"),
+                RecordedCell::Binary("002a".into()),
+            ),
             (Format::Text, Some(b"12345"), RecordedCell::Long(5)),
         ];
         for (format, value, kept) in cases {

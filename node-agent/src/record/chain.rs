@@ -69,6 +69,9 @@ pub enum Wrong {
     /// The payload does not unpack to what was promised.
     #[error("its contents do not unpack")]
     Packing,
+    /// The file bears the name of another session than its header.
+    #[error("the file was renamed: it is another session's recording")]
+    Renamed,
     /// Something follows the last block.
     #[error("something was added after the end")]
     AfterEnd,
@@ -123,7 +126,11 @@ impl Chain {
 
     /// Reads a file's header.
     pub fn open(bytes: &[u8; HEADER]) -> Result<(Chain, Header), Damage> {
-        let wrong = |what| Damage { block: 0, offset: 0, what };
+        let wrong = |what| Damage {
+            block: 0,
+            offset: 0,
+            what,
+        };
         let mut rest = &bytes[..];
         if take::<8>(&mut rest) != Some(MAGIC) {
             return Err(wrong(Wrong::Magic));
@@ -142,7 +149,12 @@ impl Chain {
 
     fn after(header: &[u8; HEADER]) -> Chain {
         let previous = *blake3::hash(header).as_bytes();
-        Chain { previous, next: 0, offset: HEADER as u64, ended: false }
+        Chain {
+            previous,
+            next: 0,
+            offset: HEADER as u64,
+            ended: false,
+        }
     }
 
     /// The hash that stands for everything so far.
@@ -167,10 +179,19 @@ impl Chain {
 
     /// Appends a block to `out`. `payload` is `raw` bytes of lines, packed; both within
     /// `BLOCK_CAP`.
-    pub fn seal(&mut self, payload: &[u8], raw: usize, at: UnixMillis, last: bool, out: &mut Vec<u8>) {
+    pub fn seal(
+        &mut self,
+        payload: &[u8],
+        raw: usize,
+        at: UnixMillis,
+        last: bool,
+        out: &mut Vec<u8>,
+    ) {
         let mut head = [0; BLOCK_HEAD];
         let mut field = Fields(&mut head);
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let length = u32::try_from(payload.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes();
         field.put(&length);
         field.put(&u32::try_from(raw).unwrap_or(u32::MAX).to_le_bytes());
         field.put(&(if last { FLAG_LAST } else { 0 }).to_le_bytes());
@@ -190,7 +211,11 @@ impl Chain {
 
     /// Reads a block's head. Only after this its lengths are worth anything.
     pub fn head(&self, bytes: &[u8; BLOCK_HEAD]) -> Result<Head, Damage> {
-        let wrong = |what| Damage { block: self.next, offset: self.offset, what };
+        let wrong = |what| Damage {
+            block: self.next,
+            offset: self.offset,
+            what,
+        };
         if self.ended {
             return Err(wrong(Wrong::AfterEnd));
         }
@@ -212,7 +237,14 @@ impl Chain {
         if payload > BLOCK_CAP || raw > BLOCK_CAP {
             return Err(wrong(Wrong::Size));
         }
-        Ok(Head { payload, raw, number, at, last: flags == FLAG_LAST, check })
+        Ok(Head {
+            payload,
+            raw,
+            number,
+            at,
+            last: flags == FLAG_LAST,
+            check,
+        })
     }
 
     /// Checks the payload and the end that follow a head, and moves on.
@@ -223,7 +255,11 @@ impl Chain {
         payload: &[u8],
         tail: [u8; BLOCK_TAIL],
     ) -> Result<(), Damage> {
-        let wrong = |what| Damage { block: self.next, offset: self.offset, what };
+        let wrong = |what| Damage {
+            block: self.next,
+            offset: self.offset,
+            what,
+        };
         let hash = sum(&head.check, payload);
         if bytes.get(48..) != Some(&hash[..]) {
             return Err(wrong(Wrong::Payload));
@@ -238,7 +274,11 @@ impl Chain {
     /// Something stands where the next block would: nothing may, after the last one.
     pub fn more(&self) -> Result<(), Damage> {
         if self.ended {
-            return Err(Damage { block: self.next, offset: self.offset, what: Wrong::AfterEnd });
+            return Err(Damage {
+                block: self.next,
+                offset: self.offset,
+                what: Wrong::AfterEnd,
+            });
         }
         Ok(())
     }
@@ -249,7 +289,10 @@ impl Chain {
         hasher.update(&self.previous);
         hasher.update(head.get(..32).unwrap_or_default());
         let hash = hasher.finalize();
-        hash.as_bytes().first_chunk::<16>().copied().unwrap_or_default()
+        hash.as_bytes()
+            .first_chunk::<16>()
+            .copied()
+            .unwrap_or_default()
     }
 
     fn advance(&mut self, hash: [u8; 32], payload: usize, last: bool) {

@@ -87,7 +87,11 @@ struct Window<T> {
 
 impl<T> Window<T> {
     fn new(size: usize) -> Self {
-        Window { items: VecDeque::new(), first: 0, size }
+        Window {
+            items: VecDeque::new(),
+            first: 0,
+            size,
+        }
     }
 
     /// Adds one; gives its number, and what fell out with its number.
@@ -148,7 +152,12 @@ impl Encoder {
             && let Some((_, earlier)) = self.statements.get(of)
             && same(earlier, &decided)
         {
-            let again = Again { seq: decided.seq, at: decided.at, params: &*decided.params, of };
+            let again = Again {
+                seq: decided.seq,
+                at: decided.at,
+                params: &*decided.params,
+                of,
+            };
             return line(out, &Line::Again(again)).map(drop);
         }
         let begins = out.len();
@@ -181,7 +190,10 @@ impl Encoder {
         }
         decided.params = Vec::new();
         let sureness = decided.analysis.sureness.clone();
-        decided.analysis = Arc::new(Analysis { statements: Vec::new(), sureness });
+        decided.analysis = Arc::new(Analysis {
+            statements: Vec::new(),
+            sureness,
+        });
         self.note(
             &Note {
                 at: decided.at,
@@ -207,13 +219,22 @@ impl Encoder {
     ) -> serde_json::Result<()> {
         let earlier = head.and_then(|head| {
             let known = &self.heads;
-            known.items.iter().rposition(|known| Arc::ptr_eq(known, head) || known == head)
+            known
+                .items
+                .iter()
+                .rposition(|known| Arc::ptr_eq(known, head) || known == head)
         });
         let head_of = earlier.map(|at| self.heads.first + at as u64);
         let fresh = if earlier.is_some() { None } else { head };
         line(
             out,
-            &Line::Rows(RowsLine { seq, head: fresh.map(|head| &**head), head_of, rows, beyond }),
+            &Line::Rows(RowsLine {
+                seq,
+                head: fresh.map(|head| &**head),
+                head_of,
+                rows,
+                beyond,
+            }),
         )?;
         if let Some(head) = fresh.filter(|head| memorable(head)) {
             self.heads.add(Arc::clone(head));
@@ -292,7 +313,10 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Decoder { statements: Window::new(STATEMENTS), heads: Window::new(HEADS) }
+        Decoder {
+            statements: Window::new(STATEMENTS),
+            heads: Window::new(HEADS),
+        }
     }
 }
 
@@ -304,14 +328,24 @@ impl Decoder {
             Ok(Kept::Login(login)) => Event::Login(login),
             Ok(Kept::Decided(decided)) => {
                 if line.len() < MEMORABLE_LINE {
-                    self.statements.add(Decided { params: Vec::new(), ..(*decided).clone() });
+                    self.statements.add(Decided {
+                        params: Vec::new(),
+                        ..(*decided).clone()
+                    });
                 }
                 Event::Decided(decided)
             }
             Ok(Kept::Again(again)) => match self.statements.get(again.of) {
                 Some(earlier) => {
-                    let Again { seq, at, params, .. } = again;
-                    Event::Decided(Box::new(Decided { seq, at, params, ..earlier.clone() }))
+                    let Again {
+                        seq, at, params, ..
+                    } = again;
+                    Event::Decided(Box::new(Decided {
+                        seq,
+                        at,
+                        params,
+                        ..earlier.clone()
+                    }))
                 }
                 None => unknown(line),
             },
@@ -329,7 +363,12 @@ impl Decoder {
                     },
                     (None, None) => None,
                 };
-                Event::Rows(Rows { seq: rows.seq, head, rows: rows.rows, beyond: rows.beyond })
+                Event::Rows(Rows {
+                    seq: rows.seq,
+                    head,
+                    rows: rows.rows,
+                    beyond: rows.beyond,
+                })
             }
             Ok(Kept::Finished(finished)) => Event::Finished(finished),
             Ok(Kept::Note(note)) => Event::Note(note),
@@ -345,5 +384,8 @@ fn unknown(line: &[u8]) -> Event {
         event: String,
     }
     let kind = serde_json::from_slice::<Kind>(line).map_or_else(|_| "?".to_owned(), |k| k.event);
-    Event::Unknown(Unknown { kind, line: String::from_utf8_lossy(line).into_owned() })
+    Event::Unknown(Unknown {
+        kind,
+        line: String::from_utf8_lossy(line).into_owned(),
+    })
 }

@@ -17,7 +17,11 @@ pub(super) struct RowReader {
 
 impl RowReader {
     pub(super) fn new(dialect: Dialect, cell_cap: usize) -> Self {
-        RowReader { dialect, cell_cap, pending: Vec::new() }
+        RowReader {
+            dialect,
+            cell_cap,
+            pending: Vec::new(),
+        }
     }
 
     /// Takes delivered bytes and appends the rows that are whole.
@@ -55,7 +59,9 @@ impl RowReader {
         rows: &mut Vec<Vec<RecordedCell>>,
     ) -> &'a [u8] {
         while let Some((tag, length, rest)) = opening(input) {
-            let Some((body, after)) = rest.split_at_checked(length) else { break };
+            let Some((body, after)) = rest.split_at_checked(length) else {
+                break;
+            };
             rows.push(self.read(head, tag, body));
             input = after;
         }
@@ -76,7 +82,9 @@ impl RowReader {
     /// PostgreSQL's DataRow: a count, then each cell's length (-1 is NULL) and bytes.
     fn data_row(&self, head: Option<&ResultHead>, body: &[u8]) -> Vec<RecordedCell> {
         let mut cells = Vec::new();
-        let Some((_, mut input)) = body.split_first_chunk::<2>() else { return cells };
+        let Some((_, mut input)) = body.split_first_chunk::<2>() else {
+            return cells;
+        };
         while let Some((length, rest)) = input.split_first_chunk::<4>() {
             let format = head
                 .and_then(|head| head.columns.get(cells.len()))
@@ -103,12 +111,14 @@ fn opening(input: &[u8]) -> Option<(u8, usize, &[u8])> {
     let (tag, rest) = input.split_first()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     // The length counts itself. A shorter one cannot come from the wire room, and stops us.
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_sub(4)?;
+    let length = usize::try_from(u32::from_be_bytes(*length))
+        .ok()?
+        .checked_sub(4)?;
     Some((*tag, length, rest))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A DataRow frame.
@@ -132,7 +142,10 @@ pub(super) mod tests {
     fn rows_come_out_the_same_however_they_are_cut() {
         let mut bytes = data_row(&[Some(b"1"), None]);
         bytes.extend(data_row(&[Some(b"22"), Some(b"")]));
-        let expected = vec![vec![text("1"), RecordedCell::Null], vec![text("22"), text("")]];
+        let expected = vec![
+            vec![text("1"), RecordedCell::Null],
+            vec![text("22"), text("")],
+        ];
         for cut in 0..=bytes.len() {
             let mut reader = RowReader::new(Dialect::Postgres, 100);
             let mut rows = Vec::new();

@@ -20,12 +20,22 @@ pub(super) enum Item {
     Login(Box<LoggedIn>),
     Decided(Decided),
     /// Bytes of rows, a range of the batch's data.
-    Rows { seq: StatementSeq, head: Option<Arc<ResultHead>>, data: Range<usize> },
+    Rows {
+        seq: StatementSeq,
+        head: Option<Arc<ResultHead>>,
+        data: Range<usize>,
+    },
     /// Bytes of rows that were delivered and not kept.
-    Beyond { seq: StatementSeq, bytes: u64 },
+    Beyond {
+        seq: StatementSeq,
+        bytes: u64,
+    },
     Finished(Finished),
     Note(Note),
-    Closed { at: UnixMillis, why: Why },
+    Closed {
+        at: UnixMillis,
+        why: Why,
+    },
 }
 
 /// What the writer takes at once.
@@ -129,7 +139,12 @@ pub(super) struct Counters {
 
 impl Lane {
     pub(super) fn new(session: SessionId, dialect: Dialect) -> Self {
-        Lane { session, dialect, queue: Mutex::default(), broken: OnceLock::new() }
+        Lane {
+            session,
+            dialect,
+            queue: Mutex::default(),
+            broken: OnceLock::new(),
+        }
     }
 
     /// Nothing that a lane guards is left half done by a panic, so a poisoned lock is good.
@@ -222,7 +237,10 @@ impl Lane {
         }
         if fresh {
             queue.tell_beyond();
-            queue.kept = Kept { seq, ..Kept::default() };
+            queue.kept = Kept {
+                seq,
+                ..Kept::default()
+            };
         }
         queue.kept.bytes += keep.len();
         queue.kept.beyond += rest.len() as u64;
@@ -230,7 +248,11 @@ impl Lane {
             let begins = queue.batch.data.len();
             queue.batch.data.extend_from_slice(keep);
             let data = begins..queue.batch.data.len();
-            queue.batch.items.push(Item::Rows { seq, head: head.cloned(), data });
+            queue.batch.items.push(Item::Rows {
+                seq,
+                head: head.cloned(),
+                data,
+            });
             self.pushed(queue, shared);
         }
         Ok(true)
@@ -246,7 +268,7 @@ impl Lane {
         shared.reserve(cost, used == 0)
     }
 
-    fn pushed(self: &Arc<Self>, queue: MutexGuard<'_, Queue>, shared: &Shared) {
+    fn pushed(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, shared: &Shared) {
         // Marked once a batch. (Two items may have come at once: their rows' rest, and the end.)
         let first = !mem::replace(&mut queue.marked, true);
         drop(queue);
@@ -381,7 +403,8 @@ impl Shared {
     }
 
     pub(super) fn set_failing(&self, health: Health) {
-        self.failing.store(matches!(health, Health::Failed { .. }), Ordering::Release);
+        self.failing
+            .store(matches!(health, Health::Failed { .. }), Ordering::Release);
         self.health.send_replace(health);
         self.space.notify_waiters(); // those who wait must learn of it
     }

@@ -40,6 +40,22 @@ mod fuzzing;
 pub use fuzzing::fuzz_recording;
 #[cfg(test)]
 mod tests;
+/// What tests of later rooms record with.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    pub(crate) use super::frames::tests::data_row;
+    pub(crate) use super::tests::{allow, began, decided, delivered, finished, head};
+
+    use std::sync::Arc;
+
+    /// A receipt for a decision that was not recorded, for tests of what hangs on one.
+    pub(crate) fn receipt(
+        reference: crate::model::Reference,
+        decision: Arc<crate::policy::Decision>,
+    ) -> super::Receipt {
+        super::Receipt::new(reference, decision)
+    }
+}
 
 use std::io;
 use std::path::PathBuf;
@@ -74,8 +90,11 @@ impl RecordError {
                 RefusalCode::RecordFault
             }
         };
-        Refusal::new(code, "this statement cannot be recorded, and what is not recorded is not run")
-            .hint("the operator of the agent finds the cause in its log and in `node-agent status`")
+        Refusal::new(
+            code,
+            "this statement cannot be recorded, and what is not recorded is not run",
+        )
+        .hint("the operator of the agent finds the cause in its log and in `node-agent status`")
     }
 }
 

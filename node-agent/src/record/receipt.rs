@@ -6,16 +6,7 @@ use crate::model::Reference;
 use crate::policy::Decision;
 
 /// This decision, about this statement of this session, was handed to the record. Made by
-/// `SessionRecorder` only, and by value worth one permit.
-///
-/// It cannot be made anywhere else:
-///
-/// ```compile_fail,E0451
-/// use node_agent::model::Reference;
-/// fn forge(reference: Reference, decision: std::sync::Arc<node_agent::policy::Decision>) {
-///     let _ = node_agent::record::Receipt { reference, decision };
-/// }
-/// ```
+/// `SessionRecorder` only (tests/compile_fail.rs), and worth one permit, by value.
 #[derive(Debug)]
 #[must_use = "a statement without its permit does not run"]
 pub struct Receipt {
@@ -25,7 +16,10 @@ pub struct Receipt {
 
 impl Receipt {
     pub(super) fn new(reference: Reference, decision: Arc<Decision>) -> Self {
-        Receipt { reference, decision }
+        Receipt {
+            reference,
+            decision,
+        }
     }
 
     /// Which statement of which session.

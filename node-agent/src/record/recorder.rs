@@ -135,7 +135,10 @@ impl Recorder {
     /// Opens the directory and starts the writer.
     pub fn open(settings: RecorderSettings) -> Result<Self, OpenError> {
         let dir = settings.dir.clone();
-        let failed = |source| OpenError { dir: dir.clone(), source };
+        let failed = |source| OpenError {
+            dir: dir.clone(),
+            source,
+        };
         let shelf = FileShelf::open(&settings.dir, settings.settle).map_err(failed)?;
         Recorder::on(Box::new(shelf), settings).map_err(failed)
     }
@@ -143,10 +146,14 @@ impl Recorder {
     pub(super) fn on(shelf: Box<dyn Shelf>, settings: RecorderSettings) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounded()));
         let writer = Writer::new(Arc::clone(&shared), shelf)?;
-        let handle =
-            thread::Builder::new().name("record-writer".to_owned()).spawn(move || writer.run())?;
+        let handle = thread::Builder::new()
+            .name("record-writer".to_owned())
+            .spawn(move || writer.run())?;
         shared.set_writer(handle.thread().clone());
-        Ok(Recorder { shared, writer: Mutex::new(Some(handle)) })
+        Ok(Recorder {
+            shared,
+            writer: Mutex::new(Some(handle)),
+        })
     }
 
     /// Begins a session's recording.
@@ -157,7 +164,10 @@ impl Recorder {
             return Err(RecordError::Fault("the recorder has stopped".into()));
         }
         lane.push_always(&self.shared, Item::Began(Box::new(began)));
-        Ok(SessionRecorder { shared: Arc::clone(&self.shared), lane })
+        Ok(SessionRecorder {
+            shared: Arc::clone(&self.shared),
+            lane,
+        })
     }
 
     /// Changes whenever recording begins to fail or to work.
@@ -183,7 +193,11 @@ impl Recorder {
     /// Writes what is queued and ends the writer. Blocks; nothing can be recorded afterwards.
     pub fn stop(&self) {
         self.shared.stop();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(writer) = writer
             && writer.join().is_err()
         {
@@ -219,19 +233,27 @@ impl SessionRecorder {
 
     /// Login is over.
     pub fn login(&self, login: Login) {
-        let item = Item::Login(Box::new(LoggedIn { at: clock::now(), login }));
+        let item = Item::Login(Box::new(LoggedIn {
+            at: clock::now(),
+            login,
+        }));
         self.lane.push_always(&self.shared, item);
     }
 
     /// Records a decision without waiting.
     pub fn try_decided(&self, decided: Decided) -> Result<Pushed<Receipt, Decided>, RecordError> {
-        let reference = Reference { session: self.lane.session, seq: decided.seq };
+        let reference = Reference {
+            session: self.lane.session,
+            seq: decided.seq,
+        };
         let decision = Arc::clone(&decided.decision);
         let cost = weight(&decided);
         match self.lane.push(&self.shared, Item::Decided(decided), cost)? {
             Room::Taken => Ok(Pushed::Done(Receipt::new(reference, decision))),
             Room::Full(Item::Decided(decided)) => Ok(Pushed::Full(decided)),
-            Room::Full(_) => Err(RecordError::Fault("the queue gave back another event".into())),
+            Room::Full(_) => Err(RecordError::Fault(
+                "the queue gave back another event".into(),
+            )),
         }
     }
 
@@ -240,7 +262,8 @@ impl SessionRecorder {
         match self.try_decided(decided)? {
             Pushed::Done(receipt) => Ok(receipt),
             Pushed::Full(decided) => {
-                self.when_room(decided, |decided| self.try_decided(decided)).await
+                self.when_room(decided, |decided| self.try_decided(decided))
+                    .await
             }
         }
     }
@@ -251,8 +274,14 @@ impl SessionRecorder {
         delivered: Delivered,
     ) -> Result<Pushed<(), Delivered>, RecordError> {
         let Delivered { seq, head, rows } = &delivered;
-        let taken = self.lane.push_rows(&self.shared, *seq, head.as_ref(), rows.bytes())?;
-        Ok(if taken { Pushed::Done(()) } else { Pushed::Full(delivered) })
+        let taken = self
+            .lane
+            .push_rows(&self.shared, *seq, head.as_ref(), rows.bytes())?;
+        Ok(if taken {
+            Pushed::Done(())
+        } else {
+            Pushed::Full(delivered)
+        })
     }
 
     /// Records rows as delivered; waits while the queue is full. An error means that the answer
@@ -261,14 +290,16 @@ impl SessionRecorder {
         match self.try_delivered(delivered)? {
             Pushed::Done(()) => Ok(()),
             Pushed::Full(delivered) => {
-                self.when_room(delivered, |delivered| self.try_delivered(delivered)).await
+                self.when_room(delivered, |delivered| self.try_delivered(delivered))
+                    .await
             }
         }
     }
 
     /// An execution is over. Never waits: its room was taken with its decision.
     pub fn finished(&self, finished: Finished) {
-        self.lane.push_always(&self.shared, Item::Finished(finished));
+        self.lane
+            .push_always(&self.shared, Item::Finished(finished));
     }
 
     /// Records something said besides answers; waits while the queue is full.
@@ -285,13 +316,21 @@ impl SessionRecorder {
         match self.lane.push(&self.shared, Item::Note(note), cost)? {
             Room::Taken => Ok(Pushed::Done(())),
             Room::Full(Item::Note(note)) => Ok(Pushed::Full(note)),
-            Room::Full(_) => Err(RecordError::Fault("the queue gave back another event".into())),
+            Room::Full(_) => Err(RecordError::Fault(
+                "the queue gave back another event".into(),
+            )),
         }
     }
 
     /// The session is over. The first reason stays; nothing is recorded after it.
     pub fn close(&self, why: Why) {
-        self.lane.push_always(&self.shared, Item::Closed { at: clock::now(), why });
+        self.lane.push_always(
+            &self.shared,
+            Item::Closed {
+                at: clock::now(),
+                why,
+            },
+        );
     }
 
     async fn when_room<T, B>(
@@ -320,12 +359,16 @@ async fn expect_within(
     space: impl Future<Output = ()>,
     patience: Duration,
 ) -> Result<(), RecordError> {
-    timeout_at(deadline, space).await.map_err(|_| RecordError::Slow(patience))
+    timeout_at(deadline, space)
+        .await
+        .map_err(|_| RecordError::Slow(patience))
 }
 
 impl Drop for SessionRecorder {
     fn drop(&mut self) {
-        self.close(Why::Fault("the session ended without giving a reason".to_owned()));
+        self.close(Why::Fault(
+            "the session ended without giving a reason".to_owned(),
+        ));
     }
 }
 

@@ -43,11 +43,16 @@ pub fn prune(dir: &Path, keep: Keep, now: UnixMillis) -> io::Result<Pruned> {
         let changed = about
             .modified()?
             .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+            .map_or(0, |since| {
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            });
         all.push((changed, about.len(), path));
     }
     all.sort();
-    let mut pruned = Pruned { left: all.iter().map(|(_, bytes, _)| bytes).sum(), ..Pruned::default() };
+    let mut pruned = Pruned {
+        left: all.iter().map(|(_, bytes, _)| bytes).sum(),
+        ..Pruned::default()
+    };
     for (changed, bytes, path) in all {
         let age = Duration::from_millis(now.0.saturating_sub(changed).max(0).unsigned_abs());
         let old = keep.max_age.is_some_and(|max| age > max);

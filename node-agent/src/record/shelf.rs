@@ -79,12 +79,19 @@ impl FileShelf {
 impl Shelf for FileShelf {
     fn create(&mut self, session: SessionId) -> io::Result<Box<dyn Volume>> {
         let path = path_of(&self.dir, session);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         if let Err(error) = lock(&file) {
             let _ = fs::remove_file(&path); // or the next attempt finds it there
             return Err(error);
         }
-        Ok(Box::new(FileVolume { file, settler: self.settler.clone() }))
+        Ok(Box::new(FileVolume {
+            file,
+            settler: self.settler.clone(),
+        }))
     }
 }
 
@@ -97,7 +104,9 @@ fn lock(file: &File) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(io::Error::other("somebody else holds the lock of a new recording"))
+    Err(io::Error::other(
+        "somebody else holds the lock of a new recording",
+    ))
 }
 
 struct FileVolume {
@@ -127,7 +136,10 @@ fn settle_closed(dir: &File, closed: &Receiver<File>) {
         let result = if files.len() > 8 {
             syncfs(dir).map_err(io::Error::from)
         } else {
-            files.iter().try_for_each(File::sync_data).and_then(|()| dir.sync_all())
+            files
+                .iter()
+                .try_for_each(File::sync_data)
+                .and_then(|()| dir.sync_all())
         };
         if let Err(error) = result {
             tracing::error!(%error, "closed recordings could not be brought to the disk");

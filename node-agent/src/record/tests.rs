@@ -1,0 +1,897 @@
+//! The record as a whole: sessions, one writer, files, faults.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::frames::tests::data_row;
+use super::shelf::{Shelf, Volume};
+use super::*;
+use crate::clock;
+use crate::mask::{MaskPlan, MaskedRows};
+use crate::model::{
+    CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
+    ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
+};
+use crate::policy::{Allow, Decision, Obligations};
+use crate::sql::{Analysis, Sureness};
+
+pub(crate) fn began(session: u64) -> Began {
+    Began {
+        session: SessionId(session),
+        at: UnixMillis(1_700_000_000_000),
+        workload: Workload {
+            name: "claude".into(),
+            labels: BTreeMap::new(),
+        },
+        process: ProcessFacts {
+            pid: Pid(42),
+            uid: 1000,
+            comm: "psql".into(),
+            cgroup: CgroupId(7),
+            netns: NetnsCookie(1),
+            executable: None,
+        },
+        client: ClientAddr("10.0.0.5:50000".parse().unwrap()),
+        destination: OriginalDst("10.0.7.3:5432".parse().unwrap()),
+        target: TargetName("orders".into()),
+        dialect: Dialect::Postgres,
+    }
+}
+
+pub(crate) fn allow() -> Arc<Decision> {
+    Arc::new(Decision::Allow(Allow {
+        rules: Vec::new(),
+        obligations: Arc::new(Obligations::default()),
+        observed: None,
+        fleeting: false,
+    }))
+}
+
+pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided {
+    Decided {
+        seq: StatementSeq(seq),
+        at: UnixMillis(1_700_000_000_000 + seq as i64),
+        text: RecordedText::from(text, false, true),
+        params: vec![RecordedCell::Text(seq.to_string())],
+        analysis: Arc::new(Analysis {
+            statements: Vec::new(),
+            sureness: Sureness::Complete,
+        }),
+        decision,
+        policy_version: "v1".into(),
+    }
+}
+
+pub(crate) fn finished(seq: u64, rows: u64) -> Finished {
+    Finished {
+        seq: StatementSeq(seq),
+        at: UnixMillis(1_700_000_000_500),
+        micros: 1234,
+        tags: vec![format!("SELECT {rows}")],
+        rows,
+        bytes: 10 * rows,
+        error: None,
+        masked: Vec::new(),
+        end: End::Done,
+    }
+}
+
+pub(crate) fn head(names: &[&str]) -> Arc<ResultHead> {
+    let columns = names
+        .iter()
+        .map(|name| ColumnHead {
+            name: (*name).into(),
+            origin: ColumnOrigin::Unknown,
+            type_id: 25,
+            format: Format::Text,
+        })
+        .collect();
+    Arc::new(ResultHead { columns })
+}
+
+pub(crate) fn delivered(seq: u64, head: Option<Arc<ResultHead>>, rows: Vec<u8>) -> Delivered {
+    let rows = MaskedRows::pass(&MaskPlan::default(), Bytes::from(rows)).unwrap();
+    Delivered {
+        seq: StatementSeq(seq),
+        head,
+        rows,
+    }
+}
+
+/// Everything in a file, and how it ends.
+pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
+    let mut events = Vec::new();
+    let mut decoder = Decoder::default();
+    let bytes = fs::read(path).unwrap();
+    let mut blocks = match Blocks::open(&bytes[..]) {
+        Ok(blocks) => blocks,
+        Err(error) => return (events, Err(error)),
+    };
+    loop {
+        match blocks.next() {
+            Ok(Step::Block(_, lines)) => events.extend(
+                lines
+                    .split(|b| *b == b'\n')
+                    .filter(|l| !l.is_empty())
+                    .map(|l| decoder.read(l)),
+            ),
+            Ok(Step::End(ending)) => return (events, Ok(ending)),
+            Err(error) => return (events, Err(error)),
+        }
+    }
+}
+
+fn settings(dir: &Path) -> RecorderSettings {
+    RecorderSettings {
+        block_interval: Duration::from_millis(10),
+        settle: Settle::Never,
+        ..RecorderSettings::new(dir)
+    }
+}
+
+fn json(events: &[Event]) -> Vec<String> {
+    events
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_session_reads_back_as_it_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    session.login(Login::Refused(Refusal::new(
+        RefusalCode::Identity,
+        "no token",
+    )));
+    let decision = allow();
+    let columns = head(&["a", "b"]);
+    for seq in 1..=600 {
+        // Every third text is a new one: more than the window of repeated statements holds.
+        let text = if seq % 3 == 0 {
+            format!("SELECT {seq}")
+        } else {
+            "SELECT $1".to_owned()
+        };
+        let receipt = session
+            .decided(decided(seq, &text, Arc::clone(&decision)))
+            .await
+            .unwrap();
+        assert_eq!(
+            receipt.reference().to_string(),
+            format!("s-0000000000000001#{seq}")
+        );
+        let row = data_row(&[Some(b"x"), None]);
+        session
+            .delivered(delivered(seq, Some(Arc::clone(&columns)), row))
+            .await
+            .unwrap();
+        session.finished(finished(seq, 1));
+    }
+    session.close(Why::ClientQuit);
+    session.close(Why::Killed); // the first reason stays
+    drop(session);
+    recorder.stop();
+
+    let path = path_of(dir.path(), SessionId(1));
+    let (events, ending) = read(&path);
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    assert_eq!(events.len(), 2 + 3 * 600 + 1);
+    let lines = json(&events);
+    for seq in 1..=600_u64 {
+        let at = 2 + 3 * (seq as usize - 1);
+        let text = if seq % 3 == 0 {
+            format!("SELECT {seq}")
+        } else {
+            "SELECT $1".to_owned()
+        };
+        let whole = Event::Decided(Box::new(decided(seq, &text, Arc::clone(&decision))));
+        assert_eq!(lines[at], serde_json::to_string(&whole).unwrap());
+        let Event::Rows(rows) = &events[at + 1] else {
+            panic!("{:?}", events[at + 1])
+        };
+        assert_eq!(rows.head.as_ref(), Some(&columns));
+        assert_eq!(
+            rows.rows,
+            [vec![RecordedCell::Text("x".into()), RecordedCell::Null]]
+        );
+        assert!(matches!(&events[at + 2], Event::Finished(f) if f.seq == StatementSeq(seq)));
+    }
+    let Some(Event::Closed(closed)) = events.last() else {
+        panic!("no close")
+    };
+    assert_eq!(closed.why, Why::ClientQuit);
+    assert_eq!((closed.totals.statements, closed.totals.rows), (600, 600));
+    // Repetition is cheap: the whole of it is a few bytes a statement.
+    assert!(fs::metadata(&path).unwrap().len() < 40_000);
+}
+
+#[tokio::test]
+async fn rows_beyond_the_cap_are_counted_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cap = RecorderSettings {
+        rows_cap_bytes: 1000,
+        ..settings(dir.path())
+    };
+    let recorder = Recorder::open(cap).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    let _ = session
+        .decided(decided(1, "SELECT", allow()))
+        .await
+        .unwrap();
+    let row = data_row(&[Some(&[b'x'; 93])]);
+    assert_eq!(row.len(), 104);
+    session
+        .delivered(delivered(1, Some(head(&["a"])), Vec::new()))
+        .await
+        .unwrap();
+    for _ in 0..100 {
+        session
+            .delivered(delivered(1, None, row.clone()))
+            .await
+            .unwrap();
+    }
+    session.finished(finished(1, 100));
+    drop(session);
+    recorder.stop();
+    let (events, _) = read(&path_of(dir.path(), SessionId(1)));
+    let rows: Vec<_> = events
+        .iter()
+        .filter_map(|event| {
+            if let Event::Rows(rows) = event {
+                Some(rows)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let cells: Vec<_> = rows
+        .iter()
+        .flat_map(|rows| rows.rows.iter().flatten())
+        .collect();
+    assert_eq!(cells.len(), 10);
+    assert_eq!(
+        cells.last(),
+        Some(&&RecordedCell::Long(93)),
+        "the cap fell into it"
+    );
+    assert_eq!(
+        rows.iter().map(|rows| rows.beyond).sum::<u64>(),
+        104 * 100 - 1000
+    );
+    let Some(Event::Closed(closed)) = events.last() else {
+        panic!("no close")
+    };
+    assert!(
+        matches!(closed.why, Why::Fault(_)),
+        "dropped without a reason"
+    );
+}
+
+/// A sound, closed recording of a few blocks.
+async fn some_recording(dir: &Path) -> Vec<u8> {
+    let recorder = Recorder::open(settings(dir)).unwrap();
+    let session = recorder.begin(began(9)).unwrap();
+    let path = path_of(dir, SessionId(9));
+    for seq in 1..=3 {
+        let _ = session
+            .decided(decided(seq, "SELECT 1", allow()))
+            .await
+            .unwrap();
+        let blocks = recorder.stats().blocks;
+        while recorder.stats().blocks == blocks {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    fs::read(path).unwrap()
+}
+
+fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
+    let mut blocks = match Blocks::open(bytes) {
+        Ok(blocks) => blocks,
+        Err(BlockError::Damage(damage)) => return Err(damage),
+        Err(BlockError::Io(error)) => panic!("{error}"),
+    };
+    loop {
+        match blocks.next() {
+            Ok(Step::Block(..)) => {}
+            Ok(Step::End(ending)) => return Ok((blocks.chain().blocks(), ending)),
+            Err(BlockError::Damage(damage)) => return Err(damage),
+            Err(BlockError::Io(error)) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_flipped_bit_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = some_recording(dir.path()).await;
+    let (blocks, ending) = ending_of(&good).unwrap();
+    assert!(
+        blocks >= 4 && ending == Ending::Closed,
+        "{blocks} {ending:?}"
+    );
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            let damage = ending_of(&bad).expect_err(&format!("byte {at} bit {bit}"));
+            // The header's fields are vouched for by the first block.
+            assert!(
+                damage.offset <= at.max(HEADER) as u64,
+                "{damage} for byte {at}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_is_said_and_nothing_before_it_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = some_recording(dir.path()).await;
+    let (all, _) = ending_of(&good).unwrap();
+    let mut seen = 0;
+    for length in HEADER..good.len() {
+        let (blocks, ending) = ending_of(&good[..length]).unwrap();
+        assert_ne!(ending, Ending::Closed, "cut to {length}");
+        assert!(blocks < all && blocks >= seen);
+        seen = blocks;
+    }
+    assert_eq!(seen, all - 1);
+    for length in 0..HEADER {
+        assert_eq!(ending_of(&good[..length]).unwrap_err().what, Wrong::Magic);
+    }
+}
+
+#[tokio::test]
+async fn moved_removed_repeated_and_added_blocks_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = some_recording(dir.path()).await;
+    let mut parts = vec![&good[..HEADER]];
+    let mut rest = &good[HEADER..];
+    while !rest.is_empty() {
+        let payload = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
+        let (block, after) = rest.split_at(BLOCK_HEAD + payload + BLOCK_TAIL);
+        parts.push(block);
+        rest = after;
+    }
+    let count = parts.len();
+    let build = |order: &[usize]| {
+        order
+            .iter()
+            .flat_map(|i| parts[*i].to_vec())
+            .collect::<Vec<_>>()
+    };
+    let straight: Vec<_> = (0..count).collect();
+    assert!(ending_of(&build(&straight)).is_ok());
+    for i in 1..count {
+        let removed: Vec<_> = straight.iter().copied().filter(|part| *part != i).collect();
+        let repeated = [&straight[..=i], &[i], &straight[i + 1..]].concat();
+        // The last block removed is a file that ends without close; that is another test.
+        if i + 1 < count {
+            assert!(ending_of(&build(&removed)).is_err(), "removed {i}");
+            let mut swapped = straight.clone();
+            swapped.swap(i, i + 1);
+            assert!(ending_of(&build(&swapped)).is_err(), "swapped {i}");
+        }
+        assert!(ending_of(&build(&repeated)).is_err(), "repeated {i}");
+    }
+    let added = [&good[..], b"x"].concat();
+    assert_eq!(ending_of(&added).unwrap_err().what, Wrong::AfterEnd);
+}
+
+#[test]
+fn an_event_of_a_later_version_is_kept_and_shown_as_such() {
+    let mut decoder = Decoder::default();
+    for line in [
+        r#"{"event":"teleported","to":"mars"}"#,
+        r#"{"event":"note","at":1,"from":"oracle","text":"new source"}"#,
+        r#"{"event":"again","seq":1,"at":1,"params":[],"of":77}"#,
+        "not json",
+    ] {
+        let Event::Unknown(unknown) = decoder.read(line.as_bytes()) else {
+            panic!("{line}")
+        };
+        assert_eq!(unknown.line, line);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_too_long_for_a_line_keeps_its_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    let mut long = decided(1, "SELECT 1", allow());
+    let why = "x".repeat(10 << 20);
+    let relation = crate::sql::RelationName {
+        schema: None,
+        name: why,
+    };
+    let touch = crate::sql::Touch::Read;
+    long.analysis = Arc::new(Analysis {
+        statements: vec![crate::sql::StatementFacts {
+            relations: vec![crate::sql::RelationUse { relation, touch }],
+            ..Default::default()
+        }],
+        sureness: Sureness::Complete,
+    });
+    let _ = session.decided(long).await.unwrap();
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let (events, ending) = read(&path_of(dir.path(), SessionId(1)));
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    assert!(matches!(&events[1], Event::Note(note) if note.text.contains("longer")));
+    assert!(matches!(&events[2], Event::Decided(d) if matches!(*d.decision, Decision::Allow(_))));
+}
+
+/// Recordings in memory, on a disk that fails on demand.
+#[derive(Clone, Default)]
+struct Faulty(Arc<Disk>);
+
+#[derive(Default)]
+struct Disk {
+    /// The errno of every write; 0: writes succeed.
+    fails: AtomicI32,
+    /// Writes hang.
+    stuck: AtomicBool,
+    writes: AtomicU64,
+    files: Mutex<BTreeMap<SessionId, Vec<u8>>>,
+}
+
+struct FaultyVolume(Faulty, SessionId);
+
+impl Faulty {
+    fn set(&self, errno: i32) {
+        self.0.fails.store(errno, Ordering::SeqCst);
+    }
+
+    fn file(&self, session: u64) -> Vec<u8> {
+        self.0
+            .files
+            .lock()
+            .unwrap()
+            .get(&SessionId(session))
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+impl Shelf for Faulty {
+    fn create(&mut self, session: SessionId) -> io::Result<Box<dyn Volume>> {
+        Ok(Box::new(FaultyVolume(self.clone(), session)))
+    }
+}
+
+impl Volume for FaultyVolume {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let disk = &self.0.0;
+        disk.writes.fetch_add(1, Ordering::SeqCst);
+        while disk.stuck.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut files = disk.files.lock().unwrap();
+        let file = files.entry(self.1).or_default();
+        file.truncate(offset as usize);
+        match disk.fails.load(Ordering::SeqCst) {
+            0 => file.extend_from_slice(bytes),
+            errno => {
+                // A full disk takes a part.
+                file.extend_from_slice(&bytes[..bytes.len() / 2]);
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+        }
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+async fn until(
+    health: &mut tokio::sync::watch::Receiver<Health>,
+    wanted: impl Fn(&Health) -> bool,
+) {
+    tokio::time::timeout(Duration::from_secs(10), health.wait_for(wanted))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
+    for (errno, full) in [
+        (libc::ENOSPC, true),
+        (libc::EDQUOT, true),
+        (libc::EROFS, false),
+        (libc::EIO, false),
+    ] {
+        let disk = Faulty::default();
+        let recorder = Recorder::on(Box::new(disk.clone()), settings(Path::new("/"))).unwrap();
+        let mut health = recorder.health();
+        let session = recorder.begin(began(1)).unwrap();
+        let other = recorder.begin(began(2)).unwrap();
+        let _ = session
+            .decided(decided(1, "SELECT 1", allow()))
+            .await
+            .unwrap();
+
+        disk.set(errno);
+        // This one is taken before anybody knows.
+        let _ = session
+            .decided(decided(2, "SELECT 2", allow()))
+            .await
+            .unwrap();
+        until(&mut health, |health| {
+            matches!(health, Health::Failed { .. })
+        })
+        .await;
+        for session in [&session, &other] {
+            let error = session
+                .decided(decided(3, "SELECT 3", allow()))
+                .await
+                .unwrap_err();
+            assert_eq!(matches!(error, RecordError::Full(_)), full, "{error}");
+            let code = error.refusal().code;
+            let expected = if full { "record_full" } else { "record_fault" };
+            assert_eq!(serde_json::to_value(code).unwrap(), expected);
+            let running = session.delivered(delivered(2, None, vec![0; 100])).await;
+            assert!(running.is_err(), "a running answer stops");
+        }
+        assert!(recorder.begin(began(3)).is_err());
+        session.finished(finished(2, 0)); // the end of what was running is not lost
+
+        disk.set(0);
+        until(&mut health, |health| *health == Health::Working).await;
+        let _ = session
+            .decided(decided(4, "SELECT 4", allow()))
+            .await
+            .unwrap();
+        session.close(Why::ClientQuit);
+        recorder.stop();
+        let (blocks, ending) = ending_of(&disk.file(1)).unwrap();
+        assert!(blocks >= 2 && ending == Ending::Closed);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, disk.file(1)).unwrap();
+        let seqs: Vec<_> = read(&path).0.iter().filter_map(seq_of).collect();
+        assert_eq!(seqs, [1, 2, 4]);
+    }
+}
+
+fn seq_of(event: &Event) -> Option<u64> {
+    if let Event::Decided(decided) = event {
+        Some(decided.seq.0)
+    } else {
+        None
+    }
+}
+
+#[tokio::test]
+async fn if_the_configuration_says_continue_the_gap_is_told() {
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        on_failure: OnFailure::Continue,
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let mut health = recorder.health();
+    let session = recorder.begin(began(1)).unwrap();
+    disk.set(libc::ENOSPC);
+    let _ = session
+        .decided(decided(1, "SELECT 1", allow()))
+        .await
+        .unwrap();
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { .. })
+    })
+    .await;
+    let _ = session
+        .decided(decided(2, "SELECT 2", allow()))
+        .await
+        .unwrap();
+    assert_eq!(recorder.stats().lost, 1);
+    disk.set(0);
+    until(&mut health, |health| *health == Health::Working).await;
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("x"), disk.file(1)).unwrap();
+    let (events, _) = read(&dir.path().join("x"));
+    assert!(
+        events
+            .iter()
+            .any(|e| matches!(e, Event::Note(n) if n.text.contains("1 events are")))
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_pushes_back_and_nothing_is_lost() {
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        queue_bytes: 64 << 10,
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let session = Arc::new(recorder.begin(began(1)).unwrap());
+    let decision = allow();
+    disk.0.stuck.store(true, Ordering::SeqCst);
+    // The writer hangs in its first write; then the lane fills.
+    let mut seq = 0;
+    loop {
+        seq += 1;
+        let one = decided(seq, "SELECT 1", Arc::clone(&decision));
+        match session.try_decided(one).unwrap() {
+            Pushed::Done(_) if disk.0.writes.load(Ordering::SeqCst) == 0 => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Pushed::Done(_) => {}
+            Pushed::Full(back) => {
+                assert_eq!(back.seq.0, seq);
+                break;
+            }
+        }
+        assert!(seq < 100_000, "never full");
+    }
+    assert!(recorder.stats().queued_bytes <= 64 << 10);
+    let waits = tokio::spawn({
+        let (session, decision) = (Arc::clone(&session), Arc::clone(&decision));
+        async move { session.decided(decided(seq, "SELECT 1", decision)).await }
+    });
+    // Another session is not kept waiting by this one's full lane.
+    let other = recorder.begin(began(2)).unwrap();
+    assert!(matches!(
+        other
+            .try_decided(decided(1, "SELECT 1", Arc::clone(&decision)))
+            .unwrap(),
+        Pushed::Done(_)
+    ));
+    assert!(!waits.is_finished());
+    disk.0.stuck.store(false, Ordering::SeqCst);
+    let _ = waits.await.unwrap().unwrap();
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("x"), disk.file(1)).unwrap();
+    let seqs: Vec<_> = read(&dir.path().join("x"))
+        .0
+        .iter()
+        .filter_map(seq_of)
+        .collect();
+    assert_eq!(seqs, (1..=seq).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_refuses_statements() {
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        patience: Duration::from_millis(20),
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    disk.0.stuck.store(true, Ordering::SeqCst);
+    let mut seq = 0;
+    let error = loop {
+        seq += 1;
+        match session.decided(decided(seq, "SELECT 1", allow())).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RecordError::Slow(_)), "{error}");
+    disk.0.stuck.store(false, Ordering::SeqCst);
+    while session
+        .try_decided(decided(seq, "SELECT 1", allow()))
+        .is_err()
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_name_is_taken_does_not_run_unrecorded() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(path_of(dir.path(), SessionId(1)), b"evidence").unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    let mut seq = 0;
+    loop {
+        seq += 1;
+        if session
+            .decided(decided(seq, "SELECT 1", allow()))
+            .await
+            .is_err()
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(
+        *recorder.health().borrow(),
+        Health::Working,
+        "the others go on"
+    );
+    recorder.stop();
+    assert_eq!(
+        fs::read(path_of(dir.path(), SessionId(1))).unwrap(),
+        b"evidence"
+    );
+}
+
+#[tokio::test]
+async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let live = recorder.begin(began(1)).unwrap();
+    for id in 2..=4 {
+        let session = recorder.begin(began(id)).unwrap();
+        session.close(Why::ClientQuit);
+    }
+    while recorder.stats().sessions < 3 || recorder.stats().blocks < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for id in 1..=4 {
+        let moment = std::time::UNIX_EPOCH + Duration::from_secs(1000 * id);
+        let file = fs::File::options()
+            .write(true)
+            .open(path_of(dir.path(), SessionId(id)))
+            .unwrap();
+        file.set_modified(moment).unwrap();
+    }
+    let size = |id| {
+        fs::metadata(path_of(dir.path(), SessionId(id)))
+            .unwrap()
+            .len()
+    };
+    let now = UnixMillis(5_000_000);
+    let none = prune(dir.path(), Keep::default(), now).unwrap();
+    assert_eq!(none.removed.len(), 0);
+    // 2 is too old, 1 is older but live.
+    let old = Keep {
+        max_age: Some(Duration::from_millis(2_500_000)),
+        max_bytes: None,
+    };
+    assert_eq!(
+        prune(dir.path(), old, now).unwrap().removed,
+        [path_of(dir.path(), SessionId(2))]
+    );
+    // Too much: the oldest goes first, and no more than needed.
+    let much = Keep {
+        max_age: None,
+        max_bytes: Some(size(1) + size(4)),
+    };
+    assert_eq!(
+        prune(dir.path(), much, now).unwrap().removed,
+        [path_of(dir.path(), SessionId(3))]
+    );
+    drop(live);
+    recorder.stop();
+}
+
+/// Where the child of the next test records; it is the same test, run once more.
+const CHILD: &str = "NODE_AGENT_TEST_RECORD_DIR";
+
+/// Records until it is killed.
+fn record_for_ever(dir: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let recorder = Recorder::open(settings(dir)).unwrap();
+        let session = recorder.begin(began(1)).unwrap();
+        let decision = allow();
+        for seq in 1.. {
+            let text = format!("SELECT {}", seq % 1000);
+            let _ = session
+                .decided(decided(seq, &text, Arc::clone(&decision)))
+                .await
+                .unwrap();
+            session.finished(finished(seq, 0));
+            if seq % 100 == 0 {
+                println!("at {seq}");
+            }
+        }
+    });
+}
+
+#[test]
+fn after_kill_minus_9_the_file_verifies_up_to_its_last_block() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return record_for_ever(Path::new(&dir));
+    }
+    let name = "record::tests::after_kill_minus_9_the_file_verifies_up_to_its_last_block";
+    for round in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .filter_map(|line| line.unwrap().strip_prefix("at ")?.parse::<u64>().ok());
+        // Once this many are on the disk, a kill must not cost one of them.
+        let wanted = 500 + 700 * round;
+        let path = path_of(dir.path(), SessionId(1));
+        let on_disk = loop {
+            told.next().expect("the child records");
+            let seqs = path
+                .exists()
+                .then(|| read(&path).0.iter().filter_map(seq_of).count());
+            if let Some(seqs) = seqs.filter(|seqs| *seqs as u64 >= wanted) {
+                break seqs;
+            }
+        };
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        let (events, ending) = read(&path);
+        assert!(matches!(
+            ending.unwrap(),
+            Ending::Unclosed | Ending::Torn { .. }
+        ));
+        let seqs: Vec<_> = events.iter().filter_map(seq_of).collect();
+        assert!(seqs.len() >= on_disk);
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+        assert!(
+            !is_live(&fs::File::open(&path).unwrap()),
+            "the lock died with the process"
+        );
+    }
+}
+
+#[test]
+fn any_bytes_are_read_as_a_recording_without_harm() {
+    bolero::check!().for_each(|bytes: &[u8]| fuzz_recording(bytes));
+}
+
+#[tokio::test]
+async fn damaged_recordings_are_read_without_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = some_recording(dir.path()).await;
+    bolero::check!()
+        .with_type::<Vec<(u16, u8)>>()
+        .for_each(|flips: &Vec<(u16, u8)>| {
+            let mut bytes = good.clone();
+            for (at, xor) in flips {
+                let at = usize::from(*at) % bytes.len();
+                bytes[at] ^= xor;
+            }
+            fuzz_recording(&bytes);
+            assert_eq!(ending_of(&bytes).is_ok(), bytes == good);
+        });
+}
+
+#[tokio::test]
+async fn an_idle_writer_is_woken_by_the_first_push() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    for seq in 1..=3 {
+        // Longer than it takes to park.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begun = clock::now();
+        let blocks = recorder.stats().blocks;
+        let _ = session
+            .decided(decided(seq, "SELECT 1", allow()))
+            .await
+            .unwrap();
+        while recorder.stats().blocks == blocks {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let took = clock::now().0 - begun.0;
+        assert!(took < 900, "only the belt woke it, after {took} ms");
+    }
+}

@@ -80,10 +80,8 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
-        let tick = (self.shared.settings.block_interval / 4).clamp(
-            Duration::from_millis(1),
-            Duration::from_millis(20),
-        );
+        let tick = (self.shared.settings.block_interval / 4)
+            .clamp(Duration::from_millis(1), Duration::from_millis(20));
         loop {
             let stopping = self.shared.stopping();
             self.gather();
@@ -143,11 +141,16 @@ impl Writer {
         let mut freed = false;
         let mut active = std::mem::take(&mut self.active);
         active.retain(|id| {
-            let Some(mut recording) = self.sessions.remove(id) else { return false };
+            let Some(mut recording) = self.sessions.remove(id) else {
+                return false;
+            };
             freed |= self.advance(&mut recording, now, all);
             if recording.over() {
                 self.shared.counters.open.fetch_sub(1, Ordering::Relaxed);
-                self.shared.counters.sessions.fetch_add(1, Ordering::Relaxed);
+                self.shared
+                    .counters
+                    .sessions
+                    .fetch_add(1, Ordering::Relaxed);
                 if let Some(volume) = recording.volume.take() {
                     volume.close();
                 }
@@ -215,7 +218,10 @@ impl Writer {
                 break;
             }
             if matches!(item, Item::Decided(_)) {
-                self.shared.counters.statements.fetch_add(1, Ordering::Relaxed);
+                self.shared
+                    .counters
+                    .statements
+                    .fetch_add(1, Ordering::Relaxed);
             }
             recording.encode(item, &batch.data)?;
             if recording.lines.len() >= BLOCK && recording.sealed.is_empty() {
@@ -239,7 +245,9 @@ impl Writer {
                 Ok(()) => {
                     let counters = &self.shared.counters;
                     counters.blocks.fetch_add(1, Ordering::Relaxed);
-                    counters.bytes.fetch_add(recording.sealed.len() as u64, Ordering::Relaxed);
+                    counters
+                        .bytes
+                        .fetch_add(recording.sealed.len() as u64, Ordering::Relaxed);
                     recording.offset += recording.sealed.len() as u64;
                     recording.sealed = Vec::new();
                     recording.retry_at = None;
@@ -264,18 +272,28 @@ impl Writer {
         let raw = recording.lines.len();
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw));
-        self.packer.compress_to_buffer(&recording.lines, &mut self.packed)?;
+        self.packer
+            .compress_to_buffer(&recording.lines, &mut self.packed)?;
         let chain = match &mut recording.chain {
             Some(chain) => chain,
             empty => {
-                let header = Header { session: recording.lane.session, began: at };
+                let header = Header {
+                    session: recording.lane.session,
+                    began: at,
+                };
                 let (chain, bytes) = Chain::create(header);
                 recording.sealed.extend_from_slice(&bytes);
                 empty.insert(chain)
             }
         };
         // What was pushed before the close is in these lines; nothing can be pushed after it.
-        chain.seal(&self.packed, raw, at, recording.closing, &mut recording.sealed);
+        chain.seal(
+            &self.packed,
+            raw,
+            at,
+            recording.closing,
+            &mut recording.sealed,
+        );
         recording.lines.clear();
         recording.lines.shrink_to(BLOCK / 4);
         recording.since = None;
@@ -285,12 +303,18 @@ impl Writer {
     /// A write failed: nothing may start until it succeeds.
     fn fail(&mut self, recording: &mut Recording, error: &io::Error) {
         recording.retry_at = Some(Instant::now() + RETRY);
-        self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .failures
+            .fetch_add(1, Ordering::Relaxed);
         let full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         );
-        let health = Health::Failed { full, why: error.to_string().into() };
+        let health = Health::Failed {
+            full,
+            why: error.to_string().into(),
+        };
         if *self.shared.health.borrow() != health {
             tracing::error!(%error, session = %recording.lane.session, "recording fails");
             self.shared.set_failing(health);
@@ -300,7 +324,10 @@ impl Writer {
     /// Recording works when nothing is left that could not be written.
     fn mend(&mut self) {
         if *self.shared.health.borrow() != Health::Working
-            && !self.sessions.values().any(|recording| recording.retry_at.is_some())
+            && !self
+                .sessions
+                .values()
+                .any(|recording| recording.retry_at.is_some())
         {
             tracing::info!("recording works again");
             self.shared.set_failing(Health::Working);
@@ -321,10 +348,16 @@ impl Writer {
     }
 
     fn farewell(&mut self) {
-        let unwritten =
-            self.sessions.values().filter(|r| !r.sealed.is_empty() || !r.lines.is_empty()).count();
+        let unwritten = self
+            .sessions
+            .values()
+            .filter(|r| !r.sealed.is_empty() || !r.lines.is_empty())
+            .count();
         if unwritten > 0 {
-            tracing::error!(sessions = unwritten, "the record stops with events unwritten");
+            tracing::error!(
+                sessions = unwritten,
+                "the record stops with events unwritten"
+            );
         }
         self.shared.space.notify_waiters();
     }
@@ -339,7 +372,11 @@ impl Recording {
             offset: 0,
             chain: None,
             encoder: Encoder::new(),
-            rows: RowsUnderWay { seq: StatementSeq::default(), head: None, reader },
+            rows: RowsUnderWay {
+                seq: StatementSeq::default(),
+                head: None,
+                reader,
+            },
             totals: Totals::default(),
             lines: Vec::new(),
             since: None,
@@ -373,7 +410,11 @@ impl Recording {
                 self.totals.decided(&decided.decision);
                 self.encoder.decided(decided, &mut self.lines)?;
             }
-            Item::Rows { seq, head, data: range } => {
+            Item::Rows {
+                seq,
+                head,
+                data: range,
+            } => {
                 let bytes = data.get(range).unwrap_or_default();
                 self.rows(seq, head, bytes)?;
             }
@@ -390,7 +431,11 @@ impl Recording {
             }
             Item::Closed { at, why } => {
                 self.end_rows(self.rows.seq, 0)?;
-                let closed = Closed { at, why, totals: self.totals };
+                let closed = Closed {
+                    at,
+                    why,
+                    totals: self.totals,
+                };
                 self.encoder.closed(&closed, &mut self.lines)?;
                 self.closing = true;
             }
@@ -416,7 +461,9 @@ impl Recording {
             }
         }
         let mut cells = Vec::new();
-        self.rows.reader.feed(self.rows.head.as_deref(), bytes, &mut cells);
+        self.rows
+            .reader
+            .feed(self.rows.head.as_deref(), bytes, &mut cells);
         self.line_of_rows(seq, &cells, 0)
     }
 
@@ -439,11 +486,19 @@ impl Recording {
             return Ok(());
         }
         let head = self.rows.head.as_ref().filter(|_| seq == self.rows.seq);
-        Ok(self.encoder.rows(seq, head, rows, beyond, &mut self.lines)?)
+        Ok(self
+            .encoder
+            .rows(seq, head, rows, beyond, &mut self.lines)?)
     }
 
     fn tell(&mut self, text: String) -> Result<(), io::Error> {
-        let note = Note { at: clock::now(), seq: None, from: NoteFrom::Agent, code: None, text };
+        let note = Note {
+            at: clock::now(),
+            seq: None,
+            from: NoteFrom::Agent,
+            code: None,
+            text,
+        };
         Ok(self.encoder.note(&note, &mut self.lines)?)
     }
 }
@@ -451,7 +506,12 @@ impl Recording {
 /// A line has a bound; tags of a text of many statements, and errors, are cut to it.
 fn bound(finished: &mut Finished) {
     const TAGS: usize = 1000;
-    if let Some(more) = finished.tags.len().checked_sub(TAGS).filter(|more| *more > 0) {
+    if let Some(more) = finished
+        .tags
+        .len()
+        .checked_sub(TAGS)
+        .filter(|more| *more > 0)
+    {
         finished.tags.truncate(TAGS);
         finished.tags.push(format!("… and {more} more"));
     }

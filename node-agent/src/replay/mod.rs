@@ -1,1 +1,158 @@
-//! IO. Reads a recording and plays it.
+//! IO. Reads recordings and shows them. Connects to nothing and runs nothing.
+//!
+//! Everything here writes to a `Write` and gives a result back; the command line is `main.rs`'s
+//! business. Whatever came from a client or a database is shown with its control characters,
+//! escapes and direction marks as visible text (`visible.rs`).
+
+mod cell;
+mod find;
+mod json;
+mod list;
+mod read;
+mod table;
+mod text;
+mod verify;
+mod visible;
+mod when;
+mod words;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use find::{all, find};
+pub use list::{Entry, Filter, entries, list, show};
+pub use read::{Outcome, Progress, Recording, Said, State};
+pub use verify::{Report, verify};
+pub use visible::{visible, visible_json};
+
+use crate::model::UnixMillis;
+use crate::record::BlockError;
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// How to play.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Text or JSON.
+    pub style: Style,
+    /// 1: as it happened, 2: twice as fast. `None`: without waiting.
+    pub speed: Option<f64>,
+    /// Cells longer than this many characters are cut in tables, and say so. 0: never.
+    pub width: usize,
+}
+
+/// The answer of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it decides the exit status"]
+pub enum Verdict {
+    /// Exit status 0.
+    Good,
+    /// Exit status 1: a recording was changed.
+    Bad,
+}
+
+/// A recording cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No such recording.
+    #[error("no recording begins with {0}")]
+    NotFound(String),
+    /// More than one.
+    #[error("{name} stands for more than one recording: {}", .found.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The first few it may stand for.
+        found: Vec<String>,
+    },
+    /// Not a session's name.
+    #[error("a session is named s-, then up to sixteen hex digits; {0:?} is not")]
+    NotAName(String),
+    /// A recording or the directory cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: BlockError,
+    },
+    /// The output is gone.
+    #[error("cannot write: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl ReplayError {
+    fn read(path: &Path, source: impl Into<BlockError>) -> Self {
+        ReplayError::Read {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Plays a recording from its beginning to its end, or to the first damage, and says which.
+pub fn play(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Verdict, ReplayError> {
+    let mut recording = Recording::open(path)?;
+    let mut pace = Pace {
+        speed: options.speed,
+        last: None,
+    };
+    let mut teller = match options.style {
+        Style::Text => Teller::Text(text::Story::new(options.width)),
+        Style::Json => Teller::Json,
+    };
+    while let Said::Event(event) = recording.next()? {
+        if pace.wait(words::at(&event)) {
+            out.flush()?;
+        }
+        match &mut teller {
+            Teller::Text(story) => story.tell(&event, out)?,
+            Teller::Json => json::event(&event, out)?,
+        }
+    }
+    let state = recording.state();
+    match teller {
+        Teller::Text(story) => story.end(&state, out)?,
+        Teller::Json => json::state(&state, out)?,
+    }
+    out.flush()?;
+    Ok(state.verdict())
+}
+
+enum Teller {
+    Text(text::Story),
+    Json,
+}
+
+/// Waits as long as the session did.
+struct Pace {
+    speed: Option<f64>,
+    last: Option<UnixMillis>,
+}
+
+impl Pace {
+    /// `true`: there was a pause, show what is there.
+    fn wait(&mut self, at: Option<UnixMillis>) -> bool {
+        let (Some(speed), Some(at)) = (self.speed.filter(|speed| *speed > 0.0), at) else {
+            return false;
+        };
+        let last = self.last.replace(at).unwrap_or(at);
+        let millis = at.0.saturating_sub(last.0).clamp(0, 24 * 3_600_000);
+        let pause = Duration::from_millis(millis.unsigned_abs()).as_secs_f64() / speed;
+        // A clock that jumped does not hold the viewer for days.
+        std::thread::sleep(Duration::try_from_secs_f64(pause).unwrap_or_default());
+        millis > 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

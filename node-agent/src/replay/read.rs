@@ -1,0 +1,200 @@
+//! IO. One recording, event by event, verified as it is read.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use super::{ReplayError, Verdict};
+use crate::model::{SessionId, UnixMillis};
+use crate::record::{BlockError, Blocks, Damage, Decoder, Ending, Event, Header, Step, is_live};
+
+/// A recording that is being read.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    blocks: Blocks<BufReader<File>>,
+    live: bool,
+    decoder: Decoder,
+    ready: VecDeque<Event>,
+    progress: Progress,
+    outcome: Option<Outcome>,
+}
+
+/// What was read so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Events.
+    pub events: u64,
+    /// Events that this version does not know.
+    pub unknown: u64,
+    /// How often a block is older, by the wall clock, than the one before it.
+    pub clock_went_back: u64,
+    last: Option<UnixMillis>,
+}
+
+/// How reading ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is damaged.
+    Sound(Ending),
+    /// Something is; nothing after it was read.
+    Damaged(Damage),
+}
+
+/// The next of a recording.
+#[derive(Debug)]
+pub enum Said {
+    /// An event.
+    Event(Box<Event>),
+    /// There is no more: see `Recording::state`.
+    End,
+}
+
+/// What is known about a recording after reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Whose it is, by its header.
+    pub session: SessionId,
+    /// Verified blocks.
+    pub blocks: u64,
+    /// Their bytes, header included.
+    pub bytes: u64,
+    /// The hash that stands for all of it, hex.
+    pub hash: String,
+    /// It is being written at this moment.
+    pub live: bool,
+    /// What was read.
+    pub progress: Progress,
+    /// How it ended; `None`: it was not read to its end.
+    pub outcome: Option<Outcome>,
+}
+
+impl Recording {
+    /// Opens a recording. One that is being written is read up to its last block.
+    pub fn open(path: &Path) -> Result<Self, ReplayError> {
+        let file = File::open(path).map_err(|error| ReplayError::read(path, error))?;
+        let live = is_live(&file);
+        let blocks =
+            Blocks::open(BufReader::new(file)).map_err(|error| ReplayError::read(path, error))?;
+        Ok(Recording {
+            path: path.to_owned(),
+            blocks,
+            live,
+            decoder: Decoder::default(),
+            ready: VecDeque::new(),
+            progress: Progress::default(),
+            outcome: None,
+        })
+    }
+
+    /// The file's header.
+    pub fn header(&self) -> Header {
+        self.blocks.header()
+    }
+
+    /// The next event. Damage is an end, not an error: `state` tells.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it can fail and says how it ended"
+    )]
+    pub fn next(&mut self) -> Result<Said, ReplayError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Said::Event(Box::new(event)));
+            }
+            if self.outcome.is_some() {
+                return Ok(Said::End);
+            }
+            match self.blocks.next() {
+                Ok(Step::Block(head, lines)) => {
+                    let back = self
+                        .progress
+                        .last
+                        .replace(head.at)
+                        .is_some_and(|l| l > head.at);
+                    self.progress.clock_went_back += u64::from(back);
+                    self.take(&lines);
+                }
+                Ok(Step::End(ending)) => self.outcome = Some(Outcome::Sound(ending)),
+                Err(BlockError::Damage(damage)) => self.outcome = Some(Outcome::Damaged(damage)),
+                Err(error) => return Err(ReplayError::read(&self.path, error)),
+            }
+        }
+    }
+
+    fn take(&mut self, lines: &[u8]) {
+        for line in lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let event = self.decoder.read(line);
+            self.progress.events += 1;
+            self.progress.unknown += u64::from(matches!(event, Event::Unknown(_)));
+            self.ready.push_back(event);
+        }
+    }
+
+    /// What is known by now.
+    pub fn state(&self) -> State {
+        let chain = self.blocks.chain();
+        State {
+            session: self.header().session,
+            blocks: chain.blocks(),
+            bytes: chain.offset(),
+            hash: blake3::Hash::from_bytes(*chain.hash())
+                .to_hex()
+                .as_str()
+                .to_owned(),
+            live: self.live,
+            progress: self.progress,
+            outcome: self.outcome.clone(),
+        }
+    }
+}
+
+impl State {
+    /// Bad only if something was changed. A recording that ends early is said, in `sentence`.
+    pub fn verdict(&self) -> Verdict {
+        match self.outcome {
+            Some(Outcome::Damaged(_)) => Verdict::Bad,
+            Some(Outcome::Sound(_)) | None => Verdict::Good,
+        }
+    }
+
+    /// The state in one sentence.
+    pub fn sentence(&self) -> String {
+        let blocks = match self.blocks {
+            1 => "1 block".to_owned(),
+            n => format!("{n} blocks"),
+        };
+        let mut text = match (&self.outcome, self.live) {
+            (Some(Outcome::Damaged(damage)), _) => {
+                format!("DAMAGED: {damage}. Before it, {blocks} are as they were written")
+            }
+            (Some(Outcome::Sound(Ending::Closed)), _) => {
+                format!("{blocks}, unbroken, closed")
+            }
+            (Some(Outcome::Sound(_)), true) => {
+                format!("{blocks}, unbroken so far; the session is open")
+            }
+            (Some(Outcome::Sound(Ending::Unclosed)), false) => {
+                format!("{blocks}, unbroken, but it ends without close")
+            }
+            (Some(Outcome::Sound(Ending::Torn { bytes })), false) => format!(
+                "{blocks}, unbroken, but it ends without close, with {bytes} bytes of a torn block"
+            ),
+            (None, _) => format!("{blocks} read, not to the end"),
+        };
+        if self.progress.unknown > 0 {
+            text.push_str(&format!(
+                "; {} events of kinds unknown here",
+                self.progress.unknown
+            ));
+        }
+        if self.progress.clock_went_back > 0 {
+            text.push_str("; the clock went back while it was written");
+        }
+        text
+    }
+}

@@ -1,0 +1,96 @@
+//! IO. `sessions verify`: reads recordings whole and says what holds.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::read::{Outcome, Recording, Said, State};
+use super::{ReplayError, Style, Verdict, json};
+use crate::record::{BlockError, Damage, Wrong};
+
+/// What verification found of one file.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which file.
+    pub path: PathBuf,
+    /// What was found; for a file that is no recording, only the damage.
+    pub found: Result<State, Damage>,
+}
+
+impl Report {
+    /// Reads a file whole. Errors: it cannot be read at all.
+    pub fn of(path: &Path) -> Result<Self, ReplayError> {
+        let found = match whole(path) {
+            Ok(state) => Ok(state),
+            Err(ReplayError::Read {
+                source: BlockError::Damage(damage),
+                ..
+            }) => Err(damage),
+            Err(error) => return Err(error),
+        };
+        Ok(Report {
+            path: path.to_owned(),
+            found,
+        })
+    }
+
+    /// Good or bad.
+    pub fn verdict(&self) -> Verdict {
+        match &self.found {
+            Ok(state) => state.verdict(),
+            Err(_) => Verdict::Bad,
+        }
+    }
+}
+
+fn whole(path: &Path) -> Result<State, ReplayError> {
+    let mut recording = Recording::open(path)?;
+    while let Said::Event(_) = recording.next()? {}
+    let mut state = recording.state();
+    // A sound file under another session's name is a swapped file.
+    let renamed = super::find::session_of(path).is_some_and(|named| named != state.session);
+    if renamed && state.verdict() == Verdict::Good {
+        state.outcome = Some(Outcome::Damaged(Damage {
+            block: 0,
+            offset: 0,
+            what: Wrong::Renamed,
+        }));
+    }
+    Ok(state)
+}
+
+/// Verifies recordings, one line each. Bad if one of them was changed; one that ends early is said
+/// and is not bad.
+pub fn verify(
+    paths: &[PathBuf],
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Verdict, ReplayError> {
+    let mut verdict = Verdict::Good;
+    for path in paths {
+        let report = Report::of(path)?;
+        if report.verdict() == Verdict::Bad {
+            verdict = Verdict::Bad;
+        }
+        let file = path
+            .file_name()
+            .map(|name| name.to_string_lossy())
+            .unwrap_or_default();
+        match (style, &report.found) {
+            (Style::Text, Ok(state)) => writeln!(out, "{}: {}", state.session, state.sentence())?,
+            (Style::Text, Err(damage)) => {
+                writeln!(out, "{}: DAMAGED: {damage}", super::visible(&file))?;
+            }
+            (Style::Json, Ok(state)) => json::line(&json::state_value(state), out)?,
+            (Style::Json, Err(damage)) => json::line(
+                &serde_json::json!({
+                    "event": "verified", "file": file, "end": "damaged",
+                    "damage": { "block": damage.block, "offset": damage.offset,
+                                "what": damage.what.to_string() },
+                }),
+                out,
+            )?,
+        }
+    }
+    out.flush()?;
+    Ok(verdict)
+}

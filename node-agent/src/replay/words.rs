@@ -1,0 +1,173 @@
+//! Pure. What events mean, in words.
+
+use crate::model::{Refusal, UnixMillis};
+use crate::policy::{Allow, Decision, RuleRef};
+use crate::record::{End, Event, Why};
+use crate::sql::{Analysis, Sureness, Touch};
+
+use super::visible::visible;
+
+/// When it happened, where the event says so.
+pub(super) fn at(event: &Event) -> Option<UnixMillis> {
+    match event {
+        Event::Began(began) => Some(began.at),
+        Event::Login(login) => Some(login.at),
+        Event::Decided(decided) => Some(decided.at),
+        Event::Finished(finished) => Some(finished.at),
+        Event::Note(note) => Some(note.at),
+        Event::Closed(closed) => Some(closed.at),
+        Event::Rows(_) | Event::Unknown(_) => None,
+    }
+}
+
+pub(super) fn rule(rule: &RuleRef) -> String {
+    visible(&format!("{}/{}", rule.policy, rule.rule)).into_owned()
+}
+
+/// The decision, with the rules that spoke.
+pub(super) fn decision(decision: &Decision) -> String {
+    match decision {
+        Decision::Allow(Allow {
+            rules, observed, ..
+        }) => {
+            let by: Vec<_> = rules.iter().map(rule).collect();
+            let mut text = match by.as_slice() {
+                [] => "allowed".to_owned(),
+                by => format!("allowed by {}", by.join(", ")),
+            };
+            if let Some(observed) = observed {
+                // Observed decisions do not nest further than this in anything we write.
+                let said = match &**observed {
+                    Decision::Allow(_) => "ALLOW".to_owned(),
+                    Decision::Hold(hold) => format!("HOLD ({})", rule(&hold.rule)),
+                    Decision::Deny(denial) => match &denial.rule {
+                        Some(by) => format!("DENY ({})", rule(by)),
+                        None => "DENY (no rule allows it)".to_owned(),
+                    },
+                };
+                text.push_str(&format!("; observed only, enforcing would {said}"));
+            }
+            text
+        }
+        Decision::Hold(hold) => format!("HELD for approval by {}", rule(&hold.rule)),
+        Decision::Deny(denial) => match &denial.rule {
+            Some(by) => format!("DENIED by {}", rule(by)),
+            None => "DENIED: no rule allows it".to_owned(),
+        },
+    }
+}
+
+/// What the client was told, line by line.
+pub(super) fn refusal(refusal: &Refusal) -> Vec<String> {
+    let mut lines = vec![format!("refused: {}", visible(&refusal.message))];
+    lines.extend(
+        refusal
+            .detail
+            .as_ref()
+            .map(|detail| format!("detail: {}", visible(detail))),
+    );
+    lines.extend(
+        refusal
+            .hint
+            .as_ref()
+            .map(|hint| format!("hint: {}", visible(hint))),
+    );
+    lines
+}
+
+/// `select; reads sales.customers`.
+pub(super) fn analysis(analysis: &Analysis) -> String {
+    let mut parts = Vec::new();
+    for statement in analysis.statements.iter().take(5) {
+        let kinds: Vec<_> = statement
+            .kinds
+            .iter()
+            .map(|kind| {
+                serde_json::to_string(kind)
+                    .unwrap_or_default()
+                    .replace('"', "")
+            })
+            .collect();
+        let mut part = kinds.join("+");
+        for use_ in statement.relations.iter().take(8) {
+            let touch = match use_.touch {
+                Touch::Read => "reads",
+                Touch::Insert => "inserts into",
+                Touch::Update => "updates",
+                Touch::Delete => "deletes from",
+                Touch::Truncate => "truncates",
+                Touch::Lock => "locks",
+                Touch::Define => "defines",
+            };
+            let name = match &use_.relation.schema {
+                Some(schema) => format!("{schema}.{}", use_.relation.name),
+                None => use_.relation.name.clone(),
+            };
+            part.push_str(&format!(", {touch} {}", visible(&name)));
+        }
+        parts.push(part);
+    }
+    if analysis.statements.len() > parts.len() {
+        parts.push(format!(
+            "and {} more",
+            analysis.statements.len() - parts.len()
+        ));
+    }
+    match &analysis.sureness {
+        Sureness::Complete => {}
+        Sureness::Partial(why) => parts.push(format!("not certain: {}", visible(why))),
+        Sureness::Opaque(why) => parts.push(format!("not understood: {}", visible(why))),
+    }
+    parts.join("; ")
+}
+
+pub(super) fn end(end: End) -> &'static str {
+    match end {
+        End::Done => "done",
+        End::Failed => "failed",
+        End::Suspended => "suspended, rows remain",
+        End::Skipped => "skipped by the database after an earlier error",
+        End::Stopped => "stopped by the agent",
+        End::Cut => "cut off by the end of the session",
+    }
+}
+
+/// One word or two, for listings.
+pub(super) fn why_short(why: &Why) -> &'static str {
+    match why {
+        Why::ClientQuit => "quit",
+        Why::ClientGone => "client gone",
+        Why::UpstreamGone => "database gone",
+        Why::ClientGarbled(_) => "client garbled",
+        Why::UpstreamGarbled(_) => "database garbled",
+        Why::LoginRefused => "login refused",
+        Why::IdentityExpired => "identity expired",
+        Why::Drained => "drained",
+        Why::Killed => "killed",
+        Why::RecordFailed(_) => "record failed",
+        Why::MaskFailed(_) => "mask failed",
+        Why::LimitReached(_) => "limit reached",
+        Why::UpstreamRefused(_) => "database refused",
+        Why::Fault(_) => "fault",
+    }
+}
+
+/// A sentence.
+pub(super) fn why(why: &Why) -> String {
+    match why {
+        Why::ClientQuit => "the client said goodbye".to_owned(),
+        Why::ClientGone => "the client went away".to_owned(),
+        Why::UpstreamGone => "the database went away".to_owned(),
+        Why::ClientGarbled(what) => format!("the client broke the protocol: {}", visible(what)),
+        Why::UpstreamGarbled(what) => format!("the database broke the protocol: {}", visible(what)),
+        Why::LoginRefused => "the login was refused".to_owned(),
+        Why::IdentityExpired => "the identity expired".to_owned(),
+        Why::Drained => "the agent was draining".to_owned(),
+        Why::Killed => "it was ended by an operator".to_owned(),
+        Why::RecordFailed(what) => format!("it could not be recorded: {}", visible(what)),
+        Why::MaskFailed(what) => format!("an answer could not be masked: {}", visible(what)),
+        Why::LimitReached(what) => format!("a limit was reached: {}", visible(what)),
+        Why::UpstreamRefused(what) => format!("the database refused the agent: {}", visible(what)),
+        Why::Fault(what) => format!("a fault in the agent: {}", visible(what)),
+    }
+}
