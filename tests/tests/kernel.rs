@@ -11,8 +11,8 @@
 #[path = "../src/kernel.rs"]
 mod support;
 
-use node_agent::intercept::Settings;
-use support::{Agent, Cgroup, Client, Database, able, own_cgroup, port};
+use node_agent::intercept::{Dial, Event, Interceptor, RefusedBecause, Settings, WorkloadIndex};
+use support::{Agent, Cgroup, Client, Database, able, eventually, own_cgroup, port};
 
 fn settings(top: &Cgroup) -> Settings {
     Settings::new(&top.path, port(), own_cgroup())
@@ -59,4 +59,434 @@ fn every_form_of_an_address_leads_to_the_agent_with_the_right_origin() {
     assert_eq!(database.visits(), 0);
     let counters = agent.interceptor.counters().unwrap();
     assert_eq!((counters.redirected, counters.refused), (8, 0), "{counters:?}");
+}
+
+#[test]
+fn what_is_not_labelled_is_never_touched() {
+    if !able("what_is_not_labelled") {
+        return;
+    }
+    let top = Cgroup::top("untouched");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let (guarded, free) = (Database::start(), Database::start());
+    let agent = Agent::start(Settings { ports: vec![guarded.port], ..settings(&top) });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    // An unlabelled task to a guarded port; a labelled one to a port that is not guarded.
+    let mut stranger = Client::inside(&outside);
+    for at in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+        assert_eq!(stranger.greeting(format!("{at}:{}", guarded.port)), "DATABASE", "{at}");
+    }
+    assert_eq!(stranger.ask("raw"), "made");
+    assert!(stranger.ask(&format!("udp-send 127.0.0.1:{}", guarded.port)).starts_with("sent="));
+    assert_eq!(stranger.ask(&format!("bind 127.0.0.2:{}", agent.port)), "bound");
+    assert_eq!(Client::inside(&inside).greeting(format!("127.0.0.1:{}", free.port)), "DATABASE");
+    let counters = agent.interceptor.counters().unwrap();
+    assert_eq!((counters.redirected, counters.refused), (0, 0), "{counters:?}");
+    // A label taken away is gone at once, one given counts at once.
+    let mut client = Client::inside(&inside);
+    let to = format!("127.0.0.1:{}", guarded.port);
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    agent.interceptor.unlabel(inside.id()).unwrap();
+    let mut fresh = Client::inside(&inside);
+    assert_eq!(fresh.greeting(&to), "DATABASE");
+    agent.label(&outside, 3);
+    assert!(stranger.greeting(&to).contains(" workload=3 "));
+}
+
+#[test]
+fn a_protected_address_is_protected_at_any_port_and_for_any_protocol() {
+    if !able("a_protected_address") {
+        return;
+    }
+    let top = Cgroup::top("address");
+    let inside = top.child("inside");
+    let agent = Agent::start(Settings {
+        protected: vec!["192.0.2.0/25".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()],
+        ..settings(&top)
+    });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let mut client = Client::inside(&inside);
+    for to in ["192.0.2.7:22", "[::ffff:192.0.2.127]:6432", "[2001:db8:1:2::3]:1"] {
+        let origin = to.replace("[::ffff:192.0.2.127]", "192.0.2.127");
+        assert!(client.greeting(to).starts_with(&format!("AGENT {origin} ")), "{to}");
+    }
+    for command in
+        ["udp-connect 192.0.2.7:53", "udp-send 192.0.2.7:53", "udp-send [2001:db8:1::9]:53", "raw"]
+    {
+        assert_eq!(client.ask(command), "error=Operation-not-permitted-(os-error-1)", "{command}");
+    }
+    // Just outside the prefixes, and another after a change.
+    let counters = agent.interceptor.counters().unwrap();
+    client.ask("udp-connect 127.0.0.1:53");
+    assert_eq!(agent.interceptor.counters().unwrap(), counters);
+    agent.interceptor.set_protected(&["127.0.0.0/8".parse().unwrap()]).unwrap();
+    assert_eq!(agent.interceptor.entries().unwrap().prefixes, 1);
+    assert_eq!(
+        client.ask("udp-connect 127.0.0.1:53"),
+        "error=Operation-not-permitted-(os-error-1)"
+    );
+}
+
+#[test]
+fn a_socket_keeps_its_label_and_a_task_lends_its_own() {
+    if !able("a_socket_keeps_its_label") {
+        return;
+    }
+    let top = Cgroup::top("handed");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let agent = Agent::start(Settings { ports: vec![database.port], ..settings(&top) });
+    agent.label(&inside, 4);
+    agent.listen_here();
+    // Made inside, used outside.
+    let mut client = Client::inside(&inside);
+    assert_eq!(client.ask(&format!("socket {to}")), "made");
+    outside.adopt(client.pid());
+    let answer = client.ask(&format!("dial {to}"));
+    assert!(answer.contains(" workload=4 "), "{answer}");
+    // The same process with a socket of its own is free.
+    assert_eq!(client.greeting(&to), "DATABASE");
+    // Made outside, used inside.
+    assert_eq!(client.ask(&format!("socket {to}")), "made");
+    inside.adopt(client.pid());
+    let answer = client.ask(&format!("dial {to}"));
+    assert!(answer.contains(" workload=4 "), "{answer}");
+    // A cgroup below a labelled one is labelled with it.
+    let below = inside.child("below");
+    let mut client = Client::inside(&below);
+    assert!(client.greeting(&to).contains(" workload=4 "));
+}
+
+#[test]
+fn the_agent_itself_is_exempt_and_nobody_else() {
+    if !able("the_agent_itself") {
+        return;
+    }
+    let top = Cgroup::top("exempt");
+    let inside = top.child("inside");
+    let agent_cgroup = inside.child("agent");
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let agent = Agent::start(Settings {
+        ports: vec![database.port],
+        agent_cgroup: agent_cgroup.id(),
+        ..settings(&top)
+    });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
+    let below = agent_cgroup.child("below");
+    assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+}
+
+#[test]
+fn two_clients_on_one_source_port_never_get_each_other_s_destination() {
+    if !able("two_clients_on_one_source_port") {
+        return;
+    }
+    let top = Cgroup::top("namespaces");
+    let (one, two) = (top.child("one"), top.child("two"));
+    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    agent.label(&one, 1);
+    agent.label(&two, 2);
+    let (mut first, mut second) = (Client::alone(&one), Client::alone(&two));
+    let mut cookies = Vec::new();
+    for client in [&first, &second] {
+        cookies.push(agent.interceptor.listen(client.netns()).unwrap());
+    }
+    assert_ne!(cookies[0], cookies[1]);
+    for round in 0..200u16 {
+        let from = format!("127.0.0.1:{}", 40_000 + round);
+        for (client, workload) in [(&mut first, 1), (&mut second, 2)] {
+            let to = format!("192.0.2.{workload}:5432");
+            let answer = client.ask(&format!("connect-from {from} {to}"));
+            let want = format!("greeting=AGENT {to} workload={workload} ");
+            assert!(answer.starts_with(&want), "{from}: {answer}");
+            assert!(answer.ends_with(&format!("local={from}")), "{answer}");
+        }
+    }
+    assert_eq!(agent.interceptor.entries().unwrap().flows, 0);
+}
+
+#[test]
+fn a_dial_to_the_agent_itself_has_no_origin() {
+    if !able("a_dial_to_the_agent_itself") {
+        return;
+    }
+    let top = Cgroup::top("dial");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let own = agent.port;
+    // Unlabelled: accepted, and closed without a word.
+    let mut stranger = Client::inside(&outside);
+    for at in ["127.0.0.1", "[::1]"] {
+        assert_eq!(stranger.greeting(format!("{at}:{own}")), "", "{at}");
+    }
+    // From the very port a redirected connection had just before.
+    let mut client = Client::inside(&inside);
+    let answer = client.ask("connect 192.0.2.7:5432");
+    assert!(answer.starts_with("greeting=AGENT 192.0.2.7:5432 "), "{answer}");
+    let local = answer.rsplit("local=").next().unwrap().to_owned();
+    drop(client);
+    let answer = stranger.ask(&format!("connect-from {local} 127.0.0.1:{own}"));
+    assert!(answer.starts_with("greeting= "), "{answer}");
+    // Labelled: refused, and so is taking the port.
+    let mut client = Client::inside(&inside);
+    let refused = "error=Operation-not-permitted-(os-error-1)";
+    for at in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.7.7.7"] {
+        assert_eq!(client.greeting(format!("{at}:{own}")), refused, "{at}");
+    }
+    for at in ["127.0.0.5", "0.0.0.0", "[::]", "[::1]"] {
+        assert_eq!(client.ask(&format!("bind {at}:{own}")), refused, "{at}");
+    }
+}
+
+#[test]
+fn a_full_table_refuses() {
+    if !able("a_full_table") {
+        return;
+    }
+    let top = Cgroup::top("full");
+    let inside = top.child("inside");
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let settings = Settings { ports: vec![database.port], flows: 4, ..settings(&top) };
+    let interceptor = Interceptor::start(settings).unwrap();
+    interceptor.label(inside.id(), WorkloadIndex(0)).unwrap();
+    // A listener that accepts nobody: origins stay in the table.
+    let mut listeners = interceptor.take_listeners().unwrap();
+    interceptor.listen(std::fs::File::open("/proc/self/ns/net").unwrap().into()).unwrap();
+    let listener = listeners.try_recv().unwrap();
+    let mut client = Client::inside(&inside);
+    for n in 1..=4 {
+        assert_eq!(client.ask(&format!("open {to}")), "open");
+        assert_eq!(interceptor.entries().unwrap().flows, n);
+    }
+    let refused = "error=Operation-not-permitted-(os-error-1)";
+    assert_eq!(client.ask(&format!("open {to}")), refused);
+    let counters = interceptor.counters().unwrap();
+    assert_eq!((counters.redirected, counters.refused, counters.map_full), (4, 1, 1));
+    // Room again once they are gone.
+    assert_eq!(client.ask("drop"), "dropped");
+    eventually("closed connections leave the table", || {
+        interceptor.entries().unwrap().flows == 0
+    });
+    assert_eq!(client.ask(&format!("open {to}")), "open");
+    assert_eq!(database.visits(), 0);
+    drop(listener);
+}
+
+#[test]
+fn ten_thousand_connections_leave_no_entry_behind() {
+    if !able("ten_thousand_connections") {
+        return;
+    }
+    let top = Cgroup::top("churn");
+    let inside = top.child("inside");
+    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::inside(&inside)).collect();
+    let before = agent.interceptor.entries().unwrap();
+    std::thread::scope(|scope| {
+        for (seed, client) in clients.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let to = "127.0.0.1:5432 192.0.2.7:5432 [::1]:5432 [::ffff:192.0.2.9]:5432";
+                let answer = client.ask(&format!("churn 2500 {} {to}", seed * 7_919 + 1));
+                assert!(answer.starts_with("connected="), "{answer}");
+            });
+        }
+    });
+    drop(clients);
+    eventually("the table of origins is empty", || {
+        agent.interceptor.entries().unwrap() == before
+    });
+    let counters = agent.interceptor.counters().unwrap();
+    assert_eq!((counters.refused, counters.unpublished, counters.map_full), (0, 0, 0));
+    assert!(counters.redirected >= 10_000, "{counters:?}");
+}
+
+#[test]
+fn a_dead_agent_refuses_and_a_new_one_goes_on() {
+    if !able("a_dead_agent") {
+        return;
+    }
+    let top = Cgroup::top("pinned");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let settings = Settings {
+        ports: vec![database.port],
+        protected: vec!["192.0.2.0/24".parse().unwrap()],
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
+    let refused = "error=Connection-refused-(os-error-111)";
+
+    let agent = Agent::start(settings.clone());
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let mut client = Client::inside(&inside);
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&pin.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o7777, 0o700);
+
+    // Killed: refused, for old processes and new ones, and for others nothing changes.
+    agent.die();
+    for _ in 0..20 {
+        assert_eq!(client.greeting(&to), refused);
+        assert_eq!(client.greeting("192.0.2.7:22"), refused);
+    }
+    assert_eq!(Client::inside(&inside).greeting(&to), refused);
+    assert_eq!(Client::inside(&outside).greeting(&to), "DATABASE");
+    assert_eq!(database.visits(), 1);
+
+    // Started again while the workload keeps dialling: refused or redirected, never let through.
+    for _ in 0..5 {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let dialling = scope.spawn(|| {
+                let mut answers = std::collections::BTreeSet::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let answer = client.greeting(&to);
+                    answers.insert(answer.split(' ').next().unwrap().to_owned());
+                }
+                answers
+            });
+            let agent = Agent::start(settings.clone());
+            assert_eq!(agent.interceptor.labelled().unwrap().len(), 1, "labels outlive the agent");
+            agent.listen_here();
+            let mut other = Client::inside(&inside);
+            assert!(other.greeting(&to).starts_with("AGENT "));
+            assert!(other.greeting("192.0.2.7:22").starts_with("AGENT "), "so do prefixes");
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let answers = dialling.join().unwrap();
+            let known = |a: &String| a.starts_with("AGENT") || a.starts_with("error=") || a.is_empty();
+            assert!(answers.iter().all(known), "{answers:?}");
+            agent.die();
+        });
+        assert_eq!(database.visits(), 1);
+    }
+
+    // Uninstalled: free, and nothing is left.
+    Interceptor::uninstall_pinned(&pin).unwrap();
+    assert!(!pin.exists());
+    assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
+}
+
+#[test]
+fn an_unpinned_redirect_ends_with_its_agent() {
+    if !able("an_unpinned_redirect") {
+        return;
+    }
+    let top = Cgroup::top("unpinned");
+    let inside = top.child("inside");
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let agent = Agent::start(Settings { ports: vec![database.port], ..settings(&top) });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let mut client = Client::inside(&inside);
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    agent.die();
+    assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
+}
+
+#[test]
+fn a_redirect_for_another_subtree_takes_the_pins_over_without_a_gap() {
+    if !able("a_redirect_for_another_subtree") {
+        return;
+    }
+    let top = Cgroup::top("moved");
+    let narrow = top.child("narrow");
+    let inside = narrow.child("inside");
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let wide =
+        Settings { ports: vec![database.port], pin: Some(pin.clone()), ..settings(&top) };
+    let agent = Agent::start(Settings { attach: narrow.path.clone(), ..wide.clone() });
+    agent.label(&inside, 0);
+    agent.die();
+    let agent = Agent::start(wide);
+    agent.listen_here();
+    let mut client = Client::inside(&inside);
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    // Redirected once, not twice: one set of links is left.
+    assert_eq!(agent.interceptor.counters().unwrap().redirected, 1);
+    assert_eq!(database.visits(), 0);
+}
+
+#[test]
+fn pins_of_another_version_are_not_touched() {
+    if !able("pins_of_another_version") {
+        return;
+    }
+    let top = Cgroup::top("other");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let settings = Settings { pin: Some(pin.clone()), ..settings(&top) };
+    Agent::start(settings.clone()).die();
+    std::fs::rename(pin.join("map_FLOWS_v1"), pin.join("map_FLOWS_v0")).unwrap();
+    let error = Interceptor::start(settings).unwrap_err().to_string();
+    assert!(error.contains("map_FLOWS_v0") && error.contains("uninstall"), "{error}");
+}
+
+#[test]
+fn events_tell_who_dialled_whereto() {
+    if !able("events_tell") {
+        return;
+    }
+    let top = Cgroup::top("events");
+    let inside = top.child("inside");
+    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    agent.label(&inside, 9);
+    let netns = agent.listen_here();
+    let mut events = agent.interceptor.take_events().unwrap();
+    assert!(agent.interceptor.take_events().is_none());
+    let mut client = Client::inside(&inside);
+    client.greeting("[::ffff:192.0.2.7]:5432");
+    client.ask("udp-connect 192.0.2.8:5432");
+    let mut seen = Vec::new();
+    eventually("two events", || {
+        seen.extend(events.try_recv().ok());
+        seen.len() == 2
+    });
+    let dial = |destination: &str| Dial {
+        destination: destination.parse().unwrap(),
+        workload: WorkloadIndex(9),
+        pid: client.pid(),
+        uid: 0,
+        comm: "kernel-client".into(),
+        cgroup: inside.id(),
+        netns,
+    };
+    assert_eq!(
+        seen,
+        [
+            Event::Redirected(dial("192.0.2.7:5432")),
+            Event::Refused(RefusedBecause::Protocol(17), dial("192.0.2.8:5432")),
+        ]
+    );
+}
+
+/// Removes pins also when a test panics.
+struct Uninstall(std::path::PathBuf);
+
+impl Drop for Uninstall {
+    fn drop(&mut self) {
+        let done = Interceptor::uninstall_pinned(&self.0);
+        assert!(std::thread::panicking() || done.is_ok(), "{done:?}");
+    }
 }

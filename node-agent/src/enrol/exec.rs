@@ -148,11 +148,23 @@ impl State {
                 .exec
                 .get(&path)
                 .is_some_and(|made| !made.moved_in && Instant::now() < made.keep_until);
-            // The kernel refuses to remove one with a process in it: that is the test.
-            if !waits && fs::remove_dir(self.root.join(&path)).is_ok() {
+            if !waits && remove_empty(&self.root.join(&path)).is_ok() {
                 self.exec.remove(&path);
             }
         }
         let _ = fs::remove_dir(&parent);
     }
+}
+
+/// Removes a cgroup and those its command made in it. The kernel refuses while a process is left
+/// in one of them: that is the test.
+fn remove_empty(path: &Path) -> io::Result<()> {
+    let events = fs::read_to_string(path.join("cgroup.events"))?;
+    if events.lines().any(|line| line == "populated 1") {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    for name in super::tree::children(path) {
+        remove_empty(&path.join(name))?;
+    }
+    fs::remove_dir(path)
 }

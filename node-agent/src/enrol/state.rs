@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use node_agent_common::rule::MAX_DEPTH;
 
@@ -37,6 +38,7 @@ pub(super) struct State {
     /// Cgroups made for `exec`: whether a process was ever in them.
     pub(super) exec: BTreeMap<PathBuf, super::exec::Use>,
     pub(super) exec_parent: PathBuf,
+    reconcile: Duration,
 }
 
 impl State {
@@ -44,7 +46,7 @@ impl State {
         settings: super::EnrolSettings,
         governs: Arc<dyn Governs>,
     ) -> Result<Self, EnrolError> {
-        let super::EnrolSettings { root, rules, exec_parent, reconcile: _ } = settings;
+        let super::EnrolSettings { root, rules, exec_parent, reconcile } = settings;
         let rules = Rules::compile(rules)?;
         let tree = Tree::open(&root).map_err(EnrolError::call("inotify_init", &root))?;
         let above = cgroup_root().ok();
@@ -61,6 +63,7 @@ impl State {
             namespaces: Namespaces::default(),
             exec: BTreeMap::new(),
             exec_parent,
+            reconcile,
         })
     }
 
@@ -145,7 +148,14 @@ impl State {
             Some(made) => (self.rules.named(&made.workload)?, Because::Exec),
             None => {
                 let attribute = self.tree.attribute(path);
-                let (rule, because) = self.rules.of(path, attribute.as_deref())?;
+                let found = self.rules.of(path, attribute.as_deref());
+                if let (None, Some(name)) = (found, &attribute) {
+                    tracing::warn!(
+                        cgroup = %path.display(), workload = name,
+                        "the workload attribute names no configured workload: the cgroup is not governed"
+                    );
+                }
+                let (rule, because) = found?;
                 // Made by an earlier agent for exec: the attribute tells, the place says why.
                 let because =
                     if path.starts_with(&self.exec_parent) { Because::Exec } else { because };
@@ -285,7 +295,7 @@ impl State {
         }
         self.sweep_exec();
         let wanted = self.look();
-        self.namespaces.round(&*self.governs, &wanted);
+        self.namespaces.round(&*self.governs, &wanted, self.reconcile);
     }
 
     /// A labelled process was seen somewhere new.

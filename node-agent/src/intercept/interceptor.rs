@@ -235,7 +235,10 @@ impl Interceptor {
             .try_send(listener)
             .map_err(|_| InterceptError::Thread("accepts connections"))?;
         locked(&self.open).insert(cookie, open);
-        self.tables.hear(cookie)?;
+        if let Err(error) = self.tables.hear(cookie) {
+            // Sightings from there go on; they are answered with a look and nothing else.
+            tracing::warn!(%error, netns = %cookie, "a namespace is missing in the filter of sightings");
+        }
         Ok(cookie)
     }
 

@@ -48,7 +48,8 @@ pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
 /// Refuses a directory with pins of another version, whose bytes mean something else.
 fn check(directory: &Path) -> Result<(), InterceptError> {
     let other = |found: String| InterceptError::OtherPins { path: directory.to_owned(), found };
-    for file in list(directory)? {
+    // The kernel itself puts files into a new bpffs; it keeps dots in names for those.
+    for file in list(directory)?.into_iter().filter(|file| !file.contains('.')) {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
             || HOOKS.iter().any(|hook| hook.pin == file || fresh(hook) == file);
         if !known {
