@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use node_agent::enrol::{EnrolSettings, Enrolment, WorkloadRule};
 use node_agent::intercept::{
     self, Closed, Interceptor, Listener, Settings, State, WorkloadIndex, cgroup_id,
 };
@@ -64,6 +65,23 @@ impl Cgroup {
         let path = intercept::cgroup_root().unwrap().join(name);
         fs::create_dir(&path).unwrap();
         Cgroup { path }
+    }
+
+    /// Its path below the root, as globs match it.
+    pub(crate) fn name(&self) -> String {
+        let root = intercept::cgroup_root().unwrap();
+        self.path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn attribute(&self, value: Option<&str>) {
+        use rustix::fs::{XattrFlags, removexattr, setxattr};
+        let name = node_agent::enrol::ATTRIBUTE;
+        match value {
+            Some(value) => {
+                setxattr(&self.path, name, value.as_bytes(), XattrFlags::empty()).unwrap();
+            }
+            None => removexattr(&self.path, name).unwrap(),
+        }
     }
 
     pub(crate) fn child(&self, name: &str) -> Self {
@@ -350,4 +368,49 @@ pub(crate) fn own_cgroup() -> CgroupId {
     let table = fs::read_to_string("/proc/self/cgroup").unwrap();
     let path = table.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
     cgroup_id(&intercept::cgroup_root().unwrap().join(path)).unwrap()
+}
+
+/// An agent that finds its workloads itself.
+pub(crate) struct Governing {
+    // Before the agent: enrolment ends first.
+    pub(crate) enrolment: Enrolment,
+    pub(crate) agent: Agent,
+}
+
+impl Governing {
+    /// Workloads by name, each with its globs. Nothing is looked at again by itself for an hour,
+    /// so that what is found is found by its signs.
+    pub(crate) fn start(settings: Settings, workloads: &[(&str, &[String])]) -> Self {
+        Governing::looking_every(Duration::from_secs(3_600), settings, workloads)
+    }
+
+    pub(crate) fn looking_every(
+        reconcile: Duration,
+        settings: Settings,
+        workloads: &[(&str, &[String])],
+    ) -> Self {
+        let exec_parent = Path::new(settings.attach.file_name().unwrap()).join("exec");
+        let agent = Agent::start(settings);
+        let rules = (0..)
+            .zip(workloads)
+            .map(|(index, (name, globs))| WorkloadRule {
+                name: (*name).into(),
+                globs: globs.to_vec(),
+                index: WorkloadIndex(index),
+            })
+            .collect();
+        let root = intercept::cgroup_root().unwrap();
+        let settings = EnrolSettings { exec_parent, reconcile, ..EnrolSettings::new(root, rules) };
+        let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);
+        let sightings = agent.interceptor.take_sightings();
+        let enrolment = Enrolment::start(settings, governs, sightings).unwrap();
+        Governing { enrolment, agent }
+    }
+
+    /// What the kernel has for a cgroup.
+    pub(crate) fn label_of(&self, cgroup: &Cgroup) -> Option<u32> {
+        let id = cgroup.id();
+        let labels = self.agent.interceptor.labelled().unwrap();
+        labels.into_iter().find(|(at, _)| *at == id).map(|(_, workload)| workload.0)
+    }
 }

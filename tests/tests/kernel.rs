@@ -11,8 +11,11 @@
 #[path = "../src/kernel.rs"]
 mod support;
 
-use node_agent::intercept::{Dial, Event, Interceptor, RefusedBecause, Settings, WorkloadIndex};
-use support::{Agent, Cgroup, Client, Database, able, eventually, own_cgroup, port};
+use node_agent::enrol::Because;
+use node_agent::intercept::{
+    Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, probe,
+};
+use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, own_cgroup, port};
 
 fn settings(top: &Cgroup) -> Settings {
     Settings::new(&top.path, port(), own_cgroup())
@@ -488,5 +491,240 @@ impl Drop for Uninstall {
     fn drop(&mut self) {
         let done = Interceptor::uninstall_pinned(&self.0);
         assert!(std::thread::panicking() || done.is_ok(), "{done:?}");
+    }
+}
+
+#[test]
+fn a_cgroup_is_labelled_by_glob_the_moment_it_is_made() {
+    if !able("a_cgroup_is_labelled_by_glob") {
+        return;
+    }
+    let top = Cgroup::top("glob");
+    let before = top.child("claude-0");
+    let globs = [format!("{}/claude*", top.name()), format!("{}/deep/**/x", top.name())];
+    let governing = Governing::start(
+        Settings { ports: vec![5432], ..settings(&top) },
+        &[("claude", &globs), ("other", &[])],
+    );
+    assert_eq!(governing.label_of(&before), Some(0), "there before the agent");
+    let other = top.child("other");
+    let after = top.child("claude-1");
+    eventually("a new cgroup is labelled", || governing.label_of(&after) == Some(0));
+    let deep = {
+        // Not guards of their own: the whole tree goes with `top`.
+        let path = top.path.join("deep/a/b/x");
+        std::fs::create_dir_all(&path).unwrap();
+        Cgroup { path }
+    };
+    eventually("made at once with its parents", || governing.label_of(&deep) == Some(0));
+    assert_eq!(governing.label_of(&other), None);
+    assert!(Client::inside(&after).greeting("192.0.2.7:5432").starts_with("AGENT "));
+
+    // Removed and made again under the same name: another cgroup, labelled again.
+    let (old, path) = (after.id(), after.path.clone());
+    drop(after);
+    eventually("the label of a gone cgroup is gone", || {
+        !governing.agent.interceptor.labelled().unwrap().iter().any(|(id, _)| *id == old)
+    });
+    std::fs::create_dir(&path).unwrap();
+    let again = Cgroup { path };
+    assert_ne!(again.id(), old);
+    eventually("labelled again", || governing.label_of(&again) == Some(0));
+}
+
+#[test]
+fn a_cgroup_is_labelled_by_its_attribute_and_unlabelled_with_it() {
+    if !able("a_cgroup_is_labelled_by_its_attribute") {
+        return;
+    }
+    let top = Cgroup::top("attribute");
+    let (one, two) = (top.child("one"), top.child("two"));
+    one.attribute(Some("other"));
+    let governing = Governing::start(
+        Settings { ports: vec![5432], ..settings(&top) },
+        &[("claude", &[]), ("other", &[])],
+    );
+    assert_eq!(governing.label_of(&one), Some(1), "there before the agent");
+    two.attribute(Some("claude"));
+    eventually("labelled by attribute", || governing.label_of(&two) == Some(0));
+    two.attribute(Some("other"));
+    eventually("labelled otherwise", || governing.label_of(&two) == Some(1));
+    two.attribute(Some("nobody"));
+    eventually("no such workload", || governing.label_of(&two).is_none());
+    two.attribute(Some("claude"));
+    eventually("labelled again", || governing.label_of(&two) == Some(0));
+
+    // From the inside nobody changes a label.
+    let below = two.child("below");
+    below.attribute(Some("other"));
+    let greeting = Client::inside(&below).greeting("192.0.2.7:5432");
+    assert!(greeting.contains(" workload=0 "), "{greeting}");
+    // It counts once the label above is gone.
+    two.attribute(None);
+    eventually("unlabelled", || governing.label_of(&two).is_none());
+    eventually("its own counts now", || governing.label_of(&below) == Some(1));
+    two.attribute(Some("claude"));
+    eventually("the outer one again", || {
+        governing.label_of(&two) == Some(0) && governing.label_of(&below).is_none()
+    });
+
+    // Whose directory it is matters: anybody could name himself otherwise.
+    let foreign = top.child("foreign");
+    std::os::unix::fs::chown(&foreign.path, Some(65_534), None).unwrap();
+    foreign.attribute(Some("claude"));
+    let last = top.child("last");
+    last.attribute(Some("claude"));
+    eventually("changes are followed in order", || governing.label_of(&last) == Some(0));
+    assert_eq!(governing.label_of(&foreign), None);
+}
+
+#[test]
+fn a_container_s_own_network_namespace_needs_no_setup() {
+    if !able("a_container_s_own_network_namespace") {
+        return;
+    }
+    let top = Cgroup::top("container");
+    let globs = [format!("{}/pod*", top.name())];
+    let governing =
+        Governing::start(Settings { ports: vec![5432], ..settings(&top) }, &[("pod", &globs)]);
+    for n in 0..10 {
+        let pod = top.child(&format!("pod-{n}"));
+        eventually("labelled", || governing.label_of(&pod) == Some(0));
+        // Into the cgroup, a namespace of its own, loopback up, and the first connect arrives.
+        let mut client = Client::alone(&pod);
+        let greeting = client.greeting("192.0.2.7:5432");
+        assert!(greeting.starts_with("AGENT 192.0.2.7:5432 "), "{n}: {greeting}");
+        let greeting = client.greeting("[2001:db8::7]:5432");
+        assert!(greeting.starts_with("AGENT [2001:db8::7]:5432 "), "{n}: {greeting}");
+    }
+    // A process with its namespace already made that is moved in.
+    let outside = top.child("outside");
+    let mut client = Client::alone(&outside);
+    let moved = top.child("pod-moved");
+    eventually("labelled", || governing.label_of(&moved) == Some(0));
+    moved.adopt(client.pid());
+    eventually("reachable", || client.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    // One that dials without ever starting a program there.
+    let pod = top.child("pod-quiet");
+    eventually("labelled", || governing.label_of(&pod) == Some(0));
+    let mut quiet = Client::inside(&pod);
+    assert_eq!(quiet.ask("unshare"), "alone");
+    let lo = std::process::Command::new("nsenter")
+        .args(["-t", &quiet.pid().to_string(), "-n", "ip", "link", "set", "lo", "up"])
+        .status();
+    assert!(lo.unwrap().success());
+    eventually("reachable", || quiet.greeting("192.0.2.7:5432").starts_with("AGENT "));
+}
+
+#[test]
+fn a_namespace_without_labelled_tasks_is_left() {
+    if !able("a_namespace_without_labelled_tasks") {
+        return;
+    }
+    let top = Cgroup::top("left");
+    let inside = top.child("inside");
+    let governing = Governing::looking_every(
+        std::time::Duration::from_millis(50),
+        Settings { ports: vec![5432], ..settings(&top) },
+        &[("w", &[format!("{}/inside", top.name())])],
+    );
+    let listening = || governing.agent.interceptor.entries().unwrap().listening;
+    assert_eq!(listening(), 1, "the agent's own");
+    let mut stays = Client::alone(&inside);
+    let mut goes = Client::alone(&inside);
+    assert!(goes.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    assert!(stays.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    eventually("two more", || listening() == 3);
+    drop(goes);
+    eventually("one less", || listening() == 2);
+    assert!(stays.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    let snapshot = governing.enrolment.snapshot();
+    assert_eq!(snapshot.len(), 1);
+    assert_eq!((snapshot[0].processes, snapshot[0].namespaces.len()), (1, 1));
+    assert!(snapshot[0].namespaces[0].cookie.is_some(), "{snapshot:?}");
+    drop(stays);
+    eventually("only the agent's own", || listening() == 1);
+}
+
+#[test]
+fn exec_has_a_cgroup_of_its_own_for_as_long_as_the_command_runs() {
+    if !able("exec_has_a_cgroup_of_its_own") {
+        return;
+    }
+    let top = Cgroup::top("exec");
+    let other = top.child("other");
+    let governing = Governing::looking_every(
+        std::time::Duration::from_millis(50),
+        Settings { ports: vec![5432], ..settings(&top) },
+        &[("claude", &[]), ("other", &[format!("{}/other", top.name())])],
+    );
+    let enrolment = &governing.enrolment;
+    let made = enrolment.create_for_exec("claude").unwrap();
+    let mut client = Client::start();
+    enrolment.move_pid(&made, client.pid()).unwrap();
+    let greeting = client.greeting("192.0.2.7:5432");
+    assert!(greeting.contains(" workload=0 "), "{greeting}");
+    let seen = enrolment.snapshot();
+    let because: Vec<_> = seen.iter().map(|l| (l.because, l.processes)).collect();
+    assert_eq!(because, [(Because::Exec, 1), (Because::Glob, 0)]);
+
+    // Again into the same workload is fine, into another is not.
+    let second = enrolment.create_for_exec("claude").unwrap();
+    enrolment.move_pid(&second, client.pid()).unwrap();
+    let stranger = Client::inside(&other);
+    let error = enrolment.move_pid(&second, stranger.pid()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "process {} already belongs to workload other: it cannot become claude",
+            stranger.pid()
+        )
+    );
+    eventually("the first one is empty and gone", || !made.path.exists());
+    assert!(enrolment.move_pid(&made, client.pid()).is_err());
+    let error = enrolment.create_for_exec("nobody").unwrap_err().to_string();
+    assert!(error.contains("no workload named \"nobody\""), "{error}");
+    drop(client);
+    eventually("the second one is gone with its command", || !second.path.exists());
+    eventually("and so are their labels", || {
+        governing.agent.interceptor.labelled().unwrap().len() == 1
+    });
+}
+
+#[test]
+fn labels_of_an_earlier_agent_are_brought_up_to_date() {
+    if !able("labels_of_an_earlier_agent") {
+        return;
+    }
+    let top = Cgroup::top("earlier");
+    let (kept, changed) = (top.child("kept"), top.child("changed"));
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let settings = Settings { ports: vec![5432], pin: Some(pin.clone()), ..settings(&top) };
+    let agent = Agent::start(settings.clone());
+    agent.label(&kept, 0);
+    agent.label(&changed, 0);
+    {
+        let gone = top.child("gone");
+        agent.label(&gone, 0);
+    }
+    agent.die();
+    let globs = [format!("{}/kept", top.name())];
+    let governing = Governing::start(settings, &[("first", &[]), ("second", &globs)]);
+    assert_eq!(governing.label_of(&kept), Some(1), "by this agent's numbers");
+    assert_eq!(governing.label_of(&changed), None);
+    assert_eq!(governing.agent.interceptor.labelled().unwrap().len(), 1);
+}
+
+#[test]
+fn doctor_finds_nothing_missing_where_these_tests_run() {
+    if !able("doctor_finds_nothing_missing") {
+        return;
+    }
+    let findings = probe();
+    assert!(findings.len() >= 8, "{findings:#?}");
+    for finding in findings {
+        assert_eq!(finding.mend.is_none(), finding.state == State::Good, "{finding:?}");
     }
 }
