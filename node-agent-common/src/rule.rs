@@ -53,17 +53,29 @@ pub const NOBODY: Label = 0;
 /// The agent's cgroup exempts the task and never the socket.
 #[inline(always)]
 pub fn whose(task: Label, agent: bool, socket: Label) -> Label {
-    if task == NOBODY || agent { socket } else { task }
+    if task == NOBODY || agent {
+        socket
+    } else {
+        task
+    }
 }
 
 /// `0.0.0.0` and `::` lead to loopback, as the kernel itself has it.
 #[inline(always)]
 pub fn normal(address: Address) -> Address {
     if address.is_v4() {
-        if address.v4_word() == 0 { Address::LOOPBACK_V4 } else { address }
+        if address.v4_word() == 0 {
+            Address::LOOPBACK_V4
+        } else {
+            address
+        }
     } else {
         let Address([a, b, c, d]) = address;
-        if (a | b | c | d) == 0 { Address::LOOPBACK_V6 } else { address }
+        if (a | b | c | d) == 0 {
+            Address::LOOPBACK_V6
+        } else {
+            address
+        }
     }
 }
 
@@ -169,7 +181,11 @@ mod tests {
             ("127.0.0.1", 5432, true, Reach::Guarded),
             ("::2", 15001, false, Reach::Elsewhere),
         ] {
-            assert_eq!(reach(address(text), port, 15001, guarded), want, "{text}:{port}");
+            assert_eq!(
+                reach(address(text), port, 15001, guarded),
+                want,
+                "{text}:{port}"
+            );
         }
     }
 
@@ -215,6 +231,9 @@ mod tests {
         for (i, w) in words.iter().enumerate() {
             bytes[i * 4..i * 4 + 4].copy_from_slice(&w.to_ne_bytes());
         }
-        assert_eq!(Ipv6Addr::from(bytes), "2001:db8::ff".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(
+            Ipv6Addr::from(bytes),
+            "2001:db8::ff".parse::<Ipv6Addr>().unwrap()
+        );
     }
 }

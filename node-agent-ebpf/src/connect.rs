@@ -94,7 +94,12 @@ fn redirect(
     // SAFETY: the kernel's storage of this socket, checked for null; the socket is locked.
     unsafe {
         (*state).origin = origin;
-        (*state).key = FlowKey { netns, address: Address::UNSPECIFIED, port: 0, zero: [0; 3] };
+        (*state).key = FlowKey {
+            netns,
+            address: Address::UNSPECIFIED,
+            port: 0,
+            zero: [0; 3],
+        };
         (*state).stage = SOCKET_REDIRECTED;
     }
     let to = match family {

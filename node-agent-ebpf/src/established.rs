@@ -38,7 +38,11 @@ pub fn sock_ops(ctx: &SockOpsContext) -> u32 {
 fn state(ctx: &SockOpsContext) -> Option<*mut SocketState> {
     // SAFETY: fields of the hook's context; the pointer is null for what is no full socket.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if sk.is_null() { None } else { context::state(sk) }
+    if sk.is_null() {
+        None
+    } else {
+        context::state(sk)
+    }
 }
 
 #[inline(always)]
@@ -108,5 +112,9 @@ fn local(ctx: &SockOpsContext) -> Address {
             ],
         )
     };
-    if ctx.family() == INET { Address::v4(v4) } else { Address(v6) }
+    if ctx.family() == INET {
+        Address::v4(v4)
+    } else {
+        Address(v6)
+    }
 }

@@ -14,9 +14,7 @@ mod sighting;
 mod socket;
 
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops};
-use aya_ebpf::programs::{
-    RawTracePointContext, SockAddrContext, SockContext, SockOpsContext,
-};
+use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, SockContext, SockOpsContext};
 
 #[cgroup_sock_addr(connect4)]
 pub fn on_connect4(ctx: SockAddrContext) -> i32 {

@@ -17,12 +17,25 @@ pub fn count(which: u32) {
 
 #[inline(always)]
 pub fn tell(kind: u32, protocol: u32, netns: u64, origin: &OriginRecord) {
-    send(&EVENTS, FlowEvent { kind, protocol, netns, origin: *origin }, COUNTER_LOST_EVENTS);
+    send(
+        &EVENTS,
+        FlowEvent {
+            kind,
+            protocol,
+            netns,
+            origin: *origin,
+        },
+        COUNTER_LOST_EVENTS,
+    );
 }
 
 #[inline(always)]
 pub fn sight(kind: u32, pid: u32, netns: u64) {
-    send(&SIGHTINGS, Sighting { kind, pid, netns }, COUNTER_LOST_SIGHTINGS);
+    send(
+        &SIGHTINGS,
+        Sighting { kind, pid, netns },
+        COUNTER_LOST_SIGHTINGS,
+    );
 }
 
 #[inline(always)]

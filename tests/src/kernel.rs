@@ -34,7 +34,10 @@ pub(crate) fn able(test: &str) -> bool {
     };
     let Some(reason) = reason else { return true };
     let allowed = std::env::var_os("NODE_AGENT_TEST_ALLOW_SKIP").is_some_and(|v| v == "1");
-    assert!(allowed, "{reason} (NODE_AGENT_TEST_ALLOW_SKIP=1 skips instead)");
+    assert!(
+        allowed,
+        "{reason} (NODE_AGENT_TEST_ALLOW_SKIP=1 skips instead)"
+    );
     println!("SKIPPED: {test}: {reason}");
     false
 }
@@ -70,7 +73,12 @@ impl Cgroup {
     /// Its path below the root, as globs match it.
     pub(crate) fn name(&self) -> String {
         let root = intercept::cgroup_root().unwrap();
-        self.path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()
+        self.path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub(crate) fn attribute(&self, value: Option<&str>) {
@@ -101,6 +109,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        // Also what a panicking test left running in it.
+        let _ = fs::write(self.path.join("cgroup.kill"), "1");
         let until = Instant::now() + PATIENCE;
         while self.path.exists() && remove_tree(&self.path).is_err() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
@@ -156,7 +166,9 @@ impl Client {
     }
 
     pub(crate) fn netns(&self) -> std::os::fd::OwnedFd {
-        fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap().into()
+        fs::File::open(format!("/proc/{}/ns/net", self.pid()))
+            .unwrap()
+            .into()
     }
 
     pub(crate) fn ask(&mut self, command: &str) -> String {
@@ -206,7 +218,12 @@ impl Database {
                 })
             })
             .into();
-        Database { port, stop, threads, visits }
+        Database {
+            port,
+            stop,
+            threads,
+            visits,
+        }
     }
 
     pub(crate) fn visits(&self) -> u16 {
@@ -233,7 +250,13 @@ fn serve(
     std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             let mut fds = [PollFd::new(&listener, PollFlags::IN)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 }));
+            let _ = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 20_000_000,
+                }),
+            );
             while let Ok((stream, from)) = listener.accept() {
                 let _ = stream.set_nonblocking(false);
                 each(stream, from);
@@ -268,7 +291,12 @@ impl Agent {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     match listeners.try_recv() {
-                        Ok(Listener { netns, v4, v6, closed }) => {
+                        Ok(Listener {
+                            netns,
+                            v4,
+                            v6,
+                            closed,
+                        }) => {
                             for listener in [Some(v4), v6].into_iter().flatten() {
                                 let one = answer(
                                     listener,
@@ -286,7 +314,13 @@ impl Agent {
             })
         };
         threads.lock().unwrap().push(accepting);
-        Agent { interceptor, port, stop, threads, uninstall: true }
+        Agent {
+            interceptor,
+            port,
+            stop,
+            threads,
+            uninstall: true,
+        }
     }
 
     /// Listens in the tests' own network namespace.
@@ -296,7 +330,9 @@ impl Agent {
     }
 
     pub(crate) fn label(&self, cgroup: &Cgroup, workload: u32) {
-        self.interceptor.label(cgroup.id(), WorkloadIndex(workload)).unwrap();
+        self.interceptor
+            .label(cgroup.id(), WorkloadIndex(workload))
+            .unwrap();
     }
 
     /// Ends as a killed process does: nothing is taken back.
@@ -333,7 +369,13 @@ fn answer(
     std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) && !closed.is_closed() {
             let mut fds = [PollFd::new(&listener, PollFlags::IN)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
+            let _ = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 10_000_000,
+                }),
+            );
             while let Ok((mut stream, from)) = listener.accept() {
                 if let Ok(flow) = origins.take(netns, ClientAddr(from)) {
                     let facts = &flow.process;
@@ -361,13 +403,6 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// The cgroup this test runs in, which stands for the agent's.
-pub(crate) fn own_cgroup() -> CgroupId {
-    let table = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let path = table.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
-    cgroup_id(&intercept::cgroup_root().unwrap().join(path)).unwrap()
 }
 
 /// An agent that finds its workloads itself.
@@ -400,7 +435,11 @@ impl Governing {
             })
             .collect();
         let root = intercept::cgroup_root().unwrap();
-        let settings = EnrolSettings { exec_parent, reconcile, ..EnrolSettings::new(root, rules) };
+        let settings = EnrolSettings {
+            exec_parent,
+            reconcile,
+            ..EnrolSettings::new(root, rules)
+        };
         let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);
         let sightings = agent.interceptor.take_sightings();
         let enrolment = Enrolment::start(settings, governs, sightings).unwrap();
@@ -411,6 +450,9 @@ impl Governing {
     pub(crate) fn label_of(&self, cgroup: &Cgroup) -> Option<u32> {
         let id = cgroup.id();
         let labels = self.agent.interceptor.labelled().unwrap();
-        labels.into_iter().find(|(at, _)| *at == id).map(|(_, workload)| workload.0)
+        labels
+            .into_iter()
+            .find(|(at, _)| *at == id)
+            .map(|(_, workload)| workload.0)
     }
 }

@@ -13,12 +13,13 @@ mod support;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{
-    Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, probe,
+    Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, cgroup_id,
+    cgroup_root, own_cgroup, probe,
 };
-use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, own_cgroup, port};
+use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, port};
 
 fn settings(top: &Cgroup) -> Settings {
-    Settings::new(&top.path, port(), own_cgroup())
+    Settings::new(&top.path, port(), own_cgroup().unwrap())
 }
 
 #[test]
@@ -30,22 +31,49 @@ fn every_form_of_an_address_leads_to_the_agent_with_the_right_origin() {
     let inside = top.child("inside");
     let database = Database::start();
     let p = database.port;
-    let agent = Agent::start(Settings { ports: vec![p], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![p],
+        ..settings(&top)
+    });
     agent.label(&inside, 7);
     agent.listen_here();
     let mut client = Client::inside(&inside);
     for (to, origin, peer) in [
-        (format!("127.0.0.1:{p}"), format!("127.0.0.1:{p}"), format!("127.0.0.1:{p}")),
-        (format!("[::1]:{p}"), format!("[::1]:{p}"), format!("[::1]:{p}")),
+        (
+            format!("127.0.0.1:{p}"),
+            format!("127.0.0.1:{p}"),
+            format!("127.0.0.1:{p}"),
+        ),
+        (
+            format!("[::1]:{p}"),
+            format!("[::1]:{p}"),
+            format!("[::1]:{p}"),
+        ),
         (
             format!("[::ffff:127.0.0.9]:{p}"),
             format!("127.0.0.9:{p}"),
             format!("[::ffff:127.0.0.9]:{p}"),
         ),
-        (format!("192.0.2.7:{p}"), format!("192.0.2.7:{p}"), format!("192.0.2.7:{p}")),
-        (format!("[2001:db8::7]:{p}"), format!("[2001:db8::7]:{p}"), format!("[2001:db8::7]:{p}")),
-        (format!("0.0.0.0:{p}"), format!("127.0.0.1:{p}"), format!("127.0.0.1:{p}")),
-        (format!("[::]:{p}"), format!("[::1]:{p}"), format!("[::1]:{p}")),
+        (
+            format!("192.0.2.7:{p}"),
+            format!("192.0.2.7:{p}"),
+            format!("192.0.2.7:{p}"),
+        ),
+        (
+            format!("[2001:db8::7]:{p}"),
+            format!("[2001:db8::7]:{p}"),
+            format!("[2001:db8::7]:{p}"),
+        ),
+        (
+            format!("0.0.0.0:{p}"),
+            format!("127.0.0.1:{p}"),
+            format!("127.0.0.1:{p}"),
+        ),
+        (
+            format!("[::]:{p}"),
+            format!("[::1]:{p}"),
+            format!("[::1]:{p}"),
+        ),
         (
             format!("[::ffff:0.0.0.0]:{p}"),
             format!("127.0.0.1:{p}"),
@@ -61,7 +89,11 @@ fn every_form_of_an_address_leads_to_the_agent_with_the_right_origin() {
     }
     assert_eq!(database.visits(), 0);
     let counters = agent.interceptor.counters().unwrap();
-    assert_eq!((counters.redirected, counters.refused), (8, 0), "{counters:?}");
+    assert_eq!(
+        (counters.redirected, counters.refused),
+        (8, 0),
+        "{counters:?}"
+    );
 }
 
 #[test]
@@ -72,20 +104,41 @@ fn what_is_not_labelled_is_never_touched() {
     let top = Cgroup::top("untouched");
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let (guarded, free) = (Database::start(), Database::start());
-    let agent = Agent::start(Settings { ports: vec![guarded.port], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![guarded.port],
+        ..settings(&top)
+    });
     agent.label(&inside, 0);
     agent.listen_here();
     // An unlabelled task to a guarded port; a labelled one to a port that is not guarded.
     let mut stranger = Client::inside(&outside);
     for at in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
-        assert_eq!(stranger.greeting(format!("{at}:{}", guarded.port)), "DATABASE", "{at}");
+        assert_eq!(
+            stranger.greeting(format!("{at}:{}", guarded.port)),
+            "DATABASE",
+            "{at}"
+        );
     }
     assert_eq!(stranger.ask("raw"), "made");
-    assert!(stranger.ask(&format!("udp-send 127.0.0.1:{}", guarded.port)).starts_with("sent="));
-    assert_eq!(stranger.ask(&format!("bind 127.0.0.2:{}", agent.port)), "bound");
-    assert_eq!(Client::inside(&inside).greeting(format!("127.0.0.1:{}", free.port)), "DATABASE");
+    assert!(
+        stranger
+            .ask(&format!("udp-send 127.0.0.1:{}", guarded.port))
+            .starts_with("sent=")
+    );
+    assert_eq!(
+        stranger.ask(&format!("bind 127.0.0.2:{}", agent.port)),
+        "bound"
+    );
+    assert_eq!(
+        Client::inside(&inside).greeting(format!("127.0.0.1:{}", free.port)),
+        "DATABASE"
+    );
     let counters = agent.interceptor.counters().unwrap();
-    assert_eq!((counters.redirected, counters.refused), (0, 0), "{counters:?}");
+    assert_eq!(
+        (counters.redirected, counters.refused),
+        (0, 0),
+        "{counters:?}"
+    );
     // A label taken away is gone at once, one given counts at once.
     let mut client = Client::inside(&inside);
     let to = format!("127.0.0.1:{}", guarded.port);
@@ -105,26 +158,46 @@ fn a_protected_address_is_protected_at_any_port_and_for_any_protocol() {
     let top = Cgroup::top("address");
     let inside = top.child("inside");
     let agent = Agent::start(Settings {
-        protected: vec!["192.0.2.0/25".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()],
+        protected: vec![
+            "192.0.2.0/25".parse().unwrap(),
+            "2001:db8:1::/48".parse().unwrap(),
+        ],
         ..settings(&top)
     });
     agent.label(&inside, 0);
     agent.listen_here();
     let mut client = Client::inside(&inside);
-    for to in ["192.0.2.7:22", "[::ffff:192.0.2.127]:6432", "[2001:db8:1:2::3]:1"] {
+    for to in [
+        "192.0.2.7:22",
+        "[::ffff:192.0.2.127]:6432",
+        "[2001:db8:1:2::3]:1",
+    ] {
         let origin = to.replace("[::ffff:192.0.2.127]", "192.0.2.127");
-        assert!(client.greeting(to).starts_with(&format!("AGENT {origin} ")), "{to}");
+        assert!(
+            client.greeting(to).starts_with(&format!("AGENT {origin} ")),
+            "{to}"
+        );
     }
-    for command in
-        ["udp-connect 192.0.2.7:53", "udp-send 192.0.2.7:53", "udp-send [2001:db8:1::9]:53", "raw"]
-    {
-        assert_eq!(client.ask(command), "error=Operation-not-permitted-(os-error-1)", "{command}");
+    for command in [
+        "udp-connect 192.0.2.7:53",
+        "udp-send 192.0.2.7:53",
+        "udp-send [2001:db8:1::9]:53",
+        "raw",
+    ] {
+        assert_eq!(
+            client.ask(command),
+            "error=Operation-not-permitted-(os-error-1)",
+            "{command}"
+        );
     }
     // Just outside the prefixes, and another after a change.
     let counters = agent.interceptor.counters().unwrap();
     client.ask("udp-connect 127.0.0.1:53");
     assert_eq!(agent.interceptor.counters().unwrap(), counters);
-    agent.interceptor.set_protected(&["127.0.0.0/8".parse().unwrap()]).unwrap();
+    agent
+        .interceptor
+        .set_protected(&["127.0.0.0/8".parse().unwrap()])
+        .unwrap();
     assert_eq!(agent.interceptor.entries().unwrap().prefixes, 1);
     assert_eq!(
         client.ask("udp-connect 127.0.0.1:53"),
@@ -141,7 +214,10 @@ fn a_socket_keeps_its_label_and_a_task_lends_its_own() {
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let agent = Agent::start(Settings { ports: vec![database.port], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![database.port],
+        ..settings(&top)
+    });
     agent.label(&inside, 4);
     agent.listen_here();
     // Made inside, used outside.
@@ -192,7 +268,10 @@ fn two_clients_on_one_source_port_never_get_each_other_s_destination() {
     }
     let top = Cgroup::top("namespaces");
     let (one, two) = (top.child("one"), top.child("two"));
-    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    });
     agent.label(&one, 1);
     agent.label(&two, 2);
     let (mut first, mut second) = (Client::alone(&one), Client::alone(&two));
@@ -221,7 +300,10 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
     }
     let top = Cgroup::top("dial");
     let (inside, outside) = (top.child("inside"), top.child("outside"));
-    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    });
     agent.label(&inside, 0);
     agent.listen_here();
     let own = agent.port;
@@ -233,7 +315,10 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
     // From the very port a redirected connection had just before.
     let mut client = Client::inside(&inside);
     let answer = client.ask("connect 192.0.2.7:5432");
-    assert!(answer.starts_with("greeting=AGENT 192.0.2.7:5432 "), "{answer}");
+    assert!(
+        answer.starts_with("greeting=AGENT 192.0.2.7:5432 "),
+        "{answer}"
+    );
     let local = answer.rsplit("local=").next().unwrap().to_owned();
     drop(client);
     let answer = stranger.ask(&format!("connect-from {local} 127.0.0.1:{own}"));
@@ -241,7 +326,13 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
     // Labelled: refused, and so is taking the port.
     let mut client = Client::inside(&inside);
     let refused = "error=Operation-not-permitted-(os-error-1)";
-    for at in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.7.7.7"] {
+    for at in [
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "127.7.7.7",
+    ] {
         assert_eq!(client.greeting(format!("{at}:{own}")), refused, "{at}");
     }
     for at in ["127.0.0.5", "0.0.0.0", "[::]", "[::1]"] {
@@ -258,12 +349,18 @@ fn a_full_table_refuses() {
     let inside = top.child("inside");
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let settings = Settings { ports: vec![database.port], flows: 4, ..settings(&top) };
+    let settings = Settings {
+        ports: vec![database.port],
+        flows: 4,
+        ..settings(&top)
+    };
     let interceptor = Interceptor::start(settings).unwrap();
     interceptor.label(inside.id(), WorkloadIndex(0)).unwrap();
     // A listener that accepts nobody: origins stay in the table.
     let mut listeners = interceptor.take_listeners().unwrap();
-    interceptor.listen(std::fs::File::open("/proc/self/ns/net").unwrap().into()).unwrap();
+    interceptor
+        .listen(std::fs::File::open("/proc/self/ns/net").unwrap().into())
+        .unwrap();
     let listener = listeners.try_recv().unwrap();
     let mut client = Client::inside(&inside);
     for n in 1..=4 {
@@ -273,7 +370,10 @@ fn a_full_table_refuses() {
     let refused = "error=Operation-not-permitted-(os-error-1)";
     assert_eq!(client.ask(&format!("open {to}")), refused);
     let counters = interceptor.counters().unwrap();
-    assert_eq!((counters.redirected, counters.refused, counters.map_full), (4, 1, 1));
+    assert_eq!(
+        (counters.redirected, counters.refused, counters.map_full),
+        (4, 1, 1)
+    );
     // Room again once they are gone.
     assert_eq!(client.ask("drop"), "dropped");
     eventually("closed connections leave the table", || {
@@ -285,13 +385,124 @@ fn a_full_table_refuses() {
 }
 
 #[test]
+fn a_socket_that_dials_again_leaves_its_first_origin_behind() {
+    if !able("a_socket_that_dials_again") {
+        return;
+    }
+    let top = Cgroup::top("again");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let settings = Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    };
+    let own = settings.listen_port;
+    let interceptor = Interceptor::start(settings).unwrap();
+    interceptor.label(inside.id(), WorkloadIndex(0)).unwrap();
+    let mut listeners = interceptor.take_listeners().unwrap();
+    let netns = interceptor
+        .listen(std::fs::File::open("/proc/self/ns/net").unwrap().into())
+        .unwrap();
+    let listener = listeners.try_recv().unwrap();
+    let mut stranger = Client::inside(&outside);
+    let mut client = Client::inside(&inside);
+    let flows = || interceptor.entries().unwrap().flows;
+
+    // Ended by AF_UNSPEC: gone from the table, and the next dial has an origin of its own.
+    assert_eq!(client.ask("open 192.0.2.7:5432"), "open");
+    assert_eq!(flows(), 1);
+    assert_eq!(client.ask("disconnect"), "disconnected");
+    assert_eq!(flows(), 0);
+    // Dialled to the agent with that socket: refused, and no origin.
+    let answer = client.ask(&format!("dial 127.0.0.1:{own}"));
+    assert_eq!(answer, "error=Operation-not-permitted-(os-error-1)");
+    assert_eq!(flows(), 0);
+
+    // Had once.
+    assert_eq!(client.ask("open 192.0.2.9:5432"), "open");
+    let peers: Vec<_> = std::iter::from_fn(|| listener.v4.accept().ok())
+        .map(|(_, p)| p)
+        .collect();
+    let taken: Vec<_> = peers
+        .iter()
+        .filter_map(|peer| interceptor.take(netns, *peer))
+        .collect();
+    assert_eq!(taken.len(), 1, "{peers:?}");
+    assert_eq!(taken[0].destination.to_string(), "192.0.2.9:5432");
+    assert!(
+        peers
+            .iter()
+            .all(|peer| interceptor.take(netns, *peer).is_none())
+    );
+    assert_eq!(stranger.ask(&format!("open 127.0.0.1:{own}")), "open");
+    assert_eq!(flows(), 0);
+}
+
+#[test]
+fn multipath_tcp_is_redirected_too() {
+    if !able("multipath_tcp") {
+        return;
+    }
+    let top = Cgroup::top("mptcp");
+    let inside = top.child("inside");
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    });
+    agent.label(&inside, 0);
+    agent.listen_here();
+    let mut client = Client::inside(&inside);
+    for to in [
+        "192.0.2.7:5432",
+        "[2001:db8::7]:5432",
+        "[::ffff:192.0.2.9]:5432",
+    ] {
+        let answer = client.ask(&format!("mptcp {to}"));
+        if answer == "error=Protocol-not-supported-(os-error-93)" {
+            println!("SKIPPED: multipath_tcp: this kernel has none");
+            return;
+        }
+        let origin = to.replace("[::ffff:192.0.2.9]", "192.0.2.9");
+        assert!(
+            answer.starts_with(&format!("greeting=AGENT {origin} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn the_agent_s_own_cgroup_and_the_root_are_never_labelled() {
+    if !able("the_agent_s_own_cgroup") {
+        return;
+    }
+    let top = Cgroup::top("never");
+    let own = top.child("agent");
+    let agent = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        ..settings(&top)
+    });
+    let root = cgroup_id(&cgroup_root().unwrap()).unwrap();
+    for id in [own.id(), root] {
+        let error = agent
+            .interceptor
+            .label(id, WorkloadIndex(0))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("cannot be labelled"), "{error}");
+    }
+    assert_eq!(agent.interceptor.entries().unwrap().labels, 0);
+}
+
+#[test]
 fn ten_thousand_connections_leave_no_entry_behind() {
     if !able("ten_thousand_connections") {
         return;
     }
     let top = Cgroup::top("churn");
     let inside = top.child("inside");
-    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    });
     agent.label(&inside, 0);
     agent.listen_here();
     let mut clients: Vec<Client> = (0..4).map(|_| Client::inside(&inside)).collect();
@@ -310,7 +521,10 @@ fn ten_thousand_connections_leave_no_entry_behind() {
         agent.interceptor.entries().unwrap() == before
     });
     let counters = agent.interceptor.counters().unwrap();
-    assert_eq!((counters.refused, counters.unpublished, counters.map_full), (0, 0, 0));
+    assert_eq!(
+        (counters.refused, counters.unpublished, counters.map_full),
+        (0, 0, 0)
+    );
     assert!(counters.redirected >= 10_000, "{counters:?}");
 }
 
@@ -365,14 +579,22 @@ fn a_dead_agent_refuses_and_a_new_one_goes_on() {
                 answers
             });
             let agent = Agent::start(settings.clone());
-            assert_eq!(agent.interceptor.labelled().unwrap().len(), 1, "labels outlive the agent");
+            assert_eq!(
+                agent.interceptor.labelled().unwrap().len(),
+                1,
+                "labels outlive the agent"
+            );
             agent.listen_here();
             let mut other = Client::inside(&inside);
             assert!(other.greeting(&to).starts_with("AGENT "));
-            assert!(other.greeting("192.0.2.7:22").starts_with("AGENT "), "so do prefixes");
+            assert!(
+                other.greeting("192.0.2.7:22").starts_with("AGENT "),
+                "so do prefixes"
+            );
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             let answers = dialling.join().unwrap();
-            let known = |a: &String| a.starts_with("AGENT") || a.starts_with("error=") || a.is_empty();
+            let known =
+                |a: &String| a.starts_with("AGENT") || a.starts_with("error=") || a.is_empty();
             assert!(answers.iter().all(known), "{answers:?}");
             agent.die();
         });
@@ -394,7 +616,10 @@ fn an_unpinned_redirect_ends_with_its_agent() {
     let inside = top.child("inside");
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let agent = Agent::start(Settings { ports: vec![database.port], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![database.port],
+        ..settings(&top)
+    });
     agent.label(&inside, 0);
     agent.listen_here();
     let mut client = Client::inside(&inside);
@@ -416,9 +641,15 @@ fn a_redirect_for_another_subtree_takes_the_pins_over_without_a_gap() {
     let pins = tempfile::tempdir().unwrap();
     let pin = pins.path().join("pins");
     let _clean = Uninstall(pin.clone());
-    let wide =
-        Settings { ports: vec![database.port], pin: Some(pin.clone()), ..settings(&top) };
-    let agent = Agent::start(Settings { attach: narrow.path.clone(), ..wide.clone() });
+    let wide = Settings {
+        ports: vec![database.port],
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
+    let agent = Agent::start(Settings {
+        attach: narrow.path.clone(),
+        ..wide.clone()
+    });
     agent.label(&inside, 0);
     agent.die();
     let agent = Agent::start(wide);
@@ -439,11 +670,17 @@ fn pins_of_another_version_are_not_touched() {
     let pins = tempfile::tempdir().unwrap();
     let pin = pins.path().join("pins");
     let _clean = Uninstall(pin.clone());
-    let settings = Settings { pin: Some(pin.clone()), ..settings(&top) };
+    let settings = Settings {
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
     Agent::start(settings.clone()).die();
     std::fs::rename(pin.join("map_FLOWS_v1"), pin.join("map_FLOWS_v0")).unwrap();
     let error = Interceptor::start(settings).unwrap_err().to_string();
-    assert!(error.contains("map_FLOWS_v0") && error.contains("uninstall"), "{error}");
+    assert!(
+        error.contains("map_FLOWS_v0") && error.contains("uninstall"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -453,7 +690,10 @@ fn events_tell_who_dialled_whereto() {
     }
     let top = Cgroup::top("events");
     let inside = top.child("inside");
-    let agent = Agent::start(Settings { ports: vec![5432], ..settings(&top) });
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        ..settings(&top)
+    });
     agent.label(&inside, 9);
     let netns = agent.listen_here();
     let mut events = agent.interceptor.take_events().unwrap();
@@ -501,30 +741,54 @@ fn a_cgroup_is_labelled_by_glob_the_moment_it_is_made() {
     }
     let top = Cgroup::top("glob");
     let before = top.child("claude-0");
-    let globs = [format!("{}/claude*", top.name()), format!("{}/deep/**/x", top.name())];
+    let globs = [
+        format!("{}/claude*", top.name()),
+        format!("{}/deep/**/x", top.name()),
+    ];
     let governing = Governing::start(
-        Settings { ports: vec![5432], ..settings(&top) },
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
         &[("claude", &globs), ("other", &[])],
     );
-    assert_eq!(governing.label_of(&before), Some(0), "there before the agent");
+    assert_eq!(
+        governing.label_of(&before),
+        Some(0),
+        "there before the agent"
+    );
     let other = top.child("other");
     let after = top.child("claude-1");
-    eventually("a new cgroup is labelled", || governing.label_of(&after) == Some(0));
+    eventually("a new cgroup is labelled", || {
+        governing.label_of(&after) == Some(0)
+    });
     let deep = {
         // Not guards of their own: the whole tree goes with `top`.
         let path = top.path.join("deep/a/b/x");
         std::fs::create_dir_all(&path).unwrap();
         Cgroup { path }
     };
-    eventually("made at once with its parents", || governing.label_of(&deep) == Some(0));
+    eventually("made at once with its parents", || {
+        governing.label_of(&deep) == Some(0)
+    });
     assert_eq!(governing.label_of(&other), None);
-    assert!(Client::inside(&after).greeting("192.0.2.7:5432").starts_with("AGENT "));
+    assert!(
+        Client::inside(&after)
+            .greeting("192.0.2.7:5432")
+            .starts_with("AGENT ")
+    );
 
     // Removed and made again under the same name: another cgroup, labelled again.
     let (old, path) = (after.id(), after.path.clone());
     drop(after);
     eventually("the label of a gone cgroup is gone", || {
-        !governing.agent.interceptor.labelled().unwrap().iter().any(|(id, _)| *id == old)
+        !governing
+            .agent
+            .interceptor
+            .labelled()
+            .unwrap()
+            .iter()
+            .any(|(id, _)| *id == old)
     });
     std::fs::create_dir(&path).unwrap();
     let again = Cgroup { path };
@@ -541,12 +805,17 @@ fn a_cgroup_is_labelled_by_its_attribute_and_unlabelled_with_it() {
     let (one, two) = (top.child("one"), top.child("two"));
     one.attribute(Some("other"));
     let governing = Governing::start(
-        Settings { ports: vec![5432], ..settings(&top) },
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
         &[("claude", &[]), ("other", &[])],
     );
     assert_eq!(governing.label_of(&one), Some(1), "there before the agent");
     two.attribute(Some("claude"));
-    eventually("labelled by attribute", || governing.label_of(&two) == Some(0));
+    eventually("labelled by attribute", || {
+        governing.label_of(&two) == Some(0)
+    });
     two.attribute(Some("other"));
     eventually("labelled otherwise", || governing.label_of(&two) == Some(1));
     two.attribute(Some("nobody"));
@@ -562,7 +831,9 @@ fn a_cgroup_is_labelled_by_its_attribute_and_unlabelled_with_it() {
     // It counts once the label above is gone.
     two.attribute(None);
     eventually("unlabelled", || governing.label_of(&two).is_none());
-    eventually("its own counts now", || governing.label_of(&below) == Some(1));
+    eventually("its own counts now", || {
+        governing.label_of(&below) == Some(1)
+    });
     two.attribute(Some("claude"));
     eventually("the outer one again", || {
         governing.label_of(&two) == Some(0) && governing.label_of(&below).is_none()
@@ -574,7 +845,9 @@ fn a_cgroup_is_labelled_by_its_attribute_and_unlabelled_with_it() {
     foreign.attribute(Some("claude"));
     let last = top.child("last");
     last.attribute(Some("claude"));
-    eventually("changes are followed in order", || governing.label_of(&last) == Some(0));
+    eventually("changes are followed in order", || {
+        governing.label_of(&last) == Some(0)
+    });
     assert_eq!(governing.label_of(&foreign), None);
 }
 
@@ -585,17 +858,28 @@ fn a_container_s_own_network_namespace_needs_no_setup() {
     }
     let top = Cgroup::top("container");
     let globs = [format!("{}/pod*", top.name())];
-    let governing =
-        Governing::start(Settings { ports: vec![5432], ..settings(&top) }, &[("pod", &globs)]);
+    let governing = Governing::start(
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
+        &[("pod", &globs)],
+    );
     for n in 0..10 {
         let pod = top.child(&format!("pod-{n}"));
         eventually("labelled", || governing.label_of(&pod) == Some(0));
         // Into the cgroup, a namespace of its own, loopback up, and the first connect arrives.
         let mut client = Client::alone(&pod);
         let greeting = client.greeting("192.0.2.7:5432");
-        assert!(greeting.starts_with("AGENT 192.0.2.7:5432 "), "{n}: {greeting}");
+        assert!(
+            greeting.starts_with("AGENT 192.0.2.7:5432 "),
+            "{n}: {greeting}"
+        );
         let greeting = client.greeting("[2001:db8::7]:5432");
-        assert!(greeting.starts_with("AGENT [2001:db8::7]:5432 "), "{n}: {greeting}");
+        assert!(
+            greeting.starts_with("AGENT [2001:db8::7]:5432 "),
+            "{n}: {greeting}"
+        );
     }
     // A process with its namespace already made that is moved in.
     let outside = top.child("outside");
@@ -603,17 +887,30 @@ fn a_container_s_own_network_namespace_needs_no_setup() {
     let moved = top.child("pod-moved");
     eventually("labelled", || governing.label_of(&moved) == Some(0));
     moved.adopt(client.pid());
-    eventually("reachable", || client.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    eventually("reachable", || {
+        client.greeting("192.0.2.7:5432").starts_with("AGENT ")
+    });
     // One that dials without ever starting a program there.
     let pod = top.child("pod-quiet");
     eventually("labelled", || governing.label_of(&pod) == Some(0));
     let mut quiet = Client::inside(&pod);
     assert_eq!(quiet.ask("unshare"), "alone");
     let lo = std::process::Command::new("nsenter")
-        .args(["-t", &quiet.pid().to_string(), "-n", "ip", "link", "set", "lo", "up"])
+        .args([
+            "-t",
+            &quiet.pid().to_string(),
+            "-n",
+            "ip",
+            "link",
+            "set",
+            "lo",
+            "up",
+        ])
         .status();
     assert!(lo.unwrap().success());
-    eventually("reachable", || quiet.greeting("192.0.2.7:5432").starts_with("AGENT "));
+    eventually("reachable", || {
+        quiet.greeting("192.0.2.7:5432").starts_with("AGENT ")
+    });
 }
 
 #[test]
@@ -625,7 +922,10 @@ fn a_namespace_without_labelled_tasks_is_left() {
     let inside = top.child("inside");
     let governing = Governing::looking_every(
         std::time::Duration::from_millis(50),
-        Settings { ports: vec![5432], ..settings(&top) },
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
         &[("w", &[format!("{}/inside", top.name())])],
     );
     let listening = || governing.agent.interceptor.entries().unwrap().listening;
@@ -640,7 +940,10 @@ fn a_namespace_without_labelled_tasks_is_left() {
     assert!(stays.greeting("192.0.2.7:5432").starts_with("AGENT "));
     let snapshot = governing.enrolment.snapshot();
     assert_eq!(snapshot.len(), 1);
-    assert_eq!((snapshot[0].processes, snapshot[0].namespaces.len()), (1, 1));
+    assert_eq!(
+        (snapshot[0].processes, snapshot[0].namespaces.len()),
+        (1, 1)
+    );
     assert!(snapshot[0].namespaces[0].cookie.is_some(), "{snapshot:?}");
     drop(stays);
     eventually("only the agent's own", || listening() == 1);
@@ -655,8 +958,14 @@ fn exec_has_a_cgroup_of_its_own_for_as_long_as_the_command_runs() {
     let other = top.child("other");
     let governing = Governing::looking_every(
         std::time::Duration::from_millis(50),
-        Settings { ports: vec![5432], ..settings(&top) },
-        &[("claude", &[]), ("other", &[format!("{}/other", top.name())])],
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
+        &[
+            ("claude", &[]),
+            ("other", &[format!("{}/other", top.name())]),
+        ],
     );
     let enrolment = &governing.enrolment;
     let made = enrolment.create_for_exec("claude").unwrap();
@@ -672,7 +981,10 @@ fn exec_has_a_cgroup_of_its_own_for_as_long_as_the_command_runs() {
     let second = enrolment.create_for_exec("claude").unwrap();
     enrolment.move_pid(&second, client.pid()).unwrap();
     let stranger = Client::inside(&other);
-    let error = enrolment.move_pid(&second, stranger.pid()).unwrap_err().to_string();
+    let error = enrolment
+        .move_pid(&second, stranger.pid())
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         format!(
@@ -685,7 +997,9 @@ fn exec_has_a_cgroup_of_its_own_for_as_long_as_the_command_runs() {
     let error = enrolment.create_for_exec("nobody").unwrap_err().to_string();
     assert!(error.contains("no workload named \"nobody\""), "{error}");
     drop(client);
-    eventually("the second one is gone with its command", || !second.path.exists());
+    eventually("the second one is gone with its command", || {
+        !second.path.exists()
+    });
     eventually("and so are their labels", || {
         governing.agent.interceptor.labelled().unwrap().len() == 1
     });
@@ -701,7 +1015,11 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
     let pins = tempfile::tempdir().unwrap();
     let pin = pins.path().join("pins");
     let _clean = Uninstall(pin.clone());
-    let settings = Settings { ports: vec![5432], pin: Some(pin.clone()), ..settings(&top) };
+    let settings = Settings {
+        ports: vec![5432],
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
     let agent = Agent::start(settings.clone());
     agent.label(&kept, 0);
     agent.label(&changed, 0);
@@ -712,7 +1030,11 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
     agent.die();
     let globs = [format!("{}/kept", top.name())];
     let governing = Governing::start(settings, &[("first", &[]), ("second", &globs)]);
-    assert_eq!(governing.label_of(&kept), Some(1), "by this agent's numbers");
+    assert_eq!(
+        governing.label_of(&kept),
+        Some(1),
+        "by this agent's numbers"
+    );
     assert_eq!(governing.label_of(&changed), None);
     assert_eq!(governing.agent.interceptor.labelled().unwrap().len(), 1);
 }
@@ -725,6 +1047,10 @@ fn doctor_finds_nothing_missing_where_these_tests_run() {
     let findings = probe();
     assert!(findings.len() >= 8, "{findings:#?}");
     for finding in findings {
-        assert_eq!(finding.mend.is_none(), finding.state == State::Good, "{finding:?}");
+        assert_eq!(
+            finding.mend.is_none(),
+            finding.state == State::Good,
+            "{finding:?}"
+        );
     }
 }

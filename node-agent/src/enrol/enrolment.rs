@@ -63,7 +63,9 @@ impl Enrolment {
         state.namespaces.own(&*governs)?;
         state.look();
 
-        let shared = Arc::new(Shared { state: Mutex::new(state) });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+        });
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| EnrolError::call("eventfd", &root)(e.into()))?;
         let stop = Arc::new(stop);
@@ -81,7 +83,11 @@ impl Enrolment {
                 .spawn(move || look_where(&shared, sightings))
                 .map_err(EnrolError::call("clone", &root))?;
         }
-        Ok(Enrolment { shared, stop, follower: Some(follower) })
+        Ok(Enrolment {
+            shared,
+            stop,
+            follower: Some(follower),
+        })
     }
 
     /// What is labelled now, and where its tasks are.
@@ -120,11 +126,19 @@ fn follow(shared: &Shared, stop: &OwnedFd, every: Duration) {
                 state.round();
                 state.namespaces.any_deaf()
             });
-            next = now.checked_add(if deaf { every.min(SOON) } else { every }).unwrap_or(now);
+            next = now
+                .checked_add(if deaf { every.min(SOON) } else { every })
+                .unwrap_or(now);
         }
         let wait = next.saturating_duration_since(Instant::now());
-        let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(&notify, PollFlags::IN)];
+        let wait = Timespec::try_from(wait).unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+        let mut fds = [
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&notify, PollFlags::IN),
+        ];
         match poll(&mut fds, Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
@@ -162,10 +176,17 @@ fn apply(state: &mut State) -> bool {
     populated
 }
 
+/// No more than one look at everything in so long: a workload that moves and forks without end
+/// costs the agent no more than that.
+const LOOK: Duration = Duration::from_millis(50);
+
 fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
+    let mut looked: Option<Instant> = None;
     while let Some(first) = sightings.blocking_recv() {
-        let Some(shared) = shared.upgrade() else { return };
-        shared.with(|state| {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let everywhere = shared.with(|state| {
             let mut everywhere = false;
             let mut next = Some(first);
             while let Some(sighting) = next {
@@ -176,9 +197,14 @@ fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
                 }
                 next = sightings.try_recv().ok();
             }
-            if everywhere {
-                state.look();
-            }
+            everywhere
         });
+        if everywhere {
+            if let Some(rest) = looked.and_then(|at| LOOK.checked_sub(at.elapsed())) {
+                std::thread::sleep(rest);
+            }
+            shared.with(State::look);
+            looked = Some(Instant::now());
+        }
     }
 }

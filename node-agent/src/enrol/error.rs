@@ -34,7 +34,9 @@ pub enum EnrolError {
     #[error("there is no workload named {0:?} in the configuration")]
     NoWorkload(String),
     /// The name would lead out of the directory.
-    #[error("the workload name {0:?} cannot be part of a cgroup's name: use letters, digits, '-', '_' and '.'")]
+    #[error(
+        "the workload name {0:?} cannot be part of a cgroup's name: use letters, digits, '-', '_' and '.'"
+    )]
     Name(Arc<str>),
     /// The cgroup was not made for `exec`, or is gone.
     #[error("{} was not made for exec, or is gone", .0.display())]

@@ -45,7 +45,13 @@ impl Namespaces {
         let path = Path::new("/proc/self/ns/net");
         let (inode, fd) = open(path).map_err(EnrolError::call("open", path))?;
         let cookie = governs.listen(fd)?;
-        self.known.insert(inode, Known { ear: Ear::Listening(cookie), idle: None });
+        self.known.insert(
+            inode,
+            Known {
+                ear: Ear::Listening(cookie),
+                idle: None,
+            },
+        );
         self.own = Some(inode);
         Ok(())
     }
@@ -56,18 +62,30 @@ impl Namespaces {
         let path = format!("/proc/{pid}/ns/net");
         let inode = Inode(fs::metadata(&path).ok()?.ino());
         match self.known.get_mut(&inode) {
-            Some(Known { ear: Ear::Listening(_), idle }) => {
+            Some(Known {
+                ear: Ear::Listening(_),
+                idle,
+            }) => {
                 *idle = None;
                 return Some(inode);
             }
-            Some(Known { ear: Ear::Deaf { tried, .. }, .. }) if tried.elapsed() < REST => {
+            Some(Known {
+                ear: Ear::Deaf { tried, .. },
+                ..
+            }) if tried.elapsed() < REST => {
                 return Some(inode);
             }
             Some(_) | None => {}
         }
         // The process may have moved on since: what is opened is what counts.
         let (inode, fd) = open(Path::new(&path)).ok()?;
-        if matches!(self.known.get(&inode), Some(Known { ear: Ear::Listening(_), .. })) {
+        if matches!(
+            self.known.get(&inode),
+            Some(Known {
+                ear: Ear::Listening(_),
+                ..
+            })
+        ) {
             return Some(inode);
         }
         let ear = match governs.listen(fd) {
@@ -78,7 +96,10 @@ impl Namespaces {
             // Fail closed: without a listener every guarded connect there is refused.
             Err(error) => {
                 tracing::warn!(%pid, inode = inode.0, %error, "cannot listen in a network namespace; connects there are refused");
-                Ear::Deaf { why: error.to_string(), tried: Instant::now() }
+                Ear::Deaf {
+                    why: error.to_string(),
+                    tried: Instant::now(),
+                }
             }
         };
         self.known.insert(inode, Known { ear, idle: None });
@@ -87,7 +108,12 @@ impl Namespaces {
 
     /// After a look at all labelled tasks: leaves the namespaces that had none for so long. Not at
     /// once: a shell that starts one command after the other is not deserted in between.
-    pub(super) fn round(&mut self, governs: &dyn Governs, wanted: &BTreeSet<Inode>, long: Duration) {
+    pub(super) fn round(
+        &mut self,
+        governs: &dyn Governs,
+        wanted: &BTreeSet<Inode>,
+        long: Duration,
+    ) {
         let own = self.own;
         self.known.retain(|inode, known| {
             if Some(*inode) == own || wanted.contains(inode) {
@@ -110,7 +136,9 @@ impl Namespaces {
 
     /// Is there one where listening failed? Then it is worth trying again soon.
     pub(super) fn any_deaf(&self) -> bool {
-        self.known.values().any(|known| matches!(known.ear, Ear::Deaf { .. }))
+        self.known
+            .values()
+            .any(|known| matches!(known.ear, Ear::Deaf { .. }))
     }
 
     pub(super) fn describe(&self, inode: Inode) -> Namespace {
@@ -119,7 +147,11 @@ impl Namespaces {
             Some(Ear::Deaf { why, .. }) => (None, Some(why.clone())),
             None => (None, Some("not looked at yet".to_owned())),
         };
-        Namespace { inode: inode.0, cookie, problem }
+        Namespace {
+            inode: inode.0,
+            cookie,
+            problem,
+        }
     }
 }
 
@@ -136,8 +168,17 @@ pub(super) fn processes(directory: &Path) -> Vec<Pid> {
         // Gone, or a threaded cgroup, whose processes its domain above lists.
         let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
         // 0 stands for a process of another pid namespace.
-        pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|p| *p != 0).map(Pid));
-        open.extend(tree::children(&path).into_iter().map(|name| path.join(name)));
+        pids.extend(
+            text.lines()
+                .filter_map(|l| l.parse().ok())
+                .filter(|p| *p != 0)
+                .map(Pid),
+        );
+        open.extend(
+            tree::children(&path)
+                .into_iter()
+                .map(|name| path.join(name)),
+        );
     }
     pids
 }

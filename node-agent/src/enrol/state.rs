@@ -46,12 +46,17 @@ impl State {
         settings: super::EnrolSettings,
         governs: Arc<dyn Governs>,
     ) -> Result<Self, EnrolError> {
-        let super::EnrolSettings { root, rules, exec_parent, reconcile } = settings;
+        let super::EnrolSettings {
+            root,
+            rules,
+            exec_parent,
+            reconcile,
+        } = settings;
         let rules = Rules::compile(rules)?;
         let tree = Tree::open(&root).map_err(EnrolError::call("inotify_init", &root))?;
         let above = cgroup_root().ok();
         let depth = above
-            .and_then(|above| root.strip_prefix(above).ok().map(|path| levels(path)))
+            .and_then(|above| root.strip_prefix(above).ok().map(levels))
             .unwrap_or(0);
         Ok(State {
             root,
@@ -70,8 +75,12 @@ impl State {
     /// Reads the whole tree, then takes away the labels nothing in it stands for: those of cgroups
     /// that went while no agent ran.
     pub(super) fn read_all(&mut self) -> Result<(), EnrolError> {
-        let gone: Vec<PathBuf> =
-            self.labelled.keys().filter(|path| !self.root.join(path).is_dir()).cloned().collect();
+        let gone: Vec<PathBuf> = self
+            .labelled
+            .keys()
+            .filter(|path| !self.root.join(path).is_dir())
+            .cloned()
+            .collect();
         for path in gone {
             self.forget(&path);
         }
@@ -157,15 +166,22 @@ impl State {
                 }
                 let (rule, because) = found?;
                 // Made by an earlier agent for exec: the attribute tells, the place says why.
-                let because =
-                    if path.starts_with(&self.exec_parent) { Because::Exec } else { because };
+                let because = if path.starts_with(&self.exec_parent) {
+                    Because::Exec
+                } else {
+                    because
+                };
                 (rule, because)
             }
         };
         let id = cgroup_id(&self.root.join(path)).ok()?;
         let deep = self.depth.saturating_add(levels(path)) > MAX_DEPTH;
         let problem = deep.then(|| {
-            EnrolError::TooDeep { path: self.root.join(path), most: MAX_DEPTH }.to_string()
+            EnrolError::TooDeep {
+                path: self.root.join(path),
+                most: MAX_DEPTH,
+            }
+            .to_string()
         });
         Some(Labelled {
             id,
@@ -178,7 +194,9 @@ impl State {
 
     /// The labelled cgroup a path lies in, not counting itself.
     fn above(&self, path: &Path) -> Option<&Labelled> {
-        path.ancestors().skip(1).find_map(|above| self.labelled.get(above))
+        path.ancestors()
+            .skip(1)
+            .find_map(|above| self.labelled.get(above))
     }
 
     /// The label that counts for a path: its own or the one above it.
@@ -223,7 +241,9 @@ impl State {
     }
 
     fn take_away(&mut self, path: &Path) {
-        let Some(has) = self.labelled.get(path) else { return };
+        let Some(has) = self.labelled.get(path) else {
+            return;
+        };
         match self.governs.unlabel(has.id) {
             Ok(()) => {
                 tracing::info!(cgroup = %path.display(), workload = %has.workload, "a cgroup is no longer labelled");
@@ -250,8 +270,12 @@ impl State {
 
     /// The paths with a label, or that could have one, strictly below.
     fn labels_below(&self, path: &Path) -> Vec<PathBuf> {
-        let mut below: Vec<PathBuf> =
-            self.labelled.keys().filter(|at| *at != path && at.starts_with(path)).cloned().collect();
+        let mut below: Vec<PathBuf> = self
+            .labelled
+            .keys()
+            .filter(|at| *at != path && at.starts_with(path))
+            .cloned()
+            .collect();
         let mut open = vec![path.to_owned()];
         while let Some(at) = open.pop() {
             for name in super::tree::children(&self.root.join(&at)) {
@@ -279,7 +303,10 @@ impl State {
     /// Looks for tasks in namespaces nobody listens in, everywhere.
     pub(super) fn look(&mut self) -> BTreeSet<Inode> {
         let paths: Vec<PathBuf> = self.labelled.keys().cloned().collect();
-        paths.iter().flat_map(|path| self.meet_all(path).1).collect()
+        paths
+            .iter()
+            .flat_map(|path| self.meet_all(path).1)
+            .collect()
     }
 
     /// Once each interval: what gave no sign, and what failed.
@@ -295,7 +322,8 @@ impl State {
         }
         self.sweep_exec();
         let wanted = self.look();
-        self.namespaces.round(&*self.governs, &wanted, self.reconcile);
+        self.namespaces
+            .round(&*self.governs, &wanted, self.reconcile);
     }
 
     /// A labelled process was seen somewhere new.
@@ -329,7 +357,9 @@ impl State {
 
 fn inode(pid: Pid) -> Option<Inode> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|facts| Inode(facts.ino()))
+    std::fs::metadata(format!("/proc/{pid}/ns/net"))
+        .ok()
+        .map(|facts| Inode(facts.ino()))
 }
 
 fn levels(path: &Path) -> u32 {

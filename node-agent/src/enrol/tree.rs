@@ -44,7 +44,11 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let notify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Tree { root: root.to_owned(), notify, watched: HashMap::new() })
+        Ok(Tree {
+            root: root.to_owned(),
+            notify,
+            watched: HashMap::new(),
+        })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -112,9 +116,7 @@ impl Tree {
             });
             match (self.watched.get(&event.wd()), name) {
                 (Some(Watched::Events(path)), _) => changes.push(Change::Populated(path.clone())),
-                (Some(Watched::Directory(path)), Some(name))
-                    if what.contains(ReadFlags::ISDIR) =>
-                {
+                (Some(Watched::Directory(path)), Some(name)) if what.contains(ReadFlags::ISDIR) => {
                     if what.contains(ReadFlags::CREATE) {
                         changes.push(Change::Made(path.join(name)));
                     } else if what.contains(ReadFlags::DELETE) {
@@ -154,7 +156,9 @@ impl Tree {
 
 /// The directories in a directory; none when it is gone.
 pub(super) fn children(path: &Path) -> Vec<std::ffi::OsString> {
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

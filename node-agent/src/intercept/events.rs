@@ -155,8 +155,20 @@ impl Ear {
         let thread = std::thread::Builder::new()
             .name("kernel-news".into())
             .spawn(move || listener.run())
-            .map_err(InterceptError::call("clone", &"kernel-news", "raise the limit of threads"))?;
-        Ok((Ear { stop, thread: Some(thread), dropped }, events_out, sightings_out))
+            .map_err(InterceptError::call(
+                "clone",
+                &"kernel-news",
+                "raise the limit of threads",
+            ))?;
+        Ok((
+            Ear {
+                stop,
+                thread: Some(thread),
+                dropped,
+            },
+            events_out,
+            sightings_out,
+        ))
     }
 }
 
@@ -193,7 +205,9 @@ impl Listen {
                 }
             }
             while let Some(item) = self.rings.sightings.next() {
-                let Some(raw) = sighting_of(&item) else { continue };
+                let Some(raw) = sighting_of(&item) else {
+                    continue;
+                };
                 if let Some(sighting) = Sighting::read(&raw) {
                     missed |= self.sightings.try_send(sighting).is_err();
                 }
@@ -226,13 +240,20 @@ impl Listen {
             PollFd::from_borrowed_fd(self.rings.sightings.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.rings.events.as_fd(), PollFlags::IN),
         ];
-        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let limit = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
         match poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
         let [stop, _, _] = &fds;
-        Ok(if stop.revents().is_empty() { Heard::Something } else { Heard::Stop })
+        Ok(if stop.revents().is_empty() {
+            Heard::Something
+        } else {
+            Heard::Stop
+        })
     }
 }
 

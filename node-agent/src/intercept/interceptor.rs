@@ -79,8 +79,8 @@ impl Interceptor {
     /// that was not labelled before.
     ///
     /// # Errors
-    /// When anything but the tracepoints cannot be set up. Nothing is then left attached that was
-    /// not attached before.
+    /// When anything but the tracepoints cannot be set up. With a pin directory, what was attached
+    /// by then stays: it can only refuse, and the next start goes on from it.
     pub fn start(settings: Settings) -> Result<Self, InterceptError> {
         let id = sys::cgroup_id(&settings.attach)?;
         let cgroup = File::open(&settings.attach).map_err(InterceptError::call(
@@ -138,8 +138,12 @@ impl Interceptor {
     /// Labels a cgroup and everything below it.
     ///
     /// # Errors
-    /// For the hierarchy's root, a full table, and what the kernel refuses.
+    /// For the hierarchy's root, the agent's own cgroup, a full table, and what the kernel refuses.
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
+        // What runs there is exempt: a label would promise what is not kept.
+        if cgroup == self.settings.agent_cgroup {
+            return Err(InterceptError::AgentsOwn(cgroup));
+        }
         self.tables.label(cgroup, workload)
     }
 
@@ -281,7 +285,9 @@ impl Interceptor {
 
 impl fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interceptor").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Interceptor")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -312,15 +318,23 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         ebpf: &mut Ebpf,
         name: &'static str,
     ) -> Result<T, InterceptError> {
-        let missing = || MapError::InvalidName { name: name.to_owned() };
-        ebpf.take_map(name).ok_or_else(missing).and_then(T::try_from).map_err(InterceptError::map(name))
+        let missing = || MapError::InvalidName {
+            name: name.to_owned(),
+        };
+        ebpf.take_map(name)
+            .ok_or_else(missing)
+            .and_then(T::try_from)
+            .map_err(InterceptError::map(name))
     }
     let flows = match ebpf.map(names::FLOWS) {
         Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
         Some(_) | None => Err(io::Error::other("not a hash map")),
     };
-    let flows_fd =
-        flows.map_err(InterceptError::call("dup", &names::FLOWS, "raise the limit of open files"))?;
+    let flows_fd = flows.map_err(InterceptError::call(
+        "dup",
+        &names::FLOWS,
+        "raise the limit of open files",
+    ))?;
     let tables = Tables {
         labels: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::LABELS)?),
         ports: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::PORTS)?),
