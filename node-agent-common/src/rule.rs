@@ -6,6 +6,13 @@ use crate::flow::Address;
 /// programs look at that many ancestors of a task, so the agent refuses to label below it.
 pub const MAX_DEPTH: u32 = 32;
 
+/// How long SYNs are held back for an agent that does not listen in their namespace yet; then
+/// they go, and find nobody.
+pub const SYN_PATIENCE_NANOS: u64 = 3_000_000_000;
+
+/// How soon a SYN held back is sent again: 20 to 200 ms, by the kernel's tick. It doubles.
+pub const SYN_RETRY_JIFFIES: u32 = 20;
+
 /// `IPPROTO_TCP`.
 pub const TCP: u32 = 6;
 /// `IPPROTO_UDP`.

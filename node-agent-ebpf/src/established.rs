@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
-    BPF_TCP_CLOSE,
+    BPF_SOCK_OPS_TIMEOUT_INIT, BPF_TCP_CLOSE,
 };
 use aya_ebpf::programs::SockOpsContext;
 use core::ptr;
@@ -15,6 +15,7 @@ use node_agent_common::names::COUNTER_UNPUBLISHED;
 use crate::context;
 use crate::maps::FLOWS;
 use crate::news;
+use crate::wait;
 
 /// `AF_INET`.
 const INET: u32 = 2;
@@ -25,6 +26,10 @@ pub fn sock_ops(ctx: &SockOpsContext) -> u32 {
     if op == BPF_SOCK_OPS_TCP_CONNECT_CB {
         if let Some(state) = state(ctx) {
             publish(ctx, state);
+        }
+    } else if op == BPF_SOCK_OPS_TIMEOUT_INIT {
+        if let Some(state) = state(ctx) {
+            ctx.set_reply(wait::first_timeout(state));
         }
     } else if op == BPF_SOCK_OPS_STATE_CB && ctx.arg(1) == BPF_TCP_CLOSE {
         if let Some(state) = state(ctx) {

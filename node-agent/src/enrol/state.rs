@@ -291,22 +291,21 @@ impl State {
     }
 
     /// Listens wherever the tasks of a cgroup are.
-    fn meet_all(&mut self, path: &Path) -> (usize, BTreeSet<Inode>) {
+    fn meet_all(&mut self, path: &Path) -> BTreeSet<Inode> {
         let pids = namespaces::processes(&self.root.join(path));
-        let mut inodes = BTreeSet::new();
-        for pid in &pids {
-            inodes.extend(self.namespaces.meet(&*self.governs, *pid));
-        }
-        (pids.len(), inodes)
+        pids.into_iter()
+            .filter_map(|pid| self.namespaces.meet(&*self.governs, pid))
+            .collect()
     }
 
     /// Looks for tasks in namespaces nobody listens in, everywhere.
-    pub(super) fn look(&mut self) -> BTreeSet<Inode> {
+    pub(super) fn look(&mut self) {
+        self.all_inodes();
+    }
+
+    fn all_inodes(&mut self) -> BTreeSet<Inode> {
         let paths: Vec<PathBuf> = self.labelled.keys().cloned().collect();
-        paths
-            .iter()
-            .flat_map(|path| self.meet_all(path).1)
-            .collect()
+        paths.iter().flat_map(|path| self.meet_all(path)).collect()
     }
 
     /// Once each interval: what gave no sign, and what failed.
@@ -321,7 +320,7 @@ impl State {
             self.judge(&path);
         }
         self.sweep_exec();
-        let wanted = self.look();
+        let wanted = self.all_inodes();
         self.namespaces
             .round(&*self.governs, &wanted, self.reconcile);
     }

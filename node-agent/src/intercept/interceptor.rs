@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
-use super::object::{self, TRACEPOINTS};
+use super::object::{self, TRACEPOINTS, WAIT};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::{Event, InterceptError, Prefix, Settings, Sighting, WorkloadIndex, pins};
@@ -66,6 +66,9 @@ pub struct Interceptor {
     ebpf: Mutex<Option<Ebpf>>,
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    /// A directory of the cgroup2 mount.
+    mount: File,
+    waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
     listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
@@ -115,6 +118,8 @@ impl Interceptor {
             ebpf: Mutex::new(Some(ebpf)),
             ear,
             open: Mutex::default(),
+            mount: cgroup,
+            waits: Mutex::default(),
             degraded,
             listeners,
             listeners_out: Mutex::new(Some(listeners_out)),
@@ -144,7 +149,31 @@ impl Interceptor {
         if cgroup == self.settings.agent_cgroup {
             return Err(InterceptError::AgentsOwn(cgroup));
         }
-        self.tables.label(cgroup, workload)
+        self.tables.label(cgroup, workload)?;
+        if let Err(error) = self.wait_in(cgroup) {
+            // Governed all the same: a connect that comes before the listener is refused.
+            tracing::warn!(%error, %cgroup, "connects of new network namespaces will not wait");
+        }
+        Ok(())
+    }
+
+    fn wait_in(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        let mut waits = locked(&self.waits);
+        if waits.contains_key(&cgroup) {
+            return Ok(());
+        }
+        let directory = sys::open_cgroup(&self.mount, cgroup).map_err(InterceptError::call(
+            "open_by_handle_at",
+            &cgroup,
+            "the agent needs CAP_DAC_READ_SEARCH",
+        ))?;
+        let ebpf = locked(&self.ebpf);
+        let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+        let link = object::with_program(ebpf, WAIT.program, |program| {
+            pins::create(&WAIT, program, directory.as_fd())
+        })?;
+        waits.insert(cgroup, link);
+        Ok(())
     }
 
     /// Takes a label away. None there is no error.
@@ -152,7 +181,9 @@ impl Interceptor {
     /// # Errors
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
-        self.tables.unlabel(cgroup)
+        self.tables.unlabel(cgroup)?;
+        locked(&self.waits).remove(&cgroup);
+        Ok(())
     }
 
     /// All labels there are.
@@ -266,6 +297,7 @@ impl Interceptor {
                 "uninstall again",
             ))?;
         }
+        locked(&self.waits).clear();
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
         match &self.settings.pin {

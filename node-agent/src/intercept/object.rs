@@ -51,6 +51,10 @@ pub(super) const HOOKS: [Hook; 10] = [
     hook("on_connect6", "link_connect6", 11),
 ];
 
+/// Attached to each labelled cgroup while this process runs: holds back SYNs for an agent that is
+/// not there yet. Never pinned, for a dead agent should refuse at once.
+pub(super) const WAIT: Hook = hook("on_egress", "", 1);
+
 /// Tracepoints: news only, so they end with the process and may be missing.
 pub(super) const TRACEPOINTS: [(&str, &str); 2] = [
     ("on_exec", "sched_process_exec"),
@@ -101,7 +105,7 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         mend: "run `node-agent doctor`; the agent needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and \
                CAP_SYS_ADMIN",
     })?;
-    for hook in &HOOKS {
+    for hook in HOOKS.iter().chain([&WAIT]) {
         load_program(&mut ebpf, hook.program)?;
     }
     Ok(ebpf)
@@ -118,6 +122,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), InterceptE
     match ebpf.program_mut(name).ok_or_else(missing)? {
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSock(p) => p.load(),
+        Program::CgroupSkb(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::RawTracePoint(p) => p.load(),
         _ => return Err(missing()),

@@ -138,7 +138,8 @@ pub(super) fn attach(
         .collect()
 }
 
-fn create(
+/// Attaches one program, for as long as the link is held.
+pub(super) fn create(
     hook: &Hook,
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,

@@ -327,6 +327,36 @@ pub(super) fn cgroup_id(directory: &Path) -> Result<CgroupId, InterceptError> {
     Ok(CgroupId(facts.ino()))
 }
 
+/// Opens the directory of a cgroup by its id, with any directory of the same mount.
+pub(super) fn open_cgroup(mount: impl AsFd, cgroup: CgroupId) -> io::Result<OwnedFd> {
+    /// `struct file_handle` with a kernfs id in it (`FILEID_KERNFS`).
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: [u8; 8],
+    }
+    let mut handle = Handle {
+        bytes: 8,
+        kind: 0xfe,
+        id: cgroup.0.to_ne_bytes(),
+    };
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the handle says its own length and lives across the call.
+    let fd = unsafe {
+        libc::open_by_handle_at(
+            mount.as_fd().as_raw_fd(),
+            std::ptr::from_mut(&mut handle).cast(),
+            flags,
+        )
+    };
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        owned(fd.into())
+    }
+}
+
 /// The cgroup2 mount: the first in the mount table whose root is the hierarchy's own.
 pub(super) fn cgroup_root() -> Result<PathBuf, InterceptError> {
     let path = "/proc/self/mountinfo";
