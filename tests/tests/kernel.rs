@@ -314,12 +314,9 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
     }
     // From the very port a redirected connection had just before.
     let mut client = Client::inside(&inside);
-    let answer = client.ask("connect 192.0.2.7:5432");
-    assert!(
-        answer.starts_with("greeting=AGENT 192.0.2.7:5432 "),
-        "{answer}"
-    );
-    let local = answer.rsplit("local=").next().unwrap().to_owned();
+    let local = format!("127.0.0.1:{}", port());
+    let answer = client.ask(&format!("connect-from {local} 192.0.2.7:5432"));
+    assert!(answer.starts_with("greeting=AGENT 192.0.2.7:5432 "), "{answer}");
     drop(client);
     // The tuple may rest in TIME_WAIT for a second.
     eventually("the same tuple once more", || {
