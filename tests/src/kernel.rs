@@ -438,7 +438,13 @@ impl Governing {
         };
         let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);
         let sightings = agent.interceptor.take_sightings();
-        let enrolment = Enrolment::start(settings, governs, sightings).unwrap();
+        let port = agent.port;
+        let enrolment = Enrolment::start(settings, governs, sightings).unwrap_or_else(|error| {
+            let tcp = fs::read_to_string("/proc/net/tcp").unwrap();
+            let hex = format!(":{port:04X} ");
+            let lines: Vec<&str> = tcp.lines().filter(|line| line.contains(&hex)).collect();
+            panic!("{error}: {lines:#?}")
+        });
         Governing { enrolment, agent }
     }
 

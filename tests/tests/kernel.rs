@@ -1029,6 +1029,8 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
         agent.label(&gone, 0);
     }
     agent.die();
+    // One that runs in the agent's own namespace all along.
+    let mut client = Client::inside(&kept);
     let globs = [format!("{}/kept", top.name())];
     let governing = Governing::start(settings, &[("first", &[]), ("second", &globs)]);
     assert_eq!(
@@ -1036,6 +1038,7 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
         Some(1),
         "by this agent's numbers"
     );
+    assert!(client.greeting("192.0.2.7:5432").contains(" workload=1 "));
     assert_eq!(governing.label_of(&changed), None);
     assert_eq!(governing.agent.interceptor.labelled().unwrap().len(), 1);
 }

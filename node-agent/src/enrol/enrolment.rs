@@ -70,13 +70,7 @@ impl Enrolment {
         let every = settings.reconcile;
         let root = settings.root.clone();
         let mut state = State::open(settings, governs)?;
-        // Labels before listeners: no origin that an earlier agent's numbering labelled is ever
-        // accepted under this one's.
-        state.read_all()?;
-        let governs = Arc::clone(&state.governs);
-        state.namespaces.own(&*governs)?;
-        state.look();
-
+        state.settle()?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| EnrolError::call("eventfd", &root)(e.into()))?;
         let shared = Arc::new(Shared {

@@ -40,7 +40,7 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Listens in the agent's own namespace, for good.
+    /// Listens in the agent's own namespace, for good. Comes before any `meet`.
     pub(super) fn own(&mut self, governs: &dyn Governs) -> Result<(), EnrolError> {
         let path = Path::new("/proc/self/ns/net");
         let (inode, fd) = open(path).map_err(EnrolError::call("open", path))?;

@@ -39,6 +39,9 @@ pub(super) struct State {
     pub(super) exec: BTreeMap<PathBuf, super::exec::Use>,
     pub(super) exec_parent: PathBuf,
     reconcile: Duration,
+    /// Set once all labels are this agent's. Nothing is listened for before: no origin that bears
+    /// an earlier agent's numbering is ever accepted.
+    settled: bool,
 }
 
 impl State {
@@ -69,7 +72,17 @@ impl State {
             exec: BTreeMap::new(),
             exec_parent,
             reconcile,
+            settled: false,
         })
+    }
+
+    /// The first look: labels everywhere, then listeners.
+    pub(super) fn settle(&mut self) -> Result<(), EnrolError> {
+        self.read_all()?;
+        self.namespaces.own(&*self.governs)?;
+        self.settled = true;
+        self.look();
+        Ok(())
     }
 
     /// Reads the whole tree, then takes away the labels nothing in it stands for: those of cgroups
@@ -236,7 +249,9 @@ impl State {
                     self.take_away(&below);
                 }
             }
-            self.meet_all(path);
+            if self.settled {
+                self.meet_all(path);
+            }
         }
     }
 
