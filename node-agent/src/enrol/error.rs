@@ -20,6 +20,14 @@ pub enum EnrolError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// New cgroups cannot be followed.
+    #[error("inotify_add_watch on {}: {source}; raise fs.inotify.max_user_watches, one for each cgroup is needed", .path.display())]
+    Watch {
+        /// Below which directory.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// A glob of the configuration is none.
     #[error("cgroup glob {glob:?} of workload {workload}: {error}")]
     Glob {

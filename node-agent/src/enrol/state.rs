@@ -126,14 +126,14 @@ impl State {
     }
 
     fn grow(&mut self, path: &Path) -> Result<(), EnrolError> {
-        let found = self
-            .tree
-            .grow(path)
-            .map_err(EnrolError::call("inotify_add_watch", self.root.join(path)))?;
+        let (found, done) = self.tree.grow(path);
         for path in found {
             self.judge(&path);
         }
-        Ok(())
+        done.map_err(|source| EnrolError::Watch {
+            path: self.root.join(path),
+            source,
+        })
     }
 
     /// Puts, keeps or takes away one cgroup's label. The outermost label of a branch is the only

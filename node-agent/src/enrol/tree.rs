@@ -56,9 +56,11 @@ impl Tree {
     }
 
     /// Watches a directory and everything below it, each before it is read, and gives all their
-    /// paths, from above to below. What is gone by now is left out.
-    pub(super) fn grow(&mut self, path: &Path) -> io::Result<Vec<PathBuf>> {
+    /// paths, from above to below. What is gone by now is left out. What cannot be watched is
+    /// given all the same, with the error: it can be labelled, only not followed.
+    pub(super) fn grow(&mut self, path: &Path) -> (Vec<PathBuf>, io::Result<()>) {
         let mut found = Vec::new();
+        let mut done = Ok(());
         let mut open = vec![path.to_owned()];
         while let Some(path) = open.pop() {
             let full = self.root.join(&path);
@@ -72,12 +74,12 @@ impl Tree {
                     self.watched.insert(watch, Watched::Directory(path.clone()));
                 }
                 Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => continue,
-                Err(e) => return Err(e.into()),
+                Err(e) => done = Err(e.into()),
             }
             found.push(path.clone());
             open.extend(children(&full).into_iter().map(|name| path.join(name)));
         }
-        Ok(found)
+        (found, done)
     }
 
     /// Also tells when the cgroup becomes empty.
