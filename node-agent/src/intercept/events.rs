@@ -117,6 +117,9 @@ const WAITING: usize = 4_096;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_AGE: Duration = Duration::from_secs(600);
 
+/// Events do not wake the thread (until there are many): it looks by itself so often, in ns.
+const GLANCE: i64 = 200_000_000;
+
 /// The listening thread, stopped on drop.
 #[derive(Debug)]
 pub(super) struct Ear {
@@ -241,8 +244,8 @@ impl Listen {
             PollFd::from_borrowed_fd(self.rings.events.as_fd(), PollFlags::IN),
         ];
         let limit = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
+            tv_sec: 0,
+            tv_nsec: GLANCE,
         };
         match poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
