@@ -8,7 +8,10 @@
 //! 3. rustup's nightly with `rust-src`, building `core` itself.
 //!
 //! The last two need `bpf-linker`. Without the feature `kernel` nothing is built.
-#![allow(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
+#![allow(
+    clippy::print_stdout,
+    reason = "cargo reads a build script's standard output"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -47,11 +50,17 @@ fn object() -> Result<(), String> {
     }
 
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let root = root.parent().ok_or("the manifest has no parent directory")?;
+    let root = root
+        .parent()
+        .ok_or("the manifest has no parent directory")?;
     let programs = root.join("node-agent-ebpf");
-    for path in ["node-agent-ebpf/src", "node-agent-ebpf/Cargo.toml", "node-agent-ebpf/Cargo.lock"]
-        .iter()
-        .chain(&["node-agent-common/src", "node-agent-common/Cargo.toml"])
+    for path in [
+        "node-agent-ebpf/src",
+        "node-agent-ebpf/Cargo.toml",
+        "node-agent-ebpf/Cargo.lock",
+    ]
+    .iter()
+    .chain(&["node-agent-common/src", "node-agent-common/Cargo.toml"])
     {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
@@ -82,42 +91,66 @@ fn object() -> Result<(), String> {
     cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .current_dir(&programs)
-        .args(["build", "--release", "--locked", "--target", triple, "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--target",
+            triple,
+            "--target-dir",
+        ])
         .arg(&build_dir);
     if which("bpf-linker").is_none() {
         return Err(format!("bpf-linker is not on PATH. {INSTALL}"));
     }
-    let done = cargo.output().map_err(|e| format!("running cargo: {e}. {INSTALL}"))?;
+    let done = cargo
+        .output()
+        .map_err(|e| format!("running cargo: {e}. {INSTALL}"))?;
     if !done.status.success() {
         return Err(format!(
             "building the kernel programs failed:\n{}",
             String::from_utf8_lossy(&done.stderr)
         ));
     }
-    copy(&build_dir.join(triple).join("release/node-agent-ebpf"), &target)
+    copy(
+        &build_dir.join(triple).join("release/node-agent-ebpf"),
+        &target,
+    )
 }
 
 /// The cargo that will build, set up with its compiler.
 fn compiler(triple: &str) -> Result<Command, String> {
-    let named = env::var_os("NODE_AGENT_EBPF_RUSTC").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let candidates = named.clone().into_iter().chain(
-        named.is_none().then(|| PathBuf::from("/usr/bin/rustc")),
-    );
+    let named = env::var_os("NODE_AGENT_EBPF_RUSTC")
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from);
+    let candidates = named
+        .clone()
+        .into_iter()
+        .chain(named.is_none().then(|| PathBuf::from("/usr/bin/rustc")));
     for rustc in candidates {
         if has_core(&rustc, triple) {
             let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             // The BPF backend needs unstable features of `core::arch` and nothing else.
-            cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+            cargo
+                .env("RUSTC", rustc)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env_remove("RUSTUP_TOOLCHAIN");
             return Ok(cargo);
         }
     }
     if let Some(named) = named {
-        return Err(format!("{} has no core for {triple}. {INSTALL}", named.display()));
+        return Err(format!(
+            "{} has no core for {triple}. {INSTALL}",
+            named.display()
+        ));
     }
     if nightly_has_source() {
         let mut cargo = Command::new("rustup");
         cargo.args(["run", "nightly", "cargo"]);
-        cargo.env_remove("RUSTC").env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        cargo
+            .env_remove("RUSTC")
+            .env_remove("CARGO")
+            .env_remove("RUSTUP_TOOLCHAIN");
         cargo.env("CARGO_UNSTABLE_BUILD_STD", "core");
         return Ok(cargo);
     }
@@ -128,17 +161,26 @@ fn has_core(rustc: &Path, triple: &str) -> bool {
     let Some(sysroot) = say(Command::new(rustc).args(["--print", "sysroot"])) else {
         return false;
     };
-    let library = Path::new(&sysroot).join("lib/rustlib").join(triple).join("lib");
+    let library = Path::new(&sysroot)
+        .join("lib/rustlib")
+        .join(triple)
+        .join("lib");
     fs::read_dir(library).is_ok_and(|files| {
-        files.flatten().any(|f| f.file_name().to_string_lossy().starts_with("libcore-"))
+        files
+            .flatten()
+            .any(|f| f.file_name().to_string_lossy().starts_with("libcore-"))
     })
 }
 
 fn nightly_has_source() -> bool {
     let mut ask = Command::new("rustup");
-    ask.args(["run", "nightly", "rustc", "--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN");
-    say(&mut ask)
-        .is_some_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/core").is_dir())
+    ask.args(["run", "nightly", "rustc", "--print", "sysroot"])
+        .env_remove("RUSTUP_TOOLCHAIN");
+    say(&mut ask).is_some_and(|root| {
+        Path::new(&root)
+            .join("lib/rustlib/src/rust/library/core")
+            .is_dir()
+    })
 }
 
 fn say(command: &mut Command) -> Option<String> {
@@ -147,7 +189,9 @@ fn say(command: &mut Command) -> Option<String> {
 }
 
 fn which(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|p| p.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|p| p.is_file())
 }
 
 fn variable(name: &str) -> Result<String, String> {

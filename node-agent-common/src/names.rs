@@ -15,7 +15,8 @@ pub const PREFIXES: &str = "PREFIXES";
 pub const FLOWS: &str = "FLOWS";
 /// Socket storage: `SocketState`. Written by the kernel only, gone with the socket.
 pub const SOCKETS: &str = "SOCKETS";
-/// Hash: network namespace cookie → 1 where the agent listens. Filters sightings, decides nothing.
+/// Hash: network namespace cookie → 1 where the agent listens. Filters sightings and ends the wait
+/// of the first SYNs; decides nothing.
 pub const HEARD: &str = "HEARD";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";

@@ -1,5 +1,8 @@
 //! The user side's promise that the shared records are plain old data.
-#![expect(unsafe_code, reason = "aya asks for `Pod`; the layouts are asserted beside the types")]
+#![expect(
+    unsafe_code,
+    reason = "aya asks for `Pod`; the layouts are asserted beside the types"
+)]
 
 use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, SocketState};
 use crate::sighting::Sighting;
@@ -12,4 +15,11 @@ macro_rules! pod {
     )+};
 }
 
-pod!(Address, FlowKey, OriginRecord, SocketState, FlowEvent, Sighting);
+pod!(
+    Address,
+    FlowKey,
+    OriginRecord,
+    SocketState,
+    FlowEvent,
+    Sighting
+);

@@ -6,6 +6,13 @@ use crate::flow::Address;
 /// programs look at that many ancestors of a task, so the agent refuses to label below it.
 pub const MAX_DEPTH: u32 = 32;
 
+/// How long SYNs are held back for an agent that does not listen in their namespace yet; then
+/// they go, and find nobody.
+pub const SYN_PATIENCE_NANOS: u64 = 3_000_000_000;
+
+/// How soon a SYN held back is sent again: 20 to 200 ms, by the kernel's tick. It doubles.
+pub const SYN_RETRY_JIFFIES: u32 = 20;
+
 /// `IPPROTO_TCP`.
 pub const TCP: u32 = 6;
 /// `IPPROTO_UDP`.
@@ -53,17 +60,29 @@ pub const NOBODY: Label = 0;
 /// The agent's cgroup exempts the task and never the socket.
 #[inline(always)]
 pub fn whose(task: Label, agent: bool, socket: Label) -> Label {
-    if task == NOBODY || agent { socket } else { task }
+    if task == NOBODY || agent {
+        socket
+    } else {
+        task
+    }
 }
 
 /// `0.0.0.0` and `::` lead to loopback, as the kernel itself has it.
 #[inline(always)]
 pub fn normal(address: Address) -> Address {
     if address.is_v4() {
-        if address.v4_word() == 0 { Address::LOOPBACK_V4 } else { address }
+        if address.v4_word() == 0 {
+            Address::LOOPBACK_V4
+        } else {
+            address
+        }
     } else {
         let Address([a, b, c, d]) = address;
-        if (a | b | c | d) == 0 { Address::LOOPBACK_V6 } else { address }
+        if (a | b | c | d) == 0 {
+            Address::LOOPBACK_V6
+        } else {
+            address
+        }
     }
 }
 
@@ -169,7 +188,11 @@ mod tests {
             ("127.0.0.1", 5432, true, Reach::Guarded),
             ("::2", 15001, false, Reach::Elsewhere),
         ] {
-            assert_eq!(reach(address(text), port, 15001, guarded), want, "{text}:{port}");
+            assert_eq!(
+                reach(address(text), port, 15001, guarded),
+                want,
+                "{text}:{port}"
+            );
         }
     }
 
@@ -215,6 +238,9 @@ mod tests {
         for (i, w) in words.iter().enumerate() {
             bytes[i * 4..i * 4 + 4].copy_from_slice(&w.to_ne_bytes());
         }
-        assert_eq!(Ipv6Addr::from(bytes), "2001:db8::ff".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(
+            Ipv6Addr::from(bytes),
+            "2001:db8::ff".parse::<Ipv6Addr>().unwrap()
+        );
     }
 }

@@ -17,7 +17,7 @@ pub struct Sighting {
 
 /// A labelled task started a program: it may be in a network namespace nobody looked at yet.
 pub const SIGHTING_EXEC: u32 = 1;
-/// A labelled task made a socket in a namespace without a listener.
+/// A labelled task made a socket, or was redirected, in a namespace without a listener.
 pub const SIGHTING_SOCKET: u32 = 2;
 /// Some task was moved between cgroups.
 pub const SIGHTING_MOVED: u32 = 3;

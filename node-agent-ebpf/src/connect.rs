@@ -15,9 +15,11 @@ use node_agent_common::flow::{
 use node_agent_common::names::{COUNTER_FULL, COUNTER_REDIRECTED, COUNTER_REFUSED};
 use node_agent_common::rule::{self, Label, NOBODY, Reach, Verdict};
 
+use node_agent_common::sighting::SIGHTING_SOCKET;
+
 use crate::context::{self, Family};
 use crate::established;
-use crate::maps::{FLOWS, PORTS, PREFIXES};
+use crate::maps::{FLOWS, HEARD, PORTS, PREFIXES};
 use crate::news;
 
 /// What a cgroup hook answers: the call goes on, or fails with EPERM.
@@ -94,7 +96,12 @@ fn redirect(
     // SAFETY: the kernel's storage of this socket, checked for null; the socket is locked.
     unsafe {
         (*state).origin = origin;
-        (*state).key = FlowKey { netns, address: Address::UNSPECIFIED, port: 0, zero: [0; 3] };
+        (*state).key = FlowKey {
+            netns,
+            address: Address::UNSPECIFIED,
+            port: 0,
+            zero: [0; 3],
+        };
         (*state).stage = SOCKET_REDIRECTED;
     }
     let to = match family {
@@ -108,6 +115,9 @@ fn redirect(
         }
     };
     context::write(ctx, family, to, context::listen_port());
+    if HEARD.get_ptr(netns).is_none() {
+        news::sight(SIGHTING_SOCKET, origin.pid, netns);
+    }
     news::count(COUNTER_REDIRECTED);
     news::tell(EVENT_REDIRECTED, rule::TCP, netns, &origin);
     ALLOW

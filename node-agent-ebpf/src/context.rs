@@ -81,7 +81,11 @@ pub fn state(sk: *mut bpf_sock) -> Option<*mut SocketState> {
     let map = ptr::addr_of!(SOCKETS).cast_mut().cast();
     // SAFETY: `sk` is the hook's socket pointer, as the verifier demands.
     let found = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0) };
-    if found.is_null() { None } else { Some(found.cast()) }
+    if found.is_null() {
+        None
+    } else {
+        Some(found.cast())
+    }
 }
 
 /// The same, made (all zero) when there is none. `None` when the kernel has no memory for it.
@@ -91,7 +95,11 @@ pub fn state_or_new(sk: *mut bpf_sock) -> Option<*mut SocketState> {
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: as above; a null value asks for zeroes.
     let found = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), create) };
-    if found.is_null() { None } else { Some(found.cast()) }
+    if found.is_null() {
+        None
+    } else {
+        Some(found.cast())
+    }
 }
 
 /// The hook's socket.

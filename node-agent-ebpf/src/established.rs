@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
-    BPF_TCP_CLOSE,
+    BPF_SOCK_OPS_TIMEOUT_INIT, BPF_TCP_CLOSE,
 };
 use aya_ebpf::programs::SockOpsContext;
 use core::ptr;
@@ -15,6 +15,7 @@ use node_agent_common::names::COUNTER_UNPUBLISHED;
 use crate::context;
 use crate::maps::FLOWS;
 use crate::news;
+use crate::wait;
 
 /// `AF_INET`.
 const INET: u32 = 2;
@@ -25,6 +26,10 @@ pub fn sock_ops(ctx: &SockOpsContext) -> u32 {
     if op == BPF_SOCK_OPS_TCP_CONNECT_CB {
         if let Some(state) = state(ctx) {
             publish(ctx, state);
+        }
+    } else if op == BPF_SOCK_OPS_TIMEOUT_INIT {
+        if let Some(state) = state(ctx) {
+            ctx.set_reply(wait::first_timeout(state));
         }
     } else if op == BPF_SOCK_OPS_STATE_CB && ctx.arg(1) == BPF_TCP_CLOSE {
         if let Some(state) = state(ctx) {
@@ -38,7 +43,11 @@ pub fn sock_ops(ctx: &SockOpsContext) -> u32 {
 fn state(ctx: &SockOpsContext) -> Option<*mut SocketState> {
     // SAFETY: fields of the hook's context; the pointer is null for what is no full socket.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if sk.is_null() { None } else { context::state(sk) }
+    if sk.is_null() {
+        None
+    } else {
+        context::state(sk)
+    }
 }
 
 #[inline(always)]
@@ -108,5 +117,9 @@ fn local(ctx: &SockOpsContext) -> Address {
             ],
         )
     };
-    if ctx.family() == INET { Address::v4(v4) } else { Address(v6) }
+    if ctx.family() == INET {
+        Address::v4(v4)
+    } else {
+        Address(v6)
+    }
 }

@@ -1,7 +1,7 @@
 //! The kernel programs: entry points only, and the licence.
 //!
 //! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
-//! labels sockets at birth, `sighting` tells enrolment where to look, `maps` documents every map.
+//! labels sockets at birth, `wait` gives the agent time to listen, `sighting` tells enrolment where to look, `maps` documents every map.
 #![no_std]
 #![no_main]
 
@@ -12,10 +12,11 @@ mod maps;
 mod news;
 mod sighting;
 mod socket;
+mod wait;
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops};
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops};
 use aya_ebpf::programs::{
-    RawTracePointContext, SockAddrContext, SockContext, SockOpsContext,
+    RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
 };
 
 #[cgroup_sock_addr(connect4)]
@@ -66,6 +67,11 @@ pub fn on_socket(ctx: SockContext) -> i32 {
 #[sock_ops]
 pub fn on_sock_ops(ctx: SockOpsContext) -> u32 {
     established::sock_ops(&ctx)
+}
+
+#[cgroup_skb(egress)]
+pub fn on_egress(ctx: SkBuffContext) -> i32 {
+    wait::egress(&ctx)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]

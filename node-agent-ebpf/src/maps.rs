@@ -35,7 +35,8 @@ pub static FLOWS: HashMap<FlowKey, OriginRecord> =
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
-/// Network namespace cookie → 1 where the agent listens. Filters sightings, decides nothing.
+/// Network namespace cookie → 1 where the agent listens. Filters sightings and ends the wait of
+/// the first SYNs; decides nothing.
 #[map]
 pub static HEARD: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
 

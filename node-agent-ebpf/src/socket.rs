@@ -53,5 +53,11 @@ pub fn bind(ctx: &SockAddrContext) -> i32 {
     if label == NOBODY {
         return ALLOW;
     }
-    refuse(ctx, Address::UNSPECIFIED, port, label, EVENT_REFUSED_OWN_PORT)
+    refuse(
+        ctx,
+        Address::UNSPECIFIED,
+        port,
+        label,
+        EVENT_REFUSED_OWN_PORT,
+    )
 }

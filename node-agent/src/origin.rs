@@ -65,12 +65,14 @@ impl Origins {
     pub fn take(&self, netns: NetnsCookie, client: ClientAddr) -> Result<Flow, NoOrigin> {
         match self {
             Origins::Fixed(flow) => Ok(flow.clone()),
-            Origins::Kernel { interceptor, cgroup_root } => {
+            Origins::Kernel {
+                interceptor,
+                cgroup_root,
+            } => {
                 let record = interceptor
                     .take(netns, client.0)
                     .ok_or(NoOrigin::NoEntry { netns, client })?;
-                let destination =
-                    destination(&record, interceptor.settings().listen_port)?;
+                let destination = destination(&record, interceptor.settings().listen_port)?;
                 let executable = executable(cgroup_root, record.pid, record.cgroup);
                 Ok(Flow {
                     destination,
@@ -90,8 +92,10 @@ impl Origins {
 }
 
 fn destination(record: &OriginRecord, listen_port: u16) -> Result<OriginalDst, NoOrigin> {
-    let address =
-        SocketAddr::new(record.destination.ip().to_canonical(), record.destination.port());
+    let address = SocketAddr::new(
+        record.destination.ip().to_canonical(),
+        record.destination.port(),
+    );
     let destination = OriginalDst(address);
     if address.port() == listen_port && address.ip().is_loopback() {
         return Err(NoOrigin::OwnAddress(destination));
@@ -140,16 +144,35 @@ mod tests {
             ("[2001:db8::1]:5432", Ok("[2001:db8::1]:5432")),
             ("127.0.0.1:5432", Ok("127.0.0.1:5432")),
             ("10.0.7.1:15001", Ok("10.0.7.1:15001")),
-            ("127.0.0.1:15001", Err("127.0.0.1:15001 is the agent's own address")),
-            ("127.8.8.8:15001", Err("127.8.8.8:15001 is the agent's own address")),
+            (
+                "127.0.0.1:15001",
+                Err("127.0.0.1:15001 is the agent's own address"),
+            ),
+            (
+                "127.8.8.8:15001",
+                Err("127.8.8.8:15001 is the agent's own address"),
+            ),
             ("[::1]:15001", Err("[::1]:15001 is the agent's own address")),
-            ("[::ffff:127.0.0.1]:15001", Err("127.0.0.1:15001 is the agent's own address")),
-            ("10.0.7.1:0", Err("10.0.7.1:0 is no address that can be dialled")),
-            ("0.0.0.0:5432", Err("0.0.0.0:5432 is no address that can be dialled")),
+            (
+                "[::ffff:127.0.0.1]:15001",
+                Err("127.0.0.1:15001 is the agent's own address"),
+            ),
+            (
+                "10.0.7.1:0",
+                Err("10.0.7.1:0 is no address that can be dialled"),
+            ),
+            (
+                "0.0.0.0:5432",
+                Err("0.0.0.0:5432 is no address that can be dialled"),
+            ),
         ] {
             let got = destination(&record(given), 15001);
             let got = got.map(|d| d.to_string()).map_err(|e| e.to_string());
-            assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned), "{given}");
+            assert_eq!(
+                got,
+                want.map(str::to_owned).map_err(str::to_owned),
+                "{given}"
+            );
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use node_agent::enrol::{EnrolSettings, Enrolment, WorkloadRule};
 use node_agent::intercept::{
     self, Closed, Interceptor, Listener, Settings, State, WorkloadIndex, cgroup_id,
 };
@@ -33,7 +34,10 @@ pub(crate) fn able(test: &str) -> bool {
     };
     let Some(reason) = reason else { return true };
     let allowed = std::env::var_os("NODE_AGENT_TEST_ALLOW_SKIP").is_some_and(|v| v == "1");
-    assert!(allowed, "{reason} (NODE_AGENT_TEST_ALLOW_SKIP=1 skips instead)");
+    assert!(
+        allowed,
+        "{reason} (NODE_AGENT_TEST_ALLOW_SKIP=1 skips instead)"
+    );
     println!("SKIPPED: {test}: {reason}");
     false
 }
@@ -41,13 +45,9 @@ pub(crate) fn able(test: &str) -> bool {
 /// A port of this test's own, below the range the kernel hands out.
 pub(crate) fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let base = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    // Not tried out: the socket of a trial lives on for a moment in every child being started.
+    let base = 20_000 + u16::try_from(std::process::id() % 120).unwrap() * 100;
+    base + NEXT.fetch_add(1, Ordering::Relaxed) % 100
 }
 
 /// A cgroup, removed with everything below it.
@@ -64,6 +64,28 @@ impl Cgroup {
         let path = intercept::cgroup_root().unwrap().join(name);
         fs::create_dir(&path).unwrap();
         Cgroup { path }
+    }
+
+    /// Its path below the root, as globs match it.
+    pub(crate) fn name(&self) -> String {
+        let root = intercept::cgroup_root().unwrap();
+        self.path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub(crate) fn attribute(&self, value: Option<&str>) {
+        use rustix::fs::{XattrFlags, removexattr, setxattr};
+        let name = node_agent::enrol::ATTRIBUTE;
+        match value {
+            Some(value) => {
+                setxattr(&self.path, name, value.as_bytes(), XattrFlags::empty()).unwrap();
+            }
+            None => removexattr(&self.path, name).unwrap(),
+        }
     }
 
     pub(crate) fn child(&self, name: &str) -> Self {
@@ -83,6 +105,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        // Also what a panicking test left running in it.
+        let _ = fs::write(self.path.join("cgroup.kill"), "1");
         let until = Instant::now() + PATIENCE;
         while self.path.exists() && remove_tree(&self.path).is_err() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
@@ -138,7 +162,9 @@ impl Client {
     }
 
     pub(crate) fn netns(&self) -> std::os::fd::OwnedFd {
-        fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap().into()
+        fs::File::open(format!("/proc/{}/ns/net", self.pid()))
+            .unwrap()
+            .into()
     }
 
     pub(crate) fn ask(&mut self, command: &str) -> String {
@@ -188,7 +214,12 @@ impl Database {
                 })
             })
             .into();
-        Database { port, stop, threads, visits }
+        Database {
+            port,
+            stop,
+            threads,
+            visits,
+        }
     }
 
     pub(crate) fn visits(&self) -> u16 {
@@ -215,7 +246,13 @@ fn serve(
     std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             let mut fds = [PollFd::new(&listener, PollFlags::IN)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 }));
+            let _ = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 20_000_000,
+                }),
+            );
             while let Ok((stream, from)) = listener.accept() {
                 let _ = stream.set_nonblocking(false);
                 each(stream, from);
@@ -250,7 +287,12 @@ impl Agent {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     match listeners.try_recv() {
-                        Ok(Listener { netns, v4, v6, closed }) => {
+                        Ok(Listener {
+                            netns,
+                            v4,
+                            v6,
+                            closed,
+                        }) => {
                             for listener in [Some(v4), v6].into_iter().flatten() {
                                 let one = answer(
                                     listener,
@@ -268,7 +310,13 @@ impl Agent {
             })
         };
         threads.lock().unwrap().push(accepting);
-        Agent { interceptor, port, stop, threads, uninstall: true }
+        Agent {
+            interceptor,
+            port,
+            stop,
+            threads,
+            uninstall: true,
+        }
     }
 
     /// Listens in the tests' own network namespace.
@@ -278,7 +326,9 @@ impl Agent {
     }
 
     pub(crate) fn label(&self, cgroup: &Cgroup, workload: u32) {
-        self.interceptor.label(cgroup.id(), WorkloadIndex(workload)).unwrap();
+        self.interceptor
+            .label(cgroup.id(), WorkloadIndex(workload))
+            .unwrap();
     }
 
     /// Ends as a killed process does: nothing is taken back.
@@ -315,7 +365,13 @@ fn answer(
     std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) && !closed.is_closed() {
             let mut fds = [PollFd::new(&listener, PollFlags::IN)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
+            let _ = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 10_000_000,
+                }),
+            );
             while let Ok((mut stream, from)) = listener.accept() {
                 if let Ok(flow) = origins.take(netns, ClientAddr(from)) {
                     let facts = &flow.process;
@@ -345,9 +401,60 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The cgroup this test runs in, which stands for the agent's.
-pub(crate) fn own_cgroup() -> CgroupId {
-    let table = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let path = table.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
-    cgroup_id(&intercept::cgroup_root().unwrap().join(path)).unwrap()
+/// An agent that finds its workloads itself.
+pub(crate) struct Governing {
+    // Before the agent: enrolment ends first.
+    pub(crate) enrolment: Enrolment,
+    pub(crate) agent: Agent,
+}
+
+impl Governing {
+    /// Workloads by name, each with its globs. Nothing is looked at again by itself for an hour,
+    /// so that what is found is found by its signs.
+    pub(crate) fn start(settings: Settings, workloads: &[(&str, &[String])]) -> Self {
+        Governing::looking_every(Duration::from_secs(3_600), settings, workloads)
+    }
+
+    pub(crate) fn looking_every(
+        reconcile: Duration,
+        settings: Settings,
+        workloads: &[(&str, &[String])],
+    ) -> Self {
+        let exec_parent = Path::new(settings.attach.file_name().unwrap()).join("exec");
+        let agent = Agent::start(settings);
+        let rules = (0..)
+            .zip(workloads)
+            .map(|(index, (name, globs))| WorkloadRule {
+                name: (*name).into(),
+                globs: globs.to_vec(),
+                index: WorkloadIndex(index),
+            })
+            .collect();
+        let root = intercept::cgroup_root().unwrap();
+        let settings = EnrolSettings {
+            exec_parent,
+            reconcile,
+            ..EnrolSettings::new(root, rules)
+        };
+        let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);
+        let sightings = agent.interceptor.take_sightings();
+        let port = agent.port;
+        let enrolment = Enrolment::start(settings, governs, sightings).unwrap_or_else(|error| {
+            let tcp = fs::read_to_string("/proc/net/tcp").unwrap();
+            let hex = format!(":{port:04X} ");
+            let lines: Vec<&str> = tcp.lines().filter(|line| line.contains(&hex)).collect();
+            panic!("{error}: {lines:#?}")
+        });
+        Governing { enrolment, agent }
+    }
+
+    /// What the kernel has for a cgroup.
+    pub(crate) fn label_of(&self, cgroup: &Cgroup) -> Option<u32> {
+        let id = cgroup.id();
+        let labels = self.agent.interceptor.labelled().unwrap();
+        labels
+            .into_iter()
+            .find(|(at, _)| *at == id)
+            .map(|(_, workload)| workload.0)
+    }
 }

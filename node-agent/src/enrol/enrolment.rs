@@ -1,6 +1,7 @@
 //! The running enrolment: one thread follows the directories, one the kernel's sightings.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,12 +19,14 @@ use crate::intercept::Sighting;
 #[derive(Debug)]
 pub struct Enrolment {
     shared: Arc<Shared>,
-    stop: Arc<OwnedFd>,
     follower: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     state: Mutex<State>,
+    wake: OwnedFd,
+    stop: AtomicBool,
+    look: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -36,10 +39,21 @@ impl Shared {
     fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
         then(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Sets a flag and wakes the follower, which reads it.
+    fn tell(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        // Full means it is awake already.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
 }
 
 /// After a listener could not be opened, so soon it is tried again.
 const SOON: Duration = Duration::from_millis(100);
+
+/// No more than one look at everything in so long: a workload that moves tasks without end costs
+/// the agent no more than that.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Enrolment {
     /// Labels what is there, listens where it runs, and follows from then on. Everything that can
@@ -56,22 +70,20 @@ impl Enrolment {
         let every = settings.reconcile;
         let root = settings.root.clone();
         let mut state = State::open(settings, governs)?;
-        // Labels before listeners: no origin that an earlier agent's numbering labelled is ever
-        // accepted under this one's.
-        state.read_all()?;
-        let governs = Arc::clone(&state.governs);
-        state.namespaces.own(&*governs)?;
-        state.look();
-
-        let shared = Arc::new(Shared { state: Mutex::new(state) });
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        state.settle()?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| EnrolError::call("eventfd", &root)(e.into()))?;
-        let stop = Arc::new(stop);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake,
+            stop: AtomicBool::new(false),
+            look: AtomicBool::new(false),
+        });
         let follower = {
-            let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
+            let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("enrolment".into())
-                .spawn(move || follow(&shared, &stop, every))
+                .spawn(move || follow(&shared, every))
                 .map_err(EnrolError::call("clone", &root))?
         };
         if let Some(sightings) = sightings {
@@ -81,7 +93,10 @@ impl Enrolment {
                 .spawn(move || look_where(&shared, sightings))
                 .map_err(EnrolError::call("clone", &root))?;
         }
-        Ok(Enrolment { shared, stop, follower: Some(follower) })
+        Ok(Enrolment {
+            shared,
+            follower: Some(follower),
+        })
     }
 
     /// What is labelled now, and where its tasks are.
@@ -96,14 +111,14 @@ impl Enrolment {
 
 impl Drop for Enrolment {
     fn drop(&mut self) {
-        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        if let (Ok(_), Some(follower)) = (told, self.follower.take()) {
+        self.shared.tell(&self.shared.stop);
+        if let Some(follower) = self.follower.take() {
             let _ = follower.join();
         }
     }
 }
 
-fn follow(shared: &Shared, stop: &OwnedFd, every: Duration) {
+fn follow(shared: &Shared, every: Duration) {
     let notify = shared.with(|state| state.tree.fd().try_clone_to_owned());
     let notify = match notify {
         Ok(notify) => notify,
@@ -112,19 +127,34 @@ fn follow(shared: &Shared, stop: &OwnedFd, every: Duration) {
             return;
         }
     };
-    let mut next = Instant::now();
+    let mut round = Instant::now();
+    let mut looked = round;
+    let mut look: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        if now >= next {
+        if now >= round {
             let deaf = shared.with(|state| {
                 state.round();
                 state.namespaces.any_deaf()
             });
-            next = now.checked_add(if deaf { every.min(SOON) } else { every }).unwrap_or(now);
+            round = now
+                .checked_add(if deaf { every.min(SOON) } else { every })
+                .unwrap_or(now);
+            (looked, look) = (now, None);
+        } else if look.is_some_and(|at| now >= at) {
+            shared.with(State::look);
+            (looked, look) = (now, None);
         }
+        let next = look.map_or(round, |at| at.min(round));
         let wait = next.saturating_duration_since(Instant::now());
-        let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(&notify, PollFlags::IN)];
+        let wait = Timespec::try_from(wait).unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+        let mut fds = [
+            PollFd::new(&shared.wake, PollFlags::IN),
+            PollFd::new(&notify, PollFlags::IN),
+        ];
         match poll(&mut fds, Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
@@ -132,13 +162,15 @@ fn follow(shared: &Shared, stop: &OwnedFd, every: Duration) {
                 return;
             }
         }
-        let [told, _] = &fds;
-        if !told.revents().is_empty() {
+        let _ = rustix::io::read(&shared.wake, &mut [0u8; 8]);
+        if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        let emptied = shared.with(apply);
-        if emptied {
-            next = Instant::now();
+        if shared.look.swap(false, Ordering::AcqRel) && look.is_none() {
+            look = looked.checked_add(LOOK);
+        }
+        if shared.with(apply) {
+            round = Instant::now();
         }
     }
 }
@@ -163,22 +195,18 @@ fn apply(state: &mut State) -> bool {
 }
 
 fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
-    while let Some(first) = sightings.blocking_recv() {
-        let Some(shared) = shared.upgrade() else { return };
-        shared.with(|state| {
-            let mut everywhere = false;
-            let mut next = Some(first);
-            while let Some(sighting) = next {
-                match sighting {
-                    Sighting::Exec(pid) | Sighting::Socket(pid, _) => state.meet(pid),
-                    // Many moves are one look.
-                    Sighting::Moved | Sighting::Lost => everywhere = true,
+    while let Some(sighting) = sightings.blocking_recv() {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        match sighting {
+            Sighting::Exec(pid) | Sighting::Socket(pid, _) => shared.with(|state| state.meet(pid)),
+            // Many moves are one look.
+            Sighting::Moved | Sighting::Lost => {
+                if !shared.look.load(Ordering::Acquire) {
+                    shared.tell(&shared.look);
                 }
-                next = sightings.try_recv().ok();
             }
-            if everywhere {
-                state.look();
-            }
-        });
+        }
     }
 }

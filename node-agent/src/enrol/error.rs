@@ -20,6 +20,14 @@ pub enum EnrolError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// New cgroups cannot be followed.
+    #[error("inotify_add_watch on {}: {source}; raise fs.inotify.max_user_watches, one for each cgroup is needed", .path.display())]
+    Watch {
+        /// Below which directory.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// A glob of the configuration is none.
     #[error("cgroup glob {glob:?} of workload {workload}: {error}")]
     Glob {
@@ -34,7 +42,9 @@ pub enum EnrolError {
     #[error("there is no workload named {0:?} in the configuration")]
     NoWorkload(String),
     /// The name would lead out of the directory.
-    #[error("the workload name {0:?} cannot be part of a cgroup's name: use letters, digits, '-', '_' and '.'")]
+    #[error(
+        "the workload name {0:?} cannot be part of a cgroup's name: use letters, digits, '-', '_' and '.'"
+    )]
     Name(Arc<str>),
     /// The cgroup was not made for `exec`, or is gone.
     #[error("{} was not made for exec, or is gone", .0.display())]

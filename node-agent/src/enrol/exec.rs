@@ -70,7 +70,9 @@ impl State {
             return Err(EnrolError::Name(name));
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = self.exec_parent.join(format!("{name}-{}-{number}", std::process::id()));
+        let path = self
+            .exec_parent
+            .join(format!("{name}-{}-{number}", std::process::id()));
         let full = self.root.join(&path);
         let parent = self.root.join(&self.exec_parent);
         fs::create_dir_all(&parent).map_err(EnrolError::call("mkdir", &parent))?;
@@ -79,7 +81,9 @@ impl State {
             path.clone(),
             Use {
                 workload: Arc::clone(&name),
-                keep_until: Instant::now().checked_add(WAIT).unwrap_or_else(Instant::now),
+                keep_until: Instant::now()
+                    .checked_add(WAIT)
+                    .unwrap_or_else(Instant::now),
                 moved_in: false,
             },
         );
@@ -98,18 +102,32 @@ impl State {
         rustix::fs::setxattr(full, ATTRIBUTE, name.as_bytes(), flags)
             .map_err(|e| EnrolError::call("setxattr", full)(e.into()))?;
         self.judge(path);
-        let has = self.label_of(path).ok_or_else(|| EnrolError::NotForExec(full.to_owned()))?;
+        let has = self
+            .label_of(path)
+            .ok_or_else(|| EnrolError::NotForExec(full.to_owned()))?;
         if let Some(problem) = &has.problem {
-            return Err(EnrolError::call("label", full)(io::Error::other(problem.clone())));
+            return Err(EnrolError::call("label", full)(io::Error::other(
+                problem.clone(),
+            )));
         }
-        Ok(ExecCgroup { path: full.to_owned(), id: has.id })
+        Ok(ExecCgroup {
+            path: full.to_owned(),
+            id: has.id,
+        })
     }
 
     fn move_pid(&mut self, cgroup: &ExecCgroup, pid: Pid) -> Result<(), EnrolError> {
         let not_ours = || EnrolError::NotForExec(cgroup.path.clone());
-        let path = cgroup.path.strip_prefix(&self.root).map_err(|_| not_ours())?.to_owned();
-        let wants =
-            self.exec.get(&path).map(|made| Arc::clone(&made.workload)).ok_or_else(not_ours)?;
+        let path = cgroup
+            .path
+            .strip_prefix(&self.root)
+            .map_err(|_| not_ours())?
+            .to_owned();
+        let wants = self
+            .exec
+            .get(&path)
+            .map(|made| Arc::clone(&made.workload))
+            .ok_or_else(not_ours)?;
         if cgroup_id(&cgroup.path)? != cgroup.id {
             return Err(not_ours());
         }
@@ -136,7 +154,11 @@ impl State {
         let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
         let path = path.ok_or(EnrolError::NoProcess(pid))?;
         let mount = crate::intercept::cgroup_root()?;
-        Ok(mount.join(path).strip_prefix(&self.root).ok().map(Path::to_owned))
+        Ok(mount
+            .join(path)
+            .strip_prefix(&self.root)
+            .ok()
+            .map(Path::to_owned))
     }
 
     /// Removes the cgroups whose command ended, also those an earlier agent made.
@@ -148,11 +170,23 @@ impl State {
                 .exec
                 .get(&path)
                 .is_some_and(|made| !made.moved_in && Instant::now() < made.keep_until);
-            // The kernel refuses to remove one with a process in it: that is the test.
-            if !waits && fs::remove_dir(self.root.join(&path)).is_ok() {
+            if !waits && remove_empty(&self.root.join(&path)).is_ok() {
                 self.exec.remove(&path);
             }
         }
         let _ = fs::remove_dir(&parent);
     }
+}
+
+/// Removes a cgroup and those its command made in it. The kernel refuses while a process is left
+/// in one of them: that is the test.
+fn remove_empty(path: &Path) -> io::Result<()> {
+    let events = fs::read_to_string(path.join("cgroup.events"))?;
+    if events.lines().any(|line| line == "populated 1") {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    for name in super::tree::children(path) {
+        remove_empty(&path.join(name))?;
+    }
+    fs::remove_dir(path)
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{EnrolError, Governs, Namespace, tree};
 use crate::model::{NetnsCookie, Pid};
@@ -17,19 +18,18 @@ pub(super) struct Inode(pub(super) u64);
 #[derive(Debug)]
 enum Ear {
     Listening(NetnsCookie),
-    Deaf(String),
+    Deaf { why: String, tried: Instant },
 }
 
 #[derive(Debug)]
 struct Known {
     ear: Ear,
-    /// Rounds in a row without a labelled task.
-    idle: u8,
+    /// Since when no labelled task was seen in it.
+    idle: Option<Instant>,
 }
 
-/// A namespace is left after so many rounds without a task: a shell that starts one command after
-/// the other is not deserted in between.
-const PATIENCE: u8 = 2;
+/// So long after a failure nobody tries again, however many sockets a workload makes there.
+const REST: Duration = Duration::from_millis(90);
 
 /// Where the agent listens.
 #[derive(Debug, Default)]
@@ -40,12 +40,18 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Listens in the agent's own namespace, for good.
+    /// Listens in the agent's own namespace, for good. Comes before any `meet`.
     pub(super) fn own(&mut self, governs: &dyn Governs) -> Result<(), EnrolError> {
         let path = Path::new("/proc/self/ns/net");
         let (inode, fd) = open(path).map_err(EnrolError::call("open", path))?;
         let cookie = governs.listen(fd)?;
-        self.known.insert(inode, Known { ear: Ear::Listening(cookie), idle: 0 });
+        self.known.insert(
+            inode,
+            Known {
+                ear: Ear::Listening(cookie),
+                idle: None,
+            },
+        );
         self.own = Some(inode);
         Ok(())
     }
@@ -55,13 +61,31 @@ impl Namespaces {
     pub(super) fn meet(&mut self, governs: &dyn Governs, pid: Pid) -> Option<Inode> {
         let path = format!("/proc/{pid}/ns/net");
         let inode = Inode(fs::metadata(&path).ok()?.ino());
-        if let Some(Known { ear: Ear::Listening(_), idle }) = self.known.get_mut(&inode) {
-            *idle = 0;
-            return Some(inode);
+        match self.known.get_mut(&inode) {
+            Some(Known {
+                ear: Ear::Listening(_),
+                idle,
+            }) => {
+                *idle = None;
+                return Some(inode);
+            }
+            Some(Known {
+                ear: Ear::Deaf { tried, .. },
+                ..
+            }) if tried.elapsed() < REST => {
+                return Some(inode);
+            }
+            Some(_) | None => {}
         }
         // The process may have moved on since: what is opened is what counts.
         let (inode, fd) = open(Path::new(&path)).ok()?;
-        if matches!(self.known.get(&inode), Some(Known { ear: Ear::Listening(_), .. })) {
+        if matches!(
+            self.known.get(&inode),
+            Some(Known {
+                ear: Ear::Listening(_),
+                ..
+            })
+        ) {
             return Some(inode);
         }
         let ear = match governs.listen(fd) {
@@ -72,26 +96,35 @@ impl Namespaces {
             // Fail closed: without a listener every guarded connect there is refused.
             Err(error) => {
                 tracing::warn!(%pid, inode = inode.0, %error, "cannot listen in a network namespace; connects there are refused");
-                Ear::Deaf(error.to_string())
+                Ear::Deaf {
+                    why: error.to_string(),
+                    tried: Instant::now(),
+                }
             }
         };
-        self.known.insert(inode, Known { ear, idle: 0 });
+        self.known.insert(inode, Known { ear, idle: None });
         Some(inode)
     }
 
-    /// After a look at all labelled tasks: leaves the namespaces that had none for some rounds.
-    pub(super) fn round(&mut self, governs: &dyn Governs, wanted: &BTreeSet<Inode>) {
+    /// After a look at all labelled tasks: leaves the namespaces that had none for so long. Not at
+    /// once: a shell that starts one command after the other is not deserted in between.
+    pub(super) fn round(
+        &mut self,
+        governs: &dyn Governs,
+        wanted: &BTreeSet<Inode>,
+        long: Duration,
+    ) {
         let own = self.own;
         self.known.retain(|inode, known| {
             if Some(*inode) == own || wanted.contains(inode) {
-                known.idle = 0;
+                known.idle = None;
                 return true;
             }
-            known.idle = known.idle.saturating_add(1);
+            let idle = known.idle.get_or_insert_with(Instant::now);
             match &known.ear {
                 // Nothing is held, and the number may be another namespace's tomorrow.
-                Ear::Deaf(_) => false,
-                Ear::Listening(_) if known.idle < PATIENCE => true,
+                Ear::Deaf { .. } => false,
+                Ear::Listening(_) if idle.elapsed() < long => true,
                 Ear::Listening(cookie) => {
                     tracing::info!(netns = %cookie, "leaving a network namespace without labelled tasks");
                     governs.leave(*cookie);
@@ -103,16 +136,22 @@ impl Namespaces {
 
     /// Is there one where listening failed? Then it is worth trying again soon.
     pub(super) fn any_deaf(&self) -> bool {
-        self.known.values().any(|known| matches!(known.ear, Ear::Deaf(_)))
+        self.known
+            .values()
+            .any(|known| matches!(known.ear, Ear::Deaf { .. }))
     }
 
     pub(super) fn describe(&self, inode: Inode) -> Namespace {
         let (cookie, problem) = match self.known.get(&inode).map(|known| &known.ear) {
             Some(Ear::Listening(cookie)) => (Some(*cookie), None),
-            Some(Ear::Deaf(why)) => (None, Some(why.clone())),
+            Some(Ear::Deaf { why, .. }) => (None, Some(why.clone())),
             None => (None, Some("not looked at yet".to_owned())),
         };
-        Namespace { inode: inode.0, cookie, problem }
+        Namespace {
+            inode: inode.0,
+            cookie,
+            problem,
+        }
     }
 }
 
@@ -129,8 +168,17 @@ pub(super) fn processes(directory: &Path) -> Vec<Pid> {
         // Gone, or a threaded cgroup, whose processes its domain above lists.
         let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
         // 0 stands for a process of another pid namespace.
-        pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|p| *p != 0).map(Pid));
-        open.extend(tree::children(&path).into_iter().map(|name| path.join(name)));
+        pids.extend(
+            text.lines()
+                .filter_map(|l| l.parse().ok())
+                .filter(|p| *p != 0)
+                .map(Pid),
+        );
+        open.extend(
+            tree::children(&path)
+                .into_iter()
+                .map(|name| path.join(name)),
+        );
     }
     pids
 }

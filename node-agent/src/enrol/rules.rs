@@ -30,7 +30,10 @@ impl Rules {
                 // Written with or without the leading slash that /proc/PID/cgroup shows.
                 let pattern = glob.trim_matches('/');
                 set.add(
-                    GlobBuilder::new(pattern).literal_separator(true).build().map_err(wrong)?,
+                    GlobBuilder::new(pattern)
+                        .literal_separator(true)
+                        .build()
+                        .map_err(wrong)?,
                 );
                 owners.push(owner);
             }
@@ -40,7 +43,11 @@ impl Rules {
             glob: String::new(),
             error: error.kind().to_string(),
         })?;
-        Ok(Rules { rules, globs, owners })
+        Ok(Rules {
+            rules,
+            globs,
+            owners,
+        })
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&WorkloadRule> {
@@ -106,16 +113,28 @@ mod tests {
             ("", Some("hand"), None),
         ] {
             let rules = rules();
-            let got = rules.of(Path::new(path), attribute).map(|(r, b)| (r.name.to_string(), b));
-            assert_eq!(got, want.map(|(n, b)| (n.to_owned(), b)), "{path} {attribute:?}");
+            let got = rules
+                .of(Path::new(path), attribute)
+                .map(|(r, b)| (r.name.to_string(), b));
+            assert_eq!(
+                got,
+                want.map(|(n, b)| (n.to_owned(), b)),
+                "{path} {attribute:?}"
+            );
         }
     }
 
     #[test]
     fn a_bad_glob_names_its_workload() {
-        let rule =
-            WorkloadRule { name: "w".into(), globs: vec!["a[".into()], index: WorkloadIndex(0) };
+        let rule = WorkloadRule {
+            name: "w".into(),
+            globs: vec!["a[".into()],
+            index: WorkloadIndex(0),
+        };
         let error = Rules::compile(vec![rule]).unwrap_err().to_string();
-        assert!(error.starts_with("cgroup glob \"a[\" of workload w: "), "{error}");
+        assert!(
+            error.starts_with("cgroup glob \"a[\" of workload w: "),
+            "{error}"
+        );
     }
 }

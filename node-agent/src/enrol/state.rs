@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use node_agent_common::rule::MAX_DEPTH;
 
@@ -37,6 +38,10 @@ pub(super) struct State {
     /// Cgroups made for `exec`: whether a process was ever in them.
     pub(super) exec: BTreeMap<PathBuf, super::exec::Use>,
     pub(super) exec_parent: PathBuf,
+    reconcile: Duration,
+    /// Set once all labels are this agent's. Nothing is listened for before: no origin that bears
+    /// an earlier agent's numbering is ever accepted.
+    settled: bool,
 }
 
 impl State {
@@ -44,12 +49,17 @@ impl State {
         settings: super::EnrolSettings,
         governs: Arc<dyn Governs>,
     ) -> Result<Self, EnrolError> {
-        let super::EnrolSettings { root, rules, exec_parent, reconcile: _ } = settings;
+        let super::EnrolSettings {
+            root,
+            rules,
+            exec_parent,
+            reconcile,
+        } = settings;
         let rules = Rules::compile(rules)?;
         let tree = Tree::open(&root).map_err(EnrolError::call("inotify_init", &root))?;
         let above = cgroup_root().ok();
         let depth = above
-            .and_then(|above| root.strip_prefix(above).ok().map(|path| levels(path)))
+            .and_then(|above| root.strip_prefix(above).ok().map(levels))
             .unwrap_or(0);
         Ok(State {
             root,
@@ -61,14 +71,29 @@ impl State {
             namespaces: Namespaces::default(),
             exec: BTreeMap::new(),
             exec_parent,
+            reconcile,
+            settled: false,
         })
+    }
+
+    /// The first look: labels everywhere, then listeners.
+    pub(super) fn settle(&mut self) -> Result<(), EnrolError> {
+        self.read_all()?;
+        self.namespaces.own(&*self.governs)?;
+        self.settled = true;
+        self.look();
+        Ok(())
     }
 
     /// Reads the whole tree, then takes away the labels nothing in it stands for: those of cgroups
     /// that went while no agent ran.
     pub(super) fn read_all(&mut self) -> Result<(), EnrolError> {
-        let gone: Vec<PathBuf> =
-            self.labelled.keys().filter(|path| !self.root.join(path).is_dir()).cloned().collect();
+        let gone: Vec<PathBuf> = self
+            .labelled
+            .keys()
+            .filter(|path| !self.root.join(path).is_dir())
+            .cloned()
+            .collect();
         for path in gone {
             self.forget(&path);
         }
@@ -101,14 +126,14 @@ impl State {
     }
 
     fn grow(&mut self, path: &Path) -> Result<(), EnrolError> {
-        let found = self
-            .tree
-            .grow(path)
-            .map_err(EnrolError::call("inotify_add_watch", self.root.join(path)))?;
+        let (found, done) = self.tree.grow(path);
         for path in found {
             self.judge(&path);
         }
-        Ok(())
+        done.map_err(|source| EnrolError::Watch {
+            path: self.root.join(path),
+            source,
+        })
     }
 
     /// Puts, keeps or takes away one cgroup's label. The outermost label of a branch is the only
@@ -145,17 +170,31 @@ impl State {
             Some(made) => (self.rules.named(&made.workload)?, Because::Exec),
             None => {
                 let attribute = self.tree.attribute(path);
-                let (rule, because) = self.rules.of(path, attribute.as_deref())?;
+                let found = self.rules.of(path, attribute.as_deref());
+                if let (None, Some(name)) = (found, &attribute) {
+                    tracing::warn!(
+                        cgroup = %path.display(), workload = name,
+                        "the workload attribute names no configured workload: the cgroup is not governed"
+                    );
+                }
+                let (rule, because) = found?;
                 // Made by an earlier agent for exec: the attribute tells, the place says why.
-                let because =
-                    if path.starts_with(&self.exec_parent) { Because::Exec } else { because };
+                let because = if path.starts_with(&self.exec_parent) {
+                    Because::Exec
+                } else {
+                    because
+                };
                 (rule, because)
             }
         };
         let id = cgroup_id(&self.root.join(path)).ok()?;
         let deep = self.depth.saturating_add(levels(path)) > MAX_DEPTH;
         let problem = deep.then(|| {
-            EnrolError::TooDeep { path: self.root.join(path), most: MAX_DEPTH }.to_string()
+            EnrolError::TooDeep {
+                path: self.root.join(path),
+                most: MAX_DEPTH,
+            }
+            .to_string()
         });
         Some(Labelled {
             id,
@@ -168,7 +207,9 @@ impl State {
 
     /// The labelled cgroup a path lies in, not counting itself.
     fn above(&self, path: &Path) -> Option<&Labelled> {
-        path.ancestors().skip(1).find_map(|above| self.labelled.get(above))
+        path.ancestors()
+            .skip(1)
+            .find_map(|above| self.labelled.get(above))
     }
 
     /// The label that counts for a path: its own or the one above it.
@@ -208,12 +249,16 @@ impl State {
                     self.take_away(&below);
                 }
             }
-            self.meet_all(path);
+            if self.settled {
+                self.meet_all(path);
+            }
         }
     }
 
     fn take_away(&mut self, path: &Path) {
-        let Some(has) = self.labelled.get(path) else { return };
+        let Some(has) = self.labelled.get(path) else {
+            return;
+        };
         match self.governs.unlabel(has.id) {
             Ok(()) => {
                 tracing::info!(cgroup = %path.display(), workload = %has.workload, "a cgroup is no longer labelled");
@@ -240,8 +285,12 @@ impl State {
 
     /// The paths with a label, or that could have one, strictly below.
     fn labels_below(&self, path: &Path) -> Vec<PathBuf> {
-        let mut below: Vec<PathBuf> =
-            self.labelled.keys().filter(|at| *at != path && at.starts_with(path)).cloned().collect();
+        let mut below: Vec<PathBuf> = self
+            .labelled
+            .keys()
+            .filter(|at| *at != path && at.starts_with(path))
+            .cloned()
+            .collect();
         let mut open = vec![path.to_owned()];
         while let Some(at) = open.pop() {
             for name in super::tree::children(&self.root.join(&at)) {
@@ -257,19 +306,21 @@ impl State {
     }
 
     /// Listens wherever the tasks of a cgroup are.
-    fn meet_all(&mut self, path: &Path) -> (usize, BTreeSet<Inode>) {
+    fn meet_all(&mut self, path: &Path) -> BTreeSet<Inode> {
         let pids = namespaces::processes(&self.root.join(path));
-        let mut inodes = BTreeSet::new();
-        for pid in &pids {
-            inodes.extend(self.namespaces.meet(&*self.governs, *pid));
-        }
-        (pids.len(), inodes)
+        pids.into_iter()
+            .filter_map(|pid| self.namespaces.meet(&*self.governs, pid))
+            .collect()
     }
 
     /// Looks for tasks in namespaces nobody listens in, everywhere.
-    pub(super) fn look(&mut self) -> BTreeSet<Inode> {
+    pub(super) fn look(&mut self) {
+        self.all_inodes();
+    }
+
+    fn all_inodes(&mut self) -> BTreeSet<Inode> {
         let paths: Vec<PathBuf> = self.labelled.keys().cloned().collect();
-        paths.iter().flat_map(|path| self.meet_all(path).1).collect()
+        paths.iter().flat_map(|path| self.meet_all(path)).collect()
     }
 
     /// Once each interval: what gave no sign, and what failed.
@@ -284,8 +335,9 @@ impl State {
             self.judge(&path);
         }
         self.sweep_exec();
-        let wanted = self.look();
-        self.namespaces.round(&*self.governs, &wanted);
+        let wanted = self.all_inodes();
+        self.namespaces
+            .round(&*self.governs, &wanted, self.reconcile);
     }
 
     /// A labelled process was seen somewhere new.
@@ -319,7 +371,9 @@ impl State {
 
 fn inode(pid: Pid) -> Option<Inode> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|facts| Inode(facts.ino()))
+    std::fs::metadata(format!("/proc/{pid}/ns/net"))
+        .ok()
+        .map(|facts| Inode(facts.ino()))
 }
 
 fn levels(path: &Path) -> u32 {

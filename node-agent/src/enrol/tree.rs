@@ -44,7 +44,11 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let notify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Tree { root: root.to_owned(), notify, watched: HashMap::new() })
+        Ok(Tree {
+            root: root.to_owned(),
+            notify,
+            watched: HashMap::new(),
+        })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -52,9 +56,11 @@ impl Tree {
     }
 
     /// Watches a directory and everything below it, each before it is read, and gives all their
-    /// paths, from above to below. What is gone by now is left out.
-    pub(super) fn grow(&mut self, path: &Path) -> io::Result<Vec<PathBuf>> {
+    /// paths, from above to below. What is gone by now is left out. What cannot be watched is
+    /// given all the same, with the error: it can be labelled, only not followed.
+    pub(super) fn grow(&mut self, path: &Path) -> (Vec<PathBuf>, io::Result<()>) {
         let mut found = Vec::new();
+        let mut done = Ok(());
         let mut open = vec![path.to_owned()];
         while let Some(path) = open.pop() {
             let full = self.root.join(&path);
@@ -68,12 +74,12 @@ impl Tree {
                     self.watched.insert(watch, Watched::Directory(path.clone()));
                 }
                 Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => continue,
-                Err(e) => return Err(e.into()),
+                Err(e) => done = Err(e.into()),
             }
             found.push(path.clone());
             open.extend(children(&full).into_iter().map(|name| path.join(name)));
         }
-        Ok(found)
+        (found, done)
     }
 
     /// Also tells when the cgroup becomes empty.
@@ -112,9 +118,7 @@ impl Tree {
             });
             match (self.watched.get(&event.wd()), name) {
                 (Some(Watched::Events(path)), _) => changes.push(Change::Populated(path.clone())),
-                (Some(Watched::Directory(path)), Some(name))
-                    if what.contains(ReadFlags::ISDIR) =>
-                {
+                (Some(Watched::Directory(path)), Some(name)) if what.contains(ReadFlags::ISDIR) => {
                     if what.contains(ReadFlags::CREATE) {
                         changes.push(Change::Made(path.join(name)));
                     } else if what.contains(ReadFlags::DELETE) {
@@ -154,7 +158,9 @@ impl Tree {
 
 /// The directories in a directory; none when it is gone.
 pub(super) fn children(path: &Path) -> Vec<std::ffi::OsString> {
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aya::maps::MapError;
 
 use super::Prefix;
+use crate::model::CgroupId;
 
 /// Why interception could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,9 @@ pub enum InterceptError {
     #[error("{} is not on cgroup2: mount it (`mount -t cgroup2 none DIR`) and name it", .0.display())]
     NotCgroup2(PathBuf),
     /// There is no cgroup2 mount at all.
-    #[error("no cgroup2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` or boot with systemd.unified_cgroup_hierarchy=1")]
+    #[error(
+        "no cgroup2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` or boot with systemd.unified_cgroup_hierarchy=1"
+    )]
     NoCgroup2,
     /// The pin directory belongs to something else.
     #[error("{} holds {found}, which this version did not pin: run uninstall with the version that did, or choose another directory", .path.display())]
@@ -68,6 +71,12 @@ pub enum InterceptError {
     /// The whole hierarchy, or nothing, was to be labelled.
     #[error("the root of the hierarchy cannot be labelled: label the cgroups below it")]
     Root,
+    /// The agent's own cgroup was to be labelled: its processes are exempt, so nothing in it would
+    /// be governed.
+    #[error(
+        "cgroup {0} is the agent's own and cannot be labelled: run the agent in a cgroup of its own"
+    )]
+    AgentsOwn(CgroupId),
     /// A label's number cannot be kept.
     #[error("workload number {0} is too large")]
     Workload(u32),
@@ -89,10 +98,18 @@ impl InterceptError {
         mend: &'static str,
     ) -> impl FnOnce(io::Error) -> Self + use<> {
         let object = object.to_string();
-        move |source| InterceptError::Call { call, object, mend, source }
+        move |source| InterceptError::Call {
+            call,
+            object,
+            mend,
+            source,
+        }
     }
 
     pub(super) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
-        move |source| InterceptError::Map { map, source: Box::new(source) }
+        move |source| InterceptError::Map {
+            map,
+            source: Box::new(source),
+        }
     }
 }

@@ -117,6 +117,9 @@ const WAITING: usize = 4_096;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_AGE: Duration = Duration::from_secs(600);
 
+/// Events do not wake the thread (until there are many): it looks by itself so often, in ns.
+const GLANCE: i64 = 200_000_000;
+
 /// The listening thread, stopped on drop.
 #[derive(Debug)]
 pub(super) struct Ear {
@@ -155,8 +158,20 @@ impl Ear {
         let thread = std::thread::Builder::new()
             .name("kernel-news".into())
             .spawn(move || listener.run())
-            .map_err(InterceptError::call("clone", &"kernel-news", "raise the limit of threads"))?;
-        Ok((Ear { stop, thread: Some(thread), dropped }, events_out, sightings_out))
+            .map_err(InterceptError::call(
+                "clone",
+                &"kernel-news",
+                "raise the limit of threads",
+            ))?;
+        Ok((
+            Ear {
+                stop,
+                thread: Some(thread),
+                dropped,
+            },
+            events_out,
+            sightings_out,
+        ))
     }
 }
 
@@ -193,7 +208,9 @@ impl Listen {
                 }
             }
             while let Some(item) = self.rings.sightings.next() {
-                let Some(raw) = sighting_of(&item) else { continue };
+                let Some(raw) = sighting_of(&item) else {
+                    continue;
+                };
                 if let Some(sighting) = Sighting::read(&raw) {
                     missed |= self.sightings.try_send(sighting).is_err();
                 }
@@ -226,13 +243,20 @@ impl Listen {
             PollFd::from_borrowed_fd(self.rings.sightings.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.rings.events.as_fd(), PollFlags::IN),
         ];
-        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let limit = Timespec {
+            tv_sec: 0,
+            tv_nsec: GLANCE,
+        };
         match poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
         let [stop, _, _] = &fds;
-        Ok(if stop.revents().is_empty() { Heard::Something } else { Heard::Stop })
+        Ok(if stop.revents().is_empty() {
+            Heard::Something
+        } else {
+            Heard::Stop
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
-use super::object::{self, TRACEPOINTS};
+use super::object::{self, TRACEPOINTS, WAIT};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::{Event, InterceptError, Prefix, Settings, Sighting, WorkloadIndex, pins};
@@ -66,6 +66,9 @@ pub struct Interceptor {
     ebpf: Mutex<Option<Ebpf>>,
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    /// A directory of the cgroup2 mount.
+    mount: File,
+    waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
     listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
@@ -79,8 +82,8 @@ impl Interceptor {
     /// that was not labelled before.
     ///
     /// # Errors
-    /// When anything but the tracepoints cannot be set up. Nothing is then left attached that was
-    /// not attached before.
+    /// When anything but the tracepoints cannot be set up. With a pin directory, what was attached
+    /// by then stays: it can only refuse, and the next start goes on from it.
     pub fn start(settings: Settings) -> Result<Self, InterceptError> {
         let id = sys::cgroup_id(&settings.attach)?;
         let cgroup = File::open(&settings.attach).map_err(InterceptError::call(
@@ -115,6 +118,8 @@ impl Interceptor {
             ebpf: Mutex::new(Some(ebpf)),
             ear,
             open: Mutex::default(),
+            mount: cgroup,
+            waits: Mutex::default(),
             degraded,
             listeners,
             listeners_out: Mutex::new(Some(listeners_out)),
@@ -138,9 +143,37 @@ impl Interceptor {
     /// Labels a cgroup and everything below it.
     ///
     /// # Errors
-    /// For the hierarchy's root, a full table, and what the kernel refuses.
+    /// For the hierarchy's root, the agent's own cgroup, a full table, and what the kernel refuses.
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
-        self.tables.label(cgroup, workload)
+        // What runs there is exempt: a label would promise what is not kept.
+        if cgroup == self.settings.agent_cgroup {
+            return Err(InterceptError::AgentsOwn(cgroup));
+        }
+        self.tables.label(cgroup, workload)?;
+        if let Err(error) = self.wait_in(cgroup) {
+            // Governed all the same: a connect that comes before the listener is refused.
+            tracing::warn!(%error, %cgroup, "connects of new network namespaces will not wait");
+        }
+        Ok(())
+    }
+
+    fn wait_in(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        let mut waits = locked(&self.waits);
+        if waits.contains_key(&cgroup) {
+            return Ok(());
+        }
+        let directory = sys::open_cgroup(&self.mount, cgroup).map_err(InterceptError::call(
+            "open_by_handle_at",
+            &cgroup,
+            "the agent needs CAP_DAC_READ_SEARCH",
+        ))?;
+        let ebpf = locked(&self.ebpf);
+        let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+        let link = object::with_program(ebpf, WAIT.program, |program| {
+            pins::create(&WAIT, program, directory.as_fd())
+        })?;
+        waits.insert(cgroup, link);
+        Ok(())
     }
 
     /// Takes a label away. None there is no error.
@@ -148,7 +181,9 @@ impl Interceptor {
     /// # Errors
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
-        self.tables.unlabel(cgroup)
+        self.tables.unlabel(cgroup)?;
+        locked(&self.waits).remove(&cgroup);
+        Ok(())
     }
 
     /// All labels there are.
@@ -235,7 +270,10 @@ impl Interceptor {
             .try_send(listener)
             .map_err(|_| InterceptError::Thread("accepts connections"))?;
         locked(&self.open).insert(cookie, open);
-        self.tables.hear(cookie)?;
+        if let Err(error) = self.tables.hear(cookie) {
+            // Sightings from there go on; they are answered with a look and nothing else.
+            tracing::warn!(%error, netns = %cookie, "a namespace is missing in the filter of sightings");
+        }
         Ok(cookie)
     }
 
@@ -259,6 +297,7 @@ impl Interceptor {
                 "uninstall again",
             ))?;
         }
+        locked(&self.waits).clear();
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
         match &self.settings.pin {
@@ -278,7 +317,9 @@ impl Interceptor {
 
 impl fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interceptor").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Interceptor")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -309,15 +350,23 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         ebpf: &mut Ebpf,
         name: &'static str,
     ) -> Result<T, InterceptError> {
-        let missing = || MapError::InvalidName { name: name.to_owned() };
-        ebpf.take_map(name).ok_or_else(missing).and_then(T::try_from).map_err(InterceptError::map(name))
+        let missing = || MapError::InvalidName {
+            name: name.to_owned(),
+        };
+        ebpf.take_map(name)
+            .ok_or_else(missing)
+            .and_then(T::try_from)
+            .map_err(InterceptError::map(name))
     }
     let flows = match ebpf.map(names::FLOWS) {
         Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
         Some(_) | None => Err(io::Error::other("not a hash map")),
     };
-    let flows_fd =
-        flows.map_err(InterceptError::call("dup", &names::FLOWS, "raise the limit of open files"))?;
+    let flows_fd = flows.map_err(InterceptError::call(
+        "dup",
+        &names::FLOWS,
+        "raise the limit of open files",
+    ))?;
     let tables = Tables {
         labels: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::LABELS)?),
         ports: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::PORTS)?),

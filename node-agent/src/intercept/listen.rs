@@ -53,11 +53,15 @@ pub(super) struct Open(#[expect(dead_code, reason = "held for its drop")] watch:
 pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), InterceptError> {
     let work = move || -> Result<(Listener, Open), InterceptError> {
         use std::os::fd::AsFd;
-        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|e| {
-            InterceptError::call("setns", &"network namespace", "the agent needs CAP_SYS_ADMIN")(
-                e.into(),
-            )
-        })?;
+        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
+            |e| {
+                InterceptError::call(
+                    "setns",
+                    &"network namespace",
+                    "the agent needs CAP_SYS_ADMIN",
+                )(e.into())
+            },
+        )?;
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mend = "another program has the agent's port there: stop it, or change listen.port";
         let v4 = listener(v4).map_err(InterceptError::call("bind", &v4, mend))?;
@@ -81,22 +85,37 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
             "Linux 5.15 or newer is needed",
         ))?;
         let (open, closed) = watch::channel(());
-        Ok((Listener { netns, v4, v6, closed: Closed(closed) }, Open(open)))
+        Ok((
+            Listener {
+                netns,
+                v4,
+                v6,
+                closed: Closed(closed),
+            },
+            Open(open),
+        ))
     };
     // A thread of its own: the namespace is a property of the thread, and this one ends.
     std::thread::Builder::new()
         .name("netns-listen".into())
         .spawn(work)
-        .map_err(InterceptError::call("clone", &"netns-listen", "raise the limit of threads"))?
+        .map_err(InterceptError::call(
+            "clone",
+            &"netns-listen",
+            "raise the limit of threads",
+        ))?
         .join()
         .map_err(|_| InterceptError::Thread("opens listeners in a network namespace"))?
 }
 
 fn listener(at: SocketAddr) -> io::Result<TcpListener> {
-    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if at.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     // For connections of an earlier agent in TIME_WAIT. Two listeners still exclude each other;
     // SO_REUSEPORT, which would let another process in, stays off.
     sockopt::set_socket_reuseaddr(&socket, true)?;

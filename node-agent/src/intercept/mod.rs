@@ -31,9 +31,7 @@ pub use tables::{Counters, Entries, OriginRecord};
 use serde::{Deserialize, Serialize};
 
 /// Which workload a label stands for: its position in the configuration the agent runs with.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkloadIndex(pub u32);
 
@@ -51,4 +49,19 @@ pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, 
 /// When the mount table cannot be read or has no cgroup2 in it.
 pub fn cgroup_root() -> Result<std::path::PathBuf, InterceptError> {
     sys::cgroup_root()
+}
+
+/// The cgroup this process runs in.
+///
+/// # Errors
+/// When the process is in no cgroup2 hierarchy that is mounted here.
+pub fn own_cgroup() -> Result<crate::model::CgroupId, InterceptError> {
+    let table = "/proc/self/cgroup";
+    let text = std::fs::read_to_string(table).map_err(InterceptError::call(
+        "read",
+        &table,
+        "mount /proc",
+    ))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    cgroup_id(&cgroup_root()?.join(path.ok_or(InterceptError::NoCgroup2)?))
 }

@@ -10,8 +10,10 @@ use node_agent_common::names;
 use super::{InterceptError, Settings};
 
 #[cfg(feature = "kernel")]
-static OBJECT: Option<&[u8]> =
-    Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/node-agent-ebpf.o")));
+static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
+    env!("OUT_DIR"),
+    "/node-agent-ebpf.o"
+)));
 #[cfg(not(feature = "kernel"))]
 static OBJECT: Option<&[u8]> = None;
 
@@ -27,7 +29,11 @@ pub(super) struct Hook {
 }
 
 const fn hook(program: &'static str, pin: &'static str, attach_type: u32) -> Hook {
-    Hook { program, pin, attach_type }
+    Hook {
+        program,
+        pin,
+        attach_type,
+    }
 }
 
 /// In the order of attachment: what observes and refuses comes before what redirects, so that a
@@ -45,13 +51,24 @@ pub(super) const HOOKS: [Hook; 10] = [
     hook("on_connect6", "link_connect6", 11),
 ];
 
+/// Attached to each labelled cgroup while this process runs: holds back SYNs for an agent that is
+/// not there yet. Never pinned, for a dead agent should refuse at once.
+pub(super) const WAIT: Hook = hook("on_egress", "", 1);
+
 /// Tracepoints: news only, so they end with the process and may be missing.
-pub(super) const TRACEPOINTS: [(&str, &str); 2] =
-    [("on_exec", "sched_process_exec"), ("on_attach_task", "cgroup_attach_task")];
+pub(super) const TRACEPOINTS: [(&str, &str); 2] = [
+    ("on_exec", "sched_process_exec"),
+    ("on_attach_task", "cgroup_attach_task"),
+];
 
 /// Maps that outlive the process when there is a pin directory.
-pub(super) const PINNED: [&str; 5] =
-    [names::LABELS, names::PORTS, names::PREFIXES, names::FLOWS, names::SOCKETS];
+pub(super) const PINNED: [&str; 5] = [
+    names::LABELS,
+    names::PORTS,
+    names::PREFIXES,
+    names::FLOWS,
+    names::SOCKETS,
+];
 
 /// How many entries a map of the object holds.
 pub(super) fn room(map: &str) -> u32 {
@@ -88,7 +105,7 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         mend: "run `node-agent doctor`; the agent needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and \
                CAP_SYS_ADMIN",
     })?;
-    for hook in &HOOKS {
+    for hook in HOOKS.iter().chain([&WAIT]) {
         load_program(&mut ebpf, hook.program)?;
     }
     Ok(ebpf)
@@ -105,6 +122,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), InterceptE
     match ebpf.program_mut(name).ok_or_else(missing)? {
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSock(p) => p.load(),
+        Program::CgroupSkb(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::RawTracePoint(p) => p.load(),
         _ => return Err(missing()),
@@ -123,8 +141,9 @@ pub(super) fn with_program<T>(
         error: chain(&error),
         mend: "run `node-agent doctor`",
     };
-    let program =
-        ebpf.program(name).ok_or_else(|| failed(ProgramError::UnexpectedProgramType))?;
+    let program = ebpf
+        .program(name)
+        .ok_or_else(|| failed(ProgramError::UnexpectedProgramType))?;
     let fd = program.fd().map_err(failed)?;
     then(fd.as_fd())
 }

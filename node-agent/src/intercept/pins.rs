@@ -10,17 +10,23 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::MapInfo;
 
+use super::InterceptError;
 use super::object::{self, HOOKS, Hook, PINNED};
 use super::sys::{self, Link};
-use super::InterceptError;
 use crate::model::CgroupId;
 
 /// Makes the directory ready: on a bpffs, entered by its owner only, holding nothing of others.
 pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
     let name = directory.display();
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(
-        InterceptError::call("mkdir", &name, "choose a directory the agent can make"),
-    )?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(InterceptError::call(
+            "mkdir",
+            &name,
+            "choose a directory the agent can make",
+        ))?;
     let mend = "choose another pin directory";
     if !sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
         let used = fs::read_dir(directory)
@@ -47,10 +53,19 @@ pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
 
 /// Refuses a directory with pins of another version, whose bytes mean something else.
 fn check(directory: &Path) -> Result<(), InterceptError> {
-    let other = |found: String| InterceptError::OtherPins { path: directory.to_owned(), found };
-    for file in list(directory)? {
+    let other = |found: String| InterceptError::OtherPins {
+        path: directory.to_owned(),
+        found,
+    };
+    // The kernel itself puts files into a new bpffs; it keeps dots in names for those.
+    for file in list(directory)?
+        .into_iter()
+        .filter(|file| !file.contains('.'))
+    {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
-            || HOOKS.iter().any(|hook| hook.pin == file || fresh(hook) == file);
+            || HOOKS
+                .iter()
+                .any(|hook| hook.pin == file || fresh(hook) == file);
         if !known {
             return Err(other(file));
         }
@@ -75,7 +90,11 @@ const SIZES: [(&str, u32, u32); 5] = {
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
         (names::PREFIXES, 20, 1),
-        (names::FLOWS, size_of::<FlowKey>() as u32, size_of::<OriginRecord>() as u32),
+        (
+            names::FLOWS,
+            size_of::<FlowKey>() as u32,
+            size_of::<OriginRecord>() as u32,
+        ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
     ]
 };
@@ -84,7 +103,13 @@ fn list(directory: &Path) -> Result<Vec<String>, InterceptError> {
     let failed = |e| InterceptError::call("read", &directory.display(), "is it a bpffs?")(e);
     fs::read_dir(directory)
         .map_err(failed)?
-        .map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()))
+        .map(|entry| {
+            Ok(entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned())
+        })
         .collect()
 }
 
@@ -113,7 +138,8 @@ pub(super) fn attach(
         .collect()
 }
 
-fn create(
+/// Attaches one program, for as long as the link is held.
+pub(super) fn create(
     hook: &Hook,
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
@@ -135,7 +161,11 @@ fn pinned(
     let path = directory.join(hook.pin);
     let fresh = directory.join(fresh(hook));
     let at = |call: &'static str, path: &Path| {
-        InterceptError::call(call, &path.display(), "`node-agent uninstall`, then start again")
+        InterceptError::call(
+            call,
+            &path.display(),
+            "`node-agent uninstall`, then start again",
+        )
     };
     // Left by an agent that died in the middle of a replacement: it is one too many.
     remove_link(&fresh)?;
@@ -143,9 +173,12 @@ fn pinned(
     let old = match old {
         None => None,
         Some(link) => {
-            let facts = link.facts().map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)", &path))?;
+            let facts = link
+                .facts()
+                .map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)", &path))?;
             if facts.cgroup == id && facts.attach_type == hook.attach_type {
-                link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)", &path))?;
+                link.update(program)
+                    .map_err(at("bpf(BPF_LINK_UPDATE)", &path))?;
                 return Ok(link);
             }
             Some(link)
@@ -170,9 +203,8 @@ pub(super) fn detach(link: &Link) -> io::Result<()> {
 }
 
 fn remove_link(path: &Path) -> Result<(), InterceptError> {
-    let at = |call: &'static str| {
-        InterceptError::call(call, &path.display(), "remove the file by hand")
-    };
+    let at =
+        |call: &'static str| InterceptError::call(call, &path.display(), "remove the file by hand");
     if let Some(link) = Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))? {
         detach(&link).map_err(at("bpf(BPF_LINK_DETACH)"))?;
         fs::remove_file(path).map_err(at("unlink"))?;
@@ -194,8 +226,11 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
             if file.starts_with("link_") {
                 remove_link(&path)?;
             } else if file.starts_with("map_") {
-                fs::remove_file(&path)
-                    .map_err(InterceptError::call("unlink", &path.display(), mend))?;
+                fs::remove_file(&path).map_err(InterceptError::call(
+                    "unlink",
+                    &path.display(),
+                    mend,
+                ))?;
             }
         }
         if is_mount(directory) {
@@ -211,7 +246,9 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
 
 /// Is the directory itself a mount point? Then this agent mounted it.
 fn is_mount(directory: &Path) -> bool {
-    let Some(parent) = directory.parent() else { return false };
+    let Some(parent) = directory.parent() else {
+        return false;
+    };
     if directory == Path::new("/sys/fs/bpf") || directory.file_name() == Some(OsStr::new("")) {
         return false;
     }

@@ -35,15 +35,27 @@ pub struct Finding {
 
 impl Finding {
     fn good(what: impl Into<String>) -> Self {
-        Finding { what: what.into(), state: State::Good, mend: None }
+        Finding {
+            what: what.into(),
+            state: State::Good,
+            mend: None,
+        }
     }
 
     fn degraded(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Finding { what: what.into(), state: State::Degraded, mend: Some(mend.into()) }
+        Finding {
+            what: what.into(),
+            state: State::Degraded,
+            mend: Some(mend.into()),
+        }
     }
 
     fn missing(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Finding { what: what.into(), state: State::Missing, mend: Some(mend.into()) }
+        Finding {
+            what: what.into(),
+            state: State::Missing,
+            mend: Some(mend.into()),
+        }
     }
 }
 
@@ -123,7 +135,10 @@ fn loopback() -> Finding {
 
 fn bpffs() -> Finding {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if known.lines().any(|line| line.split_whitespace().last() == Some("bpf")) {
+    if known
+        .lines()
+        .any(|line| line.split_whitespace().last() == Some("bpf"))
+    {
         Finding::good("bpffs, which keeps the redirect when the agent is gone")
     } else {
         Finding::missing(

@@ -69,7 +69,10 @@ impl Prefix {
     /// One address.
     pub fn host(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
+        Prefix {
+            address,
+            length: if address.is_ipv4() { 32 } else { 128 },
+        }
     }
 
     /// The address as written.

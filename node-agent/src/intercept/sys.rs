@@ -1,6 +1,9 @@
 //! The system calls that no safe crate at hand offers, each wrapped once.
 
-#![expect(unsafe_code, reason = "bpf(2), SO_NETNS_COOKIE, mount(2) and clock_gettime(2)")]
+#![expect(
+    unsafe_code,
+    reason = "bpf(2), SO_NETNS_COOKIE, mount(2) and clock_gettime(2)"
+)]
 
 use std::ffi::CString;
 use std::fs;
@@ -18,9 +21,9 @@ use super::InterceptError;
 use crate::model::{CgroupId, NetnsCookie};
 
 /// `CGROUP2_SUPER_MAGIC`.
-const CGROUP2: i64 = 0x6367_7270;
+const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
 /// `BPF_FS_MAGIC`.
-const BPFFS: i64 = 0xcafe_4a11;
+const BPFFS: rustix::fs::FsWord = 0xcafe_4a11;
 
 const MAP_LOOKUP_AND_DELETE: libc::c_int = 21;
 const OBJ_PIN: libc::c_int = 6;
@@ -48,7 +51,11 @@ fn bpf<T: Copy>(command: libc::c_int, attributes: &mut Attributes<T>) -> io::Res
             size_of::<Attributes<T>>(),
         )
     };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
 }
 
 fn owned(answer: i64) -> io::Result<OwnedFd> {
@@ -83,9 +90,15 @@ impl Link {
             attach_type: u32,
             flags: u32,
         }
-        let body =
-            Body { program: program.as_raw_fd(), target: cgroup.as_raw_fd(), attach_type, flags: 0 };
-        bpf(LINK_CREATE, &mut Attributes { body }).and_then(owned).map(Link)
+        let body = Body {
+            program: program.as_raw_fd(),
+            target: cgroup.as_raw_fd(),
+            attach_type,
+            flags: 0,
+        };
+        bpf(LINK_CREATE, &mut Attributes { body })
+            .and_then(owned)
+            .map(Link)
     }
 
     /// `BPF_LINK_UPDATE`: another program takes the place of the one attached, atomically.
@@ -98,27 +111,49 @@ impl Link {
             flags: u32,
             old: u32,
         }
-        let body =
-            Body { link: self.0.as_raw_fd(), program: program.as_raw_fd(), flags: 0, old: 0 };
+        let body = Body {
+            link: self.0.as_raw_fd(),
+            program: program.as_raw_fd(),
+            flags: 0,
+            old: 0,
+        };
         bpf(LINK_UPDATE, &mut Attributes { body }).map(drop)
     }
 
     /// `BPF_LINK_DETACH`: ends the attachment whoever else holds the link.
     pub(super) fn detach(&self) -> io::Result<()> {
-        bpf(LINK_DETACH, &mut Attributes { body: [self.0.as_raw_fd(), 0] }).map(drop)
+        bpf(
+            LINK_DETACH,
+            &mut Attributes {
+                body: [self.0.as_raw_fd(), 0],
+            },
+        )
+        .map(drop)
     }
 
     /// `BPF_OBJ_PIN`.
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
         let path = c_path(path)?;
         let body = (path.as_ptr() as u64, [self.0.as_raw_fd(), 0]);
-        bpf(OBJ_PIN, &mut Attributes { body: Pin { path: body.0, fd: body.1 } }).map(drop)
+        bpf(
+            OBJ_PIN,
+            &mut Attributes {
+                body: Pin {
+                    path: body.0,
+                    fd: body.1,
+                },
+            },
+        )
+        .map(drop)
     }
 
     /// `BPF_OBJ_GET`; `None` when nothing is pinned there.
     pub(super) fn pinned(path: &Path) -> io::Result<Option<Self>> {
         let c = c_path(path)?;
-        let body = Pin { path: c.as_ptr() as u64, fd: [0, 0] };
+        let body = Pin {
+            path: c.as_ptr() as u64,
+            fd: [0, 0],
+        };
         match bpf(OBJ_GET, &mut Attributes { body }).and_then(owned) {
             Ok(fd) => Ok(Some(Link(fd))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -150,12 +185,19 @@ impl Link {
         let mut info = Info::default();
         let length = u32::try_from(size_of::<Info>()).unwrap_or(u32::MAX);
         let pointer = std::ptr::from_mut(&mut info) as u64;
-        let body = Body { fd: self.0.as_raw_fd(), length, info: pointer };
+        let body = Body {
+            fd: self.0.as_raw_fd(),
+            length,
+            info: pointer,
+        };
         bpf(OBJ_GET_INFO_BY_FD, &mut Attributes { body })?;
         // SAFETY: `info` is ours and initialised; the kernel wrote through the pointer above, so
         // the read must not be taken for the earlier default.
         let info = unsafe { std::ptr::read_volatile(&raw const info) };
-        Ok(LinkFacts { cgroup: CgroupId(info.cgroup), attach_type: info.attach_type })
+        Ok(LinkFacts {
+            cgroup: CgroupId(info.cgroup),
+            attach_type: info.attach_type,
+        })
     }
 }
 
@@ -213,7 +255,11 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
             &raw mut length,
         )
     };
-    if answer == 0 { Ok(NetnsCookie(cookie)) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(NetnsCookie(cookie))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
@@ -240,7 +286,11 @@ pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
             c"mode=0700".as_ptr().cast(),
         )
     };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Unmounts what `mount_bpffs` mounted.
@@ -248,11 +298,15 @@ pub(super) fn unmount(at: &Path) -> io::Result<()> {
     let path = c_path(at)?;
     // SAFETY: a NUL-terminated string that lives across the call.
     let answer = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 pub(super) fn is_bpffs(path: &Path) -> io::Result<bool> {
-    Ok(i64::from(rustix::fs::statfs(path)?.f_type) == BPFFS)
+    Ok(rustix::fs::statfs(path)?.f_type == BPFFS)
 }
 
 /// The id of the cgroup a directory stands for: its inode.
@@ -262,20 +316,56 @@ pub(super) fn cgroup_id(directory: &Path) -> Result<CgroupId, InterceptError> {
     let kind = rustix::fs::statfs(directory)
         .map_err(|e| InterceptError::call("statfs", &name, missing)(e.into()))?
         .f_type;
-    if i64::from(kind) != CGROUP2 {
+    if kind != CGROUP2 {
         return Err(InterceptError::NotCgroup2(directory.to_owned()));
     }
-    let facts = fs::metadata(directory)
-        .map_err(InterceptError::call("stat", &directory.display(), missing))?;
+    let facts = fs::metadata(directory).map_err(InterceptError::call(
+        "stat",
+        &directory.display(),
+        missing,
+    ))?;
     Ok(CgroupId(facts.ino()))
+}
+
+/// Opens the directory of a cgroup by its id, with any directory of the same mount.
+pub(super) fn open_cgroup(mount: impl AsFd, cgroup: CgroupId) -> io::Result<OwnedFd> {
+    /// `struct file_handle` with a kernfs id in it (`FILEID_KERNFS`).
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: [u8; 8],
+    }
+    let mut handle = Handle {
+        bytes: 8,
+        kind: 0xfe,
+        id: cgroup.0.to_ne_bytes(),
+    };
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the handle says its own length and lives across the call.
+    let fd = unsafe {
+        libc::open_by_handle_at(
+            mount.as_fd().as_raw_fd(),
+            std::ptr::from_mut(&mut handle).cast(),
+            flags,
+        )
+    };
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        owned(fd.into())
+    }
 }
 
 /// The cgroup2 mount: the first in the mount table whose root is the hierarchy's own.
 pub(super) fn cgroup_root() -> Result<PathBuf, InterceptError> {
     let path = "/proc/self/mountinfo";
-    let table = fs::read_to_string(path)
-        .map_err(InterceptError::call("read", &path, "mount /proc"))?;
-    table.lines().find_map(cgroup2_mount).ok_or(InterceptError::NoCgroup2)
+    let table =
+        fs::read_to_string(path).map_err(InterceptError::call("read", &path, "mount /proc"))?;
+    table
+        .lines()
+        .find_map(cgroup2_mount)
+        .ok_or(InterceptError::NoCgroup2)
 }
 
 /// proc(5): `id parent major:minor root mountpoint options … - type source options`.
@@ -286,7 +376,9 @@ fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     }
     let mut fields = before.split(' ').skip(3);
     (fields.next()? == "/").then_some(())?;
-    fields.next().map(|at| PathBuf::from(at.replace("\\040", " ")))
+    fields
+        .next()
+        .map(|at| PathBuf::from(at.replace("\\040", " ")))
 }
 
 #[cfg(test)]
@@ -300,11 +392,24 @@ mod tests {
                 "30 24 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw",
                 Some("/sys/fs/cgroup/unified"),
             ),
-            ("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate", Some("/sys/fs/cgroup")),
-            ("31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu", None),
-            ("32 24 0:26 /kubepods/x /sys/fs/cgroup ro - cgroup2 cgroup2 rw", None),
+            (
+                "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate",
+                Some("/sys/fs/cgroup"),
+            ),
+            (
+                "31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu",
+                None,
+            ),
+            (
+                "32 24 0:26 /kubepods/x /sys/fs/cgroup ro - cgroup2 cgroup2 rw",
+                None,
+            ),
         ] {
-            assert_eq!(cgroup2_mount(line).as_deref(), want.map(Path::new), "{line}");
+            assert_eq!(
+                cgroup2_mount(line).as_deref(),
+                want.map(Path::new),
+                "{line}"
+            );
         }
     }
 }

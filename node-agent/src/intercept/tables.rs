@@ -104,7 +104,9 @@ impl Tables {
         }
         // A label is the number plus one: zero is nobody's.
         let label: Label = to.0.checked_add(1).ok_or(InterceptError::Workload(to.0))?;
-        locked(&self.labels).insert(cgroup.0, label, 0).map_err(full_or(names::LABELS))
+        locked(&self.labels)
+            .insert(cgroup.0, label, 0)
+            .map_err(full_or(names::LABELS))
     }
 
     pub(super) fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
@@ -142,7 +144,8 @@ impl Tables {
     pub(super) fn add_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         let mut map = locked(&self.prefixes);
         for prefix in prefixes {
-            map.insert(&key(*prefix), 1, 0).map_err(full_or(names::PREFIXES))?;
+            map.insert(&key(*prefix), 1, 0)
+                .map_err(full_or(names::PREFIXES))?;
         }
         Ok(())
     }
@@ -163,7 +166,11 @@ impl Tables {
     }
 
     /// The origin of the connection whose peer is `client`, had once.
-    pub(super) fn take(&self, netns: NetnsCookie, client: SocketAddr) -> io::Result<Option<OriginRecord>> {
+    pub(super) fn take(
+        &self,
+        netns: NetnsCookie,
+        client: SocketAddr,
+    ) -> io::Result<Option<OriginRecord>> {
         let key = FlowKey {
             netns: netns.0,
             address: address(client.ip()),
@@ -190,11 +197,14 @@ impl Tables {
     }
 
     pub(super) fn hear(&self, netns: NetnsCookie) -> Result<(), InterceptError> {
-        locked(&self.heard).insert(netns.0, 1, 0).map_err(full_or(names::HEARD))
+        locked(&self.heard)
+            .insert(netns.0, 1, 0)
+            .map_err(full_or(names::HEARD))
     }
 
     pub(super) fn unhear(&self, netns: NetnsCookie) -> Result<(), InterceptError> {
-        gone_is_fine(locked(&self.heard).remove(&netns.0)).map_err(InterceptError::map(names::HEARD))
+        gone_is_fine(locked(&self.heard).remove(&netns.0))
+            .map_err(InterceptError::map(names::HEARD))
     }
 
     pub(super) fn lost_sightings(&self) -> u64 {
@@ -256,7 +266,10 @@ fn full_or(map: &'static str) -> impl Fn(MapError) -> InterceptError {
         MapError::SyscallError(e)
             if matches!(e.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) =>
         {
-            InterceptError::Full { map, room: super::object::room(map) }
+            InterceptError::Full {
+                map,
+                room: super::object::room(map),
+            }
         }
         _ => InterceptError::map(map)(error),
     }
@@ -294,7 +307,9 @@ pub(super) fn socket_addr(address: Address, port: u16) -> SocketAddr {
         IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(d)))
     } else {
         let word = |w: u32| u128::from(u32::from_be(w));
-        IpAddr::V6(Ipv6Addr::from_bits(word(a) << 96 | word(b) << 64 | word(c) << 32 | word(d)))
+        IpAddr::V6(Ipv6Addr::from_bits(
+            word(a) << 96 | word(b) << 64 | word(c) << 32 | word(d),
+        ))
     };
     SocketAddr::new(ip, port)
 }
@@ -364,13 +379,20 @@ mod tests {
             ("[::1]:1", "[::1]:1"),
         ] {
             let given: SocketAddr = text.parse().unwrap();
-            assert_eq!(socket_addr(address(given.ip()), given.port()).to_string(), back);
+            assert_eq!(
+                socket_addr(address(given.ip()), given.port()).to_string(),
+                back
+            );
         }
     }
 
     #[test]
     fn an_ipv4_prefix_is_a_mapped_one_to_the_kernel() {
-        for (text, length) in [("10.0.0.0/8", 104), ("10.0.7.1", 128), ("2001:db8::/32", 32)] {
+        for (text, length) in [
+            ("10.0.0.0/8", 104),
+            ("10.0.7.1", 128),
+            ("2001:db8::/32", 32),
+        ] {
             assert_eq!(key(text.parse().unwrap()).prefix_len(), length, "{text}");
         }
     }

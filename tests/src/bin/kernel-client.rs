@@ -1,6 +1,10 @@
 //! A workload to order: reads one command a line, does it, answers in one line. The kernel tests
 //! start it, put it into a cgroup, and only then tell it what to do.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's other half")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test's other half"
+)]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -59,7 +63,8 @@ impl Client {
                 self.greet(TcpStream::from(socket))
             }
             ["open", to] => {
-                self.streams.push(TcpStream::connect_timeout(&address(to)?, PATIENCE)?);
+                self.streams
+                    .push(TcpStream::connect_timeout(&address(to)?, PATIENCE)?);
                 Ok("open".into())
             }
             ["drop"] => {
@@ -69,20 +74,41 @@ impl Client {
             ["churn", count, seed, ref to @ ..] => {
                 churn(number(count)?, number(seed)?, to).map(|n| format!("connected={n}"))
             }
+            ["mptcp", to] => {
+                let to = address(to)?;
+                let socket =
+                    rustix::net::socket(family(to), SocketType::STREAM, Some(ipproto::MPTCP))?;
+                rustix::net::connect(&socket, &to)?;
+                self.greet(TcpStream::from(socket))
+            }
+            // Ends the last connection, keeping its socket for the next dial.
+            ["disconnect"] => {
+                let stream = self.streams.pop().ok_or(io::ErrorKind::NotConnected)?;
+                rustix::net::connect_unspec(&stream)?;
+                self.socket = Some(stream.into());
+                Ok("disconnected".into())
+            }
             ["udp-connect", to] => {
                 let socket = UdpSocket::bind(any(address(to)?))?;
                 socket.connect(address(to)?).map(|()| "connected".into())
             }
             ["udp-send", to] => {
                 let socket = UdpSocket::bind(any(address(to)?))?;
-                socket.send_to(b"?", address(to)?).map(|n| format!("sent={n}"))
+                socket
+                    .send_to(b"?", address(to)?)
+                    .map(|n| format!("sent={n}"))
             }
-            ["raw"] => rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))
-                .map(|_| "made".into())
-                .map_err(Into::into),
+            ["raw"] => {
+                rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))
+                    .map(|_| "made".into())
+                    .map_err(Into::into)
+            }
             ["bind", at] => TcpListener::bind(address(at)?).map(|_| "bound".into()),
             ["unshare"] => {
-                #[allow(deprecated, reason = "the namespace is entered before any thread starts")]
+                #[allow(
+                    deprecated,
+                    reason = "the namespace is entered before any thread starts"
+                )]
                 rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
                 Ok("alone".into())
             }
@@ -102,7 +128,10 @@ impl Client {
         let mut greeting = String::new();
         BufReader::new(&stream).read_line(&mut greeting)?;
         self.streams.push(stream);
-        Ok(format!("greeting={} peer={peer} local={local}", greeting.trim()))
+        Ok(format!(
+            "greeting={} peer={peer} local={local}",
+            greeting.trim()
+        ))
     }
 }
 
@@ -148,14 +177,29 @@ fn churn(count: u64, seed: u64, to: &[&str]) -> io::Result<u64> {
 }
 
 fn socket(like: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if like.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    Ok(socket)
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(
+        family(like),
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+fn family(like: SocketAddr) -> AddressFamily {
+    if like.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
 }
 
 fn any(like: SocketAddr) -> &'static str {
-    if like.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
+    if like.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    }
 }
 
 fn address(text: &str) -> io::Result<SocketAddr> {

@@ -1,0 +1,56 @@
+//! Patience with the agent: a workload may dial the moment its network namespace exists, before
+//! the agent can listen in it. Its first SYNs are held back then, and sent again by the kernel
+//! when the agent is there. Decides nothing about who may go where: with or without it, a
+//! redirected connection reaches the agent or nobody.
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sk_fullsock};
+use aya_ebpf::programs::SkBuffContext;
+use node_agent_common::flow::{SOCKET_IDLE, SocketState};
+use node_agent_common::rule::{SYN_PATIENCE_NANOS, SYN_RETRY_JIFFIES};
+
+use crate::context;
+use crate::maps::HEARD;
+
+/// `TCP_SYN_SENT`.
+const SYN_SENT: u32 = 2;
+const PASS: i32 = 1;
+const DROP: i32 = 0;
+
+#[inline(always)]
+pub fn egress(ctx: &SkBuffContext) -> i32 {
+    // SAFETY: a field of the hook's context; null for what has no socket.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return PASS;
+    }
+    // SAFETY: checked for null as the verifier demands.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    // SAFETY: as above. Nearly every packet ends here.
+    if sk.is_null() || unsafe { (*sk).state } != SYN_SENT {
+        return PASS;
+    }
+    match context::state(sk) {
+        Some(state) if unheard(state) => DROP,
+        Some(_) | None => PASS,
+    }
+}
+
+/// How long the first SYN waits for its answer, in jiffies; 0 is the kernel's own second.
+#[inline(always)]
+pub fn first_timeout(state: *mut SocketState) -> u32 {
+    if unheard(state) { SYN_RETRY_JIFFIES } else { 0 }
+}
+
+/// Is it a redirected connection, young, from where the agent does not listen yet?
+#[inline(always)]
+fn unheard(state: *mut SocketState) -> bool {
+    // SAFETY: the kernel's storage of this socket, checked for null by the caller.
+    let (stage, netns, since) =
+        unsafe { ((*state).stage, (*state).key.netns, (*state).origin.time) };
+    if stage == SOCKET_IDLE || HEARD.get_ptr(netns).is_some() {
+        return false;
+    }
+    // SAFETY: takes nothing.
+    let now = unsafe { bpf_ktime_get_ns() };
+    now.wrapping_sub(since) < SYN_PATIENCE_NANOS
+}
