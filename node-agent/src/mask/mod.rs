@@ -16,6 +16,11 @@ impl MaskedRows {
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
+
+    /// Bytes as the database sent them, when the plan leaves every cell alone; else `None`.
+    pub fn pass(plan: &MaskPlan, bytes: Bytes) -> Option<Self> {
+        plan.passes().then_some(MaskedRows(bytes))
+    }
 }
 
 /// What a catalogue can say about a relation, for origins on the wire.
