@@ -19,10 +19,16 @@ pub(super) struct Bouncer {
 }
 
 impl Bouncer {
-    pub(super) fn start(place: &Place, postgres: &Postgres, certificate: &Certificate) -> Result<Self> {
+    pub(super) fn start(
+        place: &Place,
+        postgres: &Postgres,
+        certificate: &Certificate,
+    ) -> Result<Self> {
         let program = ground::program("pgbouncer").context("no pgbouncer")?;
-        let address =
-            SocketAddr::from((Ipv4Addr::LOCALHOST, world::free_port(Ipv4Addr::LOCALHOST, 6432)?));
+        let address = SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            world::free_port(Ipv4Addr::LOCALHOST, 6432)?,
+        ));
         let mut text = String::new();
         let _ = write!(
             text,

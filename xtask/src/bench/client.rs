@@ -15,9 +15,19 @@ pub(crate) enum Part {
     /// A TCP relay: what any proxy costs at least
     Relay { listen: SocketAddr, to: SocketAddr },
     /// Prepared point selects, one after the other
-    Points { to: SocketAddr, database: String, user: String, count: usize },
+    Points {
+        to: SocketAddr,
+        database: String,
+        user: String,
+        count: usize,
+    },
     /// One statement whose answer is read and thrown away
-    Rows { to: SocketAddr, database: String, user: String, statement: String },
+    Rows {
+        to: SocketAddr,
+        database: String,
+        user: String,
+        statement: String,
+    },
     /// connect(), many times; `speak`: ask for TLS and wait for the answer before closing
     Connects {
         to: SocketAddr,
@@ -30,8 +40,18 @@ pub(crate) enum Part {
 pub(crate) fn main(part: &Part) -> Result<()> {
     let line = match part {
         Part::Relay { listen, to } => return super::relay::serve(*listen, *to),
-        Part::Points { to, database, user, count } => points(*to, database, user, *count)?,
-        Part::Rows { to, database, user, statement } => rows(*to, database, user, statement)?,
+        Part::Points {
+            to,
+            database,
+            user,
+            count,
+        } => points(*to, database, user, *count)?,
+        Part::Rows {
+            to,
+            database,
+            user,
+            statement,
+        } => rows(*to, database, user, statement)?,
         Part::Connects { to, count, speak } => connects(*to, *count, *speak)?,
     };
     println!("{line}");
@@ -58,7 +78,12 @@ impl Client {
         let length = u32::try_from(body.len() + 4)?;
         stream.write_all(&length.to_be_bytes())?;
         stream.write_all(&body)?;
-        let mut client = Self { stream, buffer: vec![0; 256 * 1024], filled: 0, taken: 0 };
+        let mut client = Self {
+            stream,
+            buffer: vec![0; 256 * 1024],
+            filled: 0,
+            taken: 0,
+        };
         client.until_ready()?;
         Ok(client)
     }
@@ -69,7 +94,10 @@ impl Client {
         while self.filled - self.taken < 5 {
             self.more()?;
         }
-        let head = self.buffer.get(self.taken..self.taken + 5).context("short buffer")?;
+        let head = self
+            .buffer
+            .get(self.taken..self.taken + 5)
+            .context("short buffer")?;
         let (kind, length) = match head {
             [kind, a, b, c, d] => (*kind, u32::from_be_bytes([*a, *b, *c, *d])),
             _ => bail!("short head"),
@@ -139,7 +167,10 @@ impl Client {
         while self.filled - self.taken < length {
             self.more()?;
         }
-        let bytes = self.buffer.get(self.taken + 5..self.taken + length).unwrap_or_default();
+        let bytes = self
+            .buffer
+            .get(self.taken + 5..self.taken + length)
+            .unwrap_or_default();
         Ok(String::from_utf8_lossy(bytes).replace('\0', " "))
     }
 
@@ -178,7 +209,9 @@ fn points(to: SocketAddr, database: &str, user: &str, count: usize) -> Result<St
     times.sort();
     let at = |part: f64| {
         let index = (part * times.len() as f64) as usize;
-        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+        times
+            .get(index)
+            .map_or(0.0, |time| time.as_secs_f64() * 1e6)
     };
     Ok(json!({ "p50_us": at(0.5), "p99_us": at(0.99) }).to_string())
 }
@@ -210,6 +243,8 @@ fn connects(to: SocketAddr, count: usize, speak: bool) -> Result<String> {
         }
     }
     times.sort();
-    let middle = times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e6);
+    let middle = times
+        .get(times.len() / 2)
+        .map_or(0.0, |time| time.as_secs_f64() * 1e6);
     Ok(json!({ "p50_us": middle }).to_string())
 }

@@ -34,7 +34,9 @@ fn relay(client: TcpStream, to: SocketAddr) -> std::io::Result<()> {
 fn carry(mut from: TcpStream, mut to: TcpStream) {
     let mut buffer = vec![0_u8; 64 * 1024];
     while let Ok(got @ 1..) = from.read(&mut buffer) {
-        let Some(bytes) = buffer.get(..got) else { break };
+        let Some(bytes) = buffer.get(..got) else {
+            break;
+        };
         if to.write_all(bytes).is_err() {
             break;
         }

@@ -35,7 +35,10 @@ impl Figures {
         if !self.order.iter().any(|(known, _)| known == what) {
             self.order.push((what.to_owned(), unit));
         }
-        self.values.entry((what.to_owned(), way)).or_default().push(value);
+        self.values
+            .entry((what.to_owned(), way))
+            .or_default()
+            .push(value);
     }
 
     fn median(&self, what: &str, way: &'static str) -> Option<f64> {
@@ -44,14 +47,20 @@ impl Figures {
 
     /// The table: each cell is the median, and its ratio to the direct connection.
     pub(super) fn print(&self) {
-        println!("\n{:<38} {:>15} {:>15} {:>15} {:>15}   agent / PgBouncer", "", "direct", "relay", "PgBouncer", "agent");
+        println!(
+            "\n{:<38} {:>15} {:>15} {:>15} {:>15}   agent / PgBouncer",
+            "", "direct", "relay", "PgBouncer", "agent"
+        );
         for (what, unit) in &self.order {
             let base = self.median(what, Way::Direct.name());
             let mut line = format!("{what:<38}");
             for way in Way::ALL {
                 line += &format!(" {:>15}", cell(self.median(what, way.name()), base, *unit));
             }
-            let pair = (self.median(what, Way::Agent.name()), self.median(what, Way::Bouncer.name()));
+            let pair = (
+                self.median(what, Way::Agent.name()),
+                self.median(what, Way::Bouncer.name()),
+            );
             if let (Some(agent), Some(bouncer)) = pair
                 && bouncer > 0.0
             {
@@ -74,7 +83,10 @@ impl Figures {
                     if let Some(values) = self.values.get(&(what.clone(), way.name()))
                         && let Some(object) = row.as_object_mut()
                     {
-                        object.insert(way.name().to_owned(), json!({ "median": median(values), "all": values }));
+                        object.insert(
+                            way.name().to_owned(),
+                            json!({ "median": median(values), "all": values }),
+                        );
                     }
                 }
                 row
@@ -82,7 +94,10 @@ impl Figures {
             .collect();
         let all = json!({ "figures": rows, "world": extra });
         let text = serde_json::to_string_pretty(&all)?;
-        for name in [format!("{}.json", std::process::id()), "latest.json".to_owned()] {
+        for name in [
+            format!("{}.json", std::process::id()),
+            "latest.json".to_owned(),
+        ] {
             fs::write(dir.join(&name), &text).with_context(|| format!("cannot write {name}"))?;
         }
         Ok(dir.join("latest.json"))
@@ -90,7 +105,9 @@ impl Figures {
 }
 
 fn cell(value: Option<f64>, base: Option<f64>, unit: Unit) -> String {
-    let Some(value) = value else { return "-".to_owned() };
+    let Some(value) = value else {
+        return "-".to_owned();
+    };
     let shown = match unit {
         Unit::PerSecond | Unit::KiB => format!("{value:.0}"),
         Unit::Micros => format!("{value:.1}"),
@@ -118,8 +135,12 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle() {
-        let table: &[(&[f64], Option<f64>)] =
-            &[(&[], None), (&[3.0], Some(3.0)), (&[9.0, 1.0, 5.0], Some(5.0)), (&[4.0, 2.0], Some(3.0))];
+        let table: &[(&[f64], Option<f64>)] = &[
+            (&[], None),
+            (&[3.0], Some(3.0)),
+            (&[9.0, 1.0, 5.0], Some(5.0)),
+            (&[4.0, 2.0], Some(3.0)),
+        ];
         for (values, expected) in table {
             assert_eq!(median(values), *expected);
         }
@@ -127,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_cell_holds_the_figure_and_its_ratio() {
-        assert_eq!(cell(Some(500.0), Some(1000.0), Unit::PerSecond), "500 (0.50)");
+        assert_eq!(
+            cell(Some(500.0), Some(1000.0), Unit::PerSecond),
+            "500 (0.50)"
+        );
         assert_eq!(cell(Some(0.5), None, Unit::CpuSeconds), "0.50");
         assert_eq!(cell(None, Some(1.0), Unit::Micros), "-");
     }

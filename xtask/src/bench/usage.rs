@@ -7,7 +7,10 @@ const TICKS: f64 = 100.0;
 
 /// CPU seconds of a process and its descendants so far.
 pub(super) fn cpu_seconds(id: u32) -> f64 {
-    family(id).into_iter().map(|id| stat(id).map_or(0.0, |stat| stat.ticks as f64 / TICKS)).sum()
+    family(id)
+        .into_iter()
+        .map(|id| stat(id).map_or(0.0, |stat| stat.ticks as f64 / TICKS))
+        .sum()
 }
 
 /// KiB of memory of a process and its descendants: now, and at most so far.
@@ -20,7 +23,10 @@ pub(super) fn memory_kib(id: u32) -> (u64, u64) {
         };
         (of("VmRSS:").unwrap_or(0), of("VmHWM:").unwrap_or(0))
     };
-    family(id).into_iter().map(one).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    family(id)
+        .into_iter()
+        .map(one)
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 struct Stat {
@@ -37,19 +43,30 @@ fn parse(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let words: Vec<&str> = rest.split_whitespace().collect();
     let number = |at: usize| words.get(at)?.parse::<u64>().ok();
-    Some(Stat { parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
+    Some(Stat {
+        parent: u32::try_from(number(1)?).ok()?,
+        ticks: number(11)? + number(12)?,
+    })
 }
 
 fn family(id: u32) -> Vec<u32> {
     let mut all = vec![id];
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids: Vec<u32> =
-        entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
-    let parents: Vec<(u32, u32)> =
-        ids.into_iter().filter_map(|id| Some((id, stat(id)?.parent))).collect();
+    let ids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
+        .collect();
+    let parents: Vec<(u32, u32)> = ids
+        .into_iter()
+        .filter_map(|id| Some((id, stat(id)?.parent)))
+        .collect();
     let mut next = 0;
     while let Some(parent) = all.get(next).copied() {
-        all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        all.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| *child),
+        );
         next += 1;
     }
     all

@@ -38,7 +38,6 @@ pub(crate) struct Agent {
     program: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    state: PathBuf,
     admin: SocketAddr,
     bound: bool,
     server: Option<Server>,
@@ -65,11 +64,11 @@ impl Agent {
             text,
             "listen: {{ port: {}, admin: \"{admin}\", admin_socket: {} }}\n\
              state_dir: {}\n\
-             cgroup_root: {}\n\
+             attach: {}\n\
              guard: {{ ports: [{}], egress: open }}\n\
              identity:\n  \
                issuers:\n    \
-                 - {{ url: \"{}\", audience: {AUDIENCE}, groups_claim: groups }}\n\
+                 - {{ url: \"{}\", audience: {AUDIENCE}, groups_claim: groups, allow_http_loopback: true }}\n\
              targets:\n  \
                - name: orders\n    \
                  protocol: postgres\n    \
@@ -98,7 +97,6 @@ impl Agent {
             program: programs.join("node-agent"),
             config: place.write("config.yaml", &text)?,
             log: place.path().join("agent.log"),
-            state,
             admin,
             bound,
             server: None,
@@ -134,10 +132,6 @@ impl Agent {
 
     pub(crate) fn config(&self) -> &Path {
         &self.config
-    }
-
-    pub(crate) fn state(&self) -> &Path {
-        &self.state
     }
 
     pub(crate) fn log(&self) -> &Path {
