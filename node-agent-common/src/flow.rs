@@ -3,6 +3,8 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
+use crate::rule::Label;
+
 /// An address as four words in network order, IPv4 in its IPv4-mapped form (RFC 4291, 2.5.5.2).
 /// The words hold the bytes as they lie in the kernel's own address structures.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -88,8 +90,8 @@ pub struct OriginRecord {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct SocketState {
-    /// The workload whose task made the socket, plus one; 0 when nobody's.
-    pub label: u32,
+    /// The label of the task that made the socket.
+    pub label: Label,
     /// `SOCKET_*`.
     pub stage: u32,
     /// Under which key the origin is published, when it is.

@@ -4,7 +4,7 @@
 /// name, so that an agent never reads another version's bytes as its own.
 pub const ABI: u32 = 1;
 
-/// Hash: cgroup id → workload. Written by the agent only.
+/// Hash: cgroup id → `rule::Label`. Written by the agent only.
 pub const LABELS: &str = "LABELS";
 /// Hash: port → 1. Any destination on such a port is intercepted. Written by the agent only.
 pub const PORTS: &str = "PORTS";

@@ -41,15 +41,19 @@ pub enum Verdict {
     RefuseOwnPort,
 }
 
+/// A label: the workload's number plus one, or `NOBODY`. A bare number rather than an `Option`,
+/// whose unused half the compiler may copy about uninitialised and the verifier then refuses.
+pub type Label = u32;
+
+/// The label of what is not labelled.
+pub const NOBODY: Label = 0;
+
 /// Whose connect is it? The task's label counts first, then the label its socket got when it was
 /// made, so that neither a socket handed out of a labelled cgroup nor one handed into it escapes.
 /// The agent's cgroup exempts the task and never the socket.
 #[inline(always)]
-pub fn whose(task: Option<u32>, agent: bool, socket: Option<u32>) -> Option<u32> {
-    match task {
-        Some(label) if !agent => Some(label),
-        Some(_) | None => socket,
-    }
+pub fn whose(task: Label, agent: bool, socket: Label) -> Label {
+    if task == NOBODY || agent { socket } else { task }
 }
 
 /// `0.0.0.0` and `::` lead to loopback, as the kernel itself has it.
@@ -130,15 +134,15 @@ mod tests {
     #[test]
     fn a_caller_is_labelled_by_its_task_or_by_its_socket() {
         for (task, agent, socket, want) in [
-            (None, false, None, None),
-            (Some(1), false, None, Some(1)),
-            (None, false, Some(2), Some(2)),
-            (Some(1), false, Some(2), Some(1)),
-            (Some(1), true, None, None),
-            (None, true, Some(2), Some(2)),
-            (Some(1), true, Some(2), Some(2)),
+            (NOBODY, false, NOBODY, NOBODY),
+            (1, false, NOBODY, 1),
+            (NOBODY, false, 2, 2),
+            (1, false, 2, 1),
+            (1, true, NOBODY, NOBODY),
+            (NOBODY, true, 2, 2),
+            (1, true, 2, 2),
         ] {
-            assert_eq!(whose(task, agent, socket), want, "{task:?} {agent} {socket:?}");
+            assert_eq!(whose(task, agent, socket), want, "{task} {agent} {socket}");
         }
     }
 

@@ -13,7 +13,7 @@ use node_agent_common::flow::{
     EVENT_REFUSED_PROTOCOL, FlowKey, OriginRecord, SOCKET_IDLE, SOCKET_REDIRECTED,
 };
 use node_agent_common::names::{COUNTER_FULL, COUNTER_REDIRECTED, COUNTER_REFUSED};
-use node_agent_common::rule::{self, Reach, Verdict};
+use node_agent_common::rule::{self, Label, NOBODY, Reach, Verdict};
 
 use crate::context::{self, Family};
 use crate::established;
@@ -42,9 +42,10 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     if matches!(reach, Reach::Elsewhere) {
         return ALLOW;
     }
-    let Some(label) = context::caller(sk) else {
+    let label = context::caller(sk);
+    if label == NOBODY {
         return ALLOW;
-    };
+    }
     let protocol = context::protocol(ctx);
     match rule::decide(reach, protocol) {
         Verdict::Pass => ALLOW,
@@ -61,7 +62,7 @@ fn redirect(
     sk: *mut bpf_sock,
     address: Address,
     port: u16,
-    label: u32,
+    label: Label,
 ) -> i32 {
     let origin = origin(ctx, address, port, label);
     // SAFETY: the helper takes the hook's context.
@@ -120,9 +121,10 @@ pub fn send(ctx: &SockAddrContext, family: Family) -> i32 {
     if !guarded(address, port) {
         return ALLOW;
     }
-    let Some(label) = context::caller(context::socket(ctx)) else {
+    let label = context::caller(context::socket(ctx));
+    if label == NOBODY {
         return ALLOW;
-    };
+    }
     refuse(ctx, address, port, label, EVENT_REFUSED_PROTOCOL)
 }
 
@@ -149,7 +151,7 @@ fn guarded(address: Address, port: u16) -> bool {
 }
 
 #[inline(always)]
-pub fn refuse(ctx: &SockAddrContext, address: Address, port: u16, label: u32, why: u32) -> i32 {
+pub fn refuse(ctx: &SockAddrContext, address: Address, port: u16, label: Label, why: u32) -> i32 {
     let origin = origin(ctx, address, port, label);
     // SAFETY: the helper takes the hook's context.
     let netns = unsafe { bpf_get_netns_cookie(context::raw(ctx)) };
@@ -159,7 +161,7 @@ pub fn refuse(ctx: &SockAddrContext, address: Address, port: u16, label: u32, wh
 }
 
 #[inline(always)]
-fn origin(ctx: &SockAddrContext, address: Address, port: u16, label: u32) -> OriginRecord {
+fn origin(ctx: &SockAddrContext, address: Address, port: u16, label: Label) -> OriginRecord {
     OriginRecord {
         destination: address,
         port,
@@ -168,7 +170,7 @@ fn origin(ctx: &SockAddrContext, address: Address, port: u16, label: u32) -> Ori
         socket: unsafe { bpf_get_socket_cookie(context::raw(ctx)) },
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         time: unsafe { bpf_ktime_get_ns() },
-        workload: label,
+        workload: label - 1,
         pid: ctx.tgid(),
         uid: ctx.uid(),
         zero2: 0,

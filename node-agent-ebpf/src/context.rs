@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::SockAddrContext;
 use node_agent_common::flow::{Address, SocketState};
-use node_agent_common::rule::{self, MAX_DEPTH};
+use node_agent_common::rule::{self, Label, MAX_DEPTH, NOBODY};
 
 use crate::maps::{LABELS, SOCKETS};
 
@@ -42,40 +42,37 @@ fn is_agent() -> bool {
 /// The label of the running task: of its outermost labelled ancestor, so that nobody changes a
 /// label from the inside.
 #[inline(always)]
-pub fn task_label() -> Option<u32> {
+pub fn task_label() -> Label {
     // Level 0 is the hierarchy's root, which is never labelled.
     for level in 1..=MAX_DEPTH {
         // SAFETY: the helper takes a number and gives 0 when the task has no such ancestor.
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
         if id == 0 {
-            return None;
+            break;
         }
-        // SAFETY: the value is copied at once; a torn u32 does not exist.
-        if let Some(label) = unsafe { LABELS.get(id) } {
-            return Some(*label);
+        if let Some(label) = LABELS.get_ptr(id) {
+            // SAFETY: checked for null; a torn u32 does not exist.
+            return unsafe { *label };
         }
     }
-    None
+    NOBODY
 }
 
 /// The caller's label, by task or by socket.
 #[inline(always)]
-pub fn caller(sk: *mut bpf_sock) -> Option<u32> {
+pub fn caller(sk: *mut bpf_sock) -> Label {
     let socket = match state(sk) {
         // SAFETY: the kernel's storage of this socket, checked for null.
-        Some(state) => match unsafe { (*state).label } {
-            0 => None,
-            label => Some(label - 1),
-        },
-        None => None,
+        Some(state) => unsafe { (*state).label },
+        None => NOBODY,
     };
     rule::whose(task_label(), is_agent(), socket)
 }
 
 /// The task's label as it counts for a new socket: the agent's own sockets get none.
 #[inline(always)]
-pub fn maker() -> Option<u32> {
-    rule::whose(task_label(), is_agent(), None)
+pub fn maker() -> Label {
+    rule::whose(task_label(), is_agent(), NOBODY)
 }
 
 /// What is kept beside the socket, if anything is.

@@ -94,17 +94,19 @@ pub fn withdraw(state: *mut SocketState) {
 #[inline(always)]
 fn local(ctx: &SockOpsContext) -> Address {
     let ops = ctx.ops;
+    // Both forms are read and one is chosen: were the reads in two branches, the compiler would
+    // merge them into one at a computed offset, which the verifier refuses in a context.
     // SAFETY: fields of the hook's context, one word at a time.
-    unsafe {
-        if ctx.family() == INET {
-            Address::v4(ptr::read_volatile(&raw const (*ops).local_ip4))
-        } else {
-            Address([
+    let (v4, v6) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*ops).local_ip4),
+            [
                 ptr::read_volatile(&raw const (*ops).local_ip6[0]),
                 ptr::read_volatile(&raw const (*ops).local_ip6[1]),
                 ptr::read_volatile(&raw const (*ops).local_ip6[2]),
                 ptr::read_volatile(&raw const (*ops).local_ip6[3]),
-            ])
-        }
-    }
+            ],
+        )
+    };
+    if ctx.family() == INET { Address::v4(v4) } else { Address(v6) }
 }

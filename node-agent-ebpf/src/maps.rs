@@ -6,11 +6,12 @@ use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{HashMap, LpmTrie, PerCpuArray, RingBuf};
 use node_agent_common::flow::{FlowKey, OriginRecord, SocketState};
+use node_agent_common::rule::Label;
 
-/// Cgroup id → workload. The agent writes; it outlives the agent, so that a dead agent means
+/// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
 /// refused connections and not free ones.
 #[map]
-pub static LABELS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
+pub static LABELS: HashMap<u64, Label> = HashMap::with_max_entries(16_384, 0);
 
 /// Guarded port → 1. The agent writes.
 #[map]

@@ -2,6 +2,7 @@
 //! are told of, except moves, whose task is not the running one.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use node_agent_common::rule::NOBODY;
 use node_agent_common::sighting::{SIGHTING_EXEC, SIGHTING_MOVED};
 
 use crate::context;
@@ -9,7 +10,7 @@ use crate::news;
 
 #[inline(always)]
 pub fn exec() -> i32 {
-    if context::task_label().is_some() {
+    if context::task_label() != NOBODY {
         news::sight(SIGHTING_EXEC, (bpf_get_current_pid_tgid() >> 32) as u32, 0);
     }
     0

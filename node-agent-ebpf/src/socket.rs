@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use node_agent_common::flow::{Address, EVENT_REFUSED_OWN_PORT};
 use node_agent_common::names::COUNTER_REFUSED;
-use node_agent_common::rule;
+use node_agent_common::rule::{self, NOBODY};
 use node_agent_common::sighting::SIGHTING_SOCKET;
 
 use crate::connect::{ALLOW, REFUSE, refuse};
@@ -16,9 +16,10 @@ use crate::news;
 /// A socket that a labelled task makes carries the label wherever it is handed to.
 #[inline(always)]
 pub fn create(ctx: &SockContext) -> i32 {
-    let Some(label) = context::maker() else {
+    let label = context::maker();
+    if label == NOBODY {
         return ALLOW;
-    };
+    }
     // SAFETY: fields of the hook's context.
     let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
     if !rule::may_make(kind, protocol) {
@@ -31,7 +32,7 @@ pub fn create(ctx: &SockContext) -> i32 {
         return REFUSE;
     };
     // SAFETY: the kernel's storage of this socket, checked for null.
-    unsafe { (*state).label = label + 1 };
+    unsafe { (*state).label = label };
     // SAFETY: the helper takes the hook's context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     if HEARD.get_ptr(netns).is_none() {
@@ -48,8 +49,9 @@ pub fn bind(ctx: &SockAddrContext) -> i32 {
     if port != context::listen_port() {
         return ALLOW;
     }
-    let Some(label) = context::caller(context::socket(ctx)) else {
+    let label = context::caller(context::socket(ctx));
+    if label == NOBODY {
         return ALLOW;
-    };
+    }
     refuse(ctx, Address::UNSPECIFIED, port, label, EVENT_REFUSED_OWN_PORT)
 }

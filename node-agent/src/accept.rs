@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::connection::{Accepted, Gate, serve};
+use crate::intercept::Closed;
 use crate::model::{ClientAddr, NetnsCookie};
 use crate::session::Drain;
 
@@ -24,14 +25,14 @@ pub async fn accept(
     listener: TcpListener,
     netns: NetnsCookie,
     permits: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
+    mut closed: Closed,
     mut drain: watch::Receiver<Drain>,
 ) {
     let mut serving = JoinSet::new();
     loop {
         let permit = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = closed.wait() => break,
             _ = drain.wait_for(|drain| *drain != Drain::Running) => break,
             Some(_) = serving.join_next() => continue,
             permit = permits.clone().acquire_owned() => match permit {
@@ -41,7 +42,7 @@ pub async fn accept(
         };
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = closed.wait() => break,
             _ = drain.wait_for(|drain| *drain != Drain::Running) => break,
             accepted = listener.accept() => accepted,
         };

@@ -49,8 +49,10 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         Ok(flow) => flow,
         Err(reason) => return close_unread(&gate, &accepted, &reason),
     };
-    let Some(rule) = gate.workloads.get(flow.workload.as_usize()) else {
-        return close_unread(&gate, &accepted, &NoOrigin::UnknownWorkload);
+    let rule = usize::try_from(flow.workload.0).ok().and_then(|at| gate.workloads.get(at)) else {
+        {
+        // A label that an earlier configuration left: nobody by that number is known now.
+        return close_unread(&gate, &accepted, &NoOrigin::NoEntry { netns: accepted.netns, client: accepted.client });
     };
     let workload = Workload { name: rule.name.clone(), labels: rule.labels.clone() };
     let hosts = gate.hosts.borrow().clone();
@@ -58,7 +60,7 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         return turn_away(&gate, accepted.stream, &flow, &workload).await;
     };
     let Some(reachable) = gate.reachable.get(&target.name.0) else {
-        return close_unread(&gate, &accepted, &NoOrigin::UnknownWorkload);
+        return turn_away(&gate, accepted.stream, &flow, &workload).await;
     };
     let upstream = match &target.upstream.address {
         None => None,
@@ -85,7 +87,7 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         // The configuration check refuses such targets; a connection all the same is closed.
         Dialect::Mysql => Why::Fault("mysql is not available yet".to_owned()),
     };
-    gate.shared.metrics.session_ended(&rule.name, &name, &why);
+    gate.shared.metrics.session_ended(&rule.name, &name, why.word());
     tracing::info!(%session, workload = %rule.name, target = %name, ?why, "session ended");
 }
 

@@ -11,6 +11,7 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray};
 use node_agent_common::flow::{self, Address, FlowEvent, FlowKey};
 use node_agent_common::names;
+use node_agent_common::rule::Label;
 use serde::Serialize;
 
 use super::{InterceptError, Prefix, WorkloadIndex, sys};
@@ -86,7 +87,7 @@ pub struct Entries {
 
 /// The typed maps. Each behind its own lock: an update of many prefixes holds up no `take`.
 pub(super) struct Tables {
-    pub(super) labels: Mutex<HashMap<MapData, u64, u32>>,
+    pub(super) labels: Mutex<HashMap<MapData, u64, Label>>,
     pub(super) ports: Mutex<HashMap<MapData, u16, u8>>,
     pub(super) prefixes: Mutex<LpmTrie<MapData, [u32; 4], u8>>,
     pub(super) flows: Mutex<HashMap<MapData, FlowKey, flow::OriginRecord>>,
@@ -101,11 +102,9 @@ impl Tables {
         if cgroup.0 <= 1 {
             return Err(InterceptError::Root);
         }
-        // The kernel keeps the number plus one beside a socket.
-        if to.0 == u32::MAX {
-            return Err(InterceptError::Workload(to.0));
-        }
-        locked(&self.labels).insert(cgroup.0, to.0, 0).map_err(full_or(names::LABELS))
+        // A label is the number plus one: zero is nobody's.
+        let label: Label = to.0.checked_add(1).ok_or(InterceptError::Workload(to.0))?;
+        locked(&self.labels).insert(cgroup.0, label, 0).map_err(full_or(names::LABELS))
     }
 
     pub(super) fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
@@ -116,7 +115,9 @@ impl Tables {
     pub(super) fn labelled(&self) -> Result<Vec<(CgroupId, WorkloadIndex)>, InterceptError> {
         locked(&self.labels)
             .iter()
-            .map(|entry| entry.map(|(id, label)| (CgroupId(id), WorkloadIndex(label))))
+            .map(|entry| {
+                entry.map(|(id, label)| (CgroupId(id), WorkloadIndex(label.saturating_sub(1))))
+            })
             .collect::<Result<_, _>>()
             .map_err(InterceptError::map(names::LABELS))
     }

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::model::Dialect;
 use crate::policy::{Decision, Question, ResolvedNames, decide};
 use crate::record::Why;
-use crate::sql::{Analysis, Effect, StatementFacts, Sureness, analyze};
+use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named};
 use crate::wire::{Text, Wire};
 
 use super::execution::{Prepared, Verdict};
@@ -90,19 +90,9 @@ impl<W: Wire> Session<W> {
         if !analysis.statements.iter().flat_map(|s| &s.effects).any(by_name) {
             return (analysis, true);
         }
-        let mut whole = Analysis::clone(&analysis);
-        let mut added: Vec<StatementFacts> = Vec::new();
-        for effect in analysis.statements.iter().flat_map(|s| &s.effects) {
-            let (Effect::Executes(name) | Effect::Fetches(name)) = effect else { continue };
-            match self.link.named(name) {
-                Some(named) => added.extend(named.analysis.statements.iter().cloned()),
-                None => {
-                    whole.sureness =
-                        Sureness::Partial(format!("no statement or cursor {name:?} is known here"));
-                }
-            }
-        }
-        whole.statements.extend(added);
+        let whole = expand_named(&analysis, |name| {
+            self.link.named(name).and_then(|named| named.analysis.statements.first())
+        });
         (Arc::new(whole), false)
     }
 

@@ -60,6 +60,8 @@ pub struct Shared {
     pub mask_key: MaskKey,
     /// Certificates for clients.
     pub client_tls: ClientTls,
+    /// Whether delivered rows are recorded.
+    pub rows: bool,
     /// Set once, when the agent drains: `None` runs on.
     pub drain: signal::Receiver<Drain>,
 }
