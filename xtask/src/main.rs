@@ -74,7 +74,12 @@ enum Verb {
 
 fn main() -> ExitCode {
     let verb = Arguments::parse().verb;
-    match interrupt::watch().and_then(|()| run(&verb)) {
+    let done = match &verb {
+        // These are ended by whoever started them, at once.
+        Verb::BenchPart { part } => bench::client::main(part),
+        verb => interrupt::watch().and_then(|()| run(verb)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");

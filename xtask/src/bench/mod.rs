@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -44,15 +44,19 @@ pub(crate) struct Arguments {
     /// Take the programs as they are under target/release
     #[arg(long)]
     no_build: bool,
+    /// Only these ways to the database
+    #[arg(long = "way", value_enum, default_values_t = Way::ALL)]
+    ways: Vec<Way>,
     /// Only cases whose name holds one of these: idle, select, connections, points, rows, connect()
     cases: Vec<String>,
 }
 
 /// The way from the client to the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Way {
     Direct,
     Relay,
+    #[value(name = "pgbouncer")]
     Bouncer,
     Agent,
 }
@@ -103,13 +107,33 @@ struct World {
     relay: Server,
     relay_address: SocketAddr,
     bouncer: Bouncer,
+    governed: Option<Governed>,
+    postgres: Postgres,
+    place: Place,
+}
+
+/// The agent and what it needs. Dropped in this order.
+struct Governed {
     agent: Agent,
     /// A cgroup below the attach point that nobody labelled.
     unlabelled: PathBuf,
     _cgroup: Cgroup,
     _issuer: Issuer,
-    postgres: Postgres,
-    place: Place,
+}
+
+impl World {
+    fn agent(&self) -> Result<&Agent> {
+        Ok(&self.governed.as_ref().context("the agent is not among the ways")?.agent)
+    }
+}
+
+/// The optimised build of this program, for the client and the relay.
+fn parts() -> Result<PathBuf> {
+    let program = issuer::programs("release").join("xtask");
+    if !program.is_file() {
+        bail!("{} is not built; leave out --no-build", program.display());
+    }
+    Ok(program)
 }
 
 const ROWS: u32 = 1_000_000;
@@ -125,7 +149,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let effort = if arguments.quick { QUICK } else { FULL };
     let begun = Instant::now();
     println!("bench: raising the world …");
-    let mut world = raise()?;
+    let world = raise(&arguments.ways)?;
     println!(
         "bench: it stands after {:.0} s",
         begun.elapsed().as_secs_f64()
@@ -138,38 +162,37 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
                 .iter()
                 .any(|word| case.contains(word.as_str()))
     };
-    let mut bench = Bench {
-        world: &mut world,
-        figures: &mut figures,
-        effort: &effort,
-        sent: 0,
-    };
+    let ways = arguments.ways.as_slice();
+    let mut bench =
+        Bench { world: &world, figures: &mut figures, effort: &effort, ways, sent: 0 };
     let measured = bench.run(&wanted);
     let sent = bench.sent;
-    if measured.is_err() {
-        println!(
-            "The end of the agent's log:\n{}",
-            run::tail(world.agent.log())
-        );
+    if measured.is_err()
+        && let Ok(agent) = world.agent()
+    {
+        println!("The end of the agent's log:\n{}", run::tail(agent.log()));
     }
     measured?;
     figures.print();
-    let (_, peak) = usage::memory_kib(world.agent.id());
-    let recorded = recorded(&mut world)?;
-    println!("\nagent: at most {peak} KiB of memory in the whole run");
-    println!("agent: statements sent by pgbench {sent}, on record {recorded}");
+    let (mut peak, mut on_record) = (0, 0);
+    if let Ok(agent) = world.agent() {
+        (_, peak) = usage::memory_kib(agent.id());
+        on_record = recorded(agent)?;
+        println!("\nagent: at most {peak} KiB of memory in the whole run");
+        println!("agent: statements sent {sent}, on record {on_record}");
+    }
     let extra = json!({
         "quick": arguments.quick,
         "cores": thread::available_parallelism().map_or(0, usize::from),
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         "agent_peak_kib": peak,
         "statements_sent": sent,
-        "statements_recorded": recorded,
+        "statements_recorded": on_record,
         "seconds": begun.elapsed().as_secs(),
     });
     println!("bench: written to {}", figures.write(&extra)?.display());
-    if recorded < sent {
-        bail!("{} statements are not on record", sent - recorded);
+    if on_record < sent {
+        bail!("{} statements are not on record", sent - on_record);
     }
     Ok(())
 }
@@ -178,11 +201,11 @@ fn build() -> Result<()> {
     println!("bench: building (release; the first time takes several minutes) …");
     let mut command = ground::cargo();
     command.args(["build", "--release", "--locked", "--package", "node-agent"]);
-    run::shown(command.args(["--package", "node-agent-tests", "--bins"]))
+    // This program too: its client and its relay must not be what is measured.
+    run::shown(command.args(["--package", "node-agent-tests", "--package", "xtask", "--bins"]))
 }
 
-fn raise() -> Result<World> {
-    let programs = issuer::programs("release");
+fn raise(ways: &[Way]) -> Result<World> {
     let place = Place::new("bench")?;
     stage::set_hosts(&place)?;
     let certificate = Certificate::new(&place, HOST)?;
@@ -190,7 +213,32 @@ fn raise() -> Result<World> {
     // Everybody is let in unasked, on every way alike: what is measured lies between.
     let postgres = Postgres::start(&place, Doors::Open, Some(&certificate), settings, true)?;
     fill(&postgres)?;
-    let issuer = Issuer::start(&place, &programs, true)?;
+    let with_agent = ways.contains(&Way::Agent);
+    let governed = if with_agent { Some(govern(&place, &postgres)?) } else { None };
+    let bouncer = Bouncer::start(&place, &postgres, &certificate)?;
+    let relay_address = SocketAddr::from((
+        Ipv4Addr::LOCALHOST,
+        world::free_port(Ipv4Addr::LOCALHOST, 0)?,
+    ));
+    let mut command = tied(parts()?);
+    command.args(["bench-part", "relay", &relay_address.to_string()]);
+    command.arg(postgres.address().to_string());
+    let log = place.path().join("relay.log");
+    let mut relay = Server::start("the relay", &mut command, &log, Signal::TERM)?;
+    relay.wait_ready(Duration::from_secs(10), || world::answers(relay_address))?;
+    Ok(World {
+        relay,
+        relay_address,
+        bouncer,
+        governed,
+        postgres,
+        place,
+    })
+}
+
+fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
+    let programs = issuer::programs("release");
+    let issuer = Issuer::start(place, &programs, true)?;
     let name = place
         .path()
         .file_name()
@@ -207,30 +255,9 @@ fn raise() -> Result<World> {
         account_password: "",
         policy: include_str!("policy.yaml"),
     };
-    let mut agent = Agent::prepare(&place, &programs, &postgres, &issuer, &plan, true)?;
+    let mut agent = Agent::prepare(place, &programs, postgres, &issuer, &plan, true)?;
     agent.start()?;
-    let bouncer = Bouncer::start(&place, &postgres, &certificate)?;
-    let relay_address = SocketAddr::from((
-        Ipv4Addr::LOCALHOST,
-        world::free_port(Ipv4Addr::LOCALHOST, 0)?,
-    ));
-    let mut command = tied(std::env::current_exe()?);
-    command.args(["bench-part", "relay", &relay_address.to_string()]);
-    command.arg(postgres.address().to_string());
-    let log = place.path().join("relay.log");
-    let mut relay = Server::start("the relay", &mut command, &log, Signal::TERM)?;
-    relay.wait_ready(Duration::from_secs(10), || world::answers(relay_address))?;
-    Ok(World {
-        relay,
-        relay_address,
-        bouncer,
-        agent,
-        unlabelled,
-        _cgroup: cgroup,
-        _issuer: issuer,
-        postgres,
-        place,
-    })
+    Ok(Governed { agent, unlabelled, _cgroup: cgroup, _issuer: issuer })
 }
 
 /// pgbench's tables, and two wide ones of a million rows: the second has masked columns.
@@ -259,11 +286,11 @@ fn fill(postgres: &Postgres) -> Result<()> {
 }
 
 /// How many statements the agent's recordings hold.
-fn recorded(world: &mut World) -> Result<u64> {
+fn recorded(agent: &Agent) -> Result<u64> {
     let mut command = Command::new(issuer::programs("release").join("node-agent"));
     command
         .args(["sessions", "ls", "--json", "--config"])
-        .arg(world.agent.config());
+        .arg(agent.config());
     let text = run::captured(&mut command)?;
     let sessions: Value = serde_json::from_str(&text).context("sessions ls --json")?;
     let list = sessions
@@ -279,9 +306,10 @@ fn recorded(world: &mut World) -> Result<u64> {
 }
 
 struct Bench<'b> {
-    world: &'b mut World,
+    world: &'b World,
     figures: &'b mut Figures,
     effort: &'b Effort,
+    ways: &'b [Way],
     /// Statements that pgbench says it sent through the agent.
     sent: u64,
 }
@@ -328,7 +356,7 @@ impl Bench<'_> {
             Way::Direct => None,
             Way::Relay => Some(self.world.relay.id()),
             Way::Bouncer => Some(self.world.bouncer.server.id()),
-            Way::Agent => Some(self.world.agent.id()),
+            Way::Agent => self.world.agent().ok().map(Agent::id),
         }
     }
 
@@ -342,20 +370,20 @@ impl Bench<'_> {
     }
 
     /// A command on its way: through the agent it is labelled, else not.
-    fn command(&self, way: Way, program: PathBuf) -> Command {
+    fn command(&self, way: Way, program: PathBuf) -> Result<Command> {
         let mut command = match way {
             Way::Direct | Way::Relay | Way::Bouncer => Command::new(program),
             Way::Agent => {
                 let mut command = Command::new(issuer::programs("release").join("node-agent"));
                 command
                     .args(["exec", "--config"])
-                    .arg(self.world.agent.config());
+                    .arg(self.world.agent()?.config());
                 command.args(["--workload", WORKLOAD, "--"]).arg(program);
                 command
             }
         };
         clean(&mut command);
-        command
+        Ok(command)
     }
 
     fn selects(&mut self) -> Result<()> {
@@ -379,10 +407,10 @@ impl Bench<'_> {
 
     /// One case of pgbench, on every way, one after the other.
     fn pgbench(&mut self, name: &str, arguments: &[&str], tls: &str) -> Result<()> {
-        for way in Way::ALL {
+        for way in self.ways.iter().copied() {
             interrupt::check()?;
             let address = self.address(way);
-            let mut command = self.command(way, self.world.postgres.program("pgbench"));
+            let mut command = self.command(way, self.world.postgres.program("pgbench"))?;
             command.env("PGSSLMODE", tls);
             command.args([
                 "-n",
@@ -420,13 +448,13 @@ impl Bench<'_> {
 
     /// A part of the benchmark's own client, on a way.
     fn part(&self, way: Way, words: &[&str]) -> Result<Value> {
-        let mut command = self.command(way, std::env::current_exe()?);
+        let mut command = self.command(way, parts()?)?;
         let text = run::captured(command.arg("bench-part").args(words))?;
         serde_json::from_str(text.trim()).with_context(|| format!("the client said {text:?}"))
     }
 
     fn points(&mut self) -> Result<()> {
-        for way in Way::ALL {
+        for way in self.ways.iter().copied() {
             let (address, count) = (
                 self.address(way).to_string(),
                 self.effort.points.to_string(),
@@ -456,7 +484,7 @@ impl Bench<'_> {
             ("rows: COPY of a million", "COPY wide TO STDOUT"),
         ];
         for (name, statement) in cases {
-            for way in Way::ALL {
+            for way in self.ways.iter().copied() {
                 let before = self.proxy(way).map(usage::cpu_seconds);
                 let address = self.address(way).to_string();
                 let answer = self.part(way, &["rows", &address, "bench", "postgres", statement])?;
@@ -487,19 +515,19 @@ impl Bench<'_> {
     /// Memory of a session that does nothing, TLS on.
     fn idle(&mut self) -> Result<()> {
         let count = self.effort.idle;
-        for way in [Way::Relay, Way::Bouncer, Way::Agent] {
+        for way in self.ways.iter().copied() {
             let Some(id) = self.proxy(way) else { continue };
             let address = self.address(way);
             let psql = self.world.postgres.program("psql");
             let script = format!(
-                "for i in $(seq {count}); do sleep 600 | {} -X -q 'host={} port={} user=postgres \
+                "for i in $(seq {count}); do (echo 'SELECT 1;'; sleep 600) | {} -X -q 'host={} port={} user=postgres \
                  dbname=bench sslmode=require' & done; wait",
                 psql.display(),
                 address.ip(),
                 address.port()
             );
             let (before, _) = usage::memory_kib(id);
-            let mut command = self.command(way, "sh".into());
+            let mut command = self.command(way, "sh".into())?;
             command.args(["-c", &script]);
             let log = self.world.place.path().join("idle.log");
             let sessions = Server::start("idle sessions", &mut command, &log, Signal::TERM)?;
@@ -537,6 +565,7 @@ impl Bench<'_> {
     /// connect() with no program, unlabelled and labelled: to a port that is not guarded, and
     /// (labelled) to the guarded one, which leads to the agent.
     fn connects(&mut self) -> Result<()> {
+        let Some(governed) = &self.world.governed else { return Ok(()) };
         let listener = TcpListener::bind((world::DATABASE, 0))?;
         let open = listener.local_addr()?.to_string();
         thread::spawn(move || {
@@ -547,7 +576,7 @@ impl Bench<'_> {
             }
         });
         let count = self.effort.connects.to_string();
-        let me = std::env::current_exe()?;
+        let me = parts()?;
         let base = number(
             &self.part(Way::Direct, &["connects", &open, &count])?,
             "p50_us",
@@ -555,7 +584,7 @@ impl Bench<'_> {
         let mut plain = Command::new("sh");
         let enter = format!(
             "echo $$ > {}/cgroup.procs; exec \"$@\"",
-            self.world.unlabelled.display()
+            governed.unlabelled.display()
         );
         plain.args(["-c", &enter, "sh"]).arg(&me);
         let text = run::captured(plain.args(["bench-part", "connects", &open, &count]))?;

@@ -14,6 +14,7 @@ use super::issuer::Issuer;
 use super::postgres::Postgres;
 use super::process::{Server, tied};
 use super::{HOST, Place};
+use crate::run;
 
 /// The one workload of a world.
 pub(crate) const WORKLOAD: &str = "claude";
@@ -39,7 +40,10 @@ pub(crate) struct Agent {
     config: PathBuf,
     log: PathBuf,
     admin: SocketAddr,
+    /// Where it mounts the file system that keeps its kernel programs.
+    pins: PathBuf,
     bound: bool,
+    kept: bool,
     server: Option<Server>,
 }
 
@@ -98,7 +102,9 @@ impl Agent {
             config: place.write("config.yaml", &text)?,
             log: place.path().join("agent.log"),
             admin,
+            pins: state.join("bpf"),
             bound,
+            kept: false,
             server: None,
         })
     }
@@ -143,8 +149,24 @@ impl Agent {
     }
 
     pub(crate) fn keep(&mut self) {
+        self.kept = true;
         if let Some(server) = &mut self.server {
             server.keep();
+        }
+    }
+}
+
+/// The kernel programs outlive the agent on purpose; a throw-away world takes them along.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.server = None;
+        if self.kept || !self.pins.exists() {
+            return;
+        }
+        if run::succeeds(Command::new("mountpoint").arg("-q").arg(&self.pins))
+            && !run::succeeds(Command::new("umount").arg(&self.pins))
+        {
+            eprintln!("xtask: {} could not be unmounted", self.pins.display());
         }
     }
 }
