@@ -253,7 +253,10 @@ fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
         cgroup: cgroup.path(),
         account: "postgres",
         account_password: "",
-        policy: include_str!("policy.yaml"),
+        policies: &[
+            ground::root().join("policies/allow-everything.yaml"),
+            place.write("masks.yaml", include_str!("masks.yaml"))?,
+        ],
     };
     let mut agent = Agent::prepare(place, &programs, postgres, &issuer, &plan, true)?;
     agent.start()?;

@@ -30,8 +30,8 @@ pub(crate) struct Plan<'p> {
     /// The agent's own account at the database.
     pub(crate) account: &'p str,
     pub(crate) account_password: &'p str,
-    /// A policy document.
-    pub(crate) policy: &'p str,
+    /// Policy documents: files or directories.
+    pub(crate) policies: &'p [PathBuf],
 }
 
 /// A configured agent; started and stopped at will.
@@ -60,8 +60,9 @@ impl Agent {
         let admin = free(0)?;
         let listen = free(15001)?;
         let state = place.path().join("state");
-        place.write("policies/demo.yaml", plan.policy)?;
         let password = place.secret("account-password", plan.account_password)?;
+        let policies: Vec<String> =
+            plan.policies.iter().map(|path| path.display().to_string()).collect();
         let mut text = String::new();
         let socket = place.path().join("admin.sock");
         let _ = write!(
@@ -84,7 +85,7 @@ impl Agent {
                - name: {WORKLOAD}\n    \
                  cgroups: [\"agents/{WORKLOAD}*\"]\n    \
                  token: [ {{ file: {} }} ]\n\
-             policies: [ policies/ ]\n\
+             policies: [ {} ]\n\
              recording: {{ rows: masked, on_failure: refuse }}\n",
             listen.port(),
             socket.display(),
@@ -96,6 +97,7 @@ impl Agent {
             plan.account,
             password.display(),
             plan.token.display(),
+            policies.join(", "),
         );
         Ok(Self {
             program: programs.join("node-agent"),
