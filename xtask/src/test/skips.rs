@@ -103,6 +103,9 @@ mod tests {
     fn a_reason_is_checked_and_not_believed() {
         assert!(!excuse("it was late"));
         let reason = "PostgreSQL 15 is not installed: `cargo xtask test` installs it";
-        assert_eq!(excuse(reason), !exists("/usr/lib/postgresql/15/bin/postgres"));
+        assert_eq!(
+            excuse(reason),
+            !exists("/usr/lib/postgresql/15/bin/postgres")
+        );
     }
 }

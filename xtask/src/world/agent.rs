@@ -61,8 +61,11 @@ impl Agent {
         let listen = free(15001)?;
         let state = place.path().join("state");
         let password = place.secret("account-password", plan.account_password)?;
-        let policies: Vec<String> =
-            plan.policies.iter().map(|path| path.display().to_string()).collect();
+        let policies: Vec<String> = plan
+            .policies
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let mut text = String::new();
         let socket = place.path().join("admin.sock");
         let _ = write!(
