@@ -17,6 +17,7 @@ mod test;
 mod vm;
 mod world;
 mod demo;
+mod bench;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,14 @@ enum Verb {
     Test(test::Arguments),
     /// Random inputs against every `fuzz_` test
     Fuzz(fuzz::Arguments),
+    /// The agent beside a direct connection, a bare relay and PgBouncer
+    Bench(bench::Arguments),
+    /// The benchmark's own client and relay, as processes of their own
+    #[command(hide = true)]
+    BenchPart {
+        #[command(subcommand)]
+        part: bench::client::Part,
+    },
     /// The generated references under docs/reference
     Gen(r#gen::Arguments),
     /// Kernel tests inside one virtual machine for each kernel line
@@ -65,7 +74,12 @@ enum Verb {
 
 fn main() -> ExitCode {
     let verb = Arguments::parse().verb;
-    match interrupt::watch().and_then(|()| run(&verb)) {
+    let done = match &verb {
+        // These are ended by whoever started them, at once.
+        Verb::BenchPart { part } => bench::client::main(part),
+        verb => interrupt::watch().and_then(|()| run(verb)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -82,6 +96,8 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Layers(arguments) => layers::main(arguments),
         Verb::Test(arguments) => test::main(arguments),
         Verb::Fuzz(arguments) => fuzz::main(arguments),
+        Verb::Bench(arguments) => bench::main(arguments),
+        Verb::BenchPart { part } => bench::client::main(part),
         Verb::Gen(arguments) => r#gen::main(arguments),
         Verb::Vm(arguments) => vm::main(arguments),
     }

@@ -133,7 +133,7 @@ fn raise(bound: bool) -> Result<World> {
         cgroup: cgroup.path(),
         account: "svc_agents",
         account_password: &account_password,
-        policy: include_str!("policy.yaml"),
+        policies: &[ground::root().join("policies/demo.yaml")],
     };
     let mut agent = Agent::prepare(&place, &programs, &postgres, &issuer, &plan, bound)?;
     agent.start()?;

@@ -14,6 +14,7 @@ use super::issuer::Issuer;
 use super::postgres::Postgres;
 use super::process::{Server, tied};
 use super::{HOST, Place};
+use crate::run;
 
 /// The one workload of a world.
 pub(crate) const WORKLOAD: &str = "claude";
@@ -29,8 +30,8 @@ pub(crate) struct Plan<'p> {
     /// The agent's own account at the database.
     pub(crate) account: &'p str,
     pub(crate) account_password: &'p str,
-    /// A policy document.
-    pub(crate) policy: &'p str,
+    /// Policy documents: files or directories.
+    pub(crate) policies: &'p [PathBuf],
 }
 
 /// A configured agent; started and stopped at will.
@@ -38,9 +39,11 @@ pub(crate) struct Agent {
     program: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    state: PathBuf,
     admin: SocketAddr,
+    /// Where it mounts the file system that keeps its kernel programs.
+    pins: PathBuf,
     bound: bool,
+    kept: bool,
     server: Option<Server>,
 }
 
@@ -57,19 +60,23 @@ impl Agent {
         let admin = free(0)?;
         let listen = free(15001)?;
         let state = place.path().join("state");
-        place.write("policies/demo.yaml", plan.policy)?;
         let password = place.secret("account-password", plan.account_password)?;
+        let policies: Vec<String> = plan
+            .policies
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let mut text = String::new();
         let socket = place.path().join("admin.sock");
         let _ = write!(
             text,
             "listen: {{ port: {}, admin: \"{admin}\", admin_socket: {} }}\n\
              state_dir: {}\n\
-             cgroup_root: {}\n\
+             attach: {}\n\
              guard: {{ ports: [{}], egress: open }}\n\
              identity:\n  \
                issuers:\n    \
-                 - {{ url: \"{}\", audience: {AUDIENCE}, groups_claim: groups }}\n\
+                 - {{ url: \"{}\", audience: {AUDIENCE}, groups_claim: groups, allow_http_loopback: true }}\n\
              targets:\n  \
                - name: orders\n    \
                  protocol: postgres\n    \
@@ -81,7 +88,7 @@ impl Agent {
                - name: {WORKLOAD}\n    \
                  cgroups: [\"agents/{WORKLOAD}*\"]\n    \
                  token: [ {{ file: {} }} ]\n\
-             policies: [ policies/ ]\n\
+             policies: [ {} ]\n\
              recording: {{ rows: masked, on_failure: refuse }}\n",
             listen.port(),
             socket.display(),
@@ -93,14 +100,16 @@ impl Agent {
             plan.account,
             password.display(),
             plan.token.display(),
+            policies.join(", "),
         );
         Ok(Self {
             program: programs.join("node-agent"),
             config: place.write("config.yaml", &text)?,
             log: place.path().join("agent.log"),
-            state,
             admin,
+            pins: state.join("bpf"),
             bound,
+            kept: false,
             server: None,
         })
     }
@@ -136,10 +145,6 @@ impl Agent {
         &self.config
     }
 
-    pub(crate) fn state(&self) -> &Path {
-        &self.state
-    }
-
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
@@ -149,8 +154,24 @@ impl Agent {
     }
 
     pub(crate) fn keep(&mut self) {
+        self.kept = true;
         if let Some(server) = &mut self.server {
             server.keep();
+        }
+    }
+}
+
+/// The kernel programs outlive the agent on purpose; a throw-away world takes them along.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.server = None;
+        if self.kept || !self.pins.exists() {
+            return;
+        }
+        if run::succeeds(Command::new("mountpoint").arg("-q").arg(&self.pins))
+            && !run::succeeds(Command::new("umount").arg(&self.pins))
+        {
+            eprintln!("xtask: {} could not be unmounted", self.pins.display());
         }
     }
 }

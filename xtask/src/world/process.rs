@@ -83,11 +83,6 @@ impl Server {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// Its log.
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// Ends it at once and waits until it is gone, as a crash would.
     pub(crate) fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
@@ -100,6 +95,14 @@ impl Server {
     /// It goes on without us.
     pub(crate) fn keep(&mut self) {
         self.child = None;
+    }
+
+    /// Ends it and everything that it started.
+    pub(crate) fn end_group(mut self) {
+        if let Some(id) = self.child.as_ref().and_then(|child| pid(child.id())) {
+            let _ = kill_process_group(id, Signal::TERM);
+        }
+        self.stop();
     }
 
     fn stop(&mut self) {
