@@ -115,8 +115,8 @@ impl Issuers {
     ///
     /// # Errors
     /// Why nobody was authenticated; `IdentityError::refusal` words it for the client.
-    pub async fn authenticate(&self, token: &Secret<String>) -> Result<User, IdentityError> {
-        let token = Unverified::parse(token)?;
+    pub async fn authenticate(&self, token: Secret<String>) -> Result<User, IdentityError> {
+        let token = Unverified::parse(&token)?;
         let issuer = self.choose(&token)?;
         let now = clock::now();
         // Before anybody looks for a key: most bad tokens cost no lookup and none costs a fetch.

@@ -209,7 +209,7 @@ async fn a_token_of_one_trusted_issuer_is_not_taken_for_another_audience() {
     let asked = async |iss: &str, aud: &str| {
         let token = signer.token(&claims_with(json!({ "iss": iss, "aud": aud })));
         issuers
-            .authenticate(&crate::model::Secret::new(token))
+            .authenticate(crate::model::Secret::new(token))
             .await
             .unwrap_err()
     };

@@ -134,7 +134,7 @@ async fn ten_thousand_unknown_keys_cost_one_fetch_and_no_good_login() {
         } else {
             (idp.token(&stranger), false)
         };
-        logins.spawn(async move { (issuers.authenticate(&token).await, good) });
+        logins.spawn(async move { (issuers.authenticate(token).await, good) });
     }
     while let Some(login) = logins.join_next().await {
         let (user, good) = login.unwrap();
@@ -157,15 +157,15 @@ async fn a_new_key_is_found_by_the_first_token_that_needs_it() {
     let new = Signer::new(Algorithm::ES256, "new");
     let idp = Idp::start(jwks(&[&old])).await;
     let issuers = idp.issuers();
-    is_alice(issuers.authenticate(&idp.token(&old)).await);
+    is_alice(issuers.authenticate(idp.token(&old)).await);
     idp.becomes(Mood::Keys(jwks(&[&new])));
     // Too early to ask again; afterwards it is asked once, and the old key is withdrawn.
-    assert!(issuers.authenticate(&idp.token(&new)).await.is_err());
+    assert!(issuers.authenticate(idp.token(&new)).await.is_err());
     assert_eq!(idp.asked(), 1);
     idp.pass(Duration::from_secs(31));
-    is_alice(issuers.authenticate(&idp.token(&new)).await);
+    is_alice(issuers.authenticate(idp.token(&new)).await);
     assert_eq!(idp.asked(), 2);
-    assert!(issuers.authenticate(&idp.token(&old)).await.is_err());
+    assert!(issuers.authenticate(idp.token(&old)).await.is_err());
     assert_eq!(idp.asked(), 2);
 }
 
@@ -175,7 +175,7 @@ async fn good_keys_outlive_a_broken_issuer_for_a_while_and_no_longer() {
     let good = jwks(&[&signer]);
     let idp = Idp::start(good.clone()).await;
     let issuers = idp.issuers();
-    is_alice(issuers.authenticate(&idp.token(&signer)).await);
+    is_alice(issuers.authenticate(idp.token(&signer)).await);
     let moods = [
         Mood::Down,
         Mood::Keys("<html>".to_owned()),
@@ -187,21 +187,21 @@ async fn good_keys_outlive_a_broken_issuer_for_a_while_and_no_longer() {
     for mood in moods {
         idp.becomes(mood);
         idp.pass(Duration::from_secs(600)); // older than `refresh`: asked in the background
-        is_alice(issuers.authenticate(&idp.token(&signer)).await);
+        is_alice(issuers.authenticate(idp.token(&signer)).await);
         // The next unknown key waits for that fetch (one at a time), so it has ended after it.
         let stranger = Signer::new(Algorithm::EdDSA, "nobody");
-        assert!(issuers.authenticate(&idp.token(&stranger)).await.is_err());
+        assert!(issuers.authenticate(idp.token(&stranger)).await.is_err());
         assert_eq!(idp.asked(), asked + 1);
         asked = idp.asked();
-        is_alice(issuers.authenticate(&idp.token(&signer)).await);
+        is_alice(issuers.authenticate(idp.token(&signer)).await);
     }
     idp.pass(Duration::from_secs(4 * 3600));
-    let refused = issuers.authenticate(&idp.token(&signer)).await.unwrap_err();
+    let refused = issuers.authenticate(idp.token(&signer)).await.unwrap_err();
     assert!(matches!(refused, IdentityError::NoKeys { .. }), "{refused}");
     // And it comes back by itself.
     idp.becomes(Mood::Keys(good));
     idp.pass(Duration::from_secs(6));
-    is_alice(issuers.authenticate(&idp.token(&signer)).await);
+    is_alice(issuers.authenticate(idp.token(&signer)).await);
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn without_keys_nobody_is_let_in_and_the_reason_is_said() {
         *idp.discovery.lock().unwrap() = discovery;
         let refused = idp
             .issuers()
-            .authenticate(&idp.token(&signer))
+            .authenticate(idp.token(&signer))
             .await
             .unwrap_err();
         assert!(matches!(refused, IdentityError::NoKeys { .. }), "{refused}");
@@ -267,7 +267,7 @@ async fn an_issuer_that_hangs_is_given_up_and_asked_only_once() {
     let mut logins = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let (issuers, token) = (issuers.clone(), idp.token(&signer));
-        logins.spawn(async move { issuers.authenticate(&token).await });
+        logins.spawn(async move { issuers.authenticate(token).await });
     }
     while let Some(login) = logins.join_next().await {
         let refused = login.unwrap().unwrap_err().to_string();
@@ -282,14 +282,14 @@ async fn a_client_that_leaves_does_not_waste_the_fetch() {
     let idp = Idp::start(jwks(&[&signer])).await;
     let issuers = idp.issuers();
     let token = idp.token(&signer);
-    let login = issuers.authenticate(&token);
+    let login = issuers.authenticate(token);
     // Polled once, so that the fetch is under way, then dropped.
     tokio::select! {
         biased;
         _ = login => panic!("answered at once"),
         () = std::future::ready(()) => {}
     }
-    is_alice(issuers.authenticate(&idp.token(&signer)).await);
+    is_alice(issuers.authenticate(idp.token(&signer)).await);
     assert_eq!(idp.asked(), 1);
 }
 
@@ -302,14 +302,14 @@ async fn two_audiences_of_one_issuer_share_its_keys() {
         ..idp.rules()
     };
     let issuers = Issuers::new(vec![idp.rules(), second.clone()], KeyTimes::default()).unwrap();
-    is_alice(issuers.authenticate(&idp.token(&signer)).await);
+    is_alice(issuers.authenticate(idp.token(&signer)).await);
     let now = crate::clock::now().0 / 1000;
     let claims = claims_with(
         json!({ "iss": idp.url, "aud": "second", "iat": now, "nbf": now, "exp": now + 60 }),
     );
     is_alice(
         issuers
-            .authenticate(&Secret::new(signer.token(&claims)))
+            .authenticate(Secret::new(signer.token(&claims)))
             .await,
     );
     assert_eq!(idp.asked(), 1);
