@@ -355,14 +355,24 @@ impl<S: Clone, E> Talk<S, E> {
         piece: usize,
     ) -> Result<Option<(usize, Answer)>, Garbled> {
         let row = kind == Kind::DataRow;
-        let (span, count) = if input.len() < first.len {
-            (0, 0)
-        } else {
+        let whole = self.queue.running().is_some_and(|run| run.whole);
+        if whole && first.len > self.limits.message {
+            // A mask plan reads whole rows, and memory is bounded: beyond it there is no answer.
+            return Err(Garbled {
+                who: Peer::Server,
+                expected: "a row within the limit of a message, since its columns are judged",
+                seen: format!("{} bytes", first.len),
+            });
+        }
+        if input.len() >= first.len {
             self.begin();
             self.row_step(kind)?;
-            self.scan(first.kind, input)?
-        };
-        if count > 0 {
+            let longest = if whole {
+                self.limits.message
+            } else {
+                usize::MAX
+            };
+            let (span, count) = self.scan(first.kind, input, longest)?;
             let answer = if row {
                 Answer::Rows { count }
             } else {
@@ -370,15 +380,7 @@ impl<S: Clone, E> Talk<S, E> {
             };
             return Ok(Some((span, answer)));
         }
-        if self.queue.running().is_some_and(|run| run.whole) {
-            // A mask plan reads whole rows, and memory is bounded: beyond it there is no answer.
-            if first.len > self.limits.message {
-                return Err(Garbled {
-                    who: Peer::Server,
-                    expected: "a row within the limit of a message, since its columns are judged",
-                    seen: format!("{} bytes", first.len),
-                });
-            }
+        if whole {
             return Ok(None);
         }
         if input.len() < piece {
@@ -409,7 +411,7 @@ impl<S: Clone, E> Talk<S, E> {
     }
 
     /// How far whole frames of type `kind` reach, and how many they are.
-    fn scan(&self, kind: u8, input: &[u8]) -> Result<(usize, u64), Garbled> {
+    fn scan(&self, kind: u8, input: &[u8], longest: usize) -> Result<(usize, u64), Garbled> {
         let width = self.width().filter(|_| kind == b'D');
         let mut rest = input;
         let mut count = 0_u64;
@@ -422,7 +424,7 @@ impl<S: Clone, E> Talk<S, E> {
                 break;
             };
             // A bad frame behind good ones is met again, alone.
-            let good = len >= 4 && (kind != b'D' || fits(frame, width));
+            let good = len >= 4 && len < longest && (kind != b'D' || fits(frame, width));
             if !good && count > 0 {
                 break;
             }
