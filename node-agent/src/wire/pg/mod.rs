@@ -24,6 +24,10 @@ mod bulk;
 mod talk;
 mod hear;
 mod listen;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+#[cfg(test)]
+mod tests;
 
 pub use back::Back;
 pub use front::Front;
