@@ -457,13 +457,7 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// Refuses what was asked, so that the client and the database both see a consistent error:
     /// inside a transaction (or with answers outstanding) the database is made to fail at the same
     /// place; otherwise the answer is given here.
-    fn refuse(
-        &mut self,
-        asked: Asked<S>,
-        refusal: &Refusal,
-        up: &mut BytesMut,
-        out: &mut BytesMut,
-    );
+    fn refuse(&mut self, asked: Asked<S>, refusal: &Refusal, up: &mut BytesMut, out: &mut BytesMut);
 
     /// Takes the database's next answer from the front of `input`: how many bytes it spans and
     /// what it is. `Ok(None)`: more bytes are needed.

@@ -243,7 +243,7 @@ impl crate::wire::Front for Front {
             out.put_u32(welcome.process);
             out.put_slice(&secret);
         });
-        super::hear::ready(out);
+        super::deny::ready(out);
         CancelKey {
             process: welcome.process,
             secret,

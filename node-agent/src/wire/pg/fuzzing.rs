@@ -203,7 +203,7 @@ fn listen(talk: &mut Talk<u8, u8>, mood: u8, server: &mut BytesMut) -> bool {
                 let _ = (talk.head().is_some(), talk.current().is_some(), talk.idle());
                 match answer {
                     Answer::Done { .. } if mood & 4 != 0 => {
-                        let name = ["a", "b"][usize::from(mood & 8 != 0)];
+                        let name = if mood & 8 == 0 { "a" } else { "b" };
                         talk.set_named(name, (mood & 16 != 0).then_some(mood));
                         talk.set_cursor(
                             name,

@@ -3,7 +3,7 @@
 //! `greeting`, `settings` and `login` are the words until login, `front` and `back` the two
 //! machines that use them. `command` and `answer` are the words after login; `prepared` (names),
 //! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
-//! which `hear` is the client's half and `listen` the database's.
+//! which `hear` is the client's half, `listen` the database's and `deny` our own word.
 
 use crate::model::Dialect;
 use crate::wire::Wire;
@@ -22,6 +22,7 @@ mod prepared;
 mod queue;
 mod bulk;
 mod talk;
+mod deny;
 mod hear;
 mod listen;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -18,7 +18,7 @@ use super::bulk::{Bulk, CopyIn};
 use super::command::{Formats, Which};
 use super::prepared::{Found, Names};
 use super::queue::{Due, Protocol, Queue, Running};
-use super::{frame, hear, refusal};
+use super::{deny, frame, refusal};
 
 /// The dialogue with PostgreSQL after login.
 pub struct Talk<S, E> {
@@ -169,36 +169,6 @@ impl<S: Clone, E> Talk<S, E> {
         self.unflushed = true;
     }
 
-    /// Refuses the message that `protocol` carried: here, or by making the database fail.
-    pub(super) fn deny(
-        &mut self,
-        protocol: Protocol,
-        refusal: &Refusal,
-        up: &mut BytesMut,
-        out: &mut BytesMut,
-    ) {
-        match (protocol, self.alone()) {
-            (Protocol::Simple, true) => {
-                refusal::refuse(refusal, out);
-                hear::ready(out);
-            }
-            (Protocol::Extended, true) => {
-                refusal::refuse(refusal, out);
-                self.skip = Some(Skip::Local);
-            }
-            (Protocol::Simple, false) => {
-                hear::poison_query(refusal, up);
-                self.query_goes_up();
-                self.queue.push(poison(Some(refusal), protocol));
-            }
-            (Protocol::Extended, false) => {
-                hear::poison_bind(refusal, up);
-                self.extended_goes_up(poison(Some(refusal), protocol));
-                self.skip = Some(Skip::Upstream);
-            }
-        }
-    }
-
     /// Forgets what a statement that is no more was described as.
     pub(super) fn forget(&mut self, statement: Option<Prepared<S>>) {
         if let Some(statement) = statement {
@@ -209,14 +179,6 @@ impl<S: Clone, E> Talk<S, E> {
     pub(super) fn statement_id(&mut self) -> u64 {
         self.next_statement += 1;
         self.next_statement
-    }
-}
-
-pub(super) fn poison<E>(refusal: Option<&Refusal>, protocol: Protocol) -> Due<E> {
-    Due::Poison {
-        refusal: refusal.cloned().map(Box::new),
-        protocol,
-        failed: false,
     }
 }
 
@@ -286,7 +248,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                     value.describing |= describe;
                 }
                 if describe {
-                    hear::describe_portal(&portal, up);
+                    deny::describe_portal(&portal, up);
                     self.extended_goes_up(Due::Describe {
                         which: Which::Portal,
                         name: portal[..].into(),

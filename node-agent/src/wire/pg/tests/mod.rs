@@ -4,3 +4,4 @@ mod chunks;
 mod fuzz;
 mod login;
 mod oracle;
+mod queue;
