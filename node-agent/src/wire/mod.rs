@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use crate::model::{Dialect, Format, Refusal, ResultHead, Secret};
 
 pub mod pg;
+mod reader;
 
 /// How one database talks.
 pub trait Wire: 'static {
@@ -170,6 +171,10 @@ pub trait Front: Send {
     fn welcome(&mut self, welcome: &Welcome, out: &mut BytesMut) -> CancelKey;
     /// Refuses the login; the connection closes.
     fn refuse(&mut self, refusal: &Refusal, out: &mut BytesMut);
+    /// What a client that asks for OAUTHBEARER is told when its token is missing or refused
+    /// (RFC 7628, 3.2.2): the issuer's discovery document and the scope to ask for. Call it
+    /// before `ask`; without it only the status is told.
+    fn advertise(&mut self, configuration: &str, scope: &str);
 }
 
 /// How to log in at the database.
@@ -399,20 +404,39 @@ pub struct ServerError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wants {
     /// The result's head must be known before its first row, even if the client never asks for it
-    /// (a mask plan hangs on it).
+    /// (a mask plan hangs on it). Rows are then delivered whole until `Talk::hold_rows` says
+    /// otherwise.
     pub head: bool,
+    /// The execution may make or drop names (PREPARE, DEALLOCATE, DECLARE, CLOSE, DISCARD, or a
+    /// text that was not understood). Names that the client uses before its answer is in wait for
+    /// that answer, since until then nobody knows what they stand for.
+    pub names: bool,
+}
+
+/// How long a cursor lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CursorLife {
+    /// To the end of its transaction.
+    Transaction,
+    /// `WITH HOLD`: to the end of the session.
+    Session,
 }
 
 /// The dialogue after login, both directions, without IO.
 ///
 /// `up` collects bytes for the database, `out` bytes for the client.
 pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
+    /// A row or copy frame that is still incomplete with this many bytes at hand is delivered in
+    /// pieces, unless rows are held whole. The read buffer should be able to hold this much.
+    const PIECE: usize;
+
     /// A dialogue that begins idle.
     fn new(limits: FrontLimits) -> Self;
 
     /// Takes the client's next message, if it is whole. Chores are appended to `up`. Copy data is
     /// passed on piecewise. `Ok(None)`: more bytes are needed, or the pipeline is full (see
-    /// `full`).
+    /// `full`), or the last `Asked` has not been answered yet: nothing behind an undecided message
+    /// goes on.
     fn hear(
         &mut self,
         input: &mut BytesMut,
@@ -420,7 +444,8 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
         out: &mut BytesMut,
     ) -> Result<Option<Heard<S>>, Garbled>;
 
-    /// The pipeline is at its bound: listen before hearing more.
+    /// The pipeline is at its bound, or the next message hangs on an answer still outstanding:
+    /// flush `up` and listen before hearing more.
     fn full(&self) -> bool;
 
     /// Sends an allowed `Run` or `Execute`. `execution` comes back with its answers.
@@ -432,13 +457,7 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// Refuses what was asked, so that the client and the database both see a consistent error:
     /// inside a transaction (or with answers outstanding) the database is made to fail at the same
     /// place; otherwise the answer is given here.
-    fn refuse(
-        &mut self,
-        asked: Asked<S>,
-        refusal: &Refusal,
-        up: &mut BytesMut,
-        out: &mut BytesMut,
-    );
+    fn refuse(&mut self, asked: Asked<S>, refusal: &Refusal, up: &mut BytesMut, out: &mut BytesMut);
 
     /// Takes the database's next answer from the front of `input`: how many bytes it spans and
     /// what it is. `Ok(None)`: more bytes are needed.
@@ -448,22 +467,43 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     fn current(&mut self) -> Option<&mut E>;
 
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
-    /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure.
+    /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it
+    /// before listening again.
     fn finished(&mut self) -> Option<E>;
 
-    /// The head of the result that the latest rows belong to, when it is known.
+    /// The next execution that was sent and never ran, because something before it failed. Drain
+    /// it after `Failed`, `Refused` and `Ready`, and after `send`.
+    fn skipped(&mut self) -> Option<E>;
+
+    /// Whether the rows of the current execution must come whole (a mask plan reads them), up to
+    /// the limit of a message; a larger one then ends the session. Holds until the execution ends.
+    fn hold_rows(&mut self, whole: bool);
+
+    /// The head of the result that the latest rows belong to, when it is known. For an `Execute`
+    /// no `Answer::Head` comes: the head is known from the execution's first answer on. With
+    /// `Wants::head` it is the head of the very portal that runs.
     fn head(&self) -> Option<&ResultHead>;
 
-    /// The statement a name stands for at this moment (SQL-level EXECUTE and FETCH share the
-    /// protocol's names).
+    /// The statement that a prepared name stands for at this moment (SQL-level EXECUTE shares the
+    /// protocol's names). `None` also when answers still outstanding could change it.
     fn named(&self, name: &str) -> Option<&S>;
 
-    /// The database confirmed that a SQL-level PREPARE or DECLARE made (or, with `None`, dropped)
+    /// The database confirmed that a SQL-level PREPARE made (or, with `None`, DEALLOCATE dropped)
     /// this name.
     fn set_named(&mut self, name: &str, statement: Option<S>);
 
     /// The database confirmed DEALLOCATE ALL or DISCARD ALL.
     fn forget_names(&mut self);
+
+    /// As `named`, for what SQL-level FETCH and MOVE read: cursors share their names with the
+    /// protocol's portals, and not with prepared statements.
+    fn cursor(&self, name: &str) -> Option<&S>;
+
+    /// The database confirmed that DECLARE made (or, with `None`, CLOSE dropped) this cursor.
+    fn set_cursor(&mut self, name: &str, statement: Option<S>, life: CursorLife);
+
+    /// The database confirmed CLOSE ALL or DISCARD ALL.
+    fn forget_cursors(&mut self);
 
     /// Nothing is outstanding and no transaction is open: a good moment to end.
     fn idle(&self) -> bool;
@@ -479,4 +519,7 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
 
     /// Appends a notice of ours.
     fn tell(message: &str, detail: Option<&str>, out: &mut BytesMut);
+
+    /// Appends a polite end of the session with the database.
+    fn write_goodbye(up: &mut BytesMut);
 }

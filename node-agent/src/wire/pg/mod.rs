@@ -1,1 +1,45 @@
 //! Pure. PostgreSQL, protocol 3.0 and 3.2.
+//!
+//! `greeting`, `settings` and `login` are the words until login, `front` and `back` the two
+//! machines that use them. `command` and `answer` are the words after login; `prepared` (names),
+//! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
+//! which `hear` is the client's half, `listen` the database's and `deny` our own word.
+
+use crate::model::Dialect;
+use crate::wire::Wire;
+
+mod frame;
+mod refusal;
+mod cancel;
+mod settings;
+mod greeting;
+mod login;
+mod front;
+mod back;
+mod command;
+mod answer;
+mod prepared;
+mod queue;
+mod bulk;
+mod talk;
+mod deny;
+mod hear;
+mod listen;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+#[cfg(test)]
+mod tests;
+
+pub use back::Back;
+pub use front::Front;
+pub use talk::Talk;
+
+/// PostgreSQL.
+pub struct Pg;
+
+impl Wire for Pg {
+    const DIALECT: Dialect = Dialect::Postgres;
+    type Front = Front;
+    type Back = Back;
+    type Talk<S: Clone + Send + 'static, E: Send + 'static> = Talk<S, E>;
+}
