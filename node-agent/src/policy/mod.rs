@@ -216,3 +216,6 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_affected: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests;
