@@ -1,4 +1,5 @@
 //! Walks the Markdown that doubles as tests: the cases of the shipped policies.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -104,6 +104,9 @@ impl Serialize for Condition {
     }
 }
 
+/// A part of a moment, in UTC.
+type Part = fn(time::OffsetDateTime) -> i64;
+
 fn one_line(text: &str) -> String {
     text.lines()
         .next()
@@ -191,7 +194,7 @@ fn build(
     context.add_variable("statement", statement).ok()?;
     // Seconds since 1970; the methods of a CEL timestamp are given to it below.
     context.add_variable("now", now.0.div_euclid(1000)).ok()?;
-    let parts: [(&str, fn(time::OffsetDateTime) -> i64); 8] = [
+    let parts: [(&str, Part); 8] = [
         ("getFullYear", |t| t.year().into()),
         ("getMonth", |t| i64::from(u8::from(t.month())) - 1),
         ("getDate", |t| t.day().into()),
