@@ -369,7 +369,7 @@ impl<'a> Judge<'a> {
             }
             if NAMED.has(kind) {
                 // What it names was put beside it, and is judged; alone it is unknown.
-                if case.facts.kinds.len() > 1 && *case.facts.kinds != [K::Explain, K::Execute] {
+                if !unresolved(case.facts) {
                     continue;
                 }
                 self.need(case, K::Opaque, true)?;
@@ -540,6 +540,14 @@ impl<'a> Judge<'a> {
         }
         Ok(())
     }
+}
+
+/// An EXECUTE or FETCH without what it names beside it. Only data statements count as that: any
+/// other kind may come from around the EXECUTE (`CREATE TABLE … AS EXECUTE p`).
+pub(super) fn unresolved(facts: &StatementFacts) -> bool {
+    const RESOLVED: KindSet = KindSet::of(&[K::Select, K::Insert, K::Update, K::Delete, K::Merge]);
+    let kinds = KindSet::of(&facts.kinds);
+    kinds.shares(NAMED) && !kinds.shares(RESOLVED)
 }
 
 /// The kinds whose rules are about a relation touched so, for deny and approve rules.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::Denial;
 use super::compile::CompiledMask;
 use super::document::Predicates;
-use super::judge::{Case, Judge};
+use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
 use super::refuse;
 use crate::sql::{
@@ -34,11 +34,7 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
 
 /// It runs something the text does not show.
 fn blind(facts: &StatementFacts) -> bool {
-    let unresolved = matches!(
-        facts.kinds.as_slice(),
-        [K::Execute | K::Fetch] | [K::Explain, K::Execute]
-    );
-    unresolved
+    unresolved(facts)
         || facts
             .kinds
             .iter()
