@@ -1,13 +1,41 @@
 //! Pure. `decide(&PolicySet, &Question) -> Decision`: deny beats approve beats allow beats the
 //! default, which is deny.
+//!
+//! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
+//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. docs/policy-language.md is
+//! the same for people who write policies.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
 use crate::sql::{Analysis, RelationName};
+
+mod compile;
+mod condition;
+mod decide;
+mod document;
+mod explain;
+mod judge;
+mod masked;
+mod names;
+mod pattern;
+mod refuse;
+mod words;
+
+pub mod cases;
+
+pub use compile::PolicySet;
+pub use condition::Condition;
+pub use decide::decide;
+pub use document::{
+    ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
+    Predicates, Reviewers, Rule, Size, Span, Subject, parse,
+};
+pub use explain::{Explanation, RuleNote, explain};
+pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+pub use words::Word;
 
 /// Everything a decision hangs on. Serialisable whole, so that a recording can be judged again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +67,11 @@ pub struct Question {
 pub struct ResolvedNames {
     /// As written → candidate schemas (exactly one when it is certain).
     pub relations: Vec<(RelationName, Vec<String>)>,
+    /// As written → the base tables (schema, table) it reaches: through views, down to the
+    /// children and up to the parents of partitions and inheritance. A name that is missing here
+    /// reaches only itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reaches: Vec<(RelationName, Vec<(String, String)>)>,
 }
 
 /// The answer.
@@ -184,18 +217,5 @@ pub struct Limits {
     pub rows_affected: Option<u64>,
 }
 
-/// Compiled policies, immutable, swapped whole.
-#[derive(Debug, Default)]
-pub struct PolicySet {
-    _fields: BTreeMap<(), ()>,
-}
-
-/// Judges. Pure, total, deterministic.
-pub fn decide(set: &PolicySet, question: &Question) -> Decision {
-    let _ = (set, question);
-    Decision::Deny(Denial {
-        rule: None,
-        refusal: Refusal::new(crate::model::RefusalCode::Policy, "no policy is loaded"),
-        fleeting: false,
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ mod pg;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
+pub(crate) use functions::ROW_READERS;
 pub use functions::{FunctionClass, classify_function};
 pub use named::expand_named;
 

@@ -218,7 +218,7 @@ impl Walk {
             && self.scopes.iter().any(|scope| scope.contains(&var.relname))
     }
 
-    pub(super) fn from_table(&mut self, var: &pb::RangeVar) {
+    pub(super) fn table_in_from(&mut self, var: &pb::RangeVar) {
         if !self.is_cte(var) {
             self.touch_var(Some(var), Touch::Read);
         }
@@ -252,14 +252,14 @@ impl Walk {
         }
     }
 
-    pub(super) fn from_subselect(&mut self, sub: &pb::RangeSubselect) {
+    pub(super) fn subselect_in_from(&mut self, sub: &pb::RangeSubselect) {
         let mark = self.mark();
         self.optional(sub.subquery.as_deref());
         let from = self.names_since(mark);
         self.row_names("", sub.alias.as_ref(), &from);
     }
 
-    pub(super) fn from_function(&mut self, function: &pb::RangeFunction) {
+    pub(super) fn function_in_from(&mut self, function: &pb::RangeFunction) {
         let mark = self.mark();
         let mut last = String::new();
         for item in &function.functions {
@@ -273,7 +273,7 @@ impl Walk {
             }
         }
         let from = self.names_since(mark);
-        self.from_computed(&last, function.alias.as_ref(), &from);
+        self.computed_in_from(&last, function.alias.as_ref(), &from);
         for column in &function.coldeflist {
             if let Some(N::ColumnDef(column)) = &column.node {
                 self.carry(&column.colname, &from);
@@ -281,7 +281,7 @@ impl Walk {
         }
     }
 
-    fn from_computed(&mut self, name: &str, alias: Option<&pb::Alias>, from: &[String]) {
+    fn computed_in_from(&mut self, name: &str, alias: Option<&pb::Alias>, from: &[String]) {
         // A function yielding a scalar has one column, named as its alias.
         let shown = alias.map_or(name, |a| a.aliasname.as_str()).to_owned();
         self.carry(&shown, from);
@@ -302,7 +302,7 @@ impl Walk {
                 self.carry(&column.colname, &from);
             }
         }
-        self.from_computed("xmltable", table.alias.as_ref(), &from);
+        self.computed_in_from("xmltable", table.alias.as_ref(), &from);
     }
 
     pub(super) fn json_table(&mut self, table: &pb::JsonTable) {
@@ -320,7 +320,7 @@ impl Walk {
         });
         let from = self.names_since(mark);
         self.json_column_names(&table.columns, &from);
-        self.from_computed("json_table", table.alias.as_ref(), &from);
+        self.computed_in_from("json_table", table.alias.as_ref(), &from);
     }
 
     fn json_column_names(&mut self, columns: &[pb::Node], from: &[String]) {

@@ -311,10 +311,10 @@ impl Walk {
             }
 
             // FROM.
-            N::RangeVar(n) => self.from_table(n),
+            N::RangeVar(n) => self.table_in_from(n),
             N::JoinExpr(n) => self.join(n),
-            N::RangeSubselect(n) => self.from_subselect(n),
-            N::RangeFunction(n) => self.from_function(n),
+            N::RangeSubselect(n) => self.subselect_in_from(n),
+            N::RangeFunction(n) => self.function_in_from(n),
             N::RangeTableSample(n) => {
                 self.optional(n.relation.as_deref());
                 let method = names::texts(&n.method);

@@ -1,0 +1,414 @@
+//! From documents to a set that decides fast: words become bits, patterns are read, conditions
+//! compiled, and what makes no sense is an error before it is ever used.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::document::{
+    Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
+};
+use super::pattern::{ColumnName, Glob, TablePattern};
+use super::words::{KindSet, Word};
+use super::{Limits, MaskRule, Obligations, Question, RuleRef};
+use crate::model::{Principal, TargetName};
+use crate::sql::StatementKind;
+
+/// Compiled policies, immutable, swapped whole. Cheap to ask from many tasks at once.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(super) documents: Vec<Compiled>,
+    version: Arc<str>,
+}
+
+impl Default for PolicySet {
+    /// No policy: everything is denied.
+    fn default() -> Self {
+        PolicySet {
+            documents: Vec::new(),
+            version: Arc::from("none"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) name: Arc<str>,
+    pub(super) mode: Mode,
+    subjects: Vec<Subject>,
+    targets: Vec<Glob>,
+    pub(super) rules: Vec<CompiledRule>,
+    pub(super) functions: Functions,
+    pub(super) masks: Vec<CompiledMask>,
+    pub(super) limits: Limits,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) name: RuleRef,
+    pub(super) effect: Effect,
+    pub(super) kinds: KindSet,
+    pub(super) tables: Vec<TablePattern>,
+    /// One of the tables is `*.*`.
+    pub(super) every_table: bool,
+    pub(super) when: Option<super::condition::Condition>,
+    pub(super) max_rows: Option<u64>,
+    pub(super) without_where: bool,
+    pub(super) reviewers: Vec<String>,
+    pub(super) timeout_seconds: u64,
+    /// As written, for explanations.
+    pub(super) words: Vec<Word>,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledMask {
+    pub(super) mask: MaskRule,
+    pub(super) columns: Vec<ColumnName>,
+    pub(super) predicates: Predicates,
+    unless: Option<Subject>,
+}
+
+/// How long a held statement waits when a rule does not say.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
+
+impl PolicySet {
+    /// Compiles documents; all errors at once.
+    pub fn compile(documents: Vec<Document>) -> Result<PolicySet, Vec<PolicyError>> {
+        let mut errors = Vec::new();
+        let mut names = BTreeSet::new();
+        for document in &documents {
+            check(document, &mut names, &mut errors);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let version = version(&documents);
+        Ok(PolicySet {
+            documents: documents.into_iter().map(compile).collect(),
+            version,
+        })
+    }
+
+    /// Changes whenever a document changes: a hash of their content, whatever their order.
+    pub fn version(&self) -> Arc<str> {
+        Arc::clone(&self.version)
+    }
+
+    /// The documents that speak of this question.
+    pub(super) fn applicable<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> impl Iterator<Item = &'a Compiled> {
+        self.documents.iter().filter(move |document| {
+            document
+                .targets
+                .iter()
+                .any(|t| t.matches(&question.target.0))
+                && document.subjects.iter().any(|subject| {
+                    is(subject, &question.principal)
+                        && within(&subject.databases, &question.database)
+                        && within(&subject.roles, &question.role)
+                })
+        })
+    }
+
+    /// Documents that may speak of this principal on this target, whatever the database and role.
+    fn possible<'a>(
+        &'a self,
+        principal: &'a Principal,
+        target: &'a TargetName,
+    ) -> impl Iterator<Item = &'a Compiled> {
+        self.documents.iter().filter(move |document| {
+            document.targets.iter().any(|t| t.matches(&target.0))
+                && document
+                    .subjects
+                    .iter()
+                    .any(|subject| is(subject, principal))
+        })
+    }
+
+    /// Whether the session must resolve names for this principal here: some rule or mask names a
+    /// schema or a table. Where every rule is about `*.*`, none is needed.
+    pub fn needs_names(&self, principal: &Principal, target: &TargetName) -> bool {
+        self.possible(principal, target).any(|document| {
+            document
+                .rules
+                .iter()
+                .any(|rule| !rule.tables.iter().all(TablePattern::is_every))
+                || document.masks.iter().any(|mask| mask.in_force(principal))
+        })
+    }
+
+    /// The masks in force for this principal on this target, before any statement is known
+    /// (`touches_masked` is false in it, the limits are those of the documents).
+    pub fn masks_for(&self, principal: &Principal, target: &TargetName) -> Arc<Obligations> {
+        let mut obligations = Obligations::default();
+        for document in self
+            .possible(principal, target)
+            .filter(|d| d.mode == Mode::Enforce)
+        {
+            obligations.limits = obligations.limits.stricter(document.limits);
+            let masks = document
+                .masks
+                .iter()
+                .filter(|mask| mask.in_force(principal));
+            obligations
+                .masks
+                .extend(masks.map(|mask| mask.mask.clone()));
+        }
+        Arc::new(obligations)
+    }
+}
+
+impl CompiledMask {
+    pub(super) fn in_force(&self, principal: &Principal) -> bool {
+        // An exemption by database or role cannot be checked here, so it does not exempt: `check`
+        // refuses such documents.
+        !self
+            .unless
+            .as_ref()
+            .is_some_and(|reader| is(reader, principal))
+    }
+}
+
+impl Limits {
+    /// The smaller of each.
+    #[must_use]
+    pub fn stricter(self, other: Limits) -> Limits {
+        fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+            match (a, b) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (one, None) | (None, one) => one,
+            }
+        }
+        Limits {
+            rows_returned: least(self.rows_returned, other.rows_returned),
+            bytes_returned: least(self.bytes_returned, other.bytes_returned),
+            statement_timeout_ms: least(self.statement_timeout_ms, other.statement_timeout_ms),
+            rows_affected: least(self.rows_affected, other.rows_affected),
+        }
+    }
+}
+
+fn within(globs: &Option<Vec<Glob>>, name: &str) -> bool {
+    globs
+        .as_ref()
+        .is_none_or(|globs| globs.iter().any(|g| g.matches(name)))
+}
+
+/// Whether a subject is this principal, as far as the principal goes.
+fn is(subject: &Subject, principal: &Principal) -> bool {
+    let user = &principal.user;
+    subject.groups.as_ref().is_none_or(|globs| {
+        globs
+            .iter()
+            .any(|g| user.groups.iter().any(|group| g.matches(group)))
+    }) && within(&subject.users, &user.subject)
+        && within(&subject.issuers, &user.issuer)
+        && within(&subject.workloads, &principal.workload.name)
+        && subject.labels.as_ref().is_none_or(|labels| {
+            labels.iter().all(|(key, glob)| {
+                principal
+                    .workload
+                    .labels
+                    .get(key)
+                    .is_some_and(|value| glob.matches(value))
+            })
+        })
+        && subject.claims.as_ref().is_none_or(|claims| {
+            claims.iter().all(|(key, glob)| match user.claims.get(key) {
+                Some(serde_json::Value::Array(values)) => {
+                    values.iter().any(|value| claim_matches(glob, value))
+                }
+                Some(value) => claim_matches(glob, value),
+                None => false,
+            })
+        })
+}
+
+fn claim_matches(glob: &Glob, value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => glob.matches(text),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            glob.matches(&value.to_string())
+        }
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            false
+        }
+    }
+}
+
+/// A hash of what the documents say.
+fn version(documents: &[Document]) -> Arc<str> {
+    let mut texts: Vec<String> = documents
+        .iter()
+        .map(|d| serde_json::to_string(d).unwrap_or_default())
+        .collect();
+    texts.sort();
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    Arc::from(hasher.finalize().to_hex().get(..32).unwrap_or_default())
+}
+
+fn compile(document: Document) -> Compiled {
+    let name: Arc<str> = Arc::from(document.metadata.name.as_str());
+    let rule_ref = |rule: &str| RuleRef {
+        policy: Arc::clone(&name),
+        rule: Arc::from(rule),
+    };
+    Compiled {
+        mode: document.mode,
+        subjects: document.subjects,
+        targets: document.targets,
+        rules: document
+            .rules
+            .into_iter()
+            .map(|rule| CompiledRule {
+                name: rule_ref(&rule.name),
+                effect: rule.effect,
+                kinds: kinds(&rule),
+                every_table: rule.tables.iter().any(TablePattern::is_every),
+                tables: rule.tables,
+                when: rule.when,
+                max_rows: rule.max_rows_affected,
+                without_where: rule.without_where,
+                reviewers: rule
+                    .reviewers
+                    .map(|r| {
+                        let users = r.users.iter().map(|user| format!("user:{user}"));
+                        r.groups.iter().cloned().chain(users).collect()
+                    })
+                    .unwrap_or_default(),
+                timeout_seconds: rule
+                    .timeout
+                    .map_or(DEFAULT_TIMEOUT_SECONDS, |span| span.0.div_ceil(1000)),
+                words: rule.statements,
+            })
+            .collect(),
+        functions: document.functions,
+        masks: document
+            .masks
+            .into_iter()
+            .map(|mask| CompiledMask {
+                mask: MaskRule {
+                    rule: rule_ref(&mask.name),
+                    columns: mask.columns.iter().map(ColumnName::plain).collect(),
+                    with: mask.with,
+                },
+                columns: mask.columns,
+                predicates: mask.predicates,
+                unless: mask.unless,
+            })
+            .collect(),
+        limits: limits(&document.limits),
+        name,
+    }
+}
+
+fn kinds(rule: &Rule) -> KindSet {
+    let kinds = rule
+        .statements
+        .iter()
+        .fold(KindSet::default(), |set, w| set.union(w.kinds()));
+    // What denies or holds everything also does so for what nobody understands.
+    if rule.effect != Effect::Allow && rule.statements.contains(&Word::Every) {
+        kinds.with(StatementKind::Opaque)
+    } else {
+        kinds
+    }
+}
+
+fn limits(words: &LimitWords) -> Limits {
+    Limits {
+        rows_returned: words.rows_returned,
+        bytes_returned: words.bytes_returned.map(|size| size.0),
+        statement_timeout_ms: words.statement_timeout.map(|span| span.0),
+        rows_affected: words.rows_affected,
+    }
+}
+
+/// What serde cannot see.
+fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<PolicyError>) {
+    let policy = &document.metadata.name;
+    let mut wrong = |message: String| {
+        errors.push(PolicyError {
+            source_name: document.source_name.clone(),
+            line: 0,
+            column: 0,
+            message: format!("policy `{policy}`: {message}"),
+        });
+    };
+    if policy.is_empty() {
+        wrong("it has no name".to_owned());
+    }
+    if !names.insert(policy.clone()) {
+        wrong("another policy has the same name".to_owned());
+    }
+    if document.subjects.is_empty() {
+        wrong("no subjects; everybody is `[{ workloads: [\"*\"] }]`".to_owned());
+    }
+    if document.subjects.iter().any(|s| *s == Subject::default()) {
+        wrong("an empty subject; everybody is `{ workloads: [\"*\"] }`".to_owned());
+    }
+    if document.targets.is_empty() {
+        wrong("no targets; every target is `[\"*\"]`".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    for rule in &document.rules {
+        let name = &rule.name;
+        if name.is_empty() || !seen.insert(name) {
+            wrong(format!("rule `{name}`: a rule needs a name of its own"));
+        }
+        if rule.statements.is_empty() {
+            wrong(format!("rule `{name}`: no statements"));
+        }
+        if rule.tables.is_empty() {
+            wrong(format!(
+                "rule `{name}`: no tables; leave the key out for all"
+            ));
+        }
+        let allow = rule.effect == Effect::Allow;
+        let approve = rule.effect == Effect::Approve;
+        if !allow && (rule.max_rows_affected.is_some() || rule.without_where) {
+            wrong(format!(
+                "rule `{name}`: max_rows_affected and without_where belong to allow rules"
+            ));
+        }
+        if !approve && (rule.reviewers.is_some() || rule.timeout.is_some()) {
+            wrong(format!(
+                "rule `{name}`: reviewers and timeout belong to approve rules"
+            ));
+        }
+        if approve
+            && rule
+                .reviewers
+                .as_ref()
+                .is_none_or(|r| r.groups.is_empty() && r.users.is_empty())
+        {
+            wrong(format!("rule `{name}`: nobody is named who could approve"));
+        }
+    }
+    for mask in &document.masks {
+        let name = &mask.name;
+        if name.is_empty() || !seen.insert(name) {
+            wrong(format!("mask `{name}`: a mask needs a name of its own"));
+        }
+        if mask.columns.is_empty() {
+            wrong(format!("mask `{name}`: no columns"));
+        }
+        if let Some(unless) = &mask.unless {
+            if *unless == Subject::default() {
+                wrong(format!(
+                    "mask `{name}`: `unless` exempts nobody in particular"
+                ));
+            }
+            if unless.databases.is_some() || unless.roles.is_some() {
+                wrong(format!(
+                    "mask `{name}`: `unless` is about people and workloads only"
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! A policy as written: YAML, several documents to a file, every error with line and column.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Masker;
+use super::condition::Condition;
+use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use super::words::Word;
+
+/// What is wrong with a policy, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}{}: {message}", at(*line, *column))]
+pub struct PolicyError {
+    /// The file's name as given.
+    pub source_name: String,
+    /// From 1; 0: not known.
+    pub line: u64,
+    /// From 1; 0: not known.
+    pub column: u64,
+    /// One sentence.
+    pub message: String,
+}
+
+fn at(line: u64, column: u64) -> String {
+    if line == 0 {
+        String::new()
+    } else {
+        format!(":{line}:{column}")
+    }
+}
+
+/// One policy document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// `node-agent/v1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: ApiVersion,
+    /// `Policy`.
+    pub kind: Kind,
+    /// Its name.
+    pub metadata: Metadata,
+    /// Whether it decides or only says what it would have decided.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Whom it is about: any of these.
+    pub subjects: Vec<Subject>,
+    /// Which targets it is about: globs.
+    pub targets: Vec<Glob>,
+    /// Its rules, in any order: deny beats approve beats allow.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Functions beyond the built-in pure ones.
+    #[serde(default)]
+    pub functions: Functions,
+    /// Columns to mask.
+    #[serde(default)]
+    pub masks: Vec<Mask>,
+    /// Limits on every statement.
+    #[serde(default)]
+    pub limits: LimitWords,
+    /// The file it came from; not part of the document.
+    #[serde(skip)]
+    pub source_name: String,
+}
+
+/// The only version there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiVersion {
+    /// `node-agent/v1`
+    #[serde(rename = "node-agent/v1")]
+    V1,
+}
+
+/// The only kind there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// `Policy`
+    Policy,
+}
+
+/// The document's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Unique among all documents.
+    pub name: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Whether a document decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It decides.
+    #[default]
+    Enforce,
+    /// It never blocks and masks nothing; what it would have decided is recorded.
+    Observe,
+}
+
+/// Somebody: all that is said must hold; within one list any entry may.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// A group of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<Glob>>,
+    /// The user's `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<Glob>>,
+    /// The issuer's URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuers: Option<Vec<Glob>>,
+    /// The workload's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<Vec<Glob>>,
+    /// Labels of the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, Glob>>,
+    /// Claims of the user: a string claim equals, a list claim contains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<BTreeMap<String, Glob>>,
+    /// The database's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub databases: Option<Vec<Glob>>,
+    /// The role the agent uses there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<Glob>>,
+}
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It may run.
+    Allow,
+    /// A human decides.
+    Approve,
+    /// It may not.
+    Deny,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Unique in its document.
+    pub name: String,
+    /// What it says.
+    pub effect: Effect,
+    /// About which statements.
+    pub statements: Vec<Word>,
+    /// About which tables; all when absent.
+    #[serde(default = "every_table")]
+    pub tables: Vec<TablePattern>,
+    /// Only when this CEL expression is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+    /// Allow: the statement may change at most so many rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows_affected: Option<u64>,
+    /// Allow: also an UPDATE or DELETE without WHERE.
+    #[serde(default)]
+    pub without_where: bool,
+    /// Approve: who may decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewers: Option<Reviewers>,
+    /// Approve: until it lapses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+fn every_table() -> Vec<TablePattern> {
+    vec![TablePattern::every()]
+}
+
+/// Who may decide a held statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reviewers {
+    /// Groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Users, by `sub`.
+    #[serde(default)]
+    pub users: Vec<String>,
+}
+
+/// Functions beyond the pure ones.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Functions {
+    /// Vouched for: `schema.name(*)`, or `*` for every function there is.
+    #[serde(default)]
+    pub allow: Vec<FunctionPattern>,
+    /// Refused, even the pure ones.
+    #[serde(default)]
+    pub deny: Vec<FunctionPattern>,
+}
+
+/// A mask.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// Unique in its document.
+    pub name: String,
+    /// `schema.table.column`, globs.
+    pub columns: Vec<ColumnName>,
+    /// What replaces a value.
+    pub with: Masker,
+    /// Whether a statement may decide by the column.
+    #[serde(default)]
+    pub predicates: Predicates,
+    /// Who sees the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Subject>,
+}
+
+/// Whether WHERE, ORDER BY, GROUP BY, … may use a masked column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Predicates {
+    /// No: an answer that depends on the value tells of the value.
+    #[default]
+    Deny,
+    /// Yes.
+    Allow,
+}
+
+/// Limits as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitWords {
+    /// Rows one statement may return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_returned: Option<u64>,
+    /// Bytes one statement may return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_returned: Option<Size>,
+    /// How long it may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_timeout: Option<Span>,
+    /// Rows it may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_affected: Option<u64>,
+}
+
+/// A span of time, milliseconds: `30s`, `10m`, `500ms`, `1h`, `90d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub u64);
+
+/// A size, bytes: `64MiB`, `10kB`, `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// A number and what follows it.
+fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.checked_mul(*factor)
+}
+
+macro_rules! measure {
+    ($name:ident, $expecting:literal, $units:expr, $print:literal) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl de::Visitor<'_> for Visitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expecting)
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        measured(text.trim(), $units)
+                            .map($name)
+                            .ok_or_else(|| E::custom(format!("`{text}` is not {}", $expecting)))
+                    }
+                }
+                from.deserialize_str(Visitor)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(&format_args!($print, self.0))
+            }
+        }
+    };
+}
+
+measure!(
+    Span,
+    "a span of time such as 500ms, 30s, 10m, 1h or 90d",
+    &[
+        ("ms", 1),
+        ("s", 1000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000)
+    ],
+    "{}ms"
+);
+measure!(
+    Size,
+    "a size such as 4096, 10kB, 64MiB or 1GiB",
+    &[
+        ("", 1),
+        ("B", 1),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+    ],
+    "{}"
+);
+
+/// Parses one file, which may hold several documents.
+///
+/// `source_name` is only for the errors. What the words mean (patterns, statements, conditions) is
+/// checked here too, so that each error stands at its own place.
+pub fn parse(text: &str, source_name: &str) -> Result<Vec<Document>, Vec<PolicyError>> {
+    match serde_saphyr::from_multiple::<Document>(text) {
+        Ok(documents) if documents.is_empty() => Err(vec![PolicyError {
+            source_name: source_name.to_owned(),
+            line: 0,
+            column: 0,
+            message: "the file holds no policy".to_owned(),
+        }]),
+        Ok(mut documents) => {
+            for document in &mut documents {
+                document.source_name = source_name.to_owned();
+            }
+            Ok(documents)
+        }
+        Err(error) => {
+            let (line, column) = error
+                .location()
+                .map_or((0, 0), |at| (at.line(), at.column()));
+            Err(vec![PolicyError {
+                source_name: source_name.to_owned(),
+                line,
+                column,
+                message: plain(&error),
+            }])
+        }
+    }
+}
+
+/// The parser's message without its picture of the place: the place is in the error already.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or_default();
+    // "… at line 3, column 5" is said by the location.
+    match text.rfind(" at line ") {
+        Some(end) => text.get(..end).unwrap_or(text).to_owned(),
+        None => text.to_owned(),
+    }
+}

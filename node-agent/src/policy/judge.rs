@@ -1,0 +1,612 @@
+//! One question before a set of documents: deny rules, approve rules, then whether everything is
+//! covered.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+
+use cel::Context;
+
+use super::compile::{Compiled, CompiledMask, CompiledRule};
+use super::condition;
+use super::document::Effect;
+use super::explain::RuleNote;
+use super::masked;
+use super::names::{Candidates, is_descriptive, is_sample, is_telling};
+use super::pattern::{FunctionPattern, Glob, TablePattern};
+use super::refuse;
+use super::words::KindSet;
+use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef};
+use crate::sql::{
+    FunctionClass, RelationUse, StatementFacts, StatementKind, Sureness, Touch, classify_function,
+};
+use StatementKind as K;
+
+/// Kinds of DDL: a relation that a statement defines must be covered for each of them.
+const DEFINING: KindSet = KindSet::of(&[
+    K::Drop,
+    K::Create,
+    K::Alter,
+    K::Maintain,
+    K::Vacuum,
+    K::Grant,
+    K::Role,
+    K::Admin,
+    K::DefineCode,
+]);
+
+/// Kinds that anybody with at least one allow or approve rule may use: they end, name or describe
+/// what other rules allow, or set what changes no meaning.
+const HOUSEKEEPING: KindSet = KindSet::of(&[
+    K::Transaction,
+    K::Set,
+    K::Show,
+    K::Explain,
+    K::Prepare,
+    K::Deallocate,
+    K::Declare,
+    K::CloseCursor,
+    K::Discard,
+]);
+
+/// Kinds that run what the text does not show.
+const NAMED: KindSet = KindSet::of(&[K::Execute, K::Fetch]);
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Truth {
+    Yes,
+    No,
+    Failed,
+}
+
+pub(super) struct Judge<'a> {
+    pub(super) documents: &'a [&'a Compiled],
+    pub(super) question: &'a Question,
+    pub(super) masks: Vec<&'a CompiledMask>,
+    fleeting: Cell<bool>,
+    used: RefCell<Vec<&'a RuleRef>>,
+    limits: Cell<Limits>,
+}
+
+/// A statement with the context of its conditions, built when first needed.
+pub(super) struct Case<'a> {
+    pub(super) facts: &'a StatementFacts,
+    pub(super) kinds: KindSet,
+    context: OnceCell<Option<Context<'static, 'static>>>,
+}
+
+impl<'a> Case<'a> {
+    fn new(facts: &'a StatementFacts) -> Self {
+        Case {
+            facts,
+            kinds: KindSet::of(&facts.kinds),
+            context: OnceCell::new(),
+        }
+    }
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(documents: &'a [&'a Compiled], question: &'a Question) -> Self {
+        let limits = documents
+            .iter()
+            .fold(Limits::default(), |limits, document| {
+                limits.stricter(document.limits)
+            });
+        Judge {
+            documents,
+            question,
+            masks: documents
+                .iter()
+                .flat_map(|d| &d.masks)
+                .filter(|mask| mask.in_force(&question.principal))
+                .collect(),
+            fleeting: Cell::new(false),
+            used: RefCell::new(Vec::new()),
+            limits: Cell::new(limits),
+        }
+    }
+
+    pub(super) fn judge(&self) -> Decision {
+        let held = match self.weigh() {
+            Ok(held) => held,
+            Err(mut denial) => {
+                denial.fleeting = self.fleeting.get();
+                return Decision::Deny(*denial);
+            }
+        };
+        let obligations = Arc::new(Obligations {
+            masks: self.masks.iter().map(|mask| mask.mask.clone()).collect(),
+            touches_masked: masked::touches(self),
+            limits: self.limits.get(),
+        });
+        match held {
+            Some(rule) => Decision::Hold(Hold {
+                rule: rule.name.clone(),
+                reviewers: rule.reviewers.clone(),
+                timeout_seconds: rule.timeout_seconds,
+                obligations,
+            }),
+            None => Decision::Allow(Allow {
+                rules: self
+                    .used
+                    .borrow()
+                    .iter()
+                    .map(|rule| (*rule).clone())
+                    .collect(),
+                obligations,
+                observed: None,
+                fleeting: self.fleeting.get(),
+            }),
+        }
+    }
+
+    /// The rule that holds it, if any.
+    fn weigh(&self) -> Result<Option<&'a CompiledRule>, Box<Denial>> {
+        if self
+            .rules(Effect::Allow)
+            .chain(self.rules(Effect::Approve))
+            .next()
+            .is_none()
+        {
+            return Err(refuse::nothing_allowed(self));
+        }
+        let mut held = None;
+        if let Sureness::Opaque(why) | Sureness::Partial(why) = &self.question.analysis.sureness {
+            held = self.unsure(why)?;
+        }
+        for facts in &self.question.analysis.statements {
+            let case = Case::new(facts);
+            let by = self.statement(&case)?;
+            held = held.or(by);
+        }
+        Ok(held)
+    }
+
+    /// A text nobody understands: allowed only by name, and refused by any deny rule, since
+    /// nothing shows that the rule is not about it.
+    fn unsure(&self, why: &str) -> Result<Option<&'a CompiledRule>, Box<Denial>> {
+        let nothing = StatementFacts {
+            kinds: vec![K::Opaque],
+            ..StatementFacts::default()
+        };
+        let context = condition::context(self.question, Some(&nothing));
+        let truth = |rule: &CompiledRule| self.truth_in(rule, context.as_ref());
+        for rule in self.rules(Effect::Deny) {
+            if truth(rule) != Truth::No {
+                return Err(refuse::opaque(self, why, Some(&rule.name)));
+            }
+        }
+        if !self.masks.is_empty() {
+            return Err(refuse::opaque_with_masks(self, why));
+        }
+        let allowed = self
+            .rules(Effect::Allow)
+            .find(|r| r.kinds.has(K::Opaque) && r.every_table && truth(r) == Truth::Yes);
+        let mut held = None;
+        for rule in self.rules(Effect::Approve) {
+            match truth(rule) {
+                Truth::No => {}
+                Truth::Yes => held = held.or(Some(rule)),
+                Truth::Failed => return Err(refuse::opaque(self, why, Some(&rule.name))),
+            }
+        }
+        let approved = held.is_some_and(|r| r.kinds.has(K::Opaque) && r.every_table);
+        match allowed {
+            Some(rule) => self.spoke(rule),
+            None if approved => {}
+            None => return Err(refuse::opaque(self, why, None)),
+        }
+        Ok(held)
+    }
+
+    fn statement(&self, case: &Case<'a>) -> Result<Option<&'a CompiledRule>, Box<Denial>> {
+        for rule in self.rules(Effect::Deny) {
+            if let Some(what) = self.meets(rule, case)
+                && self.truth(rule, case) != Truth::No
+            {
+                return Err(refuse::by_rule(self, &rule.name, &what));
+            }
+        }
+        let mut held = None;
+        for rule in self.rules(Effect::Approve) {
+            if let Some(what) = self.meets(rule, case) {
+                match self.truth(rule, case) {
+                    Truth::No => {}
+                    Truth::Yes => held = held.or(Some(rule)),
+                    // Whether a human should see it cannot be told.
+                    Truth::Failed => return Err(refuse::by_rule(self, &rule.name, &what)),
+                }
+            }
+        }
+        self.cover_kinds(case)?;
+        for used in &case.facts.relations {
+            self.cover_relation(case, used)?;
+        }
+        self.cover_functions(case)?;
+        masked::check(self, case)?;
+        Ok(held)
+    }
+
+    pub(super) fn rules(&self, effect: Effect) -> impl Iterator<Item = &'a CompiledRule> {
+        self.documents
+            .iter()
+            .copied()
+            .flat_map(|document| &document.rules)
+            .filter(move |rule| rule.effect == effect)
+    }
+
+    fn granting(&self) -> impl Iterator<Item = &'a CompiledRule> {
+        self.documents
+            .iter()
+            .copied()
+            .flat_map(|document| &document.rules)
+            .filter(move |rule| rule.effect != Effect::Deny)
+    }
+
+    pub(super) fn truth(&self, rule: &CompiledRule, case: &Case<'_>) -> Truth {
+        if rule.when.is_none() {
+            return Truth::Yes;
+        }
+        let context = case
+            .context
+            .get_or_init(|| condition::context(self.question, Some(case.facts)));
+        self.truth_in(rule, context.as_ref())
+    }
+
+    fn truth_in(&self, rule: &CompiledRule, context: Option<&Context<'_, '_>>) -> Truth {
+        let Some(when) = &rule.when else {
+            return Truth::Yes;
+        };
+        self.fleeting.set(true);
+        match context.and_then(|context| when.holds(context)) {
+            Some(true) => Truth::Yes,
+            Some(false) => Truth::No,
+            None => Truth::Failed,
+        }
+    }
+
+    fn spoke(&self, rule: &'a CompiledRule) {
+        let mut used = self.used.borrow_mut();
+        if !used.iter().any(|name| std::ptr::eq(*name, &rule.name)) {
+            used.push(&rule.name);
+        }
+    }
+
+    /// What each rule has to say, for an explanation.
+    pub(super) fn notes(&self) -> Vec<RuleNote> {
+        let cases: Vec<Case<'a>> = self
+            .question
+            .analysis
+            .statements
+            .iter()
+            .map(Case::new)
+            .collect();
+        let mut notes = Vec::new();
+        for rule in self
+            .documents
+            .iter()
+            .copied()
+            .flat_map(|document| &document.rules)
+        {
+            let about: Vec<&Case<'a>> = cases
+                .iter()
+                .filter(|case| self.meets(rule, case).is_some())
+                .collect();
+            let condition =
+                rule.when
+                    .as_ref()
+                    .and(about.first())
+                    .map(|case| match self.truth(rule, case) {
+                        Truth::Yes => "holds",
+                        Truth::No => "does not hold",
+                        Truth::Failed => "fails",
+                    });
+            notes.push(RuleNote {
+                rule: rule.name.clone(),
+                effect: rule.effect,
+                about_it: !about.is_empty(),
+                condition,
+            });
+        }
+        notes
+    }
+
+    /// Whether a deny or approve rule is about this statement, and by what.
+    fn meets(&self, rule: &CompiledRule, case: &Case<'a>) -> Option<refuse::What<'a>> {
+        if rule.every_table && rule.kinds.shares(case.kinds) {
+            let kind = case
+                .facts
+                .kinds
+                .iter()
+                .copied()
+                .find(|k| rule.kinds.has(*k))?;
+            let relation = case
+                .facts
+                .relations
+                .iter()
+                .find(|used| implied(used.touch, case.kinds).has(kind))
+                .map(|used| &used.relation);
+            return Some(refuse::What { kind, relation });
+        }
+        case.facts.relations.iter().find_map(|used| {
+            let kinds = implied(used.touch, case.kinds);
+            if !rule.kinds.shares(kinds) || !self.meets_relation(&rule.tables, used) {
+                return None;
+            }
+            let own = case.facts.kinds.iter().copied();
+            let kind = own
+                .chain([main_kind(used.touch)])
+                .find(|k| rule.kinds.has(*k) && kinds.has(*k))?;
+            Some(refuse::What {
+                kind,
+                relation: Some(&used.relation),
+            })
+        })
+    }
+
+    /// Whether any pattern may be about any relation this one may stand for or reach.
+    fn meets_relation(&self, patterns: &[TablePattern], used: &RelationUse) -> bool {
+        let relation = &used.relation;
+        let meets = |schema: Option<&str>, name: &str| {
+            patterns
+                .iter()
+                .any(|p| schema.is_none_or(|schema| p.schema.meets(schema)) && p.table.meets(name))
+        };
+        Candidates::of(self.question, relation).any(|schema| meets(schema, &relation.name))
+            || self
+                .question
+                .names
+                .reached(relation)
+                .any(|(schema, table)| meets(Some(schema), table))
+    }
+
+    /// Every kind needs a rule with its word; those tied to relations get the tables checked with
+    /// the relation.
+    fn cover_kinds(&self, case: &Case<'a>) -> Result<(), Box<Denial>> {
+        for (i, kind) in case.facts.kinds.iter().copied().enumerate() {
+            if HOUSEKEEPING.has(kind) {
+                continue;
+            }
+            if NAMED.has(kind) {
+                // What it names was put beside it, and is judged; alone it is unknown.
+                if !unresolved(case.facts) {
+                    continue;
+                }
+                self.need(case, K::Opaque, true)?;
+                continue;
+            }
+            // A SELECT within another statement is covered by what it reads.
+            if kind == K::Select && i > 0 {
+                continue;
+            }
+            let tied = case.facts.relations.iter().any(|used| {
+                used.touch == Touch::Define || implied(used.touch, case.kinds).has(kind)
+            });
+            self.need(case, kind, DEFINING.has(kind) && !tied)?;
+        }
+        Ok(())
+    }
+
+    /// Some rule allows the kind (on every table, where nothing says which).
+    fn need(&self, case: &Case<'a>, kind: K, everywhere: bool) -> Result<(), Box<Denial>> {
+        let rule = self.granting().find(|rule| {
+            rule.kinds.has(kind)
+                && (!everywhere || rule.every_table)
+                && self.truth(rule, case) == Truth::Yes
+        });
+        match rule {
+            Some(rule) => {
+                self.spoke(rule);
+                Ok(())
+            }
+            None => {
+                let relation = case
+                    .facts
+                    .relations
+                    .iter()
+                    .find(|used| implied(used.touch, case.kinds).has(kind))
+                    .map(|used| &used.relation);
+                Err(refuse::uncovered(
+                    self,
+                    case,
+                    &refuse::What { kind, relation },
+                ))
+            }
+        }
+    }
+
+    fn cover_relation(&self, case: &Case<'a>, used: &'a RelationUse) -> Result<(), Box<Denial>> {
+        let uncovered = |kind: K| {
+            Err(refuse::uncovered(
+                self,
+                case,
+                &refuse::What {
+                    kind,
+                    relation: Some(&used.relation),
+                },
+            ))
+        };
+        if used.touch == Touch::Define {
+            for kind in case
+                .facts
+                .kinds
+                .iter()
+                .copied()
+                .filter(|k| DEFINING.has(*k))
+            {
+                if !self.covered(case, used, KindSet::default().with(kind)) {
+                    return uncovered(kind);
+                }
+            }
+            return Ok(());
+        }
+        if self.covered(case, used, alternatives(used.touch, case.kinds)) {
+            return Ok(());
+        }
+        let kinds = alternatives(used.touch, case.kinds);
+        let kind = case.facts.kinds.iter().copied().find(|k| kinds.has(*k));
+        uncovered(kind.unwrap_or(main_kind(used.touch)))
+    }
+
+    /// Whether every relation it may stand for is covered by a rule with one of these kinds.
+    fn covered(&self, case: &Case<'a>, used: &'a RelationUse, kinds: KindSet) -> bool {
+        let name = used.relation.name.as_str();
+        let writes = matches!(used.touch, Touch::Insert | Touch::Update | Touch::Delete);
+        let needs_where =
+            case.facts.missing_where && matches!(used.touch, Touch::Update | Touch::Delete);
+        Candidates::of(self.question, &used.relation).all(|schema| {
+            if used.touch == Touch::Read && is_descriptive(schema, name) {
+                return true;
+            }
+            let mut found = false;
+            for rule in self.granting() {
+                let covers = rule.kinds.shares(kinds)
+                    && (!needs_where || rule.without_where || rule.effect == Effect::Approve)
+                    && rule
+                        .tables
+                        .iter()
+                        .any(|p| self.pattern_covers(p, schema, name))
+                    && self.truth(rule, case) == Truth::Yes;
+                if !covers {
+                    continue;
+                }
+                found = true;
+                self.spoke(rule);
+                if !writes {
+                    break;
+                }
+                // Every rule that allows a change bounds it: the strictest wins.
+                if let Some(rows) = rule.max_rows {
+                    let own = Limits {
+                        rows_affected: Some(rows),
+                        ..Limits::default()
+                    };
+                    self.limits.set(self.limits.get().stricter(own));
+                }
+            }
+            found
+        })
+    }
+
+    fn pattern_covers(&self, pattern: &TablePattern, schema: Option<&str>, name: &str) -> bool {
+        let covers = match schema {
+            Some(schema) => pattern.schema.covers(schema),
+            // Only what covers every schema covers an unknown one.
+            None => pattern.schema == Glob::Any,
+        } && pattern.table.covers(name);
+        if !covers || !is_telling(schema, name) {
+            return covers;
+        }
+        let named = matches!(pattern.table, Glob::Exact(_));
+        let system = matches!(&pattern.schema, Glob::Exact(s) if **s == *"pg_catalog" || **s == *"information_schema");
+        if self.masks.is_empty() {
+            named || system || pattern.is_every()
+        } else if is_sample(name) {
+            named
+        } else {
+            named || system
+        }
+    }
+
+    fn cover_functions(&self, case: &Case<'a>) -> Result<(), Box<Denial>> {
+        for function in &case.facts.functions {
+            let (schema, name) = (function.schema.as_deref(), function.name.as_str());
+            for document in self.documents {
+                if document
+                    .functions
+                    .deny
+                    .iter()
+                    .any(|p| p.meets(schema, name))
+                {
+                    return Err(refuse::function_denied(&document.name, function));
+                }
+            }
+            let mut patterns = self.documents.iter().flat_map(|d| &d.functions.allow);
+            match classify_function(schema, name) {
+                FunctionClass::Pure => {}
+                FunctionClass::Unknown => {
+                    if !patterns.any(|p| p.covers(schema, name)) {
+                        return Err(refuse::function_unknown(self, function));
+                    }
+                }
+                FunctionClass::Refused(why) => {
+                    // With masks in force not even `*` reaches them: they read past every mask.
+                    let every = patterns.any(|p| *p == FunctionPattern::Every);
+                    if !every || !self.masks.is_empty() {
+                        return Err(refuse::function_refused(function, why));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An EXECUTE or FETCH without what it names beside it. Only data statements count as that: any
+/// other kind may come from around the EXECUTE (`CREATE TABLE … AS EXECUTE p`).
+pub(super) fn unresolved(facts: &StatementFacts) -> bool {
+    const RESOLVED: KindSet = KindSet::of(&[K::Select, K::Insert, K::Update, K::Delete, K::Merge]);
+    let kinds = KindSet::of(&facts.kinds);
+    kinds.shares(NAMED) && !kinds.shares(RESOLVED)
+}
+
+/// The kinds whose rules are about a relation touched so, for deny and approve rules.
+fn implied(touch: Touch, kinds: KindSet) -> KindSet {
+    let mut set = alternatives(touch, kinds);
+    if touch == Touch::Read {
+        for kind in [K::Declare, K::Fetch, K::Prepare, K::Execute, K::Merge] {
+            if kinds.has(kind) {
+                set = set.with(kind);
+            }
+        }
+    }
+    set
+}
+
+/// The kinds of which one, in a rule, allows a relation to be touched so.
+fn alternatives(touch: Touch, kinds: KindSet) -> KindSet {
+    let (main, others): (&[K], &[K]) = match touch {
+        Touch::Read => (
+            &[K::Select],
+            &[K::CopyOut, K::CopyFile, K::CopyProgram, K::Explain],
+        ),
+        Touch::Insert => (
+            &[K::Insert],
+            &[K::Merge, K::CopyIn, K::CopyFile, K::CopyProgram],
+        ),
+        Touch::Update => (&[K::Update], &[K::Merge]),
+        Touch::Delete => (&[K::Delete], &[K::Merge]),
+        Touch::Truncate => (&[K::Truncate], &[]),
+        Touch::Lock => (&[K::Lock], &[]),
+        Touch::Define => (
+            &[],
+            &[
+                K::Drop,
+                K::Create,
+                K::Alter,
+                K::Maintain,
+                K::Vacuum,
+                K::Grant,
+                K::Role,
+                K::Admin,
+                K::DefineCode,
+            ],
+        ),
+    };
+    others
+        .iter()
+        .filter(|kind| kinds.has(**kind))
+        .fold(KindSet::of(main), |set, kind| set.with(*kind))
+}
+
+fn main_kind(touch: Touch) -> K {
+    match touch {
+        Touch::Read => K::Select,
+        Touch::Insert => K::Insert,
+        Touch::Update => K::Update,
+        Touch::Delete => K::Delete,
+        Touch::Truncate => K::Truncate,
+        Touch::Lock => K::Lock,
+        Touch::Define => K::Alter,
+    }
+}

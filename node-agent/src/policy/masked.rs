@@ -1,0 +1,196 @@
+//! What masks forbid: ways in which a protected value could decide an answer, or leave by another
+//! door than a result whose columns can be masked.
+
+use std::collections::HashSet;
+
+use super::Denial;
+use super::compile::CompiledMask;
+use super::document::Predicates;
+use super::judge::{Case, Judge, unresolved};
+use super::names::Candidates;
+use super::refuse;
+use crate::sql::{
+    ColumnRole, FunctionClass, ROW_READERS, RelationUse, StatementFacts, StatementKind, Sureness,
+    Touch, classify_function,
+};
+use StatementKind as K;
+
+/// Whether the answer may carry a protected value: any statement touches a masked relation, or
+/// nobody can show that it does not.
+pub(super) fn touches(judge: &Judge<'_>) -> bool {
+    if judge.masks.is_empty() {
+        return false;
+    }
+    let analysis = &judge.question.analysis;
+    analysis.sureness != Sureness::Complete
+        || analysis.statements.iter().any(|facts| {
+            blind(facts)
+                || facts
+                    .relations
+                    .iter()
+                    .any(|used| judge.masks.iter().any(|m| on(judge, m, used)))
+        })
+}
+
+/// It runs something the text does not show.
+fn blind(facts: &StatementFacts) -> bool {
+    unresolved(facts)
+        || facts
+            .kinds
+            .iter()
+            .any(|k| matches!(k, K::Do | K::Call | K::Opaque))
+        || facts
+            .functions
+            .iter()
+            .any(|f| classify_function(f.schema.as_deref(), &f.name) != FunctionClass::Pure)
+}
+
+/// Whether a mask is about a relation, or may be.
+fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
+    let relation = &used.relation;
+    let meets = |schema: &str, table: &str| {
+        mask.columns
+            .iter()
+            .any(|c| c.of.schema.meets(schema) && c.of.table.meets(table))
+    };
+    // An unknown name may be a view over anything.
+    Candidates::of(judge.question, relation)
+        .any(|schema| schema.is_none_or(|schema| meets(schema, &relation.name)))
+        || judge
+            .question
+            .names
+            .reached(relation)
+            .any(|(schema, table)| meets(schema, table))
+}
+
+/// Refuses a statement that a mask cannot be kept in.
+pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial>> {
+    let Some(first) = judge.masks.first() else {
+        return Ok(());
+    };
+    let facts = case.facts;
+    // Code runs with its own eyes: what it reads and where it writes, no text shows.
+    for kind in [K::Do, K::DefineCode] {
+        if case.kinds.has(kind) {
+            return Err(refuse::unmaskable(&first.mask.rule, kind));
+        }
+    }
+    let relevant: Vec<&CompiledMask> = judge
+        .masks
+        .iter()
+        .copied()
+        .filter(|mask| facts.relations.iter().any(|used| on(judge, mask, used)))
+        .collect();
+    let Some(first) = relevant.first() else {
+        return Ok(());
+    };
+    let rule = &first.mask.rule;
+    let masked_read = |used: &&RelationUse| {
+        used.touch == Touch::Read && relevant.iter().any(|mask| on(judge, mask, used))
+    };
+    if let Some(read) = facts.relations.iter().find(masked_read) {
+        if case.kinds.has(K::CopyOut) {
+            return Err(refuse::copy_of_masked(rule, &read.relation));
+        }
+        // Reading what the same statement changes (RETURNING) is no way out of the table; a copy
+        // of its values is caught by the columns below.
+        let elsewhere = |w: &&RelationUse| {
+            matches!(w.touch, Touch::Insert | Touch::Update | Touch::Define)
+                && w.relation != read.relation
+        };
+        let out = case.kinds.has(K::CopyFile)
+            || case.kinds.has(K::CopyProgram)
+            || facts.relations.iter().any(|w| elsewhere(&w));
+        if out {
+            return Err(refuse::written_elsewhere(rule, &read.relation));
+        }
+    }
+    let tainted = Tainted::new(facts, |name| holds(&relevant, name));
+    for column in facts
+        .columns
+        .iter()
+        .filter(|c| c.role == ColumnRole::Source)
+    {
+        if tainted.has(column) {
+            return Err(refuse::source_of_write(rule, &column.name));
+        }
+    }
+    let strict: Vec<&CompiledMask> = relevant
+        .iter()
+        .copied()
+        .filter(|m| m.predicates == Predicates::Deny)
+        .collect();
+    if let Some(first) = strict.first() {
+        let tainted = Tainted::new(facts, |name| holds(&strict, name));
+        for column in facts
+            .columns
+            .iter()
+            .filter(|c| c.role == ColumnRole::Predicate)
+        {
+            if tainted.has(column) {
+                return Err(refuse::predicate(&first.mask.rule, &column.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn holds(masks: &[&CompiledMask], column: &str) -> bool {
+    masks
+        .iter()
+        .any(|mask| mask.columns.iter().any(|c| c.column.matches(column)))
+}
+
+/// The names of one statement that carry a protected value: the masked columns, every `*`, whole
+/// rows, and whatever these were renamed to.
+struct Tainted<'a, F> {
+    masked: F,
+    names: HashSet<&'a str>,
+    rows: HashSet<&'a str>,
+    /// More renaming than is worth following: everything counts.
+    all: bool,
+}
+
+/// How often renames are followed. Each pass follows a chain at least one step further.
+const PASSES: usize = 64;
+
+impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
+    fn new(facts: &'a StatementFacts, masked: F) -> Self {
+        let mut tainted = Tainted {
+            masked,
+            names: HashSet::new(),
+            rows: facts.rows.iter().map(String::as_str).collect(),
+            all: false,
+        };
+        for _ in 0..PASSES {
+            let before = tainted.names.len();
+            for carry in &facts.carries {
+                if !tainted.names.contains(carry.to.as_str())
+                    && carry.from.iter().any(|name| tainted.carries(name))
+                {
+                    tainted.names.insert(&carry.to);
+                }
+            }
+            if tainted.names.len() == before {
+                return tainted;
+            }
+        }
+        tainted.all = true;
+        tainted
+    }
+
+    fn carries(&self, name: &str) -> bool {
+        name == "*" || (self.masked)(name) || self.names.contains(name) || self.rows.contains(name)
+    }
+
+    fn has(&self, column: &crate::sql::ColumnUse) -> bool {
+        let name = column.name.as_str();
+        self.all
+            || name == "*"
+            || (self.masked)(name)
+            || self.names.contains(name)
+            || (column.qualifier.is_empty() && self.rows.contains(name))
+            // `row.to_json` is `to_json(row)`.
+            || ROW_READERS.binary_search(&name).is_ok()
+    }
+}

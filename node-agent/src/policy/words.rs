@@ -1,0 +1,260 @@
+//! The statement words of the policy language, and sets of statement kinds.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::sql::StatementKind;
+use StatementKind as K;
+
+/// Every kind and its word, in the order of the enum.
+pub(super) const KINDS: &[(StatementKind, &str)] = &[
+    (K::Select, "select"),
+    (K::Insert, "insert"),
+    (K::Update, "update"),
+    (K::Delete, "delete"),
+    (K::Merge, "merge"),
+    (K::Lock, "lock"),
+    (K::CopyOut, "copy_out"),
+    (K::CopyIn, "copy_in"),
+    (K::CopyFile, "copy_file"),
+    (K::CopyProgram, "copy_program"),
+    (K::Truncate, "truncate"),
+    (K::Drop, "drop"),
+    (K::Create, "create"),
+    (K::Alter, "alter"),
+    (K::Maintain, "maintain"),
+    (K::Vacuum, "vacuum"),
+    (K::Grant, "grant"),
+    (K::Role, "role"),
+    (K::Admin, "admin"),
+    (K::Transaction, "transaction"),
+    (K::TwoPhase, "two_phase"),
+    (K::Set, "set"),
+    (K::SetIdentity, "set_identity"),
+    (K::Show, "show"),
+    (K::Explain, "explain"),
+    (K::Prepare, "prepare"),
+    (K::Execute, "execute"),
+    (K::Deallocate, "deallocate"),
+    (K::Declare, "declare"),
+    (K::Fetch, "fetch"),
+    (K::CloseCursor, "close_cursor"),
+    (K::Discard, "discard"),
+    (K::Listen, "listen"),
+    (K::Notify, "notify"),
+    (K::Do, "do"),
+    (K::Call, "call"),
+    (K::DefineCode, "define_code"),
+    (K::Opaque, "opaque"),
+];
+
+/// The words that stand for several kinds. `admin` the word includes `admin` the kind.
+const GROUPS: &[(&str, &[StatementKind])] = &[
+    (
+        "read",
+        &[
+            K::Select,
+            K::Show,
+            K::Explain,
+            K::Prepare,
+            K::Execute,
+            K::Deallocate,
+            K::Declare,
+            K::Fetch,
+            K::CloseCursor,
+            K::CopyOut,
+        ],
+    ),
+    (
+        "write",
+        &[
+            K::Insert,
+            K::Update,
+            K::Delete,
+            K::Merge,
+            K::Lock,
+            K::CopyIn,
+        ],
+    ),
+    (
+        "ddl",
+        &[
+            K::Create,
+            K::Alter,
+            K::Drop,
+            K::Truncate,
+            K::Maintain,
+            K::Vacuum,
+        ],
+    ),
+    (
+        "admin",
+        &[
+            K::Admin,
+            K::Grant,
+            K::Role,
+            K::TwoPhase,
+            K::SetIdentity,
+            K::DefineCode,
+            K::CopyFile,
+            K::CopyProgram,
+        ],
+    ),
+    (
+        "session",
+        &[
+            K::Transaction,
+            K::Set,
+            K::Show,
+            K::Prepare,
+            K::Execute,
+            K::Deallocate,
+            K::Declare,
+            K::Fetch,
+            K::CloseCursor,
+            K::Discard,
+        ],
+    ),
+];
+
+/// The word for a kind.
+pub(super) fn word(kind: StatementKind) -> &'static str {
+    KINDS
+        .iter()
+        .find(|(k, _)| *k == kind)
+        .map_or("opaque", |(_, word)| word)
+}
+
+/// A set of statement kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KindSet(u64);
+
+impl KindSet {
+    pub(super) const fn of(kinds: &[StatementKind]) -> Self {
+        let mut set = 0;
+        let mut rest = kinds;
+        while let [first, tail @ ..] = rest {
+            set |= 1 << *first as u32;
+            rest = tail;
+        }
+        KindSet(set)
+    }
+
+    pub(super) fn every() -> Self {
+        KINDS
+            .iter()
+            .fold(KindSet(0), |set, (kind, _)| set.with(*kind))
+    }
+
+    pub(super) const fn with(self, kind: StatementKind) -> Self {
+        KindSet(self.0 | 1 << kind as u32)
+    }
+
+    pub(super) const fn without(self, kind: StatementKind) -> Self {
+        KindSet(self.0 & !(1 << kind as u32))
+    }
+
+    pub(super) const fn has(self, kind: StatementKind) -> bool {
+        self.0 & (1 << kind as u32) != 0
+    }
+
+    pub(super) const fn union(self, other: Self) -> Self {
+        KindSet(self.0 | other.0)
+    }
+
+    pub(super) const fn shares(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// A word under `statements:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// `*`
+    Every,
+    /// A group, by its place in the list.
+    Group(&'static str),
+    /// One kind.
+    Kind(StatementKind),
+}
+
+impl Word {
+    fn read(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Word::Every);
+        }
+        if let Some((name, _)) = GROUPS.iter().find(|(name, _)| *name == text) {
+            return Some(Word::Group(name));
+        }
+        KINDS
+            .iter()
+            .find(|(_, word)| *word == text)
+            .map(|(kind, _)| Word::Kind(*kind))
+    }
+
+    /// The kinds. `*` leaves `opaque` out: what nobody understands must be named to be allowed.
+    /// (A deny or approve rule with `*` gets it back in `compile`.)
+    pub(super) fn kinds(self) -> KindSet {
+        match self {
+            Word::Every => KindSet::every().without(K::Opaque),
+            Word::Group(group) => GROUPS
+                .iter()
+                .find(|(name, _)| *name == group)
+                .map_or(KindSet::default(), |(_, kinds)| KindSet::of(kinds)),
+            Word::Kind(kind) => KindSet::default().with(kind),
+        }
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Word::Every => "*",
+            Word::Group(name) => name,
+            Word::Kind(kind) => word(*kind),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Word;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a statement word")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Word, E> {
+                Word::read(text).ok_or_else(|| {
+                    let groups: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+                    E::custom(format!(
+                        "`{text}` is no statement word; there are the groups {}, `*`, and single \
+                         statements such as select, update, drop, copy_program",
+                        groups.join(", ")
+                    ))
+                })
+            }
+        }
+        from.deserialize_str(Visitor)
+    }
+}
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_word_it_is_serialised_as() {
+        for (i, (kind, word)) in KINDS.iter().enumerate() {
+            assert_eq!(*kind as usize, i, "{word} out of order");
+            assert_eq!(serde_json::to_value(kind).unwrap(), *word);
+        }
+    }
+}
