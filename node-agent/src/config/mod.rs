@@ -40,3 +40,6 @@ impl Config {
         check::check(raw, source_name)
     }
 }
+
+#[cfg(test)]
+mod tests;
