@@ -1,74 +1,39 @@
-//! The one place that names the YAML library, so that it can be replaced.
+//! The one way from YAML text to typed values: tight budgets, no duplicate keys, no unknown ones.
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{DuplicateKeyPolicy, Error, MergeKeyPolicy};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::error::ConfigError;
+use super::ConfigError;
 
-/// Larger than any configuration a person writes; bounds what a wrong path can make us read.
-const LARGEST: usize = 1 << 20;
+/// The largest file that is read, bytes.
+const LARGEST: usize = 4 << 20;
 
-/// Reads one YAML document. Duplicate keys, merge keys, aliases by the thousand, a second document
-/// and unknown keys are errors.
-pub(super) fn from_yaml<T: DeserializeOwned>(
-    text: &str,
-    source_name: &str,
-) -> Result<T, ConfigError> {
-    let fault = |line, column, problem: String| ConfigError {
-        source_name: source_name.into(),
-        line,
-        column,
-        key: String::new(),
-        problem,
-        mend: String::new(),
-    };
+/// Parses one document.
+///
+/// # Errors
+/// The first fault, as `source:line:column`.
+pub fn from_yaml<T: DeserializeOwned>(text: &str, source: &str) -> Result<T, ConfigError> {
     if text.len() > LARGEST {
-        return Err(fault(
-            0,
-            0,
-            format!("longer than {LARGEST} bytes: this is no configuration"),
-        ));
-    }
-    if text.trim().is_empty() {
-        return Err(fault(1, 1, "the file is empty".to_owned()));
+        return Err(ConfigError {
+            place: source.to_owned(),
+            what: format!("the file is larger than {LARGEST} bytes"),
+        });
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            flow_nesting_limit: 16,
-            max_events: 100_000,
-            max_aliases: 100,
-            max_anchors: 100,
-            max_recorded_anchor_events: 10_000,
-            max_recorded_anchor_bytes: LARGEST,
-            max_depth: 16,
-            max_inclusion_depth: 0,
-            max_documents: 1,
-            max_nodes: 50_000,
-            max_total_scalar_bytes: LARGEST,
+            max_depth: 64,
+            max_nodes: 250_000,
+            max_anchors: 0,
+            max_aliases: 0,
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
-        merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
-        with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let (line, column) = error
-            .location()
-            .map_or((0, 0), |at| (at.line(), at.column()));
-        fault(line, column, wording(&error))
+        let place = match error.location() {
+            Some(at) => format!("{source}:{}:{}", at.line(), at.column()),
+            None => source.to_owned(),
+        };
+        let words = error.without_snippet().to_string();
+        ConfigError { place, what: words.lines().next().unwrap_or_default().to_owned() }
     })
-}
-
-/// The library's words without its own place at the end: ours stands in front.
-fn wording(error: &Error) -> String {
-    let mut text = error.without_snippet().to_string();
-    if let Some(at) = error.location() {
-        for tail in [
-            format!(" at line {}, column {}", at.line(), at.column()),
-            format!("line {} column {}: ", at.line(), at.column()),
-        ] {
-            text = text.replace(&tail, "");
-        }
-    }
-    text
 }
