@@ -95,10 +95,10 @@ fn url_stands(url: &str, http: bool) -> Result<(), (String, &'static str)> {
         Some((v6, _)) => v6,
         None => host.split(':').next().unwrap_or_default(),
     };
-    let loopback = name == "localhost"
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|addr| addr.is_loopback());
+    // By number: what a name leads to is the resolver's word, and plain HTTP would follow it.
+    let loopback = name
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|addr| addr.is_loopback());
     match scheme {
         "https" => Ok(()),
         "http" if http && loopback => Ok(()),
