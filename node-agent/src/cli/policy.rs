@@ -37,7 +37,7 @@ pub(crate) enum PolicyCommand {
                             node-agent policy explain --policies p.yaml --target orders \
                             --workload claude --name customers=sales 'DELETE FROM customers'"
     )]
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Run Markdown case files: prose, a policy, a statement, the decision expected of it
     ///
     /// Paths in a `policies` block are looked for beside the case file, then from here.
