@@ -2,14 +2,17 @@
 //! error names file, line, column, key and the mend.
 
 mod check;
+mod prefix;
 mod raw;
 mod resolved;
+mod scalars;
 mod words;
 mod yaml;
 
+pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
-    HostTable, Issuer, Listen, Log, OnFailure, PasswordSource, Prefix, Recording, RowsMode, Target,
+    HostTable, Issuer, Listen, Log, OnFailure, PasswordSource, Recording, RowsMode, Target,
     TargetLimits, Tls, TokenSource, Upstream, UpstreamTlsMode, WorkloadRule,
 };
 pub use words::{KEYS, Key};
@@ -19,8 +22,23 @@ pub use yaml::from_yaml;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct ConfigError {
-    /// `file:line:column`, or `file: key` where the place is a key.
+    /// `file:line:column: key`; without a key where the YAML itself is at fault, without a line
+    /// where the fault is something that stands nowhere.
     pub place: String,
     /// What is wrong and how to mend it.
     pub what: String,
 }
+
+impl Config {
+    /// Parses and checks a configuration file's text. `source` is what errors call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file; a syntax error hides what is behind it.
+    pub fn parse(text: &str, source: &str) -> Result<Config, Vec<ConfigError>> {
+        let raw = from_yaml(text, source).map_err(|error| vec![error])?;
+        check::check(raw, source)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,163 +1,173 @@
 //! The file as written. Nothing is judged here; unknown keys are errors.
+//!
+//! Every field is optional for serde, so that the check can report all that is missing at once and
+//! with its place.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
-#[derive(Debug, Default, Deserialize)]
+type Maybe<T> = Option<Spanned<T>>;
+type List<T> = Vec<Spanned<T>>;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
-    pub(super) listen: Listen,
-    pub(super) state_dir: Option<PathBuf>,
-    pub(super) cgroup_root: Option<String>,
-    pub(super) attach: Option<PathBuf>,
-    pub(super) guard: Guard,
-    pub(super) identity: Identity,
-    pub(super) targets: Vec<Target>,
-    pub(super) workloads: Vec<Workload>,
-    pub(super) policies: Vec<PathBuf>,
-    pub(super) recording: Recording,
-    pub(super) approvals: Approvals,
-    pub(super) log: Log,
-    pub(super) tls: Tls,
+    pub(super) listen: RawListen,
+    pub(super) state_dir: Maybe<PathBuf>,
+    pub(super) cgroup_root: Maybe<String>,
+    pub(super) attach: Maybe<PathBuf>,
+    pub(super) guard: RawGuard,
+    pub(super) identity: RawIdentity,
+    pub(super) targets: List<RawTarget>,
+    pub(super) workloads: List<RawWorkload>,
+    pub(super) policies: List<PathBuf>,
+    pub(super) recording: RawRecording,
+    pub(super) approvals: RawApprovals,
+    pub(super) log: RawLog,
+    pub(super) tls: RawTls,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `listen`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Listen {
-    pub(super) port: Option<u16>,
-    pub(super) admin: Option<String>,
-    pub(super) admin_socket: Option<PathBuf>,
+pub(super) struct RawListen {
+    pub(super) port: Maybe<u16>,
+    pub(super) admin: Maybe<String>,
+    pub(super) admin_socket: Maybe<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `guard`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Guard {
-    pub(super) ports: Option<Vec<u16>>,
-    pub(super) egress: Option<String>,
-    pub(super) allow: Vec<String>,
+pub(super) struct RawGuard {
+    pub(super) ports: List<u16>,
+    pub(super) egress: Maybe<String>,
+    pub(super) allow: List<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `identity`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Identity {
-    pub(super) issuers: Vec<Issuer>,
+pub(super) struct RawIdentity {
+    pub(super) issuers: List<RawIssuer>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Issuer {
-    pub(super) url: String,
-    pub(super) audience: String,
-    #[serde(default)]
-    pub(super) algorithms: Vec<String>,
-    #[serde(default)]
-    pub(super) groups_claim: Option<String>,
-    #[serde(default)]
-    pub(super) claims: Vec<String>,
-    #[serde(default)]
-    pub(super) ca_file: Option<PathBuf>,
-    #[serde(default)]
-    pub(super) allow_http_loopback: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Target {
-    pub(super) name: String,
-    pub(super) protocol: String,
-    #[serde(default)]
-    pub(super) hosts: Vec<String>,
-    #[serde(default)]
-    pub(super) addresses: Vec<String>,
-    #[serde(default)]
-    pub(super) port: Option<u16>,
-    #[serde(default)]
-    pub(super) upstream: Upstream,
-    pub(super) credential: Credential,
-    #[serde(default)]
-    pub(super) client_tls: Option<String>,
-    #[serde(default)]
-    pub(super) max_message_bytes: Option<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
+/// `identity.issuers[]`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Upstream {
-    pub(super) address: Option<String>,
-    pub(super) tls: Option<String>,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) server_name: Option<String>,
+pub(super) struct RawIssuer {
+    pub(super) url: Maybe<String>,
+    pub(super) audience: Maybe<String>,
+    pub(super) algorithms: List<String>,
+    pub(super) groups_claim: Maybe<String>,
+    pub(super) claims: List<String>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) allow_http_loopback: Maybe<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Credential {
-    pub(super) username: String,
-    #[serde(default)]
-    pub(super) password_file: Option<PathBuf>,
-    #[serde(default)]
-    pub(super) password_env: Option<String>,
-    #[serde(default)]
-    pub(super) groups: BTreeMap<String, Credential>,
+/// `targets[]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTarget {
+    pub(super) name: Maybe<String>,
+    pub(super) protocol: Maybe<String>,
+    pub(super) hosts: List<String>,
+    pub(super) addresses: List<String>,
+    pub(super) port: Maybe<u16>,
+    pub(super) upstream: RawUpstream,
+    pub(super) credential: Option<Spanned<RawCredential>>,
+    pub(super) client_tls: Maybe<String>,
+    pub(super) max_message_bytes: Maybe<usize>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Workload {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) cgroups: Vec<String>,
-    #[serde(default)]
+/// `targets[].upstream`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawUpstream {
+    pub(super) address: Maybe<String>,
+    pub(super) tls: Maybe<String>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) server_name: Maybe<String>,
+}
+
+/// `targets[].credential`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCredential {
+    pub(super) username: Maybe<String>,
+    pub(super) password_file: Maybe<PathBuf>,
+    pub(super) password_env: Maybe<String>,
+    pub(super) groups: BTreeMap<String, Spanned<RawGroupCredential>>,
+}
+
+/// `targets[].credential.groups`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawGroupCredential {
+    pub(super) username: Maybe<String>,
+    pub(super) password_file: Maybe<PathBuf>,
+    pub(super) password_env: Maybe<String>,
+}
+
+/// `workloads[]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWorkload {
+    pub(super) name: Maybe<String>,
+    pub(super) cgroups: List<String>,
     pub(super) labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(super) token: Vec<Token>,
-    #[serde(default)]
-    pub(super) subject: Option<String>,
+    pub(super) token: List<RawToken>,
+    pub(super) subject: Maybe<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Token {
-    Word(String),
-    File(TokenFile),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenFile {
-    pub(super) file: PathBuf,
-}
-
-#[derive(Debug, Default, Deserialize)]
+/// `recording`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Recording {
-    pub(super) dir: Option<PathBuf>,
-    pub(super) rows: Option<String>,
-    pub(super) retention: Option<String>,
-    pub(super) max_bytes: Option<String>,
-    pub(super) on_failure: Option<String>,
-    pub(super) encrypt_to: Vec<String>,
+pub(super) struct RawRecording {
+    pub(super) rows: Maybe<String>,
+    pub(super) dir: Maybe<PathBuf>,
+    pub(super) retention: Maybe<String>,
+    pub(super) max_bytes: Maybe<String>,
+    pub(super) on_failure: Maybe<String>,
+    pub(super) encrypt_to: List<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `approvals`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Approvals {
-    pub(super) timeout: Option<String>,
-    pub(super) webhooks: Vec<String>,
+pub(super) struct RawApprovals {
+    pub(super) timeout: Maybe<String>,
+    pub(super) webhooks: List<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `log`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
-    pub(super) format: Option<String>,
-    pub(super) level: Option<String>,
+pub(super) struct RawLog {
+    pub(super) format: Maybe<String>,
+    pub(super) level: Maybe<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `tls`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tls {
-    pub(super) ca_cert: Option<PathBuf>,
-    pub(super) ca_key: Option<PathBuf>,
+pub(super) struct RawTls {
+    pub(super) ca_cert: Maybe<PathBuf>,
+    pub(super) ca_key: Maybe<PathBuf>,
+}
+
+/// One entry of `workloads[].token`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawToken {
+    /// `{ file: PATH }`.
+    File(PathBuf),
+    /// `password`.
+    Password,
+    /// `oauthbearer`.
+    Oauthbearer,
 }

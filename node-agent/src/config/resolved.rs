@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Prefix;
 use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "each key is described in words.rs, from which the reference is made")]
+#[allow(
+    missing_docs,
+    reason = "each key is described in words.rs, from which the reference is made"
+)]
 pub struct Config {
     pub listen: Listen,
     pub state_dir: PathBuf,
@@ -111,33 +115,6 @@ impl ClientTlsMode {
     }
 }
 
-/// An address prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix {
-    /// The network.
-    pub addr: IpAddr,
-    /// How many leading bits count.
-    pub len: u8,
-}
-
-impl Prefix {
-    /// Whether the address lies in it.
-    pub fn holds(&self, address: IpAddr) -> bool {
-        fn same<const N: usize>(a: [u8; N], b: [u8; N], bits: u8) -> bool {
-            a.iter().zip(b).enumerate().all(|(at, (a, b))| {
-                let left = usize::from(bits).saturating_sub(at * 8).min(8);
-                let mask = if left == 0 { 0 } else { u8::MAX << (8 - left) };
-                a & mask == b & mask
-            })
-        }
-        match (self.addr, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => same(net.octets(), address.octets(), self.len),
-            (IpAddr::V6(net), IpAddr::V6(address)) => same(net.octets(), address.octets(), self.len),
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
 /// A host and port, not yet looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "self-explanatory")]
@@ -179,7 +156,10 @@ pub struct Credentials {
 impl Credentials {
     /// The credential for a user with these groups.
     pub fn of(&self, groups: &[String]) -> &Credential {
-        let own = self.by_group.iter().find(|(group, _)| groups.contains(group));
+        let own = self
+            .by_group
+            .iter()
+            .find(|(group, _)| groups.contains(group));
         own.map_or(&self.default, |(_, credential)| credential)
     }
 }
@@ -289,19 +269,40 @@ pub struct HostTable {
 impl HostTable {
     /// A configured upstream's address.
     pub fn upstream(&self, named: &HostPort) -> Option<UpstreamAddr> {
-        let address = named.host.parse().ok().or_else(|| self.upstreams.get(&named.host).copied())?;
+        let address = named
+            .host
+            .parse()
+            .ok()
+            .or_else(|| self.upstreams.get(&named.host).copied())?;
         Some(UpstreamAddr(SocketAddr::new(address, named.port)))
     }
 }
 
 impl Config {
     /// The target that a destination stands for: address and port must both be its own.
+    ///
+    /// A resolved host name is more particular than any prefix; among prefixes the longest wins.
+    /// `None` when nothing claims the destination, and also when two targets claim it through
+    /// their host names: whose credential and policy would apply is then anybody's guess, so the
+    /// connection is refused.
     pub fn target_for(&self, destination: OriginalDst, hosts: &HostTable) -> Option<&Target> {
-        let (address, port) = (destination.0.ip(), destination.0.port());
-        let named = hosts.targets.get(&address);
-        self.targets.iter().filter(|target| target.port == port).find(|target| {
-            named.is_some_and(|names| names.contains(&target.name))
-                || target.addresses.iter().any(|prefix| prefix.holds(address))
-        })
+        let (address, port) = (destination.0.ip().to_canonical(), destination.0.port());
+        let here = || self.targets.iter().filter(|target| target.port == port);
+        if let Some(names) = hosts.targets.get(&address) {
+            let mut named = here().filter(|target| names.contains(&target.name));
+            if let Some(first) = named.next() {
+                return if named.next().is_none() {
+                    Some(first)
+                } else {
+                    None
+                };
+            }
+        }
+        // The check refuses two targets with one prefix and port, so the longest is one.
+        here()
+            .flat_map(|target| target.addresses.iter().map(move |prefix| (prefix, target)))
+            .filter(|(prefix, _)| prefix.holds(address))
+            .max_by_key(|(prefix, _)| prefix.len)
+            .map(|(_, target)| target)
     }
 }

@@ -142,3 +142,81 @@ fn reload(paths: &[PathBuf], current: &Policies, metrics: &Metrics) {
     }
 }
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Scraped;
+
+    const GOOD: &str = "
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: first }
+mode: enforce
+subjects: [ { groups: [ai-agents] } ]
+targets: [ orders ]
+rules:
+  - { name: read, effect: allow, statements: [select], tables: ['sales.*'] }
+";
+
+    fn counted(metrics: &Metrics, result: &str) -> bool {
+        let line = format!("node_agent_policy_reloads_total{{result=\"{result}\"}} 1");
+        metrics.encode(Scraped::default()).contains(&line)
+    }
+
+    #[test]
+    fn wrong_policies_leave_the_last_good_ones_running() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("a.yaml");
+        let paths = [place.path().to_owned()];
+        fs::write(&file, GOOD).unwrap();
+        let current: Policies = Arc::new(ArcSwap::from_pointee(load_policies(&paths).unwrap()));
+        let first = current.load_full();
+
+        for wrong in ["rules: [", "kind: Policy\n", &GOOD.replace("allow", "allwo")] {
+            let metrics = Metrics::new();
+            fs::write(&file, wrong).unwrap();
+            reload(&paths, &current, &metrics);
+            assert!(Arc::ptr_eq(&first, &current.load_full()), "{wrong}");
+            assert!(counted(&metrics, "bad"), "{wrong}");
+        }
+
+        // A file that went away is a fault too: a directory that is not mounted yet must not look
+        // like a wish to refuse everything, nor like one to allow it.
+        let metrics = Metrics::new();
+        reload(&[place.path().join("gone")], &current, &metrics);
+        assert!(Arc::ptr_eq(&first, &current.load_full()));
+        assert!(counted(&metrics, "bad"));
+
+        let metrics = Metrics::new();
+        fs::write(&file, GOOD.replace("select", "update")).unwrap();
+        reload(&paths, &current, &metrics);
+        assert!(counted(&metrics, "good"));
+        assert_ne!(first.version(), current.load().version());
+    }
+
+    #[test]
+    fn one_wrong_file_keeps_all_of_a_directory_out() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("a.yaml"), GOOD).unwrap();
+        fs::write(place.path().join("b.yml"), "kind: [").unwrap();
+        fs::write(place.path().join("notes.md"), "not a policy").unwrap();
+        let fault = load_policies(&[place.path().to_owned()]).unwrap_err().to_string();
+        assert!(fault.contains("b.yml") && !fault.contains("notes.md"), "{fault}");
+    }
+
+    #[test]
+    fn a_change_of_a_file_is_seen_from_outside() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = [place.path().to_owned()];
+        let empty = stamp(&paths);
+        fs::write(place.path().join("a.yaml"), GOOD).unwrap();
+        let one = stamp(&paths);
+        assert_ne!(empty, one);
+        assert_eq!(one, stamp(&paths));
+        fs::write(place.path().join("a.yaml"), format!("{GOOD}# longer\n")).unwrap();
+        assert_ne!(one, stamp(&paths));
+        fs::remove_file(place.path().join("a.yaml")).unwrap();
+        assert_eq!(empty, stamp(&paths));
+    }
+}

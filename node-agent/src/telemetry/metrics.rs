@@ -1,14 +1,14 @@
 //! Counters for Prometheus. Labels are names from the configuration; no identity, no value, no
 //! text of a statement is ever a label.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// What a metric means, for the generated reference.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +97,8 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
     sessions_open: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
-    record_failures: Gauge<u64, AtomicU64>,
-    record_lost: Gauge<u64, AtomicU64>,
+    record_failures: Counter,
+    record_lost: Counter,
     labelled: Gauge<u64, AtomicU64>,
     origins: Gauge<u64, AtomicU64>,
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
@@ -129,36 +129,28 @@ impl Metrics {
             reloads: Family::default(),
             sessions_open: Gauge::default(),
             queued: Gauge::default(),
-            record_failures: Gauge::default(),
-            record_lost: Gauge::default(),
+            record_failures: Counter::default(),
+            record_lost: Counter::default(),
             labelled: Gauge::default(),
             origins: Gauge::default(),
             kernel: Family::default(),
         };
-        let help = |name: &str| {
-            METRICS.iter().find(|m| m.name == name).map_or("", |meaning| meaning.means)
-        };
         let registry = &mut metrics.registry;
-        let mut add = |name: &'static str, metric: Box<dyn prometheus_client::registry::Metric>| {
-            // The encoder adds `_total` to counters itself.
-            let plain = name.strip_suffix("_total").unwrap_or(name);
-            registry.register(plain, help(name), metric);
-        };
-        add("node_agent_sessions_open", Box::new(metrics.sessions_open.clone()));
-        add("node_agent_sessions_total", Box::new(metrics.sessions.clone()));
-        add("node_agent_statements_total", Box::new(statements));
-        add("node_agent_rows_total", Box::new(metrics.rows.clone()));
-        add("node_agent_delivered_bytes_total", Box::new(metrics.bytes.clone()));
-        add("node_agent_closed_unread_total", Box::new(metrics.unread.clone()));
-        add("node_agent_undeclared_total", Box::new(metrics.undeclared.clone()));
-        add("node_agent_upstream_failures_total", Box::new(metrics.upstream.clone()));
-        add("node_agent_policy_reloads_total", Box::new(metrics.reloads.clone()));
-        add("node_agent_record_queued_bytes", Box::new(metrics.queued.clone()));
-        add("node_agent_record_failures_total", Box::new(metrics.record_failures.clone()));
-        add("node_agent_record_lost_total", Box::new(metrics.record_lost.clone()));
-        add("node_agent_labelled_cgroups", Box::new(metrics.labelled.clone()));
-        add("node_agent_origins", Box::new(metrics.origins.clone()));
-        add("node_agent_kernel_events", Box::new(metrics.kernel.clone()));
+        add(registry, "node_agent_sessions_open", metrics.sessions_open.clone());
+        add(registry, "node_agent_sessions_total", metrics.sessions.clone());
+        add(registry, "node_agent_statements_total", statements);
+        add(registry, "node_agent_rows_total", metrics.rows.clone());
+        add(registry, "node_agent_delivered_bytes_total", metrics.bytes.clone());
+        add(registry, "node_agent_closed_unread_total", metrics.unread.clone());
+        add(registry, "node_agent_undeclared_total", metrics.undeclared.clone());
+        add(registry, "node_agent_upstream_failures_total", metrics.upstream.clone());
+        add(registry, "node_agent_policy_reloads_total", metrics.reloads.clone());
+        add(registry, "node_agent_record_queued_bytes", metrics.queued.clone());
+        add(registry, "node_agent_record_failures_total", metrics.record_failures.clone());
+        add(registry, "node_agent_record_lost_total", metrics.record_lost.clone());
+        add(registry, "node_agent_labelled_cgroups", metrics.labelled.clone());
+        add(registry, "node_agent_origins", metrics.origins.clone());
+        add(registry, "node_agent_kernel_events", metrics.kernel.clone());
         metrics
     }
 
@@ -214,8 +206,9 @@ impl Metrics {
     pub fn encode(&self, now: Scraped) -> String {
         self.sessions_open.set(now.sessions_open);
         self.queued.set(now.queued_bytes);
-        self.record_failures.set(now.record_failures);
-        self.record_lost.set(now.record_lost);
+        // The recorder counts; this repeats what it stands at.
+        self.record_failures.inner().store(now.record_failures, Ordering::Relaxed);
+        self.record_lost.inner().store(now.record_lost, Ordering::Relaxed);
         self.labelled.set(now.labelled);
         self.origins.set(now.origins);
         let mut text = String::new();
@@ -225,6 +218,13 @@ impl Metrics {
             Err(_) => String::new(),
         }
     }
+}
+
+/// Registers one metric under its described name and with its description.
+fn add(registry: &mut Registry, name: &'static str, metric: impl Metric) {
+    let help = METRICS.iter().find(|meaning| meaning.name == name).map_or("", |m| m.means);
+    // The encoder adds `_total` to counters itself.
+    registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric);
 }
 
 #[cfg(test)]
@@ -241,5 +241,17 @@ mod tests {
         for meaning in METRICS {
             assert!(text.contains(&format!("\n{}", meaning.name)), "{}: {text}", meaning.name);
         }
+    }
+
+    #[test]
+    fn no_metric_is_exposed_that_is_not_described() {
+        let metrics = Metrics::new();
+        metrics.session_ended("w", "t", "client_quit");
+        let scraped = Scraped { record_lost: 3, ..Scraped::default() };
+        let text = metrics.encode(scraped);
+        for name in text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split(['{', ' ']).next()) {
+            assert!(METRICS.iter().any(|meaning| Some(meaning.name) == name), "{name:?}");
+        }
+        assert!(text.contains("node_agent_record_lost_total 3"), "{text}");
     }
 }

@@ -1,0 +1,409 @@
+//! As written → resolved. Goes on after a fault, so that all are reported at once.
+
+mod identity;
+mod targets;
+mod workloads;
+
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls};
+use super::resolved::{
+    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
+};
+use super::{ConfigError, scalars};
+
+/// Checks a whole configuration.
+pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigError>> {
+    let mut check = Check {
+        source: source_name,
+        errors: Vec::new(),
+    };
+    let state_dir = check.absolute("state_dir", raw.state_dir.as_ref(), "/var/lib/node-agent");
+    let listen = check.listen(&raw.listen);
+    let guard = check.guard(&raw.guard, listen.port);
+    let config = Config {
+        cgroup_root: check.cgroup_root(raw.cgroup_root.as_ref()),
+        attach: check.attach(raw.attach.as_ref()),
+        issuers: check.issuers(&raw.identity.issuers),
+        targets: check.targets(&raw.targets, listen.port),
+        workloads: check.workloads(&raw.workloads),
+        policies: raw.policies.iter().map(|p| p.value.clone()).collect(),
+        recording: check.recording(&raw.recording, &state_dir),
+        approvals: check.approvals(&raw.approvals),
+        log: check.log(&raw.log),
+        tls: check.tls(&raw.tls),
+        listen,
+        guard,
+        state_dir,
+    };
+    if config.issuers.is_empty() && !config.workloads.is_empty() {
+        // Nothing would get through; saying so here saves an hour of looking at refused logins.
+        check.fault(
+            Location::UNKNOWN,
+            "identity.issuers",
+            "workloads are declared but nobody vouches for their users",
+            "declare an issuer with url and audience",
+        );
+    }
+    if check.errors.is_empty() {
+        Ok(config)
+    } else {
+        check.errors.sort_by_key(|(at, _)| (at.line(), at.column()));
+        Err(check.errors.into_iter().map(|(_, error)| error).collect())
+    }
+}
+
+/// The faults so far. Every method returns a value to go on with; it counts only when there is
+/// no fault at all.
+struct Check<'a> {
+    source: &'a str,
+    errors: Vec<(Location, ConfigError)>,
+}
+
+impl Check<'_> {
+    fn fault(
+        &mut self,
+        at: Location,
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        let (source, key) = (self.source, key.into());
+        let place = if at == Location::UNKNOWN {
+            format!("{source}: {key}")
+        } else {
+            format!("{source}:{}:{}: {key}", at.line(), at.column())
+        };
+        let (problem, mend) = (problem.into(), mend.into());
+        let what = if mend.is_empty() {
+            problem
+        } else {
+            format!("{problem}; {mend}")
+        };
+        self.errors.push((at, ConfigError { place, what }));
+    }
+
+    /// A value that must be there and not empty.
+    fn required(&mut self, at: Location, key: &str, value: Option<&Spanned<String>>) -> String {
+        match value {
+            None => {
+                self.fault(at, key, "is missing", "it has no default");
+                String::new()
+            }
+            Some(text) => {
+                if text.value.trim().is_empty() {
+                    self.fault(text.referenced, key, "is empty", "it has no default");
+                }
+                text.value.clone()
+            }
+        }
+    }
+
+    /// One of a few words.
+    fn word<T: Copy>(
+        &mut self,
+        key: &str,
+        value: Option<&Spanned<String>>,
+        default: T,
+        words: &[(&str, T)],
+    ) -> T {
+        let Some(text) = value else { return default };
+        if let Some((_, found)) = words.iter().find(|(word, _)| *word == text.value) {
+            return *found;
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.fault(
+            text.referenced,
+            key,
+            format!("`{}` is not known", text.value),
+            format!("write {}", known.join(" or ")),
+        );
+        default
+    }
+
+    fn duration(&mut self, key: &str, value: Option<&Spanned<String>>) -> Option<Duration> {
+        let text = value?;
+        let read = scalars::duration(&text.value).filter(|d| !d.is_zero());
+        if read.is_none() {
+            self.fault(
+                text.referenced,
+                key,
+                format!("`{}` is no duration", text.value),
+                "write a number and a unit, such as 30s, 10m or 90d",
+            );
+        }
+        read
+    }
+
+    fn absolute(&mut self, key: &str, value: Option<&Spanned<PathBuf>>, default: &str) -> PathBuf {
+        match value {
+            None => PathBuf::from(default),
+            Some(path) => {
+                self.absolute_path(key, path);
+                path.value.clone()
+            }
+        }
+    }
+
+    fn absolute_path(&mut self, key: &str, path: &Spanned<PathBuf>) {
+        if !path.value.is_absolute() {
+            self.fault(
+                path.referenced,
+                key,
+                format!("`{}` is a relative path", path.value.display()),
+                "the agent's own directory is nobody's business: write it from the root",
+            );
+        }
+    }
+
+    fn name(&mut self, at: Location, key: &str, value: Option<&Spanned<String>>) -> String {
+        let name = self.required(at, key, value);
+        if let Some(text) = value
+            && !name.trim().is_empty()
+            && !scalars::is_name(&name)
+        {
+            self.fault(
+                text.referenced,
+                key,
+                format!("`{name}` cannot be a name"),
+                "use letters, digits, - _ and ., at most 64, a letter or digit first",
+            );
+        }
+        name
+    }
+
+    fn listen(&mut self, raw: &RawListen) -> Listen {
+        let port = raw.port.as_ref().map_or(15001, |p| p.value);
+        if let Some(given) = raw.port.as_ref()
+            && given.value == 0
+        {
+            self.fault(
+                given.referenced,
+                "listen.port",
+                "0 is no port",
+                "the kernel programs must know it: write a number from 1 to 65535",
+            );
+        }
+        let default = SocketAddr::from(([127, 0, 0, 1], 9815));
+        let admin = match raw.admin.as_ref() {
+            None => default,
+            Some(text) => match text.value.parse::<SocketAddr>() {
+                Ok(addr) if addr.ip().is_loopback() => addr,
+                Ok(addr) => {
+                    self.fault(
+                        text.referenced,
+                        "listen.admin",
+                        format!("{} is not loopback", addr.ip()),
+                        "health and metrics are not authenticated: write 127.0.0.1 or [::1]",
+                    );
+                    default
+                }
+                Err(_) => {
+                    self.fault(
+                        text.referenced,
+                        "listen.admin",
+                        format!("`{}` is no address and port", text.value),
+                        "write it as 127.0.0.1:9815",
+                    );
+                    default
+                }
+            },
+        };
+        let admin_socket = self.absolute(
+            "listen.admin_socket",
+            raw.admin_socket.as_ref(),
+            "/run/node-agent/admin.sock",
+        );
+        Listen {
+            port,
+            admin,
+            admin_socket,
+        }
+    }
+
+    fn guard(&mut self, raw: &RawGuard, listen: u16) -> Guard {
+        let mut ports = Vec::new();
+        for port in &raw.ports {
+            if port.value == 0 || port.value == listen {
+                self.fault(
+                    port.referenced,
+                    "guard.ports",
+                    format!("{} cannot be guarded", port.value),
+                    "list the ports of databases, not 0 and not listen.port",
+                );
+            }
+            if !ports.contains(&port.value) {
+                ports.push(port.value);
+            }
+        }
+        if ports.is_empty() {
+            ports = vec![5432, 3306];
+        }
+        match raw.egress.as_ref() {
+            None => {}
+            Some(text) if text.value == "open" => {}
+            // Accepting it and not doing it would be a promise of isolation that nobody keeps.
+            Some(text) if text.value == "databases-only" => self.fault(
+                text.referenced,
+                "guard.egress",
+                "databases-only is not available yet",
+                "write open, and confine egress by other means",
+            ),
+            Some(text) => self.fault(
+                text.referenced,
+                "guard.egress",
+                format!("`{}` is not known", text.value),
+                "write open",
+            ),
+        }
+        if let Some(first) = raw.allow.first() {
+            self.fault(
+                first.referenced,
+                "guard.allow",
+                "is not available yet",
+                "it belongs to egress: databases-only; leave it out",
+            );
+        }
+        Guard {
+            ports,
+            egress: Egress::Open,
+        }
+    }
+
+    fn cgroup_root(&mut self, value: Option<&Spanned<String>>) -> CgroupRoot {
+        match value {
+            None => CgroupRoot::Auto,
+            Some(text) if text.value == "auto" => CgroupRoot::Auto,
+            Some(text) => {
+                if !Path::new(&text.value).is_absolute() {
+                    self.fault(
+                        text.referenced,
+                        "cgroup_root",
+                        format!("`{}` is a relative path", text.value),
+                        "write auto or the mount point, such as /sys/fs/cgroup",
+                    );
+                }
+                CgroupRoot::Path(PathBuf::from(&text.value))
+            }
+        }
+    }
+
+    fn attach(&mut self, value: Option<&Spanned<PathBuf>>) -> Option<PathBuf> {
+        let path = value?;
+        let inner = path.value.strip_prefix("/").unwrap_or(&path.value);
+        if inner
+            .components()
+            .any(|c| !matches!(c, Component::Normal(_)))
+        {
+            self.fault(
+                path.referenced,
+                "attach",
+                format!(
+                    "`{}` does not stay below the cgroup2 root",
+                    path.value.display()
+                ),
+                "write a plain path such as agents",
+            );
+        }
+        (!inner.as_os_str().is_empty()).then(|| inner.to_path_buf())
+    }
+
+    fn recording(&mut self, raw: &RawRecording, state_dir: &Path) -> Recording {
+        if let Some(first) = raw.encrypt_to.first() {
+            self.fault(
+                first.referenced,
+                "recording.encrypt_to",
+                "is not available yet",
+                "leave it out, and put the directory on an encrypted file system",
+            );
+        }
+        let max_bytes = raw.max_bytes.as_ref().and_then(|text| {
+            let read = scalars::size(&text.value);
+            if read.is_none() {
+                self.fault(
+                    text.referenced,
+                    "recording.max_bytes",
+                    format!("`{}` is no size", text.value),
+                    "write a number and a unit, such as 20GiB or 500MB",
+                );
+            }
+            read
+        });
+        let dir = match raw.dir.as_ref() {
+            None => state_dir.join("recordings"),
+            Some(path) => {
+                self.absolute_path("recording.dir", path);
+                path.value.clone()
+            }
+        };
+        Recording {
+            dir,
+            rows: self.word(
+                "recording.rows",
+                raw.rows.as_ref(),
+                RowsMode::Masked,
+                &[("masked", RowsMode::Masked), ("none", RowsMode::None)],
+            ),
+            retention: self.duration("recording.retention", raw.retention.as_ref()),
+            max_bytes,
+            on_failure: self.word(
+                "recording.on_failure",
+                raw.on_failure.as_ref(),
+                OnFailure::Refuse,
+                &[
+                    ("refuse", OnFailure::Refuse),
+                    ("continue", OnFailure::Continue),
+                ],
+            ),
+        }
+    }
+
+    fn approvals(&mut self, raw: &RawApprovals) -> Approvals {
+        if let Some(first) = raw.webhooks.first() {
+            self.fault(
+                first.referenced,
+                "approvals.webhooks",
+                "is not available yet",
+                "leave it out",
+            );
+        }
+        let timeout = self.duration("approvals.timeout", raw.timeout.as_ref());
+        Approvals {
+            timeout: timeout.unwrap_or(Duration::from_secs(600)),
+        }
+    }
+
+    fn log(&mut self, raw: &RawLog) -> Log {
+        Log {
+            json: self.word(
+                "log.format",
+                raw.format.as_ref(),
+                false,
+                &[("text", false), ("json", true)],
+            ),
+            level: raw
+                .level
+                .as_ref()
+                .map_or_else(|| "info".to_owned(), |l| l.value.clone()),
+        }
+    }
+
+    fn tls(&mut self, raw: &RawTls) -> Tls {
+        if let (Some(one), None) | (None, Some(one)) = (raw.ca_cert.as_ref(), raw.ca_key.as_ref()) {
+            self.fault(
+                one.referenced,
+                "tls",
+                "ca_cert and ca_key go together",
+                "give both, or neither and one is made",
+            );
+        }
+        Tls {
+            ca_cert: raw.ca_cert.as_ref().map(|p| p.value.clone()),
+            ca_key: raw.ca_key.as_ref().map(|p| p.value.clone()),
+        }
+    }
+}
