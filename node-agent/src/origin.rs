@@ -1,1 +1,155 @@
-//! IO. Where was this socket really going.
+//! IO. Where was this connection really going? Asked once for each accepted connection, before a
+//! byte of it is read.
+//!
+//! No entry, or one that does not fit, means that nobody was redirected to us by that tuple: the
+//! connection is closed. There is no guess and no default, for a wrong origin is a wrong identity.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::intercept::{Interceptor, OriginRecord, WorkloadIndex, cgroup_id};
+use crate::model::{CgroupId, ClientAddr, NetnsCookie, OriginalDst, Pid, ProcessFacts};
+
+/// What an accepted connection really is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Where the workload was going.
+    pub destination: OriginalDst,
+    /// Whose connection it is, by position in the configuration.
+    pub workload: WorkloadIndex,
+    /// Which process dialled.
+    pub process: ProcessFacts,
+}
+
+/// Why a connection has no origin. It is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoOrigin {
+    /// Nobody was redirected by this tuple: it dialled the agent itself, or the entry was taken.
+    #[error("no redirected connection from {client} in network namespace {netns}")]
+    NoEntry {
+        /// The namespace.
+        netns: NetnsCookie,
+        /// The peer.
+        client: ClientAddr,
+    },
+    /// The destination is the agent: dialling on would come back here.
+    #[error("{0} is the agent's own address")]
+    OwnAddress(OriginalDst),
+    /// The destination has no port or no address.
+    #[error("{0} is no address that can be dialled")]
+    NotAnAddress(OriginalDst),
+}
+
+/// Knows where connections were going.
+#[derive(Clone, Debug)]
+pub enum Origins {
+    /// From the kernel programs.
+    Kernel {
+        /// Which ask.
+        interceptor: Arc<Interceptor>,
+        /// The cgroup2 mount, to see that a process is still where it was when it dialled.
+        cgroup_root: PathBuf,
+    },
+    /// Every connection has this one: for a world without kernel programs.
+    Fixed(Flow),
+}
+
+impl Origins {
+    /// The origin of the connection from `client`, accepted in `netns`. Had once: a second call
+    /// finds none.
+    ///
+    /// # Errors
+    /// When there is none, or none that makes sense. The caller closes the connection unread.
+    pub fn take(&self, netns: NetnsCookie, client: ClientAddr) -> Result<Flow, NoOrigin> {
+        match self {
+            Origins::Fixed(flow) => Ok(flow.clone()),
+            Origins::Kernel { interceptor, cgroup_root } => {
+                let record = interceptor
+                    .take(netns, client.0)
+                    .ok_or(NoOrigin::NoEntry { netns, client })?;
+                let destination =
+                    destination(&record, interceptor.settings().listen_port)?;
+                let executable = executable(cgroup_root, record.pid, record.cgroup);
+                Ok(Flow {
+                    destination,
+                    workload: record.workload,
+                    process: ProcessFacts {
+                        pid: record.pid,
+                        uid: record.uid,
+                        comm: record.comm,
+                        cgroup: record.cgroup,
+                        netns,
+                        executable,
+                    },
+                })
+            }
+        }
+    }
+}
+
+fn destination(record: &OriginRecord, listen_port: u16) -> Result<OriginalDst, NoOrigin> {
+    let address =
+        SocketAddr::new(record.destination.ip().to_canonical(), record.destination.port());
+    let destination = OriginalDst(address);
+    if address.port() == listen_port && address.ip().is_loopback() {
+        return Err(NoOrigin::OwnAddress(destination));
+    }
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(NoOrigin::NotAnAddress(destination));
+    }
+    Ok(destination)
+}
+
+/// The executable of the process that dialled, in its own mount namespace. Read first, then the
+/// cgroup is compared: were the pid another's by now, it would be in another cgroup. `None`
+/// when the process is gone or moved; the name is a fact for the record, never an identity.
+fn executable(cgroup_root: &std::path::Path, pid: Pid, cgroup: CgroupId) -> Option<String> {
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = table.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let now = cgroup_id(&cgroup_root.join(path)).ok()?;
+    (now == cgroup).then(|| executable.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn record(destination: &str) -> OriginRecord {
+        OriginRecord {
+            destination: destination.parse().unwrap(),
+            socket: 1,
+            cgroup: CgroupId(7),
+            workload: WorkloadIndex(0),
+            pid: Pid(1),
+            uid: 0,
+            comm: "psql".into(),
+            time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_origin_that_cannot_be_dialled_is_none() {
+        for (given, want) in [
+            ("10.0.7.1:5432", Ok("10.0.7.1:5432")),
+            ("[::ffff:10.0.7.1]:5432", Ok("10.0.7.1:5432")),
+            ("[2001:db8::1]:5432", Ok("[2001:db8::1]:5432")),
+            ("127.0.0.1:5432", Ok("127.0.0.1:5432")),
+            ("10.0.7.1:15001", Ok("10.0.7.1:15001")),
+            ("127.0.0.1:15001", Err("127.0.0.1:15001 is the agent's own address")),
+            ("127.8.8.8:15001", Err("127.8.8.8:15001 is the agent's own address")),
+            ("[::1]:15001", Err("[::1]:15001 is the agent's own address")),
+            ("[::ffff:127.0.0.1]:15001", Err("127.0.0.1:15001 is the agent's own address")),
+            ("10.0.7.1:0", Err("10.0.7.1:0 is no address that can be dialled")),
+            ("0.0.0.0:5432", Err("0.0.0.0:5432 is no address that can be dialled")),
+        ] {
+            let got = destination(&record(given), 15001);
+            let got = got.map(|d| d.to_string()).map_err(|e| e.to_string());
+            assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned), "{given}");
+        }
+    }
+}

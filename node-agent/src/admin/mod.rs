@@ -1,1 +1,40 @@
-//! IO. Health, metrics, status, live sessions.
+//! IO. For operators: health, readiness and metrics over loopback; status, live sessions and
+//! `exec` over a unix socket that knows who asks.
+
+mod pages;
+mod socket;
+mod status;
+
+use std::sync::Arc;
+
+use crate::enrol::Enrolment;
+use crate::feed::Policies;
+use crate::intercept::Interceptor;
+use crate::record::Recorder;
+use crate::session::Drain;
+use crate::telemetry::{Metrics, Registry};
+
+pub use pages::serve_pages;
+pub use socket::{AdminError, ExecAnswer, ExecAsk, ask, serve_socket};
+pub use status::{Governed, Status};
+
+/// What the admin pages look at.
+#[derive(Debug)]
+pub struct Admin {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Live sessions.
+    pub live: Arc<Registry>,
+    /// The record.
+    pub recorder: Recorder,
+    /// The policies of this moment.
+    pub policies: Policies,
+    /// Labelled cgroups; `None` where the agent runs without the kernel.
+    pub enrolment: Option<Arc<Enrolment>>,
+    /// The kernel programs, where the agent runs with them.
+    pub interceptor: Option<Arc<Interceptor>>,
+    /// Whether the agent is on its way to a stop.
+    pub drain: tokio::sync::watch::Receiver<Drain>,
+    /// What this kernel cannot do, in words.
+    pub degraded: Vec<String>,
+}

@@ -1,1 +1,117 @@
-//! IO. Which cgroups are labelled right now.
+//! IO. Which cgroups are labelled right now, and in which network namespaces their tasks are.
+//!
+//! A cgroup is labelled because a configured glob matches its path below the cgroup2 root, because
+//! it carries the extended attribute `user.node-agent.workload`, or because it was made for
+//! `node-agent exec`. A label covers everything below; what is below cannot change it.
+//!
+//! New cgroups are seen at once: every directory is watched *before* it is read, so nothing falls
+//! between. How a label governs is not known here: [`Governs`] does it.
+
+mod enrolment;
+mod error;
+mod exec;
+mod namespaces;
+mod rules;
+mod state;
+mod tree;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use enrolment::Enrolment;
+pub use error::EnrolError;
+pub use exec::ExecCgroup;
+
+pub use crate::intercept::{Governs, WorkloadIndex};
+use crate::model::{CgroupId, NetnsCookie};
+
+/// The extended attribute that labels a cgroup. Its value is the workload's name. It counts only
+/// where the directory belongs to root or to the agent's user: whoever was given a cgroup of his
+/// own could otherwise name himself.
+pub const ATTRIBUTE: &str = "user.node-agent.workload";
+
+/// One workload of the configuration, as far as finding its cgroups goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRule {
+    /// The name, as the attribute and `exec` say it.
+    pub name: Arc<str>,
+    /// Globs over paths below the root; `*` and `?` do not match `/`, `**` does.
+    pub globs: Vec<String>,
+    /// What the label says.
+    pub index: WorkloadIndex,
+}
+
+/// How enrolment is set up.
+#[derive(Clone, Debug)]
+pub struct EnrolSettings {
+    /// The cgroup2 mount, or a directory of it.
+    pub root: PathBuf,
+    /// The workloads. Where several globs match, the first one counts.
+    pub rules: Vec<WorkloadRule>,
+    /// Below the root, where `exec` makes its cgroups.
+    pub exec_parent: PathBuf,
+    /// How often everything is looked at again, for what gives no sign: the last task leaving a
+    /// namespace.
+    pub reconcile: Duration,
+}
+
+impl EnrolSettings {
+    /// These workloads below this root; `exec` below `node-agent.exec`; a look around every 2 s.
+    pub fn new(root: impl Into<PathBuf>, rules: Vec<WorkloadRule>) -> Self {
+        EnrolSettings {
+            root: root.into(),
+            rules,
+            exec_parent: PathBuf::from("node-agent.exec"),
+            reconcile: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Why a cgroup is labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Because {
+    /// It was made for `node-agent exec`.
+    Exec,
+    /// A configured glob matches its path.
+    Glob,
+    /// It carries the attribute.
+    Attribute,
+}
+
+/// A network namespace with labelled tasks in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// Its inode, as `/proc/PID/ns/net` shows it.
+    pub inode: u64,
+    /// Its cookie, where the agent listens in it.
+    pub cookie: Option<NetnsCookie>,
+    /// Why the agent does not listen in it: connects there are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// One labelled cgroup, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LabelledCgroup {
+    /// Below the root.
+    pub path: PathBuf,
+    /// The kernel's id of it.
+    pub id: CgroupId,
+    /// The workload.
+    pub workload: Arc<str>,
+    /// Its number.
+    pub index: WorkloadIndex,
+    /// Why it is labelled.
+    pub because: Because,
+    /// Processes in it and below.
+    pub processes: usize,
+    /// Where those processes are.
+    pub namespaces: Vec<Namespace>,
+    /// Why it is *not* governed although it should be. Tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}

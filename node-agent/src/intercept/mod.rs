@@ -1,1 +1,54 @@
 //! IO. Loads and attaches the kernel programs and owns their maps. The only `unsafe`.
+//!
+//! [`Interceptor::start`] puts the programs on a cgroup2 directory. From then on a connect by a
+//! *labelled* task (or with a labelled socket) that leads to a guarded port or a protected address
+//! arrives at the agent's listener in the same network namespace instead, and
+//! [`Interceptor::take`] tells once where it was going. Unlabelled tasks are never touched.
+//!
+//! Everything fails closed. The links and the maps they need are pinned when a pin directory is
+//! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
+//! [`Interceptor::uninstall`] takes it away.
+
+mod error;
+mod events;
+mod interceptor;
+mod listen;
+mod object;
+mod pins;
+mod probe;
+mod settings;
+mod sys;
+mod tables;
+
+pub use error::InterceptError;
+pub use events::{Dial, Event, RefusedBecause, Sighting};
+pub use interceptor::{Governs, Interceptor};
+pub use listen::{Closed, Listener};
+pub use probe::{Finding, State, probe};
+pub use settings::{NotAPrefix, Prefix, Settings};
+pub use tables::{Counters, Entries, OriginRecord};
+
+use serde::{Deserialize, Serialize};
+
+/// Which workload a label stands for: its position in the configuration the agent runs with.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct WorkloadIndex(pub u32);
+
+/// The cgroup a directory of the cgroup2 hierarchy stands for.
+///
+/// # Errors
+/// When the directory cannot be read, or is not on cgroup2.
+pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, InterceptError> {
+    sys::cgroup_id(directory)
+}
+
+/// Where this host mounts cgroup2, also beside the first version's controllers.
+///
+/// # Errors
+/// When the mount table cannot be read or has no cgroup2 in it.
+pub fn cgroup_root() -> Result<std::path::PathBuf, InterceptError> {
+    sys::cgroup_root()
+}

@@ -1,17 +1,86 @@
-//! Pure. `plan(head, obligations, catalogue) -> MaskPlan`; applying it gives `MaskedRows`, the only
-//! rows that the recorder and the client's side accept.
+//! Pure. `plan(head, obligations, catalogue, key) -> MaskPlan`; applying it gives `MaskedRows`, the
+//! only rows that the recorder and the client's side accept.
+//!
+//! A column is masked by where its values come from, as the wire proves it (table and attribute
+//! number), never by its output name: `SELECT id AS ssn` is left alone and `SELECT ssn AS id` is
+//! masked. Where the wire proves nothing and the statement touches a masked column, the value is
+//! masked whole.
+//!
+//! What a masker yields is valid for the column's type in the column's format, so that typed
+//! clients can read it. Where a masker has nothing valid to offer, it yields NULL, also for a column
+//! that is declared NOT NULL: a client must be ready for that. A NULL stays NULL, except under
+//! `redact` where the type has a constant: then even "there is none" is not shown.
+//!
+//! | masker | text, varchar, bpchar, name | json, jsonb | int2, int4, int8 | uuid | date, timestamp(tz) | all else |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | `redact` | `***` | `null` | NULL | NULL | NULL | NULL |
+//! | `null` | NULL | NULL | NULL | NULL | NULL | NULL |
+//! | `keep_last`, `keep_first` | `***` and n characters | NULL | NULL | NULL | NULL | NULL |
+//! | `hash` | 32 hex digits, keyed | NULL | NULL | NULL | NULL | NULL |
+//! | `token` | same shape, keyed | NULL | keyed number | keyed, version 8 | NULL | NULL |
+//! | `date_trunc` | NULL | NULL | NULL | NULL | cut | NULL |
+//!
+//! What each still says: `keep_*` the kept characters, and (as `***` alone) that a value has at most
+//! twice as many; `hash` and `token` which values are equal, within and across columns and
+//! sessions, and `token` also length and punctuation; `date_trunc` the kept part. Types without a
+//! row of their own, which includes every type of an extension (citext too), become NULL.
+
+mod cell;
+mod date;
+mod key;
+mod pattern;
+mod plan;
+mod rows;
+mod token;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::model::ResultHead;
-use crate::policy::Obligations;
+pub use key::MaskKey;
+pub use plan::{MaskPlan, plan};
+pub use rows::{Undecodable, apply};
 
 /// Whole row frames, in the dialect's own encoding, that went through a plan (even when the plan
-/// is "leave alone"). Built only in this room.
+/// is "leave alone"). Built only in this room, by a plan:
+///
+/// ```
+/// use node_agent::mask::{MaskPlan, MaskedRows};
+/// let raw = bytes::Bytes::from_static(b"raw");
+/// assert!(MaskedRows::pass(&MaskPlan::passing(), raw).is_some());
+/// ```
+///
+/// and by nothing else:
+///
+/// ```compile_fail
+/// let forged = node_agent::mask::MaskedRows(bytes::Bytes::from_static(b"raw"));
+/// ```
+///
+/// ```compile_fail
+/// let raw = bytes::Bytes::from_static(b"raw");
+/// let forged: node_agent::mask::MaskedRows = raw.into();
+/// ```
+///
+/// ```compile_fail
+/// let forged = node_agent::mask::MaskedRows::default();
+/// ```
 #[derive(Clone, Debug)]
 pub struct MaskedRows(Bytes);
 
 impl MaskedRows {
+    /// Rows as they came, under a plan that leaves every cell alone; `None` under any other.
+    pub fn pass(plan: &MaskPlan, run: Bytes) -> Option<MaskedRows> {
+        plan.passes().then_some(MaskedRows(run))
+    }
+
+    /// Rows after the plan.
+    ///
+    /// # Errors
+    /// The rows do not fit the plan: nothing of them may be passed on.
+    pub fn mask(plan: &MaskPlan, run: &[u8]) -> Result<MaskedRows, Undecodable> {
+        let mut out = BytesMut::with_capacity(run.len());
+        apply(plan, run, &mut out)?;
+        Ok(MaskedRows(out.freeze()))
+    }
+
     /// The frames.
     pub fn bytes(&self) -> &Bytes {
         &self.0
@@ -22,6 +91,13 @@ impl MaskedRows {
 pub trait Relations {
     /// The table OID's schema, name and kind, and the attribute's name; `None`: not known.
     fn attribute(&self, relation: u32, number: i16) -> Option<Attribute<'_>>;
+
+    /// Schema and name of everything that the relation's rows can come from or that states masks
+    /// for it: a view's sources, a parent's children, a child's parents, transitively.
+    fn ancestors(&self, relation: u32) -> Vec<(&str, &str)> {
+        let _ = relation;
+        Vec::new()
+    }
 }
 
 /// One attribute of a relation.
@@ -36,34 +112,8 @@ pub struct Attribute<'a> {
     pub stored: bool,
 }
 
-/// What happens to each column of one result.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MaskPlan {
-    _private: (),
-}
+#[cfg(any(test, feature = "fuzzing"))]
+pub use rows::fuzz_mask_rows;
 
-impl MaskPlan {
-    /// Every cell passes.
-    pub fn passes(&self) -> bool {
-        true
-    }
-}
-
-/// Plans one result. Fails closed: an unknown origin in a statement that touches a masked relation
-/// is masked whole.
-pub fn plan(head: &ResultHead, obligations: &Obligations, relations: &dyn Relations) -> MaskPlan {
-    let _ = (head, obligations, relations);
-    MaskPlan { _private: () }
-}
-
-/// A row frame could not be decoded under its plan: nothing of it is passed on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a row does not fit its plan: {0}")]
-pub struct Undecodable(pub &'static str);
-
-/// Applies a plan to a run of whole PostgreSQL DataRow frames, appending to `out`.
-pub fn apply(plan: &MaskPlan, run: &[u8], out: &mut BytesMut) -> Result<(), Undecodable> {
-    let _ = plan;
-    out.extend_from_slice(run);
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -1,181 +1,90 @@
 //! IO. The record: one append-only, hash-chained file per session. Mints `Receipt`, without which
 //! nothing runs.
+//!
+//! A session pushes its events into a bounded lane (`lane.rs`); one thread (`writer.rs`) takes them
+//! from all lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
+//! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, and a disk that fails
+//! makes every further statement a refusal until it works again.
 
-use serde::{Deserialize, Serialize};
+mod blocks;
+mod cell;
+mod chain;
+mod codec;
+mod event;
+mod frames;
+mod lane;
+mod receipt;
+mod recorder;
+mod retention;
+mod shelf;
+mod writer;
 
-use crate::mask::MaskedRows;
-use crate::model::{
-    ClientAddr, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId, StatementSeq,
-    TargetName, UnixMillis, Workload,
+pub use blocks::{BlockError, Blocks, Ending, Step};
+pub use cell::TEXT_CAP;
+pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
+pub use codec::Decoder;
+pub use event::{
+    Began, Closed, Decided, Delivered, End, Event, Finished, LoggedIn, Login, Note, NoteFrom,
+    RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
 };
-use crate::policy::{Decision, RuleRef};
-use crate::sql::Analysis;
+pub use receipt::Receipt;
+pub use recorder::{
+    Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
+};
+pub use retention::{Keep, Pruned, prune};
+pub use shelf::{is_live, path_of};
 
-/// The first event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Began {
-    /// The session.
-    pub session: SessionId,
-    /// When.
-    pub at: UnixMillis,
-    /// The kernel's word for who dialled.
-    pub workload: Workload,
-    /// The process that dialled.
-    pub process: ProcessFacts,
-    /// The accepted socket's peer.
-    pub client: ClientAddr,
-    /// Where it was going.
-    pub destination: OriginalDst,
-    /// The target that stands for.
-    pub target: TargetName,
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzzing::fuzz_recording;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Refusal, RefusalCode};
+
+/// The agent cannot record. Whatever was to be recorded must not happen.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No space, or a quota is reached.
+    #[error("the disk of the record is full: {0}")]
+    Full(Arc<str>),
+    /// Any other fault.
+    #[error("the record cannot be written: {0}")]
+    Fault(Arc<str>),
+    /// Writing works, or says nothing, but takes too long.
+    #[error("the record was not written within {0:?}")]
+    Slow(Duration),
+    /// The session's recording was already closed.
+    #[error("the recording of this session is closed")]
+    Closed,
 }
 
-/// Login is over.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Login {
-    /// Let in.
-    Admitted {
-        /// Who.
-        principal: Principal,
-        /// The role and database the client wished for.
-        wished_role: String,
-        /// The database.
-        database: String,
-        /// The role used upstream.
-        role: String,
-        /// `application_name`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        application: Option<String>,
-        /// The client's leg is TLS.
-        tls: bool,
-    },
-    /// Refused.
-    Refused(Refusal),
+impl RecordError {
+    /// The words for the client. They name no path.
+    pub fn refusal(&self) -> Refusal {
+        let code = match self {
+            RecordError::Full(_) => RefusalCode::RecordFull,
+            RecordError::Fault(_) | RecordError::Slow(_) | RecordError::Closed => {
+                RefusalCode::RecordFault
+            }
+        };
+        Refusal::new(code, "this statement cannot be recorded, and what is not recorded is not run")
+            .hint("the operator of the agent finds the cause in its log and in `node-agent status`")
+    }
 }
 
-/// A decision, before anything runs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Decided {
-    /// Which statement of the session.
-    pub seq: StatementSeq,
-    /// When.
-    pub at: UnixMillis,
-    /// The text as judged and sent; `None` when it carries a secret or could not be parsed (then
-    /// its hash and length stand in).
-    pub text: RecordedText,
-    /// Parameters as bound.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub params: Vec<RecordedCell>,
-    /// What the text does. Shared, not copied, on the hot path.
-    pub analysis: std::sync::Arc<Analysis>,
-    /// The decision with its rules.
-    pub decision: std::sync::Arc<Decision>,
-    /// Which policies decided.
-    pub policy_version: std::sync::Arc<str>,
-}
-
-/// A text, or what stands in for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordedText {
-    /// As judged.
-    Plain(String),
-    /// It carried a secret, or was not understood.
-    Withheld {
-        /// BLAKE3, hex.
-        hash: String,
-        /// Bytes.
-        length: u64,
-    },
-}
-
-/// One cell or parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordedCell {
-    /// NULL.
-    Null,
-    /// Text form.
-    Text(String),
-    /// Binary form, hex.
-    Binary(String),
-    /// Longer than the cap: its length.
-    Long(u64),
-}
-
-/// How an execution ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Finished {
+/// The directory of the recordings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep recordings in {}: {source}", dir.display())]
+pub struct OpenError {
     /// Which.
-    pub seq: StatementSeq,
-    /// When.
-    pub at: UnixMillis,
-    /// Microseconds from the permit to here.
-    pub micros: u64,
-    /// Command tags, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// Rows delivered.
-    #[serde(default)]
-    pub rows: u64,
-    /// Bytes delivered.
-    #[serde(default)]
-    pub bytes: u64,
-    /// The error as the client saw it: SQLSTATE and message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<(String, String)>,
-    /// Which masks were applied, by column position.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub masked: Vec<(u16, RuleRef)>,
-    /// How it ended.
-    pub end: End,
-}
-
-/// How an execution ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "self-explanatory")]
-pub enum End {
-    Done,
-    Failed,
-    Suspended,
-    /// The database skipped it after an earlier error in the pipeline.
-    Skipped,
-    /// The agent stopped the answer (limit, mask, record).
-    Stopped,
-    /// The session ended first.
-    Cut,
-}
-
-/// Rows as delivered; the recorder caps them.
-#[derive(Clone, Debug)]
-pub struct Delivered {
-    /// Which statement.
-    pub seq: StatementSeq,
-    /// The head, when known (once per result).
-    pub head: Option<std::sync::Arc<ResultHead>>,
-    /// Whole row frames.
-    pub rows: MaskedRows,
-}
-
-/// The one reason a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "self-explanatory")]
-pub enum Why {
-    ClientQuit,
-    ClientGone,
-    UpstreamGone,
-    ClientGarbled(String),
-    UpstreamGarbled(String),
-    LoginRefused,
-    IdentityExpired,
-    Drained,
-    Killed,
-    RecordFailed(String),
-    MaskFailed(String),
-    LimitReached(String),
-    UpstreamRefused(String),
-    Fault(String),
+    pub dir: PathBuf,
+    /// Why.
+    pub source: io::Error,
 }

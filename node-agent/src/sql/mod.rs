@@ -1,10 +1,28 @@
 //! Pure. What a text does: `analyze(dialect, text) -> Analysis`. Total: every input yields one.
+//!
+//! For PostgreSQL the text goes through the server's own grammar and then through our own walk of
+//! its tree (`pg/`), which has an arm for every kind of node: a new kind is a compile error, not
+//! a blind spot. Names are *as written*: what they stand for is the session's knowledge, handed
+//! to policy as `policy::ResolvedNames`.
+//!
+//! The seam for a second witness is `pg::analyze`: another parser's facts would be united with
+//! these before they are returned, and a disagreement would lower `sureness`.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::Dialect;
+
+mod functions;
+mod named;
+mod pg;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
+pub use functions::{FunctionClass, classify_function};
+pub use named::expand_named;
 
 /// Everything the analyser found in one message's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +66,23 @@ pub struct StatementFacts {
     pub effects: Vec<Effect>,
     /// It carries a password or another secret: the text must be redacted before it is recorded.
     pub secret: bool,
+    /// Names under which columns travel on inside the statement (aliases, alias lists, set
+    /// operations, computed columns): so that renaming a column does not hide it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<Carry>,
+    /// Names and aliases of tables, subqueries and functions in FROM: each, used as a column,
+    /// stands for a whole row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<String>,
+}
+
+/// A name inside a statement that carries the values of columns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Carry {
+    /// The new name.
+    pub to: String,
+    /// The columns (by name, without qualifier; `*` for all of a relation) it is made from.
+    pub from: Vec<String>,
 }
 
 /// The statement kinds of the policy language.
@@ -107,6 +142,9 @@ pub enum StatementKind {
     /// DO blocks.
     Do,
     Call,
+    /// Code that later runs by itself or under a name: CREATE/ALTER of a function, procedure,
+    /// trigger, rule, operator, cast, aggregate, row policy. Comes with `Create` or `Alter`.
+    DefineCode,
     /// Anything not understood.
     Opaque,
 }
@@ -122,7 +160,7 @@ pub struct RelationName {
 }
 
 /// A relation and how it is touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RelationUse {
     /// As written.
     pub relation: RelationName,
@@ -223,12 +261,32 @@ pub enum Effect {
     Defines,
 }
 
+/// The largest text that is analysed, bytes. Beyond it a text is `Opaque`: parse time grows with
+/// size, and nothing an application writes by hand is this long.
+pub const MAX_TEXT: usize = 256 << 10;
+
 /// Analyses one message's text.
 ///
 /// Total and deterministic: what cannot be parsed comes back as `Sureness::Opaque`, which policy
 /// refuses by default. Never panics; bounded in depth and size by the parser's own limits.
 pub fn analyze(dialect: Dialect, text: &str) -> Analysis {
-    // Replaced by the walk of the grammar's tree.
-    let _ = (dialect, text);
-    Analysis { statements: Vec::new(), sureness: Sureness::Opaque("not analysed".to_owned()) }
+    if text.len() > MAX_TEXT {
+        return Analysis::opaque(format!(
+            "the text is longer than {} KiB, the most that is analysed",
+            MAX_TEXT >> 10
+        ));
+    }
+    match dialect {
+        Dialect::Postgres => pg::analyze(text),
+        Dialect::Mysql => Analysis::opaque("MySQL texts are not analysed yet".to_owned()),
+    }
 }
+
+impl Analysis {
+    fn opaque(reason: String) -> Self {
+        Analysis { statements: Vec::new(), sureness: Sureness::Opaque(reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,13 @@
-//! IO. The database: dial, log in, name catalogue, execute with a permit.
+//! IO. The database: dial, TLS, log in with the target's own credential, the name catalogue, and
+//! the one door through which anything runs (`Link::execute`, which takes a `Permit`).
+
+mod catalogue;
+mod dial;
+mod leg;
+mod link;
+mod probe;
+
+pub use catalogue::{Catalogue, Catalogues, CatalogueError, Lookup};
+pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
+pub use leg::Leg;
+pub use link::{Link, Outgoing};

@@ -1,0 +1,89 @@
+//! The kernel programs: entry points only, and the licence.
+//!
+//! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
+//! labels sockets at birth, `sighting` tells enrolment where to look, `maps` documents every map.
+#![no_std]
+#![no_main]
+
+mod connect;
+mod context;
+mod established;
+mod maps;
+mod news;
+mod sighting;
+mod socket;
+
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops};
+use aya_ebpf::programs::{
+    RawTracePointContext, SockAddrContext, SockContext, SockOpsContext,
+};
+
+#[cgroup_sock_addr(connect4)]
+pub fn on_connect4(ctx: SockAddrContext) -> i32 {
+    connect::connect(&ctx, context::Family::V4)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn on_connect6(ctx: SockAddrContext) -> i32 {
+    connect::connect(&ctx, context::Family::V6)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn on_sendmsg4(ctx: SockAddrContext) -> i32 {
+    connect::send(&ctx, context::Family::V4)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn on_sendmsg6(ctx: SockAddrContext) -> i32 {
+    connect::send(&ctx, context::Family::V6)
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn on_getpeername4(ctx: SockAddrContext) -> i32 {
+    connect::peer_name(&ctx, context::Family::V4)
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn on_getpeername6(ctx: SockAddrContext) -> i32 {
+    connect::peer_name(&ctx, context::Family::V6)
+}
+
+#[cgroup_sock_addr(bind4)]
+pub fn on_bind4(ctx: SockAddrContext) -> i32 {
+    socket::bind(&ctx)
+}
+
+#[cgroup_sock_addr(bind6)]
+pub fn on_bind6(ctx: SockAddrContext) -> i32 {
+    socket::bind(&ctx)
+}
+
+#[cgroup_sock(sock_create)]
+pub fn on_socket(ctx: SockContext) -> i32 {
+    socket::create(&ctx)
+}
+
+#[sock_ops]
+pub fn on_sock_ops(ctx: SockOpsContext) -> u32 {
+    established::sock_ops(&ctx)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn on_exec(_ctx: RawTracePointContext) -> i32 {
+    sighting::exec()
+}
+
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn on_attach_task(_ctx: RawTracePointContext) -> i32 {
+    sighting::moved()
+}
+
+/// Only helpers open to every licence are used.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 11] = *b"Apache-2.0\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

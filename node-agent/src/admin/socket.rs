@@ -1,0 +1,211 @@
+//! The unix socket: status, live sessions, and moving a caller into a labelled cgroup. The kernel
+//! says who asks; the file's mode says who may connect.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::model::{Pid, SessionId};
+
+use super::Admin;
+
+/// The largest answer the command line takes.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// The admin socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It cannot be made or reached.
+    #[error("{path}: {source} (does the agent run, and may you use its socket?)")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The talk failed.
+    #[error("the agent's admin socket broke off: {0}")]
+    Broken(String),
+    /// The agent said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    uid: u32,
+    pid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        match stream.io().peer_cred() {
+            Ok(peer) => Caller {
+                uid: peer.uid(),
+                pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
+            },
+            // Nobody in particular: may do nothing that asks who it is.
+            Err(_) => Caller { uid: u32::MAX, pid: None },
+        }
+    }
+}
+
+impl Caller {
+    /// Root, or the agent's own user.
+    fn operates(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// `node-agent exec` asks to be moved.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExecAsk {
+    /// Into which workload.
+    pub workload: String,
+}
+
+/// It was.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExecAnswer {
+    /// The cgroup it runs in now.
+    pub cgroup: String,
+}
+
+/// Makes the socket (0660 for its directory's owner and group; a stale one is replaced) and serves
+/// until the task is dropped.
+///
+/// # Errors
+/// The socket cannot be made, or its listener fails.
+pub async fn serve_socket(admin: Arc<Admin>, path: PathBuf) -> Result<(), AdminError> {
+    let failed = |source| AdminError::Socket { path: path.clone(), source };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    // Anybody may put itself under the gateway; what else may be done, the caller's uid says.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/sessions/{id}/kill", post(kill))
+        .route("/v1/exec", post(exec))
+        .with_state(admin)
+        .into_make_service_with_connect_info::<Caller>();
+    axum::serve(listener, router).await.map_err(failed)
+}
+
+fn no(status: StatusCode, why: impl Into<String>) -> Response {
+    (status, why.into()).into_response()
+}
+
+async fn status(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Response {
+    if !caller.operates() {
+        return no(StatusCode::FORBIDDEN, "only root and the agent's user may ask this");
+    }
+    Json(admin.status()).into_response()
+}
+
+async fn sessions(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Response {
+    if !caller.operates() {
+        return no(StatusCode::FORBIDDEN, "only root and the agent's user may ask this");
+    }
+    Json(admin.live.list()).into_response()
+}
+
+async fn kill(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    UrlPath(id): UrlPath<String>,
+) -> Response {
+    if !caller.operates() {
+        return no(StatusCode::FORBIDDEN, "only root and the agent's user may end sessions");
+    }
+    let Ok(id) = id.parse::<SessionId>() else {
+        return no(StatusCode::BAD_REQUEST, "no session has such a name");
+    };
+    if admin.live.kill(id) {
+        tracing::info!(session = %id, uid = caller.uid, "session ended by an operator");
+        Json(serde_json::json!({ "killed": id })).into_response()
+    } else {
+        no(StatusCode::NOT_FOUND, format!("no live session {id}"))
+    }
+}
+
+async fn exec(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(asked): Json<ExecAsk>,
+) -> Response {
+    let Some(enrolment) = admin.enrolment.clone() else {
+        return no(StatusCode::CONFLICT, "this agent runs without the kernel programs");
+    };
+    let Some(pid) = caller.pid.filter(|pid| *pid != 0) else {
+        return no(StatusCode::FORBIDDEN, "the kernel does not say which process asks");
+    };
+    // Only the caller itself is moved, and only into a cage: never out of one (enrol refuses).
+    let moved = tokio::task::spawn_blocking(move || enrolment.exec(&asked.workload, Pid(pid))).await;
+    match moved {
+        Ok(Ok(path)) => Json(ExecAnswer { cgroup: path.display().to_string() }).into_response(),
+        Ok(Err(error)) => no(StatusCode::CONFLICT, error.to_string()),
+        Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// One question over the socket, for the command line.
+///
+/// # Errors
+/// No socket, no answer, or a refusal in the agent's words.
+pub async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    method: hyper::Method,
+    uri: &str,
+    body: Option<String>,
+) -> Result<T, AdminError> {
+    let failed = |source| AdminError::Socket { path: path.to_owned(), source };
+    let broken = |error: &dyn std::fmt::Display| AdminError::Broken(error.to_string());
+    let stream = UnixStream::connect(path).await.map_err(failed)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
+    let driver = tokio::spawn(connection);
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", "node-agent")
+        .header("content-type", "application/json")
+        .body(Full::new(bytes::Bytes::from(body.unwrap_or_default())))
+        .map_err(|e| broken(&e))?;
+    let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
+    let status = answer.status();
+    let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES);
+    let body = limited.collect().await.map_err(|e| broken(&e))?.to_bytes();
+    driver.abort();
+    if !status.is_success() {
+        return Err(AdminError::Refused(String::from_utf8_lossy(&body).into_owned()));
+    }
+    serde_json::from_slice(&body).map_err(|e| broken(&e))
+}

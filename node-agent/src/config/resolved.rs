@@ -1,0 +1,307 @@
+//! The configuration, resolved: what the rest of the agent sees.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
+
+/// Everything, checked.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each key is described in words.rs, from which the reference is made")]
+pub struct Config {
+    pub listen: Listen,
+    pub state_dir: PathBuf,
+    pub cgroup_root: CgroupRoot,
+    pub attach: Option<PathBuf>,
+    pub guard: Guard,
+    pub issuers: Vec<Issuer>,
+    pub targets: Vec<Target>,
+    pub workloads: Vec<WorkloadRule>,
+    pub policies: Vec<PathBuf>,
+    pub recording: Recording,
+    pub approvals: Approvals,
+    pub log: Log,
+    pub tls: Tls,
+}
+
+/// Where the agent listens.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Listen {
+    pub port: u16,
+    pub admin: SocketAddr,
+    pub admin_socket: PathBuf,
+}
+
+/// Where cgroup2 is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupRoot {
+    /// Found in /proc/self/mounts.
+    Auto,
+    /// As given.
+    Path(PathBuf),
+}
+
+/// What is guarded for labelled workloads.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Guard {
+    pub ports: Vec<u16>,
+    pub egress: Egress,
+}
+
+/// What else a labelled workload may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// Everything that is not a guarded port or a protected address.
+    Open,
+}
+
+/// An OIDC issuer.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Issuer {
+    pub url: String,
+    pub audience: String,
+    pub algorithms: Vec<String>,
+    pub groups_claim: String,
+    pub claims: Vec<String>,
+    pub ca_file: Option<PathBuf>,
+    pub allow_http_loopback: bool,
+}
+
+/// A database.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Target {
+    pub name: TargetName,
+    pub dialect: Dialect,
+    pub hosts: Vec<String>,
+    pub addresses: Vec<Prefix>,
+    pub port: u16,
+    pub upstream: Upstream,
+    pub credentials: Credentials,
+    pub client_tls: ClientTlsMode,
+    pub limits: TargetLimits,
+}
+
+/// Sizes a target's clients are held to.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetLimits {
+    /// The largest message held whole, bytes.
+    pub message_bytes: usize,
+}
+
+/// Whether a client may talk in clear (over loopback, inside its own network namespace).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientTlsMode {
+    /// As the client likes.
+    Optional,
+    /// TLS or nothing.
+    Required,
+}
+
+impl ClientTlsMode {
+    /// TLS or nothing.
+    pub fn required(self) -> bool {
+        self == ClientTlsMode::Required
+    }
+}
+
+/// An address prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    /// The network.
+    pub addr: IpAddr,
+    /// How many leading bits count.
+    pub len: u8,
+}
+
+impl Prefix {
+    /// Whether the address lies in it.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        fn same<const N: usize>(a: [u8; N], b: [u8; N], bits: u8) -> bool {
+            a.iter().zip(b).enumerate().all(|(at, (a, b))| {
+                let left = usize::from(bits).saturating_sub(at * 8).min(8);
+                let mask = if left == 0 { 0 } else { u8::MAX << (8 - left) };
+                a & mask == b & mask
+            })
+        }
+        match (self.addr, address) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => same(net.octets(), address.octets(), self.len),
+            (IpAddr::V6(net), IpAddr::V6(address)) => same(net.octets(), address.octets(), self.len),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// A host and port, not yet looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+/// The way to the database.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Upstream {
+    pub address: Option<HostPort>,
+    pub tls: UpstreamTlsMode,
+    pub ca_file: Option<PathBuf>,
+    pub server_name: Option<String>,
+}
+
+/// TLS to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamTlsMode {
+    /// In clear, because the target says so.
+    Disable,
+    /// Encrypted, not authenticated.
+    Require,
+    /// Encrypted and authenticated.
+    VerifyFull,
+}
+
+/// The agent's own credentials at the database.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// For everybody else.
+    pub default: Credential,
+    /// For members of a group; the first that fits, in the order of the groups' names.
+    pub by_group: Vec<(String, Credential)>,
+}
+
+impl Credentials {
+    /// The credential for a user with these groups.
+    pub fn of(&self, groups: &[String]) -> &Credential {
+        let own = self.by_group.iter().find(|(group, _)| groups.contains(group));
+        own.map_or(&self.default, |(_, credential)| credential)
+    }
+}
+
+/// A role and where its password is.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct Credential {
+    pub username: String,
+    pub password: PasswordSource,
+}
+
+/// Where a password is. Read for each session; never kept in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// The database asks for none.
+    None,
+    /// A file.
+    File(PathBuf),
+    /// An environment variable of the agent.
+    Env(String),
+}
+
+/// A kind of workload.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct WorkloadRule {
+    pub name: Arc<str>,
+    pub cgroups: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub tokens: Vec<TokenSource>,
+    pub subject: Option<String>,
+}
+
+/// Where a workload's token is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file in the workload's own mount namespace.
+    File(PathBuf),
+    /// The password field.
+    Password,
+    /// SASL OAUTHBEARER.
+    Bearer,
+}
+
+/// The record.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Recording {
+    pub dir: PathBuf,
+    pub rows: RowsMode,
+    pub retention: Option<Duration>,
+    pub max_bytes: Option<u64>,
+    pub on_failure: OnFailure,
+}
+
+/// Whether rows are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsMode {
+    /// As delivered, masked.
+    Masked,
+    /// Counted only.
+    None,
+}
+
+/// What happens when nothing can be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing runs.
+    Refuse,
+    /// It runs, loudly.
+    Continue,
+}
+
+/// Approvals.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Approvals {
+    pub timeout: Duration,
+}
+
+/// The agent's own log.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Log {
+    pub json: bool,
+    pub level: String,
+}
+
+/// The node CA, where one is given.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Tls {
+    pub ca_cert: Option<PathBuf>,
+    pub ca_key: Option<PathBuf>,
+}
+
+/// What host names stand for at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostTable {
+    /// Addresses of targets' hosts → the targets' names.
+    pub targets: HashMap<IpAddr, BTreeSet<TargetName>>,
+    /// Addresses of upstream host names.
+    pub upstreams: HashMap<String, IpAddr>,
+}
+
+impl HostTable {
+    /// A configured upstream's address.
+    pub fn upstream(&self, named: &HostPort) -> Option<UpstreamAddr> {
+        let address = named.host.parse().ok().or_else(|| self.upstreams.get(&named.host).copied())?;
+        Some(UpstreamAddr(SocketAddr::new(address, named.port)))
+    }
+}
+
+impl Config {
+    /// The target that a destination stands for: address and port must both be its own.
+    pub fn target_for(&self, destination: OriginalDst, hosts: &HostTable) -> Option<&Target> {
+        let (address, port) = (destination.0.ip(), destination.0.port());
+        let named = hosts.targets.get(&address);
+        self.targets.iter().filter(|target| target.port == port).find(|target| {
+            named.is_some_and(|names| names.contains(&target.name))
+                || target.addresses.iter().any(|prefix| prefix.holds(address))
+        })
+    }
+}

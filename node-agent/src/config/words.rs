@@ -1,0 +1,95 @@
+//! Every key of the configuration file, described once; the generated reference is made of it.
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its path, `[]` for the elements of a list.
+    pub path: &'static str,
+    /// What it takes.
+    pub takes: &'static str,
+    /// Its default, or `required`.
+    pub default: &'static str,
+    /// What it does.
+    pub means: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    takes: &'static str,
+    default: &'static str,
+    means: &'static str,
+) -> Key {
+    Key { path, takes, default, means }
+}
+
+/// All keys, in the order of the file.
+pub const KEYS: &[Key] = &[
+    key("listen.port", "port", "15001", "where redirected connections arrive, on loopback of each labelled network namespace"),
+    key("listen.admin", "address:port", "127.0.0.1:9815", "health, readiness and metrics; loopback only"),
+    key("listen.admin_socket", "path", "/run/node-agent/admin.sock", "the command line's way to the daemon"),
+    key("state_dir", "path", "/var/lib/node-agent", "recordings, the node CA, keys"),
+    key("cgroup_root", "auto or path", "auto", "where cgroup2 is mounted, also on hybrid hosts"),
+    key("attach", "path", "the cgroup2 root", "the subtree the kernel programs attach to, so that several agents can live side by side"),
+    key("guard.ports", "list of ports", "[5432, 3306]", "any destination on these ports is intercepted; an undeclared one is refused with a reason"),
+    key("guard.egress", "open", "open", "what else labelled workloads reach"),
+    key("guard.allow", "list", "[]", "not available yet"),
+    key("identity.issuers[].url", "https URL", "required", "the issuer, exactly as in `iss`"),
+    key("identity.issuers[].audience", "text", "required", "the audience a token must be for"),
+    key("identity.issuers[].algorithms", "list", "[RS256, ES256, EdDSA]", "signature algorithms taken from this issuer"),
+    key("identity.issuers[].groups_claim", "text", "groups", "the claim that lists groups"),
+    key("identity.issuers[].claims", "list", "[]", "further claims kept for conditions and the record"),
+    key("identity.issuers[].ca_file", "path", "the public web's", "authorities (PEM) for the issuer's own TLS"),
+    key("identity.issuers[].allow_http_loopback", "true or false", "false", "accept http://127.0.0.1 (trials only)"),
+    key("targets[].name", "name", "required", "what policies call it"),
+    key("targets[].protocol", "postgres", "required", "how it talks"),
+    key("targets[].hosts", "list of names", "[]", "looked up again and again; every address is protected"),
+    key("targets[].addresses", "list of prefixes", "[]", "addresses that are this target"),
+    key("targets[].port", "port", "the protocol's", "its port"),
+    key("targets[].upstream.address", "host or host:port", "where the client was going", "where the agent dials"),
+    key("targets[].upstream.tls", "disable, require, verify-full", "verify-full", "TLS to the database"),
+    key("targets[].upstream.ca_file", "path", "the public web's", "authorities (PEM) for verify-full"),
+    key("targets[].upstream.server_name", "name", "the address's name", "the name its certificate must carry"),
+    key("targets[].credential.username", "role", "required", "the agent's own role there"),
+    key("targets[].credential.password_file", "path", "none", "its password; read for each session"),
+    key("targets[].credential.password_env", "name", "none", "its password, from the agent's environment"),
+    key("targets[].credential.groups", "group → credential", "{}", "another credential for members of a group"),
+    key("targets[].client_tls", "optional, required", "optional", "whether clients may talk in clear over loopback"),
+    key("targets[].max_message_bytes", "bytes", "16777216", "the largest message of a client that is taken"),
+    key("workloads[].name", "name", "required", "what policies call it"),
+    key("workloads[].cgroups", "list of globs", "[]", "cgroups that are this workload, relative to the cgroup2 root; or the xattr user.node-agent.workload"),
+    key("workloads[].labels", "name → text", "{}", "labels for policy subjects"),
+    key("workloads[].token", "list of { file: PATH }, password, oauthbearer", "required", "where its token is, in order; the file is read in the workload's own mount namespace"),
+    key("workloads[].subject", "text", "any", "the subject its token must have"),
+    key("policies", "list of paths", "[]", "policy files or directories; followed while running"),
+    key("recording.dir", "path", "STATE_DIR/recordings", "where recordings are kept"),
+    key("recording.rows", "masked, none", "masked", "whether delivered rows are recorded"),
+    key("recording.retention", "time", "for ever", "how long closed recordings are kept"),
+    key("recording.max_bytes", "size", "no bound", "how much all recordings may take"),
+    key("recording.on_failure", "refuse, continue", "refuse", "what happens when nothing can be recorded"),
+    key("recording.encrypt_to", "list", "[]", "not available yet"),
+    key("approvals.timeout", "time", "10m", "how long a held statement waits"),
+    key("approvals.webhooks", "list", "[]", "not available yet"),
+    key("log.format", "text, json", "text", "the agent's own log"),
+    key("log.level", "filter", "info", "the agent's own log, as RUST_LOG"),
+    key("tls.ca_cert", "path", "made in STATE_DIR", "the node CA's certificate (PEM)"),
+    key("tls.ca_key", "path", "made in STATE_DIR", "the node CA's key (PEM)"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::KEYS;
+
+    /// The raw structs' fields and this list must not drift apart.
+    #[test]
+    fn every_key_of_the_file_is_described() {
+        let source = include_str!("raw.rs");
+        let fields = source.lines().filter_map(|line| line.trim().strip_prefix("pub(super) "));
+        let fields = fields.filter_map(|rest| rest.split_once(':')).map(|(name, _)| name);
+        for field in fields.filter(|name| !name.contains(' ')) {
+            let told = KEYS.iter().any(|key| {
+                key.path.split(['.', '[', ']']).any(|part| part == field) || key.takes.contains(field)
+            });
+            assert!(told, "{field} is not in KEYS");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The running enrolment: one thread follows the directories, one the kernel's sightings.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::mpsc;
+
+use super::state::State;
+use super::tree::Change;
+use super::{EnrolError, EnrolSettings, Governs, LabelledCgroup};
+use crate::intercept::Sighting;
+
+/// Keeps labels and listeners in step with cgroups and tasks until it is dropped. Dropping takes
+/// no label away: what was governed stays governed.
+#[derive(Debug)]
+pub struct Enrolment {
+    shared: Arc<Shared>,
+    stop: Arc<OwnedFd>,
+    follower: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
+        then(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// After a listener could not be opened, so soon it is tried again.
+const SOON: Duration = Duration::from_millis(100);
+
+impl Enrolment {
+    /// Labels what is there, listens where it runs, and follows from then on. Everything that can
+    /// be labelled is when this returns.
+    ///
+    /// # Errors
+    /// When a glob is none, or the hierarchy cannot be watched or read. Labels are then as far as
+    /// they came; none that should stay was taken away.
+    pub fn start(
+        settings: EnrolSettings,
+        governs: Arc<dyn Governs>,
+        sightings: Option<mpsc::Receiver<Sighting>>,
+    ) -> Result<Self, EnrolError> {
+        let every = settings.reconcile;
+        let root = settings.root.clone();
+        let mut state = State::open(settings, governs)?;
+        // Labels before listeners: no origin that an earlier agent's numbering labelled is ever
+        // accepted under this one's.
+        state.read_all()?;
+        let governs = Arc::clone(&state.governs);
+        state.namespaces.own(&*governs)?;
+        state.look();
+
+        let shared = Arc::new(Shared { state: Mutex::new(state) });
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| EnrolError::call("eventfd", &root)(e.into()))?;
+        let stop = Arc::new(stop);
+        let follower = {
+            let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
+            std::thread::Builder::new()
+                .name("enrolment".into())
+                .spawn(move || follow(&shared, &stop, every))
+                .map_err(EnrolError::call("clone", &root))?
+        };
+        if let Some(sightings) = sightings {
+            let shared = Arc::downgrade(&shared);
+            std::thread::Builder::new()
+                .name("sightings".into())
+                .spawn(move || look_where(&shared, sightings))
+                .map_err(EnrolError::call("clone", &root))?;
+        }
+        Ok(Enrolment { shared, stop, follower: Some(follower) })
+    }
+
+    /// What is labelled now, and where its tasks are.
+    pub fn snapshot(&self) -> Vec<LabelledCgroup> {
+        self.with(|state| state.snapshot())
+    }
+
+    pub(super) fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
+        self.shared.with(then)
+    }
+}
+
+impl Drop for Enrolment {
+    fn drop(&mut self) {
+        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(follower)) = (told, self.follower.take()) {
+            let _ = follower.join();
+        }
+    }
+}
+
+fn follow(shared: &Shared, stop: &OwnedFd, every: Duration) {
+    let notify = shared.with(|state| state.tree.fd().try_clone_to_owned());
+    let notify = match notify {
+        Ok(notify) => notify,
+        Err(error) => {
+            tracing::error!(%error, "new cgroups are not followed");
+            return;
+        }
+    };
+    let mut next = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= next {
+            let deaf = shared.with(|state| {
+                state.round();
+                state.namespaces.any_deaf()
+            });
+            next = now.checked_add(if deaf { every.min(SOON) } else { every }).unwrap_or(now);
+        }
+        let wait = next.saturating_duration_since(Instant::now());
+        let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(&notify, PollFlags::IN)];
+        match poll(&mut fds, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                tracing::error!(%error, "new cgroups are not followed any more");
+                return;
+            }
+        }
+        let [told, _] = &fds;
+        if !told.revents().is_empty() {
+            return;
+        }
+        let emptied = shared.with(apply);
+        if emptied {
+            next = Instant::now();
+        }
+    }
+}
+
+/// Applies all changes there are. True when a cgroup became empty, or no longer is.
+fn apply(state: &mut State) -> bool {
+    let changes = match state.tree.changes() {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::error!(%error, "reading changes of cgroups failed; reading all again");
+            vec![Change::Lost]
+        }
+    };
+    let mut populated = false;
+    for change in changes {
+        populated |= matches!(change, Change::Populated(_));
+        if let Err(error) = state.change(change) {
+            tracing::error!(%error, "a change of the cgroups could not be followed");
+        }
+    }
+    populated
+}
+
+fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
+    while let Some(first) = sightings.blocking_recv() {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.with(|state| {
+            let mut everywhere = false;
+            let mut next = Some(first);
+            while let Some(sighting) = next {
+                match sighting {
+                    Sighting::Exec(pid) | Sighting::Socket(pid, _) => state.meet(pid),
+                    // Many moves are one look.
+                    Sighting::Moved | Sighting::Lost => everywhere = true,
+                }
+                next = sightings.try_recv().ok();
+            }
+            if everywhere {
+                state.look();
+            }
+        });
+    }
+}

@@ -1,0 +1,260 @@
+//! What the kernel programs tell, typed, and the thread that listens to them.
+
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aya::maps::{MapData, RingBuf};
+use node_agent_common::flow::{self, FlowEvent};
+use node_agent_common::sighting;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::mpsc;
+
+use super::tables::{Tables, comm_text, socket_addr};
+use super::{InterceptError, WorkloadIndex};
+use crate::model::{CgroupId, NetnsCookie, Pid};
+
+/// Who dialled, and whereto.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Where the call was going.
+    pub destination: SocketAddr,
+    /// The caller's workload.
+    pub workload: WorkloadIndex,
+    /// The thread group.
+    pub pid: Pid,
+    /// Its user.
+    pub uid: u32,
+    /// Its name as the kernel keeps it.
+    pub comm: String,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// The socket's network namespace.
+    pub netns: NetnsCookie,
+}
+
+/// Why a call was refused in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedBecause {
+    /// The protocol cannot be redirected, and the destination is guarded.
+    Protocol(u32),
+    /// The table of origins is full.
+    TableFull,
+    /// The agent's own port was dialled or bound.
+    OwnPort,
+    /// The kernel had no memory to keep the destination beside the socket.
+    NoMemory,
+}
+
+/// News of a call by a labelled caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It goes to the agent.
+    Redirected(Dial),
+    /// It failed with EPERM.
+    Refused(RefusedBecause, Dial),
+}
+
+/// Where enrolment should look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// A labelled process started a program.
+    Exec(Pid),
+    /// A labelled process made a socket in a namespace without a listener.
+    Socket(Pid, NetnsCookie),
+    /// Some process was moved between cgroups.
+    Moved,
+    /// Sightings were lost: look at everything.
+    Lost,
+}
+
+impl Event {
+    fn read(raw: &FlowEvent) -> Option<Self> {
+        let origin = &raw.origin;
+        let dial = Dial {
+            destination: socket_addr(origin.destination, origin.port),
+            workload: WorkloadIndex(origin.workload),
+            pid: Pid(origin.pid),
+            uid: origin.uid,
+            comm: comm_text(&origin.comm),
+            cgroup: CgroupId(origin.cgroup),
+            netns: NetnsCookie(raw.netns),
+        };
+        Some(match raw.kind {
+            flow::EVENT_REDIRECTED => Event::Redirected(dial),
+            flow::EVENT_REFUSED_PROTOCOL => {
+                Event::Refused(RefusedBecause::Protocol(raw.protocol), dial)
+            }
+            flow::EVENT_REFUSED_FULL => Event::Refused(RefusedBecause::TableFull, dial),
+            flow::EVENT_REFUSED_OWN_PORT => Event::Refused(RefusedBecause::OwnPort, dial),
+            flow::EVENT_REFUSED_MEMORY => Event::Refused(RefusedBecause::NoMemory, dial),
+            _ => return None,
+        })
+    }
+}
+
+impl Sighting {
+    fn read(raw: &sighting::Sighting) -> Option<Self> {
+        Some(match raw.kind {
+            sighting::SIGHTING_EXEC => Sighting::Exec(Pid(raw.pid)),
+            sighting::SIGHTING_SOCKET => Sighting::Socket(Pid(raw.pid), NetnsCookie(raw.netns)),
+            sighting::SIGHTING_MOVED => Sighting::Moved,
+            _ => return None,
+        })
+    }
+}
+
+/// How many events wait for a slow reader before they are dropped and counted.
+const WAITING: usize = 4_096;
+
+/// How often the table of origins is swept, and how old an entry must be then. Entries live from
+/// the SYN to the accept; an old one belongs to a connection nobody will accept, whose close went
+/// unheard because somebody else's program took the callback away.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_AGE: Duration = Duration::from_secs(600);
+
+/// The listening thread, stopped on drop.
+#[derive(Debug)]
+pub(super) struct Ear {
+    stop: Arc<OwnedFd>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// Events nobody read in time.
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+/// What the thread reads from.
+pub(super) struct Rings {
+    pub(super) events: RingBuf<MapData>,
+    pub(super) sightings: RingBuf<MapData>,
+}
+
+impl Ear {
+    pub(super) fn start(
+        rings: Rings,
+        tables: Arc<Tables>,
+    ) -> Result<(Self, mpsc::Receiver<Event>, mpsc::Receiver<Sighting>), InterceptError> {
+        let (events, events_out) = mpsc::channel(WAITING);
+        let (sightings, sightings_out) = mpsc::channel(WAITING);
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| {
+            InterceptError::call("eventfd", &"stop", "raise the limit of open files")(e.into())
+        })?;
+        let stop = Arc::new(stop);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let listener = Listen {
+            rings,
+            tables,
+            stop: Arc::clone(&stop),
+            dropped: Arc::clone(&dropped),
+            events,
+            sightings,
+        };
+        let thread = std::thread::Builder::new()
+            .name("kernel-news".into())
+            .spawn(move || listener.run())
+            .map_err(InterceptError::call("clone", &"kernel-news", "raise the limit of threads"))?;
+        Ok((Ear { stop, thread: Some(thread), dropped }, events_out, sightings_out))
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Listen {
+    rings: Rings,
+    tables: Arc<Tables>,
+    stop: Arc<OwnedFd>,
+    dropped: Arc<AtomicU64>,
+    events: mpsc::Sender<Event>,
+    sightings: mpsc::Sender<Sighting>,
+}
+
+impl Listen {
+    fn run(mut self) {
+        let mut missed = false;
+        let mut lost_before = 0;
+        let mut swept = std::time::Instant::now();
+        loop {
+            match self.wait() {
+                Ok(Heard::Stop) => return,
+                Ok(Heard::Something) => {}
+                Err(error) => {
+                    tracing::error!(%error, "poll on the kernel's rings failed; no more news of connects");
+                    return;
+                }
+            }
+            while let Some(item) = self.rings.sightings.next() {
+                let Some(raw) = sighting_of(&item) else { continue };
+                if let Some(sighting) = Sighting::read(&raw) {
+                    missed |= self.sightings.try_send(sighting).is_err();
+                }
+            }
+            let lost = self.tables.lost_sightings();
+            missed |= lost > lost_before;
+            lost_before = lost;
+            // A lost sighting becomes one that says so: enrolment then looks at everything.
+            if missed {
+                missed = self.sightings.try_send(Sighting::Lost).is_err();
+            }
+            while let Some(item) = self.rings.events.next() {
+                let Some(raw) = event_of(&item) else { continue };
+                if let Some(event) = Event::read(&raw)
+                    && self.events.try_send(event).is_err()
+                {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            if swept.elapsed() > SWEEP_EVERY {
+                swept = std::time::Instant::now();
+                self.tables.sweep(SWEEP_AGE);
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Heard> {
+        let mut fds = [
+            PollFd::new(&*self.stop, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.rings.sightings.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.rings.events.as_fd(), PollFlags::IN),
+        ];
+        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        match poll(&mut fds, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let [stop, _, _] = &fds;
+        Ok(if stop.revents().is_empty() { Heard::Something } else { Heard::Stop })
+    }
+}
+
+enum Heard {
+    Something,
+    Stop,
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.get(..N)?.try_into().ok()
+}
+
+fn sighting_of(bytes: &[u8]) -> Option<sighting::Sighting> {
+    let raw: [u8; size_of::<sighting::Sighting>()] = words(bytes)?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = raw;
+    Some(sighting::Sighting {
+        kind: u32::from_ne_bytes([a, b, c, d]),
+        pid: u32::from_ne_bytes([e, f, g, h]),
+        netns: u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+    })
+}
+
+fn event_of(bytes: &[u8]) -> Option<FlowEvent> {
+    super::tables::read_event(&words(bytes)?)
+}

@@ -1,0 +1,335 @@
+//! The running redirect.
+
+use std::collections::{BTreeSet, HashMap as StdHashMap};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use aya::Ebpf;
+use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
+use node_agent_common::names;
+use tokio::sync::mpsc;
+
+use super::events::{Ear, Rings};
+use super::listen::{self, Listener, Open};
+use super::object::{self, TRACEPOINTS};
+use super::sys::{self, Link};
+use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::{Event, InterceptError, Prefix, Settings, Sighting, WorkloadIndex, pins};
+use crate::model::{CgroupId, NetnsCookie};
+
+/// How many new listeners wait for the accept side. It never falls that far behind.
+const LISTENERS: usize = 1_024;
+
+/// What enrolment asks of whatever governs the workloads it finds.
+pub trait Governs: Send + Sync + 'static {
+    /// From now on the cgroup and everything below it is this workload.
+    ///
+    /// # Errors
+    /// When the label cannot be put; the cgroup is then not governed.
+    fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError>;
+
+    /// Takes the label away. None there is no error.
+    ///
+    /// # Errors
+    /// When the label cannot be removed; the cgroup is then still governed.
+    fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError>;
+
+    /// All labels, also those an earlier agent left.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn labelled(&self) -> Result<Vec<(CgroupId, WorkloadIndex)>, InterceptError>;
+
+    /// Makes the agent reachable in a network namespace. Called once for each.
+    ///
+    /// # Errors
+    /// When it cannot be; connects there are then refused.
+    fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError>;
+
+    /// Leaves a network namespace, so that it can end.
+    fn leave(&self, netns: NetnsCookie);
+}
+
+/// The kernel programs at work. Share it as `Arc`.
+///
+/// Dropping it detaches everything, unless a pin directory was given: then the redirect stays, and
+/// leads nowhere, until an agent starts again on the same directory or somebody uninstalls.
+pub struct Interceptor {
+    tables: Arc<Tables>,
+    links: Mutex<Vec<Link>>,
+    ebpf: Mutex<Option<Ebpf>>,
+    ear: Ear,
+    open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    degraded: Vec<String>,
+    listeners: mpsc::Sender<Listener>,
+    listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
+    events_out: Mutex<Option<mpsc::Receiver<Event>>>,
+    sightings_out: Mutex<Option<mpsc::Receiver<Sighting>>>,
+    settings: Settings,
+}
+
+impl Interceptor {
+    /// Loads the programs, makes or re-uses the maps, and attaches. Nothing is labelled by it
+    /// that was not labelled before.
+    ///
+    /// # Errors
+    /// When anything but the tracepoints cannot be set up. Nothing is then left attached that was
+    /// not attached before.
+    pub fn start(settings: Settings) -> Result<Self, InterceptError> {
+        let id = sys::cgroup_id(&settings.attach)?;
+        let cgroup = File::open(&settings.attach).map_err(InterceptError::call(
+            "open",
+            &settings.attach.display(),
+            "does the directory exist?",
+        ))?;
+        if let Some(directory) = &settings.pin {
+            pins::prepare(directory)?;
+        }
+        let mut ebpf = object::load(&settings)?;
+
+        let (tables, rings) = tables(&mut ebpf)?;
+        // Guarded first, attached then: the programs never run with less than they should know.
+        // Pinned prefixes stay until somebody says what replaces them.
+        tables.set_ports(&settings.ports.iter().copied().collect())?;
+        tables.add_prefixes(&settings.protected)?;
+        let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
+
+        let mut degraded = Vec::new();
+        for (program, tracepoint) in TRACEPOINTS {
+            if let Err(error) = object::trace(&mut ebpf, program, tracepoint) {
+                degraded.push(error.to_string());
+            }
+        }
+        let tables = Arc::new(tables);
+        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables))?;
+        let (listeners, listeners_out) = mpsc::channel(LISTENERS);
+        Ok(Interceptor {
+            tables,
+            links: Mutex::new(links),
+            ebpf: Mutex::new(Some(ebpf)),
+            ear,
+            open: Mutex::default(),
+            degraded,
+            listeners,
+            listeners_out: Mutex::new(Some(listeners_out)),
+            events_out: Mutex::new(Some(events)),
+            sightings_out: Mutex::new(Some(sightings)),
+            settings,
+        })
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What could not be attached though it should be, a sentence each. Governing is not affected;
+    /// new network namespaces are found later.
+    pub fn degraded(&self) -> &[String] {
+        &self.degraded
+    }
+
+    /// Labels a cgroup and everything below it.
+    ///
+    /// # Errors
+    /// For the hierarchy's root, a full table, and what the kernel refuses.
+    pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
+        self.tables.label(cgroup, workload)
+    }
+
+    /// Takes a label away. None there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        self.tables.unlabel(cgroup)
+    }
+
+    /// All labels there are.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn labelled(&self) -> Result<Vec<(CgroupId, WorkloadIndex)>, InterceptError> {
+        self.tables.labelled()
+    }
+
+    /// Replaces the protected prefixes. What stays is never missing in between.
+    ///
+    /// # Errors
+    /// When the table is full (then all that fitted is protected, and nothing was removed).
+    pub fn set_protected(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        self.tables.set_prefixes(prefixes)
+    }
+
+    /// Replaces the guarded ports. What stays is never missing in between.
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
+        self.tables.set_ports(ports)
+    }
+
+    /// Where the connection from `client`, accepted in that namespace, was going: told once.
+    /// `None`: nobody was redirected to us by that tuple. A failing look-up is `None` too, for
+    /// without an origin the connection must be closed whatever the reason.
+    pub fn take(&self, netns: NetnsCookie, client: SocketAddr) -> Option<OriginRecord> {
+        match self.tables.take(netns, client) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(%error, %netns, %client, "reading an origin failed");
+                None
+            }
+        }
+    }
+
+    /// Totals.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn counters(&self) -> Result<Counters, InterceptError> {
+        let mut counters = self.tables.counters()?;
+        let unread = self.ear.dropped.load(Ordering::Relaxed);
+        counters.lost_events = counters.lost_events.saturating_add(unread);
+        Ok(counters)
+    }
+
+    /// The sizes of the maps.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn entries(&self) -> Result<Entries, InterceptError> {
+        self.tables.entries()
+    }
+
+    /// The events. `Some` the first time.
+    pub fn take_events(&self) -> Option<mpsc::Receiver<Event>> {
+        locked(&self.events_out).take()
+    }
+
+    /// The sightings, for enrolment. `Some` the first time.
+    pub fn take_sightings(&self) -> Option<mpsc::Receiver<Sighting>> {
+        locked(&self.sightings_out).take()
+    }
+
+    /// The listeners, one for each network namespace entered. `Some` the first time.
+    pub fn take_listeners(&self) -> Option<mpsc::Receiver<Listener>> {
+        locked(&self.listeners_out).take()
+    }
+
+    /// Opens listeners in the network namespace behind the descriptor (of `/proc/PID/ns/net`) and
+    /// hands them to the receiver of `take_listeners`.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, the port is taken, or nobody receives listeners.
+    pub fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
+        let (listener, open) = listen::open(netns, self.settings.listen_port)?;
+        let cookie = listener.netns;
+        // Nobody accepts in a namespace whose listener was not handed over: close it again.
+        self.listeners
+            .try_send(listener)
+            .map_err(|_| InterceptError::Thread("accepts connections"))?;
+        locked(&self.open).insert(cookie, open);
+        self.tables.hear(cookie)?;
+        Ok(cookie)
+    }
+
+    /// Tells the holder of that namespace's listener to close it.
+    pub fn leave(&self, netns: NetnsCookie) {
+        locked(&self.open).remove(&netns);
+        if let Err(error) = self.tables.unhear(netns) {
+            tracing::warn!(%error, %netns, "a closed namespace stays in the filter of sightings");
+        }
+    }
+
+    /// Detaches everything and removes the pins: labelled workloads then reach databases directly.
+    ///
+    /// # Errors
+    /// When something could not be detached or removed; the rest is not tried.
+    pub fn uninstall(&self) -> Result<(), InterceptError> {
+        for link in locked(&self.links).drain(..) {
+            pins::detach(&link).map_err(InterceptError::call(
+                "bpf(BPF_LINK_DETACH)",
+                &"link",
+                "uninstall again",
+            ))?;
+        }
+        *locked(&self.ebpf) = None;
+        locked(&self.open).clear();
+        match &self.settings.pin {
+            Some(directory) => pins::remove(directory),
+            None => Ok(()),
+        }
+    }
+
+    /// Does the same for a pin directory whose agent no longer runs.
+    ///
+    /// # Errors
+    /// As `uninstall`.
+    pub fn uninstall_pinned(directory: &Path) -> Result<(), InterceptError> {
+        pins::remove(directory)
+    }
+}
+
+impl fmt::Debug for Interceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interceptor").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Governs for Interceptor {
+    fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
+        Interceptor::label(self, cgroup, workload)
+    }
+
+    fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        Interceptor::unlabel(self, cgroup)
+    }
+
+    fn labelled(&self) -> Result<Vec<(CgroupId, WorkloadIndex)>, InterceptError> {
+        Interceptor::labelled(self)
+    }
+
+    fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
+        Interceptor::listen(self, netns)
+    }
+
+    fn leave(&self, netns: NetnsCookie) {
+        Interceptor::leave(self, netns);
+    }
+}
+
+fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
+    fn typed<T: TryFrom<Map, Error = MapError>>(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+    ) -> Result<T, InterceptError> {
+        let missing = || MapError::InvalidName { name: name.to_owned() };
+        ebpf.take_map(name).ok_or_else(missing).and_then(T::try_from).map_err(InterceptError::map(name))
+    }
+    let flows = match ebpf.map(names::FLOWS) {
+        Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
+        Some(_) | None => Err(io::Error::other("not a hash map")),
+    };
+    let flows_fd =
+        flows.map_err(InterceptError::call("dup", &names::FLOWS, "raise the limit of open files"))?;
+    let tables = Tables {
+        labels: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::LABELS)?),
+        ports: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::PORTS)?),
+        prefixes: Mutex::new(typed::<LpmTrie<_, _, _>>(ebpf, names::PREFIXES)?),
+        flows: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::FLOWS)?),
+        flows_fd,
+        heard: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::HEARD)?),
+        counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
+    };
+    let rings = Rings {
+        events: typed::<RingBuf<_>>(ebpf, names::EVENTS)?,
+        sightings: typed::<RingBuf<_>>(ebpf, names::SIGHTINGS)?,
+    };
+    Ok((tables, rings))
+}

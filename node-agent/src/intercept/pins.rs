@@ -1,0 +1,222 @@
+//! The pin directory: links and maps that outlive the agent, so that its death refuses.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::MapInfo;
+
+use super::object::{self, HOOKS, Hook, PINNED};
+use super::sys::{self, Link};
+use super::InterceptError;
+use crate::model::CgroupId;
+
+/// Makes the directory ready: on a bpffs, entered by its owner only, holding nothing of others.
+pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
+    let name = directory.display();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(
+        InterceptError::call("mkdir", &name, "choose a directory the agent can make"),
+    )?;
+    let mend = "choose another pin directory";
+    if !sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
+        let used = fs::read_dir(directory)
+            .map_err(InterceptError::call("read", &name, mend))?
+            .next()
+            .is_some();
+        if used {
+            return Err(InterceptError::OtherPins {
+                path: directory.to_owned(),
+                found: "files, and is not on a bpffs".into(),
+            });
+        }
+        sys::mount_bpffs(directory).map_err(InterceptError::call(
+            "mount(bpf)",
+            &name,
+            "the agent needs CAP_SYS_ADMIN, or an existing bpffs as pin directory",
+        ))?;
+    }
+    // Whoever opens a pinned link can detach it: the mode of this directory is the whole guard.
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+        .map_err(InterceptError::call("chmod", &name, mend))?;
+    check(directory)
+}
+
+/// Refuses a directory with pins of another version, whose bytes mean something else.
+fn check(directory: &Path) -> Result<(), InterceptError> {
+    let other = |found: String| InterceptError::OtherPins { path: directory.to_owned(), found };
+    for file in list(directory)? {
+        let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
+            || HOOKS.iter().any(|hook| hook.pin == file || fresh(hook) == file);
+        if !known {
+            return Err(other(file));
+        }
+    }
+    for (map, key, value) in SIZES {
+        let path = directory.join(object::map_pin(map));
+        if path.exists() {
+            let info = MapInfo::from_pin(&path).map_err(InterceptError::map(map))?;
+            if info.key_size() != key || info.value_size() != value {
+                return Err(other(object::map_pin(map)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Key and value sizes of the pinned maps, as this version has them.
+const SIZES: [(&str, u32, u32); 5] = {
+    use node_agent_common::flow::{FlowKey, OriginRecord, SocketState};
+    use node_agent_common::names;
+    [
+        (names::LABELS, 8, 4),
+        (names::PORTS, 2, 1),
+        (names::PREFIXES, 20, 1),
+        (names::FLOWS, size_of::<FlowKey>() as u32, size_of::<OriginRecord>() as u32),
+        (names::SOCKETS, 4, size_of::<SocketState>() as u32),
+    ]
+};
+
+fn list(directory: &Path) -> Result<Vec<String>, InterceptError> {
+    let failed = |e| InterceptError::call("read", &directory.display(), "is it a bpffs?")(e);
+    fs::read_dir(directory)
+        .map_err(failed)?
+        .map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The name a link has while it takes another's place.
+fn fresh(hook: &Hook) -> String {
+    format!("{}_new", hook.pin)
+}
+
+/// Attaches every hook. Without a directory the links end with the process. With one, a link that
+/// is already there and fits gets the new program in the old one's place, in one step; one that
+/// does not fit is replaced by a new one *before* it is detached.
+pub(super) fn attach(
+    ebpf: &Ebpf,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<Vec<Link>, InterceptError> {
+    HOOKS
+        .iter()
+        .map(|hook| {
+            object::with_program(ebpf, hook.program, |program| match directory {
+                None => create(hook, program, cgroup),
+                Some(directory) => pinned(hook, program, cgroup, id, directory),
+            })
+        })
+        .collect()
+}
+
+fn create(
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+) -> Result<Link, InterceptError> {
+    Link::create(program, cgroup, hook.attach_type).map_err(InterceptError::call(
+        "bpf(BPF_LINK_CREATE)",
+        &hook.program,
+        "an older tool may hold this cgroup exclusively: `bpftool cgroup tree` shows it",
+    ))
+}
+
+fn pinned(
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: &Path,
+) -> Result<Link, InterceptError> {
+    let path = directory.join(hook.pin);
+    let fresh = directory.join(fresh(hook));
+    let at = |call: &'static str, path: &Path| {
+        InterceptError::call(call, &path.display(), "`node-agent uninstall`, then start again")
+    };
+    // Left by an agent that died in the middle of a replacement: it is one too many.
+    remove_link(&fresh)?;
+    let old = Link::pinned(&path).map_err(at("bpf(BPF_OBJ_GET)", &path))?;
+    let old = match old {
+        None => None,
+        Some(link) => {
+            let facts = link.facts().map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)", &path))?;
+            if facts.cgroup == id && facts.attach_type == hook.attach_type {
+                link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)", &path))?;
+                return Ok(link);
+            }
+            Some(link)
+        }
+    };
+    let link = create(hook, program, cgroup)?;
+    link.pin(&fresh).map_err(at("bpf(BPF_OBJ_PIN)", &fresh))?;
+    if let Some(old) = old {
+        detach(&old).map_err(at("bpf(BPF_LINK_DETACH)", &path))?;
+        fs::remove_file(&path).map_err(at("unlink", &path))?;
+    }
+    fs::rename(&fresh, &path).map_err(at("rename", &path))?;
+    Ok(link)
+}
+
+/// Detaches; a link whose cgroup is gone is detached already.
+pub(super) fn detach(link: &Link) -> io::Result<()> {
+    match link.detach() {
+        Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        done => done,
+    }
+}
+
+fn remove_link(path: &Path) -> Result<(), InterceptError> {
+    let at = |call: &'static str| {
+        InterceptError::call(call, &path.display(), "remove the file by hand")
+    };
+    if let Some(link) = Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))? {
+        detach(&link).map_err(at("bpf(BPF_LINK_DETACH)"))?;
+        fs::remove_file(path).map_err(at("unlink"))?;
+    }
+    Ok(())
+}
+
+/// Detaches every pinned link, removes the pinned maps and the directory. From here on labelled
+/// workloads reach databases directly. A directory that is not there is as good as removed.
+pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
+    let name = directory.display();
+    let mend = "remove it by hand";
+    if !directory.exists() {
+        return Ok(());
+    }
+    if sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
+        for file in list(directory)? {
+            let path: PathBuf = directory.join(&file);
+            if file.starts_with("link_") {
+                remove_link(&path)?;
+            } else if file.starts_with("map_") {
+                fs::remove_file(&path)
+                    .map_err(InterceptError::call("unlink", &path.display(), mend))?;
+            }
+        }
+        if is_mount(directory) {
+            sys::unmount(directory).map_err(InterceptError::call("umount", &name, mend))?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(InterceptError::call("rmdir", &name, mend)(e)),
+    }
+}
+
+/// Is the directory itself a mount point? Then this agent mounted it.
+fn is_mount(directory: &Path) -> bool {
+    let Some(parent) = directory.parent() else { return false };
+    if directory == Path::new("/sys/fs/bpf") || directory.file_name() == Some(OsStr::new("")) {
+        return false;
+    }
+    match (fs::metadata(directory), fs::metadata(parent)) {
+        (Ok(here), Ok(above)) => here.dev() != above.dev(),
+        _ => false,
+    }
+}

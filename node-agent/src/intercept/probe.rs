@@ -1,0 +1,180 @@
+//! What this kernel and host can do, found by trying, never by reading a version number.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::object::{self, TRACEPOINTS};
+use super::{InterceptError, Settings, sys};
+use crate::model::CgroupId;
+
+/// How well something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it should be.
+    Good,
+    /// The agent works, with less.
+    Degraded,
+    /// The agent cannot govern workloads here.
+    Missing,
+}
+
+/// One line of `node-agent doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at, and what was seen.
+    pub what: String,
+    /// How well it is there.
+    pub state: State,
+    /// What to do, unless it is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+impl Finding {
+    fn good(what: impl Into<String>) -> Self {
+        Finding { what: what.into(), state: State::Good, mend: None }
+    }
+
+    fn degraded(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Finding { what: what.into(), state: State::Degraded, mend: Some(mend.into()) }
+    }
+
+    fn missing(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Finding { what: what.into(), state: State::Missing, mend: Some(mend.into()) }
+    }
+}
+
+/// Looks at everything interception needs. Attaches nothing to any cgroup and leaves nothing
+/// behind.
+pub fn probe() -> Vec<Finding> {
+    let mut findings = vec![cgroup2(), privileges(), loopback(), bpffs(), types(), jit()];
+    programs(&mut findings);
+    findings
+}
+
+fn cgroup2() -> Finding {
+    match sys::cgroup_root() {
+        Ok(root) if root == Path::new("/sys/fs/cgroup") => {
+            Finding::good("cgroup2 is mounted at /sys/fs/cgroup")
+        }
+        Ok(root) => Finding::good(format!(
+            "cgroup2 is mounted at {}, beside the first version's controllers",
+            root.display()
+        )),
+        Err(error) => Finding::missing(
+            "no cgroup2 mount",
+            match error {
+                InterceptError::NoCgroup2 => {
+                    "mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with \
+                     systemd.unified_cgroup_hierarchy=1"
+                        .to_owned()
+                }
+                other => other.to_string(),
+            },
+        ),
+    }
+}
+
+/// capabilities(7), by number.
+const NEEDED: [(u32, &str); 6] = [
+    (12, "CAP_NET_ADMIN"),
+    (19, "CAP_SYS_PTRACE"),
+    (21, "CAP_SYS_ADMIN"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+    (1, "CAP_DAC_OVERRIDE"),
+];
+
+fn privileges() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    let lacking: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(number, _)| effective & (1 << number) == 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if lacking.is_empty() {
+        Finding::good("the privileges to load and attach programs")
+    } else {
+        Finding::missing(
+            format!("privileges: lacking {}", lacking.join(", ")),
+            "run as root, or give the service these capabilities",
+        )
+    }
+}
+
+fn loopback() -> Finding {
+    let mend = "ip link set lo up";
+    let flags = fs::read_to_string("/sys/class/net/lo/flags").unwrap_or_default();
+    let flags = flags.trim().trim_start_matches("0x");
+    match u32::from_str_radix(flags, 16) {
+        Ok(flags) if flags & 1 == 1 => Finding::good("the loopback interface is up"),
+        Ok(_) => Finding::missing("the loopback interface is down", mend),
+        Err(_) => Finding::degraded("the loopback interface could not be looked at", mend),
+    }
+}
+
+fn bpffs() -> Finding {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.lines().any(|line| line.split_whitespace().last() == Some("bpf")) {
+        Finding::good("bpffs, which keeps the redirect when the agent is gone")
+    } else {
+        Finding::missing(
+            "no bpffs in this kernel: a dead agent would let workloads through",
+            "use a kernel with CONFIG_BPF_SYSCALL",
+        )
+    }
+}
+
+fn types() -> Finding {
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        Finding::good("the kernel's type information (BTF)")
+    } else {
+        Finding::degraded(
+            "no /sys/kernel/btf/vmlinux: tools will show less of the programs and maps",
+            "use a kernel with CONFIG_DEBUG_INFO_BTF",
+        )
+    }
+}
+
+fn jit() -> Finding {
+    match fs::read_to_string("/proc/sys/net/core/bpf_jit_enable") {
+        Ok(value) if value.trim() == "0" => Finding::degraded(
+            "the BPF compiler is off: every connect of this machine takes longer",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        Ok(_) => Finding::good("the BPF compiler is on"),
+        Err(_) => Finding::good("the BPF compiler cannot be switched off here"),
+    }
+}
+
+fn programs(findings: &mut Vec<Finding>) {
+    // Loaded, not attached: the kernel's verifier answers for every helper and hook.
+    let mut ebpf = match object::load(&Settings::new("/", 1, CgroupId(0))) {
+        Ok(ebpf) => ebpf,
+        Err(error) => {
+            findings.push(Finding::missing(
+                "the kernel programs do not load",
+                error.to_string(),
+            ));
+            return;
+        }
+    };
+    findings.push(Finding::good("the kernel programs load"));
+    for (program, tracepoint) in TRACEPOINTS {
+        findings.push(match object::trace(&mut ebpf, program, tracepoint) {
+            Ok(()) => Finding::good(format!("the tracepoint {tracepoint}")),
+            Err(error) => Finding::degraded(
+                format!("the tracepoint {tracepoint}: new network namespaces are found late"),
+                error.to_string(),
+            ),
+        });
+    }
+}

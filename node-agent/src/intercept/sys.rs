@@ -1,0 +1,310 @@
+//! The system calls that no safe crate at hand offers, each wrapped once.
+
+#![expect(unsafe_code, reason = "bpf(2), SO_NETNS_COOKIE, mount(2) and clock_gettime(2)")]
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::Pod;
+
+use super::InterceptError;
+use crate::model::{CgroupId, NetnsCookie};
+
+/// `CGROUP2_SUPER_MAGIC`.
+const CGROUP2: i64 = 0x6367_7270;
+/// `BPF_FS_MAGIC`.
+const BPFFS: i64 = 0xcafe_4a11;
+
+const MAP_LOOKUP_AND_DELETE: libc::c_int = 21;
+const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+const LINK_DETACH: libc::c_int = 34;
+
+/// The parts of `union bpf_attr` used here, each padded to the union's alignment.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Attributes<T: Copy> {
+    body: T,
+}
+
+fn bpf<T: Copy>(command: libc::c_int, attributes: &mut Attributes<T>) -> io::Result<i64> {
+    // SAFETY: the structure is laid out as the command's part of `union bpf_attr`, lives across
+    // the call, and its size is given; pointers in it are made from live references by callers.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            size_of::<Attributes<T>>(),
+        )
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+fn owned(answer: i64) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(answer).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us (close-on-exec is the bpf default).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An attachment to a cgroup.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+/// What the kernel says about a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkFacts {
+    pub(super) cgroup: CgroupId,
+    pub(super) attach_type: u32,
+}
+
+impl Link {
+    /// `BPF_LINK_CREATE`.
+    pub(super) fn create(
+        program: BorrowedFd<'_>,
+        cgroup: BorrowedFd<'_>,
+        attach_type: u32,
+    ) -> io::Result<Self> {
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            program: i32,
+            target: i32,
+            attach_type: u32,
+            flags: u32,
+        }
+        let body =
+            Body { program: program.as_raw_fd(), target: cgroup.as_raw_fd(), attach_type, flags: 0 };
+        bpf(LINK_CREATE, &mut Attributes { body }).and_then(owned).map(Link)
+    }
+
+    /// `BPF_LINK_UPDATE`: another program takes the place of the one attached, atomically.
+    pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            link: i32,
+            program: i32,
+            flags: u32,
+            old: u32,
+        }
+        let body =
+            Body { link: self.0.as_raw_fd(), program: program.as_raw_fd(), flags: 0, old: 0 };
+        bpf(LINK_UPDATE, &mut Attributes { body }).map(drop)
+    }
+
+    /// `BPF_LINK_DETACH`: ends the attachment whoever else holds the link.
+    pub(super) fn detach(&self) -> io::Result<()> {
+        bpf(LINK_DETACH, &mut Attributes { body: [self.0.as_raw_fd(), 0] }).map(drop)
+    }
+
+    /// `BPF_OBJ_PIN`.
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        let path = c_path(path)?;
+        let body = (path.as_ptr() as u64, [self.0.as_raw_fd(), 0]);
+        bpf(OBJ_PIN, &mut Attributes { body: Pin { path: body.0, fd: body.1 } }).map(drop)
+    }
+
+    /// `BPF_OBJ_GET`; `None` when nothing is pinned there.
+    pub(super) fn pinned(path: &Path) -> io::Result<Option<Self>> {
+        let c = c_path(path)?;
+        let body = Pin { path: c.as_ptr() as u64, fd: [0, 0] };
+        match bpf(OBJ_GET, &mut Attributes { body }).and_then(owned) {
+            Ok(fd) => Ok(Some(Link(fd))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD`. A link whose cgroup is gone has cgroup 0.
+    pub(super) fn facts(&self) -> io::Result<LinkFacts> {
+        /// `struct bpf_link_info` as far as a cgroup link goes.
+        #[repr(C)]
+        #[derive(Clone, Copy, Default)]
+        struct Info {
+            kind: u32,
+            id: u32,
+            program: u32,
+            pad: u32,
+            cgroup: u64,
+            attach_type: u32,
+            rest: [u32; 9],
+        }
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            fd: i32,
+            length: u32,
+            info: u64,
+        }
+        let mut info = Info::default();
+        let length = u32::try_from(size_of::<Info>()).unwrap_or(u32::MAX);
+        let pointer = std::ptr::from_mut(&mut info) as u64;
+        let body = Body { fd: self.0.as_raw_fd(), length, info: pointer };
+        bpf(OBJ_GET_INFO_BY_FD, &mut Attributes { body })?;
+        // SAFETY: `info` is ours and initialised; the kernel wrote through the pointer above, so
+        // the read must not be taken for the earlier default.
+        let info = unsafe { std::ptr::read_volatile(&raw const info) };
+        Ok(LinkFacts { cgroup: CgroupId(info.cgroup), attach_type: info.attach_type })
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Pin {
+    path: u64,
+    fd: [i32; 2],
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`: reads an entry and removes it, as one step, so that it is
+/// had once. `None` when there is none.
+pub(super) fn take<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Body {
+        map: u32,
+        pad: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    // SAFETY: `V` is plain old data: all zeroes is a value.
+    let mut value: V = unsafe { zeroed() };
+    let body = Body {
+        map: map.as_raw_fd().cast_unsigned(),
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_mut(&mut value) as u64,
+        flags: 0,
+    };
+    match bpf(MAP_LOOKUP_AND_DELETE, &mut Attributes { body }) {
+        // SAFETY: ours and initialised; volatile because the kernel wrote it.
+        Ok(_) => Ok(Some(unsafe { std::ptr::read_volatile(&raw const value) })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// `SO_NETNS_COOKIE` of a socket.
+pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
+    let mut cookie = 0u64;
+    let mut length = 8 as libc::socklen_t;
+    // SAFETY: the buffer is 8 bytes as the length says, and lives across the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            71,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if answer == 0 { Ok(NetnsCookie(cookie)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
+pub(super) fn monotonic() -> Duration {
+    // SAFETY: a structure of integers, filled by the call.
+    let mut now: libc::timespec = unsafe { zeroed() };
+    // SAFETY: as above. The clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanos)
+}
+
+/// Mounts a bpffs that only its owner enters.
+pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
+    let path = c_path(at)?;
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: NUL-terminated strings that live across the call.
+    let answer = unsafe {
+        libc::mount(
+            c"bpf".as_ptr(),
+            path.as_ptr(),
+            c"bpf".as_ptr(),
+            flags,
+            c"mode=0700".as_ptr().cast(),
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Unmounts what `mount_bpffs` mounted.
+pub(super) fn unmount(at: &Path) -> io::Result<()> {
+    let path = c_path(at)?;
+    // SAFETY: a NUL-terminated string that lives across the call.
+    let answer = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+pub(super) fn is_bpffs(path: &Path) -> io::Result<bool> {
+    Ok(i64::from(rustix::fs::statfs(path)?.f_type) == BPFFS)
+}
+
+/// The id of the cgroup a directory stands for: its inode.
+pub(super) fn cgroup_id(directory: &Path) -> Result<CgroupId, InterceptError> {
+    let name = directory.display();
+    let missing = "does the directory exist?";
+    let kind = rustix::fs::statfs(directory)
+        .map_err(|e| InterceptError::call("statfs", &name, missing)(e.into()))?
+        .f_type;
+    if i64::from(kind) != CGROUP2 {
+        return Err(InterceptError::NotCgroup2(directory.to_owned()));
+    }
+    let facts = fs::metadata(directory)
+        .map_err(InterceptError::call("stat", &directory.display(), missing))?;
+    Ok(CgroupId(facts.ino()))
+}
+
+/// The cgroup2 mount: the first in the mount table whose root is the hierarchy's own.
+pub(super) fn cgroup_root() -> Result<PathBuf, InterceptError> {
+    let path = "/proc/self/mountinfo";
+    let table = fs::read_to_string(path)
+        .map_err(InterceptError::call("read", &path, "mount /proc"))?;
+    table.lines().find_map(cgroup2_mount).ok_or(InterceptError::NoCgroup2)
+}
+
+/// proc(5): `id parent major:minor root mountpoint options … - type source options`.
+fn cgroup2_mount(line: &str) -> Option<PathBuf> {
+    let (before, after) = line.split_once(" - ")?;
+    if after.split(' ').next()? != "cgroup2" {
+        return None;
+    }
+    let mut fields = before.split(' ').skip(3);
+    (fields.next()? == "/").then_some(())?;
+    fields.next().map(|at| PathBuf::from(at.replace("\\040", " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup2_mount_is_found_also_in_hybrid_mode() {
+        for (line, want) in [
+            (
+                "30 24 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw",
+                Some("/sys/fs/cgroup/unified"),
+            ),
+            ("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate", Some("/sys/fs/cgroup")),
+            ("31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu", None),
+            ("32 24 0:26 /kubepods/x /sys/fs/cgroup ro - cgroup2 cgroup2 rw", None),
+        ] {
+            assert_eq!(cgroup2_mount(line).as_deref(), want.map(Path::new), "{line}");
+        }
+    }
+}

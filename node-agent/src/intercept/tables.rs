@@ -1,0 +1,384 @@
+//! The maps, as the agent uses them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray};
+use node_agent_common::flow::{self, Address, FlowEvent, FlowKey};
+use node_agent_common::names;
+use node_agent_common::rule::Label;
+use serde::Serialize;
+
+use super::{InterceptError, Prefix, WorkloadIndex, sys};
+use crate::model::{CgroupId, NetnsCookie, Pid};
+
+/// Where a redirected connection was going, and who dialled, as the kernel recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginRecord {
+    /// The destination; IPv4-mapped addresses are IPv4, unspecified ones loopback.
+    pub destination: SocketAddr,
+    /// The client socket's cookie.
+    pub socket: u64,
+    /// The cgroup of the task that called connect().
+    pub cgroup: CgroupId,
+    /// The workload its label stands for.
+    pub workload: WorkloadIndex,
+    /// The thread group.
+    pub pid: Pid,
+    /// Its user.
+    pub uid: u32,
+    /// Its name as the kernel keeps it.
+    pub comm: String,
+    /// Since boot, on the monotonic clock.
+    pub time: Duration,
+}
+
+impl OriginRecord {
+    fn read(raw: &flow::OriginRecord) -> Self {
+        OriginRecord {
+            destination: socket_addr(raw.destination, raw.port),
+            socket: raw.socket,
+            cgroup: CgroupId(raw.cgroup),
+            workload: WorkloadIndex(raw.workload),
+            pid: Pid(raw.pid),
+            uid: raw.uid,
+            comm: comm_text(&raw.comm),
+            time: Duration::from_nanos(raw.time),
+        }
+    }
+}
+
+/// Totals since the programs were loaded by this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Connects sent to the agent.
+    pub redirected: u64,
+    /// Connects, datagrams, binds and sockets refused, for whatever reason.
+    pub refused: u64,
+    /// Connects refused because the table of origins was full (also in `refused`).
+    pub map_full: u64,
+    /// Events lost in the kernel or unread by the agent.
+    pub lost_events: u64,
+    /// Sightings lost in the kernel; each loss makes enrolment look at everything.
+    pub lost_sightings: u64,
+    /// Connections that reached the agent without an origin because it could not be published.
+    pub unpublished: u64,
+}
+
+/// How many entries each map holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Entries {
+    /// Labelled cgroups.
+    pub labels: usize,
+    /// Guarded ports.
+    pub ports: usize,
+    /// Protected prefixes.
+    pub prefixes: usize,
+    /// Origins that wait to be taken.
+    pub flows: usize,
+    /// Network namespaces with a listener.
+    pub listening: usize,
+}
+
+/// The typed maps. Each behind its own lock: an update of many prefixes holds up no `take`.
+pub(super) struct Tables {
+    pub(super) labels: Mutex<HashMap<MapData, u64, Label>>,
+    pub(super) ports: Mutex<HashMap<MapData, u16, u8>>,
+    pub(super) prefixes: Mutex<LpmTrie<MapData, [u32; 4], u8>>,
+    pub(super) flows: Mutex<HashMap<MapData, FlowKey, flow::OriginRecord>>,
+    pub(super) flows_fd: OwnedFd,
+    pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
+    pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
+}
+
+impl Tables {
+    pub(super) fn label(&self, cgroup: CgroupId, to: WorkloadIndex) -> Result<(), InterceptError> {
+        // Id 1 is the hierarchy's root, id 0 is none.
+        if cgroup.0 <= 1 {
+            return Err(InterceptError::Root);
+        }
+        // A label is the number plus one: zero is nobody's.
+        let label: Label = to.0.checked_add(1).ok_or(InterceptError::Workload(to.0))?;
+        locked(&self.labels).insert(cgroup.0, label, 0).map_err(full_or(names::LABELS))
+    }
+
+    pub(super) fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.labels).remove(&cgroup.0))
+            .map_err(InterceptError::map(names::LABELS))
+    }
+
+    pub(super) fn labelled(&self) -> Result<Vec<(CgroupId, WorkloadIndex)>, InterceptError> {
+        locked(&self.labels)
+            .iter()
+            .map(|entry| {
+                entry.map(|(id, label)| (CgroupId(id), WorkloadIndex(label.saturating_sub(1))))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::LABELS))
+    }
+
+    /// Exactly these ports. New ones first, so that nothing that stays is ever missing.
+    pub(super) fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
+        let mut map = locked(&self.ports);
+        for port in ports {
+            map.insert(port, 1, 0).map_err(full_or(names::PORTS))?;
+        }
+        let old: Vec<u16> = map
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::PORTS))?;
+        for port in old.iter().filter(|port| !ports.contains(port)) {
+            gone_is_fine(map.remove(port)).map_err(InterceptError::map(names::PORTS))?;
+        }
+        Ok(())
+    }
+
+    /// These prefixes besides those there are.
+    pub(super) fn add_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        let mut map = locked(&self.prefixes);
+        for prefix in prefixes {
+            map.insert(&key(*prefix), 1, 0).map_err(full_or(names::PREFIXES))?;
+        }
+        Ok(())
+    }
+
+    /// Exactly these prefixes. New ones first.
+    pub(super) fn set_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        self.add_prefixes(prefixes)?;
+        let keep: BTreeSet<(u32, [u32; 4])> = prefixes.iter().map(|p| parts(&key(*p))).collect();
+        let mut map = locked(&self.prefixes);
+        let old: Vec<Key<[u32; 4]>> = map
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::PREFIXES))?;
+        for key in old.iter().filter(|key| !keep.contains(&parts(key))) {
+            gone_is_fine(map.remove(key)).map_err(InterceptError::map(names::PREFIXES))?;
+        }
+        Ok(())
+    }
+
+    /// The origin of the connection whose peer is `client`, had once.
+    pub(super) fn take(&self, netns: NetnsCookie, client: SocketAddr) -> io::Result<Option<OriginRecord>> {
+        let key = FlowKey {
+            netns: netns.0,
+            address: address(client.ip()),
+            port: client.port(),
+            zero: [0; 3],
+        };
+        let raw: Option<flow::OriginRecord> = sys::take(self.flows_fd.as_fd(), &key)?;
+        Ok(raw.map(|raw| OriginRecord::read(&raw)))
+    }
+
+    /// Removes origins that waited longer than `age`.
+    pub(super) fn sweep(&self, age: Duration) {
+        let now = sys::monotonic();
+        let old: Vec<FlowKey> = locked(&self.flows)
+            .iter()
+            .flatten()
+            .filter(|(_, origin)| now.saturating_sub(Duration::from_nanos(origin.time)) > age)
+            .map(|(key, _)| key)
+            .collect();
+        for key in old {
+            // Taken by somebody since: that is what entries are for.
+            let _ = locked(&self.flows).remove(&key);
+        }
+    }
+
+    pub(super) fn hear(&self, netns: NetnsCookie) -> Result<(), InterceptError> {
+        locked(&self.heard).insert(netns.0, 1, 0).map_err(full_or(names::HEARD))
+    }
+
+    pub(super) fn unhear(&self, netns: NetnsCookie) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.heard).remove(&netns.0)).map_err(InterceptError::map(names::HEARD))
+    }
+
+    pub(super) fn lost_sightings(&self) -> u64 {
+        self.count(names::COUNTER_LOST_SIGHTINGS).unwrap_or(0)
+    }
+
+    pub(super) fn counters(&self) -> Result<Counters, InterceptError> {
+        Ok(Counters {
+            redirected: self.count(names::COUNTER_REDIRECTED)?,
+            refused: self.count(names::COUNTER_REFUSED)?,
+            map_full: self.count(names::COUNTER_FULL)?,
+            lost_events: self.count(names::COUNTER_LOST_EVENTS)?,
+            lost_sightings: self.count(names::COUNTER_LOST_SIGHTINGS)?,
+            unpublished: self.count(names::COUNTER_UNPUBLISHED)?,
+        })
+    }
+
+    fn count(&self, which: u32) -> Result<u64, InterceptError> {
+        let cells = locked(&self.counters)
+            .get(&which, 0)
+            .map_err(InterceptError::map(names::COUNTERS))?;
+        Ok(cells.iter().copied().fold(0, u64::saturating_add))
+    }
+
+    pub(super) fn entries(&self) -> Result<Entries, InterceptError> {
+        fn size<K>(
+            map: &'static str,
+            keys: impl Iterator<Item = Result<K, MapError>>,
+        ) -> Result<usize, InterceptError> {
+            keys.map(|key| key.map(drop))
+                .try_fold(0usize, |n, key| key.map(|()| n.saturating_add(1)))
+                .map_err(InterceptError::map(map))
+        }
+        Ok(Entries {
+            labels: size(names::LABELS, locked(&self.labels).keys())?,
+            ports: size(names::PORTS, locked(&self.ports).keys())?,
+            prefixes: size(names::PREFIXES, locked(&self.prefixes).keys())?,
+            flows: size(names::FLOWS, locked(&self.flows).keys())?,
+            listening: size(names::HEARD, locked(&self.heard).keys())?,
+        })
+    }
+}
+
+/// The lock, also after a panic elsewhere: the kernel holds the state, the guard only the way to it.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn gone_is_fine(done: Result<(), MapError>) -> Result<(), MapError> {
+    match done {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) | Err(_) => done,
+    }
+}
+
+fn full_or(map: &'static str) -> impl Fn(MapError) -> InterceptError {
+    move |error| match &error {
+        MapError::SyscallError(e)
+            if matches!(e.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) =>
+        {
+            InterceptError::Full { map, room: super::object::room(map) }
+        }
+        _ => InterceptError::map(map)(error),
+    }
+}
+
+fn key(prefix: Prefix) -> Key<[u32; 4]> {
+    let Address(words) = address(prefix.address());
+    let mapped = if prefix.address().is_ipv4() { 96 } else { 0 };
+    Key::new(mapped + u32::from(prefix.length()), words)
+}
+
+fn parts(key: &Key<[u32; 4]>) -> (u32, [u32; 4]) {
+    (key.prefix_len(), key.data())
+}
+
+/// The kernel's form of an address.
+pub(super) fn address(ip: IpAddr) -> Address {
+    let v6 = match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = v6.octets();
+    Address([
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ])
+}
+
+/// Ours of the kernel's.
+pub(super) fn socket_addr(address: Address, port: u16) -> SocketAddr {
+    let Address([a, b, c, d]) = address;
+    let ip = if address.is_v4() {
+        IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(d)))
+    } else {
+        let word = |w: u32| u128::from(u32::from_be(w));
+        IpAddr::V6(Ipv6Addr::from_bits(word(a) << 96 | word(b) << 64 | word(c) << 32 | word(d)))
+    };
+    SocketAddr::new(ip, port)
+}
+
+/// A task's name up to its first zero byte. Bytes that are no UTF-8 are shown as U+FFFD: the name
+/// is the workload's own to choose and proves nothing.
+pub(super) fn comm_text(comm: &[u8]) -> String {
+    let text = comm.split(|b| *b == 0).next().unwrap_or(comm);
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// A ring's bytes, which are not aligned for the structure.
+pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEvent> {
+    let mut at = Fields(bytes);
+    Some(FlowEvent {
+        kind: at.u32()?,
+        protocol: at.u32()?,
+        netns: at.u64()?,
+        origin: flow::OriginRecord {
+            destination: Address([at.u32()?, at.u32()?, at.u32()?, at.u32()?]),
+            port: at.u16()?,
+            zero: [at.u16()?, at.u16()?, at.u16()?],
+            socket: at.u64()?,
+            cgroup: at.u64()?,
+            time: at.u64()?,
+            workload: at.u32()?,
+            pid: at.u32()?,
+            uid: at.u32()?,
+            zero2: at.u32()?,
+            comm: at.bytes()?,
+        },
+    })
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.bytes().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.bytes().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_ne_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_the_way_to_the_kernel_and_back() {
+        for (text, back) in [
+            ("10.0.7.1:5432", "10.0.7.1:5432"),
+            ("[::ffff:10.0.7.1]:5432", "10.0.7.1:5432"),
+            ("[2001:db8::7]:3306", "[2001:db8::7]:3306"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            let given: SocketAddr = text.parse().unwrap();
+            assert_eq!(socket_addr(address(given.ip()), given.port()).to_string(), back);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_prefix_is_a_mapped_one_to_the_kernel() {
+        for (text, length) in [("10.0.0.0/8", 104), ("10.0.7.1", 128), ("2001:db8::/32", 32)] {
+            assert_eq!(key(text.parse().unwrap()).prefix_len(), length, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_task_name_ends_at_its_first_zero() {
+        assert_eq!(comm_text(b"psql\0\0\0\0\0\0\0\0\0\0\0\0"), "psql");
+        assert_eq!(comm_text(b"abcdefghijklmnop"), "abcdefghijklmnop");
+        assert_eq!(comm_text(b"\xff\0aa"), "\u{fffd}");
+    }
+}

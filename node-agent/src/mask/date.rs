@@ -1,0 +1,180 @@
+//! Pure. Dates and timestamps cut to year, month or day.
+//!
+//! Text is cut as it is written: `DateStyle` ISO, years after Christ; any other style, `infinity`
+//! and years before Christ become NULL. A `timestamptz` in text is cut in the session's time zone,
+//! as shown, and keeps its offset; in binary it is cut in UTC, because that is all the value says.
+
+use std::fmt::Write;
+
+use bytes::{BufMut, BytesMut};
+
+use super::cell::Written;
+use crate::model::Format;
+use crate::policy::DateUnit;
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// 2000-01-01, PostgreSQL's day 0, counted from 1970-01-01.
+const EPOCH: i64 = 10_957;
+/// Julian day 0, the first date of the type (`DATETIME_MIN_JULIAN`), counted from day 0.
+const FIRST_DAY: i64 = -2_451_545;
+
+/// What is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Date,
+    /// With or without time zone.
+    Timestamp,
+}
+
+/// Appends the value, cut.
+pub(super) fn cut(
+    kind: Kind,
+    unit: DateUnit,
+    format: Format,
+    value: &[u8],
+    out: &mut BytesMut,
+) -> Written {
+    let written = match format {
+        Format::Text => std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| cut_text(kind, unit, text, out)),
+        Format::Binary => cut_binary(kind, unit, value, out),
+    };
+    written.map_or(Written::Null, |()| Written::Value)
+}
+
+fn cut_text(kind: Kind, unit: DateUnit, text: &str, out: &mut BytesMut) -> Option<()> {
+    let (date, time) = match kind {
+        Kind::Date => (text, None),
+        Kind::Timestamp => text
+            .split_once(' ')
+            .map(|(date, time)| (date, Some(time)))?,
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if parts.next().is_some()
+        || !(4..=7).contains(&year.len())
+        || month.len() != 2
+        || day.len() != 2
+        || ![year, month, day].into_iter().all(digits)
+    {
+        return None;
+    }
+    let zone = match time {
+        None => "",
+        Some(time) => zone_of(time)?,
+    };
+    let (month, day) = match unit {
+        DateUnit::Year => ("01", "01"),
+        DateUnit::Month => (month, "01"),
+        DateUnit::Day => (month, day),
+    };
+    write!(out, "{year}-{month}-{day}").ok()?;
+    if time.is_some() {
+        write!(out, " 00:00:00{zone}").ok()?;
+    }
+    Some(())
+}
+
+/// The offset behind `HH:MM:SS[.ffffff]`: empty, or `+HH[:MM[:SS]]`.
+fn zone_of(time: &str) -> Option<&str> {
+    let (clock, rest) = time.split_at_checked(8)?;
+    let shape = clock.bytes().enumerate().all(|(at, byte)| match at {
+        2 | 5 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    let rest = match rest.strip_prefix('.') {
+        None => rest,
+        Some(fraction) => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+    };
+    let offset = rest.strip_prefix(['+', '-']);
+    let fits = match offset {
+        None => rest.is_empty(),
+        Some(offset) => {
+            matches!(offset.len(), 2 | 5 | 8)
+                && offset.bytes().enumerate().all(|(at, byte)| match at {
+                    2 | 5 => byte == b':',
+                    _ => byte.is_ascii_digit(),
+                })
+        }
+    };
+    (shape && fits).then_some(rest)
+}
+
+fn cut_binary(kind: Kind, unit: DateUnit, value: &[u8], out: &mut BytesMut) -> Option<()> {
+    // The largest and the smallest number stand for infinity.
+    match kind {
+        Kind::Date => {
+            let days = i32::from_be_bytes(value.try_into().ok()?);
+            if matches!(days, i32::MAX | i32::MIN) {
+                return None;
+            }
+            out.put_i32(i32::try_from(cut_days(i64::from(days), unit)?).ok()?);
+        }
+        Kind::Timestamp => {
+            let micros = i64::from_be_bytes(value.try_into().ok()?);
+            if matches!(micros, i64::MAX | i64::MIN) {
+                return None;
+            }
+            let days = cut_days(micros.div_euclid(MICROS_PER_DAY), unit)?;
+            out.put_i64(days.checked_mul(MICROS_PER_DAY)?);
+        }
+    }
+    Some(())
+}
+
+/// Days since 2000-01-01, cut in the proleptic Gregorian calendar.
+fn cut_days(days: i64, unit: DateUnit) -> Option<i64> {
+    let (year, month, _) = civil(days.checked_add(EPOCH)?);
+    let cut = match unit {
+        DateUnit::Year => days_of(year, 1) - EPOCH,
+        DateUnit::Month => days_of(year, month) - EPOCH,
+        DateUnit::Day => days,
+    };
+    (cut >= FIRST_DAY).then_some(cut)
+}
+
+/// Year, month and day of a day since 1970-01-01. Eras of 400 years, years that begin in March.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// The first day of a month, since 1970-01-01.
+fn days_of(year: i64, month: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * month + 2) / 5;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    era * 146_097 + of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{civil, days_of};
+
+    #[test]
+    fn the_calendar_agrees_with_itself_over_eight_thousand_years() {
+        let mut last = (0, 0, 0);
+        for days in -1_500_000..1_500_000 {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_of(year, month) + day - 1, days);
+            assert!((year, month, day) > last || days == -1_500_000);
+            last = (year, month, day);
+        }
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(10_957), (2000, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+    }
+}

@@ -1,0 +1,227 @@
+//! Pure. What happens to each column of one result.
+
+use std::sync::Arc;
+
+use super::cell::Op;
+use super::key::MaskKey;
+use super::pattern::{names, of_table};
+use super::{Attribute, Relations};
+use crate::model::{ColumnHead, ColumnOrigin, ResultHead};
+use crate::policy::{DateUnit, MaskRule, Masker, Obligations, RuleRef};
+
+/// What happens to each column of one result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaskPlan {
+    columns: Vec<Column>,
+    passes: Passes,
+    met_unknown: bool,
+}
+
+/// Whether every cell passes. Its own type, because the default of a plan is to pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Passes {
+    #[default]
+    All,
+    NotAll,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Column {
+    op: Op,
+    /// Who says so; none for a column that passes.
+    rule: Option<RuleRef>,
+}
+
+impl MaskPlan {
+    /// The plan for results in which nothing can be masked (no mask is in force).
+    pub fn passing() -> Self {
+        MaskPlan::default()
+    }
+
+    /// Every cell passes.
+    pub fn passes(&self) -> bool {
+        self.passes == Passes::All
+    }
+
+    /// An origin was met that the catalogue does not know; its column is masked whole. A newer
+    /// catalogue may know it: plan again with one.
+    pub fn met_unknown(&self) -> bool {
+        self.met_unknown
+    }
+
+    /// Which rule masks which column, by position from 0. Columns that are masked whole because
+    /// nothing proves where they come from name the policy `node-agent` and the reason as rule:
+    /// `unknown-origin`, `unknown-relation`, `whole-row`, `computed-relation`.
+    pub fn applied(&self) -> Vec<(u16, RuleRef)> {
+        (0..=u16::MAX)
+            .zip(&self.columns)
+            .filter_map(|(position, column)| Some((position, column.rule.clone()?)))
+            .collect()
+    }
+
+    /// How many columns the result has.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub(super) fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.columns.iter().map(|column| &column.op)
+    }
+
+    fn of(columns: Vec<Column>, met_unknown: bool) -> Self {
+        let all = columns.iter().all(|column| column.op == Op::Pass);
+        MaskPlan {
+            columns,
+            passes: if all { Passes::All } else { Passes::NotAll },
+            met_unknown,
+        }
+    }
+
+    /// A plan of these operations, for tests and fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of_ops(ops: Vec<Op>) -> Self {
+        let columns = ops
+            .into_iter()
+            .map(|op| Column { op, rule: None })
+            .collect();
+        MaskPlan::of(columns, false)
+    }
+}
+
+/// What is done to a column, and why.
+enum Treatment<'a> {
+    Pass,
+    Mask(&'a MaskRule),
+    /// Masked whole: nothing proves that its values are not masked ones.
+    Whole(&'static str),
+    /// The same, and a newer catalogue may know better.
+    Unknown,
+}
+
+/// Plans one result. Fails closed: what the wire or the catalogue cannot place is masked whole as
+/// soon as it could matter.
+pub fn plan(
+    head: &ResultHead,
+    obligations: &Obligations,
+    relations: &dyn Relations,
+    key: &MaskKey,
+) -> MaskPlan {
+    let mut met_unknown = false;
+    let columns = head
+        .columns
+        .iter()
+        .map(|column| {
+            let whole = |why: &str| Column {
+                op: Op::of(&Masker::Redact, column.type_id, column.format, key),
+                rule: Some(own_rule(why)),
+            };
+            match treat(column, obligations, relations) {
+                Treatment::Pass => Column {
+                    op: Op::Pass,
+                    rule: None,
+                },
+                Treatment::Mask(mask) => Column {
+                    op: Op::of(&mask.with, column.type_id, column.format, key),
+                    rule: Some(mask.rule.clone()),
+                },
+                Treatment::Whole(why) => whole(why),
+                Treatment::Unknown => {
+                    met_unknown = true;
+                    whole("unknown-relation")
+                }
+            }
+        })
+        .collect();
+    MaskPlan::of(columns, met_unknown)
+}
+
+fn own_rule(why: &str) -> RuleRef {
+    RuleRef {
+        policy: Arc::from("node-agent"),
+        rule: Arc::from(why),
+    }
+}
+
+fn treat<'a>(
+    column: &ColumnHead,
+    obligations: &'a Obligations,
+    relations: &dyn Relations,
+) -> Treatment<'a> {
+    if obligations.masks.is_empty() && !obligations.touches_masked {
+        return Treatment::Pass;
+    }
+    let (relation, number) = match column.origin {
+        // An expression, a union, a function: it may carry anything that the statement touches.
+        ColumnOrigin::Unknown | ColumnOrigin::Attribute { relation: 0, .. } => {
+            return if obligations.touches_masked {
+                Treatment::Whole("unknown-origin")
+            } else {
+                Treatment::Pass
+            };
+        }
+        ColumnOrigin::Attribute { relation, number } => (relation, number),
+    };
+    if number == 0 {
+        // A whole row holds every column of its table.
+        return Treatment::Whole("whole-row");
+    }
+    if number < 0 {
+        // System columns (ctid, xmin, …) hold nothing that anybody wrote.
+        return Treatment::Pass;
+    }
+    let Some(attribute) = relations.attribute(relation, number) else {
+        return Treatment::Unknown;
+    };
+    let ancestors = relations.ancestors(relation);
+    if let Some(mask) = strongest(&obligations.masks, &attribute, &ancestors) {
+        return Treatment::Mask(mask);
+    }
+    if attribute.stored {
+        return Treatment::Pass;
+    }
+    // A view's column is named after the view, whatever it is computed from.
+    let of_masked = |(schema, table): &(&str, &str)| {
+        let mut patterns = obligations.masks.iter().flat_map(|mask| &mask.columns);
+        patterns.any(|pattern| of_table(pattern, schema, table))
+    };
+    if obligations.touches_masked || ancestors.iter().any(of_masked) {
+        return Treatment::Whole("computed-relation");
+    }
+    Treatment::Pass
+}
+
+/// Of the masks for this column, under its own table's name or an ancestor's, the one that shows
+/// least: policies are added up, and adding one must never show more.
+fn strongest<'a>(
+    masks: &'a [MaskRule],
+    attribute: &Attribute<'_>,
+    ancestors: &[(&str, &str)],
+) -> Option<&'a MaskRule> {
+    let column = attribute.column;
+    let meets = |mask: &&MaskRule| {
+        mask.columns.iter().any(|pattern| {
+            names(pattern, attribute.schema, attribute.table, column)
+                || ancestors
+                    .iter()
+                    .any(|(schema, table)| names(pattern, schema, table, column))
+        })
+    };
+    masks
+        .iter()
+        .filter(meets)
+        .min_by_key(|mask| shows(&mask.with))
+}
+
+/// How much a masker shows: less sorts first.
+fn shows(masker: &Masker) -> (u8, u32) {
+    match masker {
+        Masker::Null => (0, 0),
+        Masker::Redact => (1, 0),
+        Masker::Hash => (2, 0),
+        Masker::Token => (3, 0),
+        Masker::DateTrunc(DateUnit::Year) => (4, 0),
+        Masker::DateTrunc(DateUnit::Month) => (4, 1),
+        Masker::DateTrunc(DateUnit::Day) => (4, 2),
+        Masker::KeepLast(kept) | Masker::KeepFirst(kept) => (5, *kept),
+    }
+}

@@ -1,0 +1,122 @@
+//! IO. Reads a recording block by block, each verified before a byte of it is unpacked.
+
+use std::io::{self, Read};
+
+use super::chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
+
+/// A recording under verification.
+#[derive(Debug)]
+pub struct Blocks<R> {
+    source: R,
+    chain: Chain,
+    header: Header,
+}
+
+/// How the bytes of a recording end, when nothing before the end is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the block that says so.
+    Closed,
+    /// Between two blocks, without a close: still being written, or its writer was killed.
+    Unclosed,
+    /// Within a block, without a close: as `Unclosed`, or the file was cut.
+    Torn {
+        /// Bytes that belong to no whole block.
+        bytes: u64,
+    },
+}
+
+/// The next of a recording.
+#[derive(Debug)]
+pub enum Step {
+    /// A verified block: its head and its lines.
+    Block(Head, Vec<u8>),
+    /// There is no more.
+    End(Ending),
+}
+
+/// Reading stops here.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// The recording was changed.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// The file cannot be read.
+    #[error("cannot read the recording: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl<R: Read> Blocks<R> {
+    /// Reads the header. A file shorter than a header is not a recording.
+    pub fn open(mut source: R) -> Result<Self, BlockError> {
+        let mut bytes = [0; HEADER];
+        if fill(&mut source, &mut bytes)? < HEADER {
+            return Err(Damage { block: 0, offset: 0, what: Wrong::Magic }.into());
+        }
+        let (chain, header) = Chain::open(&bytes)?;
+        Ok(Blocks { source, chain, header })
+    }
+
+    /// The header.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The chain up to here.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The next block, verified.
+    #[allow(clippy::should_implement_trait, reason = "it can fail and says how it ended")]
+    pub fn next(&mut self) -> Result<Step, BlockError> {
+        let mut bytes = [0; BLOCK_HEAD];
+        let got = fill(&mut self.source, &mut bytes)?;
+        if got == 0 {
+            let ending = if self.chain.ended() { Ending::Closed } else { Ending::Unclosed };
+            return Ok(Step::End(ending));
+        }
+        self.chain.more()?;
+        if got < BLOCK_HEAD {
+            return Ok(Step::End(Ending::Torn { bytes: got as u64 }));
+        }
+        let head = self.chain.head(&bytes)?;
+        // Grows with what really comes: a head that promises much costs nothing by itself.
+        let mut payload = Vec::new();
+        self.source.by_ref().take(head.payload as u64).read_to_end(&mut payload)?;
+        let mut tail = [0; BLOCK_TAIL];
+        let ending = fill(&mut self.source, &mut tail)?;
+        if payload.len() < head.payload || ending < BLOCK_TAIL {
+            let bytes = (got + payload.len() + ending) as u64;
+            return Ok(Step::End(Ending::Torn { bytes }));
+        }
+        let (block, offset) = (self.chain.blocks(), self.chain.offset());
+        self.chain.body(&head, &bytes, &payload, tail)?;
+        let lines = unpack(&payload, head.raw)
+            .ok_or(Damage { block, offset, what: Wrong::Packing })?;
+        Ok(Step::Block(head, lines))
+    }
+}
+
+/// Unpacks a payload to exactly `raw` bytes.
+fn unpack(payload: &[u8], raw: usize) -> Option<Vec<u8>> {
+    if raw > BLOCK_CAP {
+        return None;
+    }
+    let lines = zstd::bulk::decompress(payload, raw).ok()?;
+    (lines.len() == raw).then_some(lines)
+}
+
+/// Fills the buffer as far as the source goes.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

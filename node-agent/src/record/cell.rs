@@ -1,0 +1,115 @@
+//! Pure. Values on their way into a recording: capped, and withheld where they are secret.
+
+use std::fmt::Write as _;
+
+use super::{RecordedCell, RecordedText};
+use crate::model::Format;
+
+/// The longest text that is kept whole, bytes.
+pub const TEXT_CAP: usize = 1 << 20;
+
+impl RecordedText {
+    /// A statement's text for the record.
+    ///
+    /// `secret`: it carries a password or the like. `understood`: it was parsed, so that "carries
+    /// no secret" is knowledge. A text that is secret, or of which nobody can say, is withheld:
+    /// only its hash and length are kept.
+    pub fn from(text: &str, secret: bool, understood: bool) -> Self {
+        let length = text.len() as u64;
+        if secret || !understood {
+            return RecordedText::Withheld { hash: hash(text), length };
+        }
+        if text.len() <= TEXT_CAP {
+            return RecordedText::Plain(text.to_owned());
+        }
+        let head = text.get(..text.floor_char_boundary(TEXT_CAP)).unwrap_or_default().to_owned();
+        RecordedText::Cut { head, hash: hash(text), length }
+    }
+
+    /// How many bytes it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            RecordedText::Plain(text) => text.len(),
+            RecordedText::Cut { head, .. } => head.len() + 64,
+            RecordedText::Withheld { .. } => 64,
+        }
+    }
+}
+
+fn hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().as_str().to_owned()
+}
+
+impl RecordedCell {
+    /// A cell or parameter for the record. `None` is NULL; longer than `cap` bytes, only the length
+    /// is kept. A text that is not UTF-8 is kept in hex.
+    pub fn from(format: Format, value: Option<&[u8]>, cap: usize) -> Self {
+        let Some(value) = value else { return RecordedCell::Null };
+        if value.len() > cap {
+            return RecordedCell::Long(value.len() as u64);
+        }
+        match format {
+            Format::Text => match std::str::from_utf8(value) {
+                Ok(text) => RecordedCell::Text(text.to_owned()),
+                Err(_) => RecordedCell::Binary(hex(value)),
+            },
+            Format::Binary => RecordedCell::Binary(hex(value)),
+        }
+    }
+
+    /// How many bytes it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            RecordedCell::Null | RecordedCell::Long(_) => 32,
+            RecordedCell::Text(text) | RecordedCell::Binary(text) => 32 + text.len(),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_text_leaves_only_hash_and_length() {
+        let text = "ALTER ROLE a PASSWORD 'hunter2'";
+        for (secret, understood) in [(true, true), (true, false), (false, false)] {
+            let kept = RecordedText::from(text, secret, understood);
+            assert!(matches!(kept, RecordedText::Withheld { length: 31, .. }), "{kept:?}");
+            assert!(!format!("{kept:?}").contains("hunter2"));
+        }
+        assert_eq!(RecordedText::from("SELECT 1", false, true), RecordedText::Plain("SELECT 1".into()));
+    }
+
+    #[test]
+    fn a_giant_text_is_cut_on_a_character() {
+        let text = "é".repeat(TEXT_CAP);
+        let RecordedText::Cut { head, length, .. } = RecordedText::from(&text, false, true) else {
+            panic!("not cut");
+        };
+        assert!(head.len() <= TEXT_CAP && head.len() >= TEXT_CAP - 1);
+        assert_eq!(length, text.len() as u64);
+    }
+
+    #[test]
+    fn cells_keep_what_fits() {
+        let cases: [(Format, Option<&[u8]>, RecordedCell); 5] = [
+            (Format::Text, None, RecordedCell::Null),
+            (Format::Text, Some(b"abc"), RecordedCell::Text("abc".into())),
+            (Format::Text, Some(b"\xff"), RecordedCell::Binary("ff".into())),
+            (Format::Binary, Some(b"\x00\x2a"), RecordedCell::Binary("002a".into())),
+            (Format::Text, Some(b"12345"), RecordedCell::Long(5)),
+        ];
+        for (format, value, kept) in cases {
+            assert_eq!(RecordedCell::from(format, value, 4), kept);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Pure. Events to lines of JSON and back. What repeats (a statement executed again, the head of
+//! its rows) is written once and then referred to by number, within a window that both sides keep.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell, RecordedText,
+    Rows, Unknown,
+};
+use crate::model::{ResultHead, StatementSeq, UnixMillis};
+use crate::sql::Analysis;
+
+/// The longest line, bytes. What is longer loses its particulars, and a note says so.
+pub(super) const LINE_CAP: usize = 8 << 20;
+/// Only a statement whose line is at most this long is referred to again: bounds the window.
+const MEMORABLE_LINE: usize = 64 << 10;
+/// How many statements the window holds.
+const STATEMENTS: usize = 256;
+/// How many heads the window holds.
+const HEADS: usize = 64;
+/// All parameters of one statement together, bytes; beyond it only lengths are kept.
+const PARAMS_CAP: usize = 1 << 20;
+
+/// The lines that are written. Read back by `Kept`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Began(&'a Began),
+    Login(&'a LoggedIn),
+    Decided(&'a Decided),
+    Again(Again<&'a [RecordedCell]>),
+    Rows(RowsLine<&'a ResultHead, &'a [Vec<RecordedCell>]>),
+    Finished(&'a Finished),
+    Note(&'a Note),
+    Closed(&'a Closed),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Kept {
+    Began(Box<Began>),
+    Login(Box<LoggedIn>),
+    Decided(Box<Decided>),
+    Again(Again<Vec<RecordedCell>>),
+    Rows(RowsLine<Arc<ResultHead>, Vec<Vec<RecordedCell>>>),
+    Finished(Finished),
+    Note(Note),
+    Closed(Closed),
+}
+
+/// A statement that differs from an earlier one in parameters at most.
+#[derive(Serialize, Deserialize)]
+struct Again<P> {
+    seq: StatementSeq,
+    at: UnixMillis,
+    params: P,
+    /// The number of the earlier one, counting memorable statements from 0.
+    of: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound(deserialize = "H: Deserialize<'de>, R: Deserialize<'de> + Default"))]
+struct RowsLine<H, R> {
+    seq: StatementSeq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<H>,
+    /// The number of an earlier head, counting memorable heads from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_of: Option<u64>,
+    #[serde(default)]
+    rows: R,
+    #[serde(default)]
+    beyond: u64,
+}
+
+/// The last few of something, numbered from 0 since the beginning.
+#[derive(Debug)]
+struct Window<T> {
+    items: VecDeque<T>,
+    first: u64,
+    size: usize,
+}
+
+impl<T> Window<T> {
+    fn new(size: usize) -> Self {
+        Window { items: VecDeque::new(), first: 0, size }
+    }
+
+    /// Adds one; gives its number, and what fell out with its number.
+    fn add(&mut self, item: T) -> (u64, Option<(u64, T)>) {
+        let number = self.first + self.items.len() as u64;
+        self.items.push_back(item);
+        if self.items.len() <= self.size {
+            return (number, None);
+        }
+        let gone = self.items.pop_front().map(|gone| (self.first, gone));
+        self.first += 1;
+        (number, gone)
+    }
+
+    fn get(&self, number: u64) -> Option<&T> {
+        let at = number.checked_sub(self.first)?;
+        self.items.get(usize::try_from(at).ok()?)
+    }
+}
+
+fn memorable(head: &ResultHead) -> bool {
+    head.columns.len() <= 256 && head.columns.iter().map(|c| c.name.len()).sum::<usize>() <= 16384
+}
+
+/// Writes a session's events, in order.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    statements: Window<(u64, Decided)>,
+    by_text: HashMap<u64, u64>,
+    heads: Window<Arc<ResultHead>>,
+}
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Encoder {
+            statements: Window::new(STATEMENTS),
+            by_text: HashMap::new(),
+            heads: Window::new(HEADS),
+        }
+    }
+
+    pub(super) fn began(&mut self, began: &Began, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        line(out, &Line::Began(began)).map(drop)
+    }
+
+    pub(super) fn login(&mut self, login: &LoggedIn, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        line(out, &Line::Login(login)).map(drop)
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        mut decided: Decided,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        cap_params(&mut decided.params);
+        let key = text_key(&decided.text);
+        if let Some(&of) = self.by_text.get(&key)
+            && let Some((_, earlier)) = self.statements.get(of)
+            && same(earlier, &decided)
+        {
+            let again = Again { seq: decided.seq, at: decided.at, params: &*decided.params, of };
+            return line(out, &Line::Again(again)).map(drop);
+        }
+        let begins = out.len();
+        let length = line(out, &Line::Decided(&decided))?;
+        if length > LINE_CAP {
+            out.truncate(begins);
+            return self.without_particulars(decided, out);
+        }
+        if length <= MEMORABLE_LINE {
+            decided.params = Vec::new();
+            let (number, gone) = self.statements.add((key, decided));
+            if let Some((old, (old_key, _))) = gone
+                && self.by_text.get(&old_key) == Some(&old)
+            {
+                self.by_text.remove(&old_key);
+            }
+            self.by_text.insert(key, number);
+        }
+        Ok(())
+    }
+
+    /// Text by hash, parameters by length, no lists of names; the decision whole.
+    fn without_particulars(
+        &mut self,
+        mut decided: Decided,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        if let RecordedText::Plain(text) = &decided.text {
+            decided.text = RecordedText::from(text, true, true);
+        }
+        decided.params = Vec::new();
+        let sureness = decided.analysis.sureness.clone();
+        decided.analysis = Arc::new(Analysis { statements: Vec::new(), sureness });
+        self.note(
+            &Note {
+                at: decided.at,
+                seq: Some(decided.seq),
+                from: NoteFrom::Agent,
+                code: None,
+                text: "this statement is longer than a recording keeps: text, parameters and \
+                       the list of what it touches are left out"
+                    .to_owned(),
+            },
+            out,
+        )?;
+        line(out, &Line::Decided(&decided)).map(drop)
+    }
+
+    pub(super) fn rows(
+        &mut self,
+        seq: StatementSeq,
+        head: Option<&Arc<ResultHead>>,
+        rows: &[Vec<RecordedCell>],
+        beyond: u64,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        let earlier = head.and_then(|head| {
+            let known = &self.heads;
+            known.items.iter().rposition(|known| Arc::ptr_eq(known, head) || known == head)
+        });
+        let head_of = earlier.map(|at| self.heads.first + at as u64);
+        let fresh = if earlier.is_some() { None } else { head };
+        line(
+            out,
+            &Line::Rows(RowsLine { seq, head: fresh.map(|head| &**head), head_of, rows, beyond }),
+        )?;
+        if let Some(head) = fresh.filter(|head| memorable(head)) {
+            self.heads.add(Arc::clone(head));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        finished: &Finished,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        line(out, &Line::Finished(finished)).map(drop)
+    }
+
+    pub(super) fn note(&mut self, note: &Note, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        line(out, &Line::Note(note)).map(drop)
+    }
+
+    pub(super) fn closed(&mut self, closed: &Closed, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        line(out, &Line::Closed(closed)).map(drop)
+    }
+}
+
+fn line(out: &mut Vec<u8>, event: &Line<'_>) -> serde_json::Result<usize> {
+    let begins = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, event) {
+        out.truncate(begins); // never half a line
+        return Err(error);
+    }
+    out.push(b'\n');
+    Ok(out.len() - begins)
+}
+
+fn text_key(text: &RecordedText) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match text {
+        RecordedText::Plain(text) => text.hash(&mut hasher),
+        RecordedText::Cut { hash, .. } | RecordedText::Withheld { hash, .. } => {
+            hash.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn same(a: &Decided, b: &Decided) -> bool {
+    (Arc::ptr_eq(&a.analysis, &b.analysis) || a.analysis == b.analysis)
+        && (Arc::ptr_eq(&a.decision, &b.decision) || a.decision == b.decision)
+        && a.policy_version == b.policy_version
+        && a.text == b.text
+}
+
+fn cap_params(params: &mut [RecordedCell]) {
+    let mut total = 0_usize;
+    for cell in params {
+        if let RecordedCell::Text(text) | RecordedCell::Binary(text) = cell {
+            total = total.saturating_add(text.len());
+            if total > PARAMS_CAP {
+                let long = match cell {
+                    RecordedCell::Binary(hex) => hex.len() / 2,
+                    RecordedCell::Text(text) => text.len(),
+                    RecordedCell::Null | RecordedCell::Long(_) => continue,
+                };
+                *cell = RecordedCell::Long(long as u64);
+            }
+        }
+    }
+}
+
+/// Reads a session's events, in order. Never fails: what it does not know is `Event::Unknown`.
+#[derive(Debug)]
+pub struct Decoder {
+    statements: Window<Decided>,
+    heads: Window<Arc<ResultHead>>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder { statements: Window::new(STATEMENTS), heads: Window::new(HEADS) }
+    }
+}
+
+impl Decoder {
+    /// One line (without its newline) to the event it tells, references resolved.
+    pub fn read(&mut self, line: &[u8]) -> Event {
+        match serde_json::from_slice::<Kept>(line) {
+            Ok(Kept::Began(began)) => Event::Began(began),
+            Ok(Kept::Login(login)) => Event::Login(login),
+            Ok(Kept::Decided(decided)) => {
+                if line.len() < MEMORABLE_LINE {
+                    self.statements.add(Decided { params: Vec::new(), ..(*decided).clone() });
+                }
+                Event::Decided(decided)
+            }
+            Ok(Kept::Again(again)) => match self.statements.get(again.of) {
+                Some(earlier) => {
+                    let Again { seq, at, params, .. } = again;
+                    Event::Decided(Box::new(Decided { seq, at, params, ..earlier.clone() }))
+                }
+                None => unknown(line),
+            },
+            Ok(Kept::Rows(rows)) => {
+                let head = match (rows.head, rows.head_of) {
+                    (Some(head), _) => {
+                        if memorable(&head) {
+                            self.heads.add(Arc::clone(&head));
+                        }
+                        Some(head)
+                    }
+                    (None, Some(number)) => match self.heads.get(number) {
+                        Some(head) => Some(Arc::clone(head)),
+                        None => return unknown(line),
+                    },
+                    (None, None) => None,
+                };
+                Event::Rows(Rows { seq: rows.seq, head, rows: rows.rows, beyond: rows.beyond })
+            }
+            Ok(Kept::Finished(finished)) => Event::Finished(finished),
+            Ok(Kept::Note(note)) => Event::Note(note),
+            Ok(Kept::Closed(closed)) => Event::Closed(closed),
+            Err(_) => unknown(line),
+        }
+    }
+}
+
+fn unknown(line: &[u8]) -> Event {
+    #[derive(Deserialize)]
+    struct Kind {
+        event: String,
+    }
+    let kind = serde_json::from_slice::<Kind>(line).map_or_else(|_| "?".to_owned(), |k| k.event);
+    Event::Unknown(Unknown { kind, line: String::from_utf8_lossy(line).into_owned() })
+}

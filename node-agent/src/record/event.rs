@@ -1,0 +1,334 @@
+//! Pure. What a recording says: the events of a session, in the order they happened.
+
+use serde::{Deserialize, Serialize};
+
+use crate::mask::MaskedRows;
+use crate::model::{
+    ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId,
+    StatementSeq, TargetName, UnixMillis, Workload,
+};
+use crate::policy::{Decision, RuleRef};
+use crate::sql::Analysis;
+
+/// The first event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Began {
+    /// The session.
+    pub session: SessionId,
+    /// When.
+    pub at: UnixMillis,
+    /// The kernel's word for who dialled.
+    pub workload: Workload,
+    /// The process that dialled.
+    pub process: ProcessFacts,
+    /// The accepted socket's peer.
+    pub client: ClientAddr,
+    /// Where it was going.
+    pub destination: OriginalDst,
+    /// The target that stands for.
+    pub target: TargetName,
+    /// How that database talks: says what a row frame looks like.
+    pub dialect: Dialect,
+}
+
+/// When a login was over, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// When.
+    pub at: UnixMillis,
+    /// How.
+    pub login: Login,
+}
+
+/// Login is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// Let in.
+    Admitted {
+        /// Who.
+        principal: Principal,
+        /// The role and database the client wished for.
+        wished_role: String,
+        /// The database.
+        database: String,
+        /// The role used upstream.
+        role: String,
+        /// `application_name`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        application: Option<String>,
+        /// The client's leg is TLS.
+        tls: bool,
+    },
+    /// Refused.
+    Refused(Refusal),
+}
+
+/// A decision, before anything runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decided {
+    /// Which statement of the session.
+    pub seq: StatementSeq,
+    /// When.
+    pub at: UnixMillis,
+    /// The text as judged and sent; `None` when it carries a secret or could not be parsed (then
+    /// its hash and length stand in).
+    pub text: RecordedText,
+    /// Parameters as bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<RecordedCell>,
+    /// What the text does. Shared, not copied, on the hot path.
+    pub analysis: std::sync::Arc<Analysis>,
+    /// The decision with its rules.
+    pub decision: std::sync::Arc<Decision>,
+    /// Which policies decided.
+    pub policy_version: std::sync::Arc<str>,
+}
+
+/// A text, or what stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedText {
+    /// As judged.
+    Plain(String),
+    /// Longer than the record keeps: how it begins, and enough to recognise the rest.
+    Cut {
+        /// How it begins.
+        head: String,
+        /// BLAKE3 of the whole, hex.
+        hash: String,
+        /// Bytes of the whole.
+        length: u64,
+    },
+    /// It carried a secret, or was not understood.
+    Withheld {
+        /// BLAKE3, hex.
+        hash: String,
+        /// Bytes.
+        length: u64,
+    },
+}
+
+/// One cell or parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedCell {
+    /// NULL.
+    Null,
+    /// Text form.
+    Text(String),
+    /// Binary form, hex.
+    Binary(String),
+    /// Longer than the cap: its length.
+    Long(u64),
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// Which.
+    pub seq: StatementSeq,
+    /// When.
+    pub at: UnixMillis,
+    /// Microseconds from the permit to here.
+    pub micros: u64,
+    /// Command tags, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Rows delivered.
+    #[serde(default)]
+    pub rows: u64,
+    /// Bytes delivered.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The error as the client saw it: SQLSTATE and message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<(String, String)>,
+    /// Which masks were applied, by column position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<(u16, RuleRef)>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub enum End {
+    Done,
+    Failed,
+    Suspended,
+    /// The database skipped it after an earlier error in the pipeline.
+    Skipped,
+    /// The agent stopped the answer (limit, mask, record).
+    Stopped,
+    /// The session ended first.
+    Cut,
+}
+
+/// Rows as delivered; the recorder caps them.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Which statement.
+    pub seq: StatementSeq,
+    /// The head, when known (once per result).
+    pub head: Option<std::sync::Arc<ResultHead>>,
+    /// Whole row frames.
+    pub rows: MaskedRows,
+}
+
+/// Rows of one statement as the client got them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Which statement.
+    pub seq: StatementSeq,
+    /// The head they belong to; `None` for copy data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<std::sync::Arc<ResultHead>>,
+    /// The rows, cell by cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<Vec<RecordedCell>>,
+    /// Bytes that were delivered after these and are not kept (the cap of a statement).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub beyond: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Something said besides answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// When.
+    pub at: UnixMillis,
+    /// During which statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<StatementSeq>,
+    /// Who said it.
+    pub from: NoteFrom,
+    /// SQLSTATE, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What, as the client saw it.
+    pub text: String,
+}
+
+/// Who said a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteFrom {
+    /// The database (a notice).
+    Server,
+    /// The agent.
+    Agent,
+}
+
+/// The last event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// When.
+    pub at: UnixMillis,
+    /// The one reason.
+    pub why: Why,
+    /// What the session came to, so that a listing need not read the whole recording.
+    pub totals: Totals,
+}
+
+/// Sums over a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct Totals {
+    pub statements: u64,
+    pub denied: u64,
+    pub held: u64,
+    pub failed: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl Totals {
+    /// Adds what an event says.
+    pub fn count(&mut self, event: &Event) {
+        match event {
+            Event::Decided(decided) => self.decided(&decided.decision),
+            Event::Finished(finished) => self.finished(finished),
+            Event::Began(_)
+            | Event::Login(_)
+            | Event::Rows(_)
+            | Event::Note(_)
+            | Event::Closed(_)
+            | Event::Unknown(_) => {}
+        }
+    }
+
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.statements += 1;
+        match decision {
+            Decision::Allow(_) => {}
+            Decision::Hold(_) => self.held += 1,
+            Decision::Deny(_) => self.denied += 1,
+        }
+    }
+
+    pub(super) fn finished(&mut self, finished: &Finished) {
+        self.rows = self.rows.saturating_add(finished.rows);
+        self.bytes = self.bytes.saturating_add(finished.bytes);
+        self.failed += u64::from(finished.error.is_some());
+    }
+}
+
+/// Anything that a recording holds, in the order it happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event.
+    Began(Box<Began>),
+    /// Login is over.
+    Login(Box<LoggedIn>),
+    /// A decision, before anything runs.
+    Decided(Box<Decided>),
+    /// Rows delivered.
+    Rows(Rows),
+    /// An execution is over.
+    Finished(Finished),
+    /// Something said besides answers.
+    Note(Note),
+    /// The last event.
+    Closed(Closed),
+    /// An event that this version does not know, kept as it stands.
+    Unknown(Unknown),
+}
+
+/// An event of a kind, or with a content, that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unknown {
+    /// What it calls itself.
+    pub kind: String,
+    /// The line as it stands.
+    pub line: String,
+}
+
+/// The one reason a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub enum Why {
+    ClientQuit,
+    ClientGone,
+    UpstreamGone,
+    ClientGarbled(String),
+    UpstreamGarbled(String),
+    LoginRefused,
+    IdentityExpired,
+    Drained,
+    Killed,
+    RecordFailed(String),
+    MaskFailed(String),
+    LimitReached(String),
+    UpstreamRefused(String),
+    Fault(String),
+}

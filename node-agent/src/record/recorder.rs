@@ -1,0 +1,337 @@
+//! IO. What sessions see of the record.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::lane::{Item, Lane, Room, Shared};
+use super::shelf::{FileShelf, Shelf};
+use super::writer::Writer;
+use super::{
+    Began, Decided, Delivered, Finished, LoggedIn, Login, Note, OpenError, Receipt, RecordError,
+    Why,
+};
+use crate::clock;
+use crate::model::{Reference, SessionId};
+
+/// How to record.
+#[derive(Clone, Debug)]
+pub struct RecorderSettings {
+    /// Where the recordings lie.
+    pub dir: PathBuf,
+    /// What all sessions together may have waiting for the writer, bytes. At least 64 KiB.
+    pub queue_bytes: usize,
+    /// How much of one statement's rows is kept, bytes as on the wire. At most 1 MiB.
+    pub rows_cap_bytes: usize,
+    /// How long a cell may be to be kept, bytes.
+    pub cell_cap: usize,
+    /// How long an event may stay in memory: what `kill -9` can cost.
+    pub block_interval: Duration,
+    /// How long a session waits for the writer before its statement is refused.
+    pub patience: Duration,
+    /// When to bring recordings to the disk.
+    pub settle: Settle,
+    /// What happens to statements while recording fails.
+    pub on_failure: OnFailure,
+}
+
+impl RecorderSettings {
+    /// The defaults, in a directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        RecorderSettings {
+            dir: dir.into(),
+            queue_bytes: 64 << 20,
+            rows_cap_bytes: 64 << 10,
+            cell_cap: 4 << 10,
+            block_interval: Duration::from_millis(50),
+            patience: Duration::from_secs(5),
+            settle: Settle::OnClose,
+            on_failure: OnFailure::Refuse,
+        }
+    }
+
+    fn bounded(mut self) -> Self {
+        self.queue_bytes = self.queue_bytes.max(64 << 10);
+        self.rows_cap_bytes = self.rows_cap_bytes.min(1 << 20);
+        self.block_interval = self.block_interval.max(Duration::from_millis(1));
+        self
+    }
+}
+
+/// When to bring recordings to the disk (`fsync`). A crash of the agent costs nothing either way;
+/// this is about a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// Soon after each session's end.
+    OnClose,
+    /// When the kernel sees fit.
+    Never,
+}
+
+/// What happens to statements while recording fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused, and running answers are stopped.
+    Refuse,
+    /// They run unrecorded. Counted in `Stats::lost`, and noted in the recording once it works
+    /// again.
+    Continue,
+}
+
+/// Whether recording works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Working,
+    /// It does not: no statement may start, and running answers stop.
+    Failed {
+        /// For want of space or quota.
+        full: bool,
+        /// The system's words.
+        why: Arc<str>,
+    },
+}
+
+/// Whether there was room.
+#[derive(Debug)]
+pub enum Pushed<T, Back> {
+    /// Done.
+    Done(T),
+    /// Not done, given back: wait (`decided`), or try again later.
+    Full(Back),
+}
+
+/// Figures for metrics and `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct Stats {
+    pub sessions_open: u64,
+    pub sessions: u64,
+    pub statements: u64,
+    pub blocks: u64,
+    /// As written.
+    pub bytes: u64,
+    pub queued_bytes: u64,
+    /// Writes that failed.
+    pub failures: u64,
+    /// Events that were not recorded, by configuration.
+    pub lost: u64,
+}
+
+/// The record of this agent. Dropping it writes what is queued and ends the writer.
+#[derive(Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Opens the directory and starts the writer.
+    pub fn open(settings: RecorderSettings) -> Result<Self, OpenError> {
+        let dir = settings.dir.clone();
+        let failed = |source| OpenError { dir: dir.clone(), source };
+        let shelf = FileShelf::open(&settings.dir, settings.settle).map_err(failed)?;
+        Recorder::on(Box::new(shelf), settings).map_err(failed)
+    }
+
+    pub(super) fn on(shelf: Box<dyn Shelf>, settings: RecorderSettings) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::new(settings.bounded()));
+        let writer = Writer::new(Arc::clone(&shared), shelf)?;
+        let handle =
+            thread::Builder::new().name("record-writer".to_owned()).spawn(move || writer.run())?;
+        shared.set_writer(handle.thread().clone());
+        Ok(Recorder { shared, writer: Mutex::new(Some(handle)) })
+    }
+
+    /// Begins a session's recording.
+    pub fn begin(&self, began: Began) -> Result<SessionRecorder, RecordError> {
+        let lane = Arc::new(Lane::new(began.session, began.dialect));
+        self.shared.check()?;
+        if self.shared.stopping() {
+            return Err(RecordError::Fault("the recorder has stopped".into()));
+        }
+        lane.push_always(&self.shared, Item::Began(Box::new(began)));
+        Ok(SessionRecorder { shared: Arc::clone(&self.shared), lane })
+    }
+
+    /// Changes whenever recording begins to fail or to work.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Figures, taken one after the other.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.shared.counters;
+        Stats {
+            sessions_open: counters.open.load(Ordering::Relaxed),
+            sessions: counters.sessions.load(Ordering::Relaxed),
+            statements: counters.statements.load(Ordering::Relaxed),
+            blocks: counters.blocks.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            queued_bytes: self.shared.queued() as u64,
+            failures: counters.failures.load(Ordering::Relaxed),
+            lost: counters.lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes what is queued and ends the writer. Blocks; nothing can be recorded afterwards.
+    pub fn stop(&self) {
+        self.shared.stop();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the record panicked");
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One session's recording. Dropped without `close`, it says that no reason was given.
+#[derive(Debug)]
+pub struct SessionRecorder {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+}
+
+impl SessionRecorder {
+    /// Whose recording this is.
+    pub fn session(&self) -> SessionId {
+        self.lane.session
+    }
+
+    /// Changes whenever recording begins to fail or to work. A session whose answers run for long
+    /// stops them when this says `Failed` and the configuration says `refuse`.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Login is over.
+    pub fn login(&self, login: Login) {
+        let item = Item::Login(Box::new(LoggedIn { at: clock::now(), login }));
+        self.lane.push_always(&self.shared, item);
+    }
+
+    /// Records a decision without waiting.
+    pub fn try_decided(&self, decided: Decided) -> Result<Pushed<Receipt, Decided>, RecordError> {
+        let reference = Reference { session: self.lane.session, seq: decided.seq };
+        let decision = Arc::clone(&decided.decision);
+        let cost = weight(&decided);
+        match self.lane.push(&self.shared, Item::Decided(decided), cost)? {
+            Room::Taken => Ok(Pushed::Done(Receipt::new(reference, decision))),
+            Room::Full(Item::Decided(decided)) => Ok(Pushed::Full(decided)),
+            Room::Full(_) => Err(RecordError::Fault("the queue gave back another event".into())),
+        }
+    }
+
+    /// Records a decision; waits while the queue is full.
+    pub async fn decided(&self, decided: Decided) -> Result<Receipt, RecordError> {
+        match self.try_decided(decided)? {
+            Pushed::Done(receipt) => Ok(receipt),
+            Pushed::Full(decided) => {
+                self.when_room(decided, |decided| self.try_decided(decided)).await
+            }
+        }
+    }
+
+    /// Records rows as delivered, before or while they go to the client, without waiting.
+    pub fn try_delivered(
+        &self,
+        delivered: Delivered,
+    ) -> Result<Pushed<(), Delivered>, RecordError> {
+        let Delivered { seq, head, rows } = &delivered;
+        let taken = self.lane.push_rows(&self.shared, *seq, head.as_ref(), rows.bytes())?;
+        Ok(if taken { Pushed::Done(()) } else { Pushed::Full(delivered) })
+    }
+
+    /// Records rows as delivered; waits while the queue is full. An error means that the answer
+    /// stops here.
+    pub async fn delivered(&self, delivered: Delivered) -> Result<(), RecordError> {
+        match self.try_delivered(delivered)? {
+            Pushed::Done(()) => Ok(()),
+            Pushed::Full(delivered) => {
+                self.when_room(delivered, |delivered| self.try_delivered(delivered)).await
+            }
+        }
+    }
+
+    /// An execution is over. Never waits: its room was taken with its decision.
+    pub fn finished(&self, finished: Finished) {
+        self.lane.push_always(&self.shared, Item::Finished(finished));
+    }
+
+    /// Records something said besides answers; waits while the queue is full.
+    pub async fn note(&self, note: Note) -> Result<(), RecordError> {
+        match self.try_note(note)? {
+            Pushed::Done(()) => Ok(()),
+            Pushed::Full(note) => self.when_room(note, |note| self.try_note(note)).await,
+        }
+    }
+
+    /// Records something said besides answers, without waiting.
+    pub fn try_note(&self, note: Note) -> Result<Pushed<(), Note>, RecordError> {
+        let cost = size_of::<Item>() + note.text.len();
+        match self.lane.push(&self.shared, Item::Note(note), cost)? {
+            Room::Taken => Ok(Pushed::Done(())),
+            Room::Full(Item::Note(note)) => Ok(Pushed::Full(note)),
+            Room::Full(_) => Err(RecordError::Fault("the queue gave back another event".into())),
+        }
+    }
+
+    /// The session is over. The first reason stays; nothing is recorded after it.
+    pub fn close(&self, why: Why) {
+        self.lane.push_always(&self.shared, Item::Closed { at: clock::now(), why });
+    }
+
+    async fn when_room<T, B>(
+        &self,
+        mut waiting: B,
+        mut push: impl FnMut(B) -> Result<Pushed<T, B>, RecordError>,
+    ) -> Result<T, RecordError> {
+        let deadline = Instant::now() + self.shared.settings.patience;
+        loop {
+            let space = self.shared.space.notified();
+            tokio::pin!(space);
+            // Listen first, then look again: room that comes in between is not missed.
+            space.as_mut().enable();
+            self.shared.wake();
+            match push(waiting)? {
+                Pushed::Done(done) => return Ok(done),
+                Pushed::Full(back) => waiting = back,
+            }
+            expect_within(deadline, space, self.shared.settings.patience).await?;
+        }
+    }
+}
+
+async fn expect_within(
+    deadline: Instant,
+    space: impl Future<Output = ()>,
+    patience: Duration,
+) -> Result<(), RecordError> {
+    timeout_at(deadline, space).await.map_err(|_| RecordError::Slow(patience))
+}
+
+impl Drop for SessionRecorder {
+    fn drop(&mut self) {
+        self.close(Why::Fault("the session ended without giving a reason".to_owned()));
+    }
+}
+
+/// What a decision costs the queue, with the room that its end will need.
+fn weight(decided: &Decided) -> usize {
+    let params: usize = decided.params.iter().map(super::RecordedCell::weight).sum();
+    // An analysis that nobody else holds is a few times its text.
+    1024 + 3 * decided.text.weight() + params
+}

@@ -1,0 +1,470 @@
+//! IO. The one thread that writes. It takes what the sessions pushed, once a tick; encodes, packs
+//! and chains it; and writes a block when there is much or when the oldest event in it is due.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::chain::{Chain, Header};
+use super::codec::Encoder;
+use super::frames::RowReader;
+use super::lane::{Batch, Item, Lane, Shared};
+use super::recorder::Health;
+use super::shelf::{Shelf, Volume};
+use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
+use crate::clock;
+use crate::model::{ResultHead, SessionId, StatementSeq};
+
+/// A block is written when its lines reach this.
+const BLOCK: usize = 256 << 10;
+/// How often a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How many ticks without work until the writer parks.
+const IDLE_TICKS: u32 = 16;
+/// zstd's fast end: the writer shares the machine with the sessions.
+const LEVEL: i32 = 1;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    shelf: Box<dyn Shelf>,
+    packer: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+    sessions: HashMap<SessionId, Recording>,
+    /// Those with something to take, to write or to close.
+    active: Vec<SessionId>,
+    idle_ticks: u32,
+}
+
+/// One session's file in the making.
+struct Recording {
+    lane: Arc<Lane>,
+    volume: Option<Box<dyn Volume>>,
+    offset: u64,
+    chain: Option<Chain>,
+    encoder: Encoder,
+    rows: RowsUnderWay,
+    totals: Totals,
+    /// Lines not yet in a block, and since when.
+    lines: Vec<u8>,
+    since: Option<Instant>,
+    /// Sealed and not yet on disk. While this is not empty nothing more is sealed.
+    sealed: Vec<u8>,
+    retry_at: Option<Instant>,
+    dirty: bool,
+    active: bool,
+    closing: bool,
+    /// Given up.
+    broken: bool,
+}
+
+/// The rows of the statement that is being answered.
+struct RowsUnderWay {
+    seq: StatementSeq,
+    head: Option<Arc<ResultHead>>,
+    reader: RowReader,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, shelf: Box<dyn Shelf>) -> io::Result<Self> {
+        Ok(Writer {
+            shared,
+            shelf,
+            packer: zstd::bulk::Compressor::new(LEVEL)?,
+            packed: Vec::new(),
+            sessions: HashMap::new(),
+            active: Vec::new(),
+            idle_ticks: 0,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let tick = (self.shared.settings.block_interval / 4).clamp(
+            Duration::from_millis(1),
+            Duration::from_millis(20),
+        );
+        loop {
+            let stopping = self.shared.stopping();
+            self.gather();
+            if stopping {
+                self.take_from_all();
+            }
+            self.work(stopping);
+            if stopping {
+                break;
+            }
+            if !self.active.is_empty() {
+                self.idle_ticks = 0;
+            }
+            self.idle_ticks = self.idle_ticks.saturating_add(1);
+            if self.idle_ticks < IDLE_TICKS {
+                self.shared.rest(tick);
+            } else {
+                self.shared.park();
+            }
+        }
+        self.farewell();
+    }
+
+    /// Notes who has something for us.
+    fn gather(&mut self) {
+        for lane in self.shared.take_dirty() {
+            let id = lane.session;
+            let recording = self.sessions.entry(id).or_insert_with(|| {
+                self.shared.counters.open.fetch_add(1, Ordering::Relaxed);
+                Recording::new(Arc::clone(&lane), self.shared.settings.cell_cap)
+            });
+            if !Arc::ptr_eq(&recording.lane, &lane) {
+                // Two sessions of one name: the later one is not recorded, so it may not run.
+                lane.break_off("a session of this name is being recorded already".into());
+                self.shared.release(lane.take().cost);
+                continue;
+            }
+            recording.dirty = true;
+            if !recording.active {
+                recording.active = true;
+                self.active.push(id);
+            }
+        }
+    }
+
+    /// A push may be in its lane before its mark is in the list.
+    fn take_from_all(&mut self) {
+        self.active = self.sessions.keys().copied().collect();
+        for recording in self.sessions.values_mut() {
+            recording.dirty = true;
+        }
+    }
+
+    /// One round over all that are active. `all`: whatever is there is written now.
+    fn work(&mut self, all: bool) {
+        let now = Instant::now();
+        let mut freed = false;
+        let mut active = std::mem::take(&mut self.active);
+        active.retain(|id| {
+            let Some(mut recording) = self.sessions.remove(id) else { return false };
+            freed |= self.advance(&mut recording, now, all);
+            if recording.over() {
+                self.shared.counters.open.fetch_sub(1, Ordering::Relaxed);
+                self.shared.counters.sessions.fetch_add(1, Ordering::Relaxed);
+                if let Some(volume) = recording.volume.take() {
+                    volume.close();
+                }
+                return false;
+            }
+            recording.active = recording.dirty
+                || !recording.sealed.is_empty()
+                || !recording.lines.is_empty()
+                || recording.closing;
+            let stays = recording.active;
+            self.sessions.insert(*id, recording);
+            stays
+        });
+        self.active = active;
+        if freed {
+            self.shared.space.notify_waiters();
+        }
+        self.mend();
+    }
+
+    fn advance(&mut self, recording: &mut Recording, now: Instant, all: bool) -> bool {
+        let mut freed = false;
+        if recording.retry_at.is_some_and(|at| now < at) && !all {
+            return freed;
+        }
+        // While its disk fails a session is read no further than one block.
+        while recording.dirty && (recording.sealed.is_empty() || recording.lines.len() < BLOCK) {
+            recording.dirty = false;
+            let batch = recording.lane.take();
+            self.shared.release(batch.cost);
+            freed = true;
+            if let Err(error) = self.encode(recording, batch, now) {
+                self.give_up(recording, &error);
+                return freed;
+            }
+        }
+        let due = recording
+            .since
+            .is_some_and(|since| now.duration_since(since) >= self.shared.settings.block_interval);
+        if due || all || recording.closing || !recording.sealed.is_empty() {
+            self.write_out(recording);
+        }
+        freed
+    }
+
+    fn encode(
+        &mut self,
+        recording: &mut Recording,
+        batch: Batch,
+        now: Instant,
+    ) -> Result<(), io::Error> {
+        if batch.items.is_empty() && batch.lost == 0 {
+            return Ok(());
+        }
+        recording.since.get_or_insert(now);
+        if batch.lost > 0 {
+            recording.tell(format!(
+                "recording failed for a time, and the configuration says continue: {} events are \
+                 missing here",
+                batch.lost
+            ))?;
+        }
+        for item in batch.items {
+            if recording.broken {
+                break;
+            }
+            if matches!(item, Item::Decided(_)) {
+                self.shared.counters.statements.fetch_add(1, Ordering::Relaxed);
+            }
+            recording.encode(item, &batch.data)?;
+            if recording.lines.len() >= BLOCK && recording.sealed.is_empty() {
+                self.write_out(recording);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is sealed, then seals and writes what is not.
+    fn write_out(&mut self, recording: &mut Recording) {
+        while !recording.sealed.is_empty() || !recording.lines.is_empty() {
+            if recording.sealed.is_empty()
+                && let Err(error) = self.seal(recording)
+            {
+                self.give_up(recording, &error);
+                return;
+            }
+            let shared = Arc::clone(&self.shared);
+            match shared.timed(|| recording.write(&mut *self.shelf)) {
+                Ok(()) => {
+                    let counters = &self.shared.counters;
+                    counters.blocks.fetch_add(1, Ordering::Relaxed);
+                    counters.bytes.fetch_add(recording.sealed.len() as u64, Ordering::Relaxed);
+                    recording.offset += recording.sealed.len() as u64;
+                    recording.sealed = Vec::new();
+                    recording.retry_at = None;
+                }
+                Err(error)
+                    if recording.volume.is_none()
+                        && error.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    self.give_up(recording, &error);
+                    return;
+                }
+                Err(error) => {
+                    self.fail(recording, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn seal(&mut self, recording: &mut Recording) -> io::Result<()> {
+        let at = clock::now();
+        let raw = recording.lines.len();
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(raw));
+        self.packer.compress_to_buffer(&recording.lines, &mut self.packed)?;
+        let chain = match &mut recording.chain {
+            Some(chain) => chain,
+            empty => {
+                let header = Header { session: recording.lane.session, began: at };
+                let (chain, bytes) = Chain::create(header);
+                recording.sealed.extend_from_slice(&bytes);
+                empty.insert(chain)
+            }
+        };
+        // What was pushed before the close is in these lines; nothing can be pushed after it.
+        chain.seal(&self.packed, raw, at, recording.closing, &mut recording.sealed);
+        recording.lines.clear();
+        recording.lines.shrink_to(BLOCK / 4);
+        recording.since = None;
+        Ok(())
+    }
+
+    /// A write failed: nothing may start until it succeeds.
+    fn fail(&mut self, recording: &mut Recording, error: &io::Error) {
+        recording.retry_at = Some(Instant::now() + RETRY);
+        self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        let health = Health::Failed { full, why: error.to_string().into() };
+        if *self.shared.health.borrow() != health {
+            tracing::error!(%error, session = %recording.lane.session, "recording fails");
+            self.shared.set_failing(health);
+        }
+    }
+
+    /// Recording works when nothing is left that could not be written.
+    fn mend(&mut self) {
+        if *self.shared.health.borrow() != Health::Working
+            && !self.sessions.values().any(|recording| recording.retry_at.is_some())
+        {
+            tracing::info!("recording works again");
+            self.shared.set_failing(Health::Working);
+        }
+    }
+
+    /// This one session cannot be recorded whatever the disk does; so it may do nothing more.
+    fn give_up(&mut self, recording: &mut Recording, error: &io::Error) {
+        tracing::error!(%error, session = %recording.lane.session, "a session cannot be recorded");
+        recording.lane.break_off(error.to_string().into());
+        self.shared.release(recording.lane.take().cost);
+        recording.lines.clear();
+        recording.sealed.clear();
+        recording.since = None;
+        recording.retry_at = None;
+        recording.dirty = false;
+        recording.broken = true;
+    }
+
+    fn farewell(&mut self) {
+        let unwritten =
+            self.sessions.values().filter(|r| !r.sealed.is_empty() || !r.lines.is_empty()).count();
+        if unwritten > 0 {
+            tracing::error!(sessions = unwritten, "the record stops with events unwritten");
+        }
+        self.shared.space.notify_waiters();
+    }
+}
+
+impl Recording {
+    fn new(lane: Arc<Lane>, cell_cap: usize) -> Self {
+        let reader = RowReader::new(lane.dialect, cell_cap);
+        Recording {
+            lane,
+            volume: None,
+            offset: 0,
+            chain: None,
+            encoder: Encoder::new(),
+            rows: RowsUnderWay { seq: StatementSeq::default(), head: None, reader },
+            totals: Totals::default(),
+            lines: Vec::new(),
+            since: None,
+            sealed: Vec::new(),
+            retry_at: None,
+            dirty: false,
+            active: false,
+            closing: false,
+            broken: false,
+        }
+    }
+
+    /// Everything is on disk and nothing will come.
+    fn over(&self) -> bool {
+        self.broken || self.closing && self.sealed.is_empty() && self.lines.is_empty()
+    }
+
+    fn write(&mut self, shelf: &mut dyn Shelf) -> io::Result<()> {
+        let volume = match &mut self.volume {
+            Some(volume) => volume,
+            empty => empty.insert(shelf.create(self.lane.session)?),
+        };
+        volume.write_at(&self.sealed, self.offset)
+    }
+
+    fn encode(&mut self, item: Item, data: &[u8]) -> Result<(), io::Error> {
+        match item {
+            Item::Began(began) => self.encoder.began(&began, &mut self.lines)?,
+            Item::Login(login) => self.encoder.login(&login, &mut self.lines)?,
+            Item::Decided(decided) => {
+                self.totals.decided(&decided.decision);
+                self.encoder.decided(decided, &mut self.lines)?;
+            }
+            Item::Rows { seq, head, data: range } => {
+                let bytes = data.get(range).unwrap_or_default();
+                self.rows(seq, head, bytes)?;
+            }
+            Item::Beyond { seq, bytes } => self.end_rows(seq, bytes)?,
+            Item::Finished(mut finished) => {
+                self.end_rows(finished.seq, 0)?;
+                self.totals.finished(&finished);
+                bound(&mut finished);
+                self.encoder.finished(&finished, &mut self.lines)?;
+            }
+            Item::Note(mut note) => {
+                shorten(&mut note.text);
+                self.encoder.note(&note, &mut self.lines)?;
+            }
+            Item::Closed { at, why } => {
+                self.end_rows(self.rows.seq, 0)?;
+                let closed = Closed { at, why, totals: self.totals };
+                self.encoder.closed(&closed, &mut self.lines)?;
+                self.closing = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        seq: StatementSeq,
+        head: Option<Arc<ResultHead>>,
+        bytes: &[u8],
+    ) -> Result<(), io::Error> {
+        if seq != self.rows.seq || head.is_some() {
+            self.end_rows(self.rows.seq, 0)?;
+            // A head without rows is recorded too: an empty result has columns.
+            let empty = head.is_some() && bytes.is_empty();
+            self.rows.seq = seq;
+            self.rows.head = head;
+            if empty {
+                let head = self.rows.head.as_ref();
+                self.encoder.rows(seq, head, &[], 0, &mut self.lines)?;
+            }
+        }
+        let mut cells = Vec::new();
+        self.rows.reader.feed(self.rows.head.as_deref(), bytes, &mut cells);
+        self.line_of_rows(seq, &cells, 0)
+    }
+
+    /// Tells what is there of a row that the cap cut, and how much came after it.
+    fn end_rows(&mut self, seq: StatementSeq, beyond: u64) -> Result<(), io::Error> {
+        let mut cells = Vec::new();
+        if seq == self.rows.seq {
+            self.rows.reader.end(self.rows.head.as_deref(), &mut cells);
+        }
+        self.line_of_rows(seq, &cells, beyond)
+    }
+
+    fn line_of_rows(
+        &mut self,
+        seq: StatementSeq,
+        rows: &[Vec<RecordedCell>],
+        beyond: u64,
+    ) -> Result<(), io::Error> {
+        if rows.is_empty() && beyond == 0 {
+            return Ok(());
+        }
+        let head = self.rows.head.as_ref().filter(|_| seq == self.rows.seq);
+        Ok(self.encoder.rows(seq, head, rows, beyond, &mut self.lines)?)
+    }
+
+    fn tell(&mut self, text: String) -> Result<(), io::Error> {
+        let note = Note { at: clock::now(), seq: None, from: NoteFrom::Agent, code: None, text };
+        Ok(self.encoder.note(&note, &mut self.lines)?)
+    }
+}
+
+/// A line has a bound; tags of a text of many statements, and errors, are cut to it.
+fn bound(finished: &mut Finished) {
+    const TAGS: usize = 1000;
+    if let Some(more) = finished.tags.len().checked_sub(TAGS).filter(|more| *more > 0) {
+        finished.tags.truncate(TAGS);
+        finished.tags.push(format!("… and {more} more"));
+    }
+    if let Some((_, message)) = &mut finished.error {
+        shorten(message);
+    }
+}
+
+fn shorten(text: &mut String) {
+    const CAP: usize = 64 << 10;
+    if text.len() > CAP {
+        let whole = text.len();
+        text.truncate(text.floor_char_boundary(CAP));
+        text.push_str(&format!("… ({whole} bytes in all)"));
+    }
+}

@@ -1,0 +1,470 @@
+//! The database's answers: plan the mask at each result's head, mask, record, pass on.
+//!
+//! Whatever is passed on unchanged is passed on as one slice, straight out of the read buffer.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::mask::{MaskPlan, MaskedRows, Undecodable};
+use crate::model::{Refusal, RefusalCode, ResultHead};
+use crate::record::{Delivered, End, Why};
+use crate::wire::{Answer, Garbled, ServerError, Talk, Transaction, Wire};
+
+use super::execution::{Execution, Prepared, Relaying};
+use super::pump::Session;
+
+/// Relaying cannot go on.
+pub(super) enum Broken {
+    Garbled(Garbled),
+    Ended(Why),
+}
+
+impl From<Garbled> for Broken {
+    fn from(garbled: Garbled) -> Self {
+        Broken::Garbled(garbled)
+    }
+}
+
+impl From<Undecodable> for Broken {
+    fn from(row: Undecodable) -> Self {
+        // A row that does not fit its plan is passed to nobody, and nothing after it either.
+        Broken::Ended(Why::MaskFailed(row.to_string()))
+    }
+}
+
+/// What happens to the bytes of one answer.
+enum Fate {
+    /// They go on as they are.
+    Verbatim,
+    /// They are dropped, or were replaced in `out` already.
+    Replaced,
+}
+
+impl<W: Wire> Session<W> {
+    /// Relays every whole answer that has come.
+    pub(super) async fn relay(&mut self) -> Result<(), Broken> {
+        // Taken out so that slices of it live beside `self`; put back with what is left.
+        let mut buffer = std::mem::take(&mut self.answers.bytes);
+        let relayed = self.relay_from(&mut buffer).await;
+        self.answers.bytes = buffer;
+        relayed
+    }
+
+    async fn relay_from(&mut self, buffer: &mut BytesMut) -> Result<(), Broken> {
+        // [done, pending) is verbatim and not yet in `out`.
+        let (mut done, mut pending) = (0, 0);
+        loop {
+            let unread = buffer.get(pending..).unwrap_or_default();
+            let Some((span, answer)) = self.link.listen(unread)? else { break };
+            let frame = unread.get(..span).unwrap_or_default();
+            // The common case decides without waiting; the rest may have to ask the catalogue.
+            let mut replacement = BytesMut::new();
+            let fate = match self.settle(&answer, frame, &mut replacement)? {
+                Settled::Fate(fate) => fate,
+                Settled::NeedsPlan => {
+                    self.plan().await.map_err(Broken::Ended)?;
+                    match self.settle(&answer, frame, &mut replacement)? {
+                        Settled::Fate(fate) => fate,
+                        // Planned, and still no plan: nothing of this answer may pass.
+                        Settled::NeedsPlan => {
+                            let words = "a result without a plan".to_owned();
+                            return Err(Broken::Ended(Why::MaskFailed(words)));
+                        }
+                    }
+                }
+            };
+            match fate {
+                Fate::Verbatim => pending += span,
+                Fate::Replaced => {
+                    self.out.extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+                    self.out.extend_from_slice(&replacement);
+                    pending += span;
+                    done = pending;
+                }
+            }
+            self.after(&answer);
+        }
+        if done == 0 && self.out.is_empty() && pending >= WORTH_MOVING {
+            // All of it verbatim, and much: the read buffer itself becomes the write buffer.
+            let rest = buffer.split_off(pending);
+            self.out = std::mem::replace(buffer, rest);
+        } else {
+            self.out.extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+            bytes::Buf::advance(buffer, pending);
+        }
+        Ok(())
+    }
+
+    /// Decides on one answer. Changes nothing when it needs a plan first.
+    fn settle(
+        &mut self,
+        answer: &Answer,
+        frame: &[u8],
+        replacement: &mut BytesMut,
+    ) -> Result<Settled, Broken> {
+        let fate = match answer {
+            Answer::Control | Answer::CopyIn | Answer::Suspended | Answer::Ready { .. } => {
+                Fate::Verbatim
+            }
+            Answer::Hidden => Fate::Replaced,
+            Answer::Head => {
+                if let Some(execution) = self.link.current() {
+                    if execution.stopped.is_some() {
+                        return Ok(Settled::Fate(Fate::Replaced));
+                    }
+                    execution.result = None;
+                    return Ok(if self.masks_in_force() {
+                        self.plan_later()
+                    } else {
+                        Settled::Fate(Fate::Verbatim)
+                    });
+                }
+                Fate::Verbatim
+            }
+            Answer::Rows { count } => return self.rows(*count, frame, replacement),
+            Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
+            Answer::CopyOut => Fate::Verbatim,
+            Answer::CopyRows { count } => self.counted(*count, frame.len()),
+            Answer::Done { .. } => match self.link.current() {
+                Some(execution) => match &execution.stopped {
+                    // The answer was cut short: its end is our refusal, not the database's "done".
+                    Some(refusal) => {
+                        let refusal = refusal.clone();
+                        write::<W>(&refusal, replacement);
+                        Fate::Replaced
+                    }
+                    None => Fate::Verbatim,
+                },
+                None => Fate::Verbatim,
+            },
+            Answer::Failed(error) => self.failed(error, replacement),
+            Answer::Refused(refusal) => {
+                write::<W>(refusal, replacement);
+                Fate::Replaced
+            }
+            Answer::Notice(notice) => self.notice(notice, replacement),
+            // Channels and payloads can carry any value; with masks in force none passes.
+            Answer::Notification if self.masks_in_force() => Fate::Replaced,
+            Answer::Notification => Fate::Verbatim,
+            Answer::Parameter { name, .. } => {
+                // A setting's value can be made from data; only what the protocol itself reports
+                // passes while masks are in force.
+                if self.masks_in_force() && !HARMLESS.contains(&name.as_str()) {
+                    Fate::Replaced
+                } else {
+                    Fate::Verbatim
+                }
+            }
+        };
+        Ok(Settled::Fate(fate))
+    }
+
+    fn plan_later(&mut self) -> Settled {
+        match self.link.current().map(|execution| execution.result.is_some()) {
+            Some(true) | None => Settled::Fate(Fate::Verbatim),
+            Some(false) => Settled::NeedsPlan,
+        }
+    }
+
+    /// Any mask holds for this principal on this target, for the statement under way.
+    fn masks_in_force(&mut self) -> bool {
+        match self.link.current() {
+            Some(execution) => !execution.obligations.masks.is_empty(),
+            None => self.known.masks,
+        }
+    }
+
+    fn rows(
+        &mut self,
+        count: u64,
+        frames: &[u8],
+        replacement: &mut BytesMut,
+    ) -> Result<Settled, Broken> {
+        let seq_of = |execution: &Execution| execution.seq;
+        let head = self.link.head().cloned();
+        let Some(execution) = self.link.current() else {
+            let words = "rows that belong to no statement".to_owned();
+            return Err(Broken::Ended(Why::UpstreamGarbled(words)));
+        };
+        if execution.stopped.is_some() {
+            return Ok(Settled::Fate(Fate::Replaced));
+        }
+        if execution.result.is_none() {
+            if !execution.obligations.masks.is_empty() {
+                return Ok(Settled::NeedsPlan);
+            }
+            let plan = Arc::new(MaskPlan::passing());
+            execution.result = Some(Relaying { plan, head: head.map(Arc::new) });
+        }
+        let seq = seq_of(execution);
+        let Some(result) = execution.result.as_mut() else {
+            return Ok(Settled::NeedsPlan);
+        };
+        let plan = result.plan.clone();
+        execution.rows += count;
+        let fate = if plan.passes() {
+            if self.recorder.wants_rows(seq) {
+                let head = result.head.take();
+                let rows = MaskedRows::pass(&plan, Bytes::copy_from_slice(frames));
+                if let Some(rows) = rows {
+                    self.recorder.delivered(Delivered { seq, head, rows });
+                }
+            }
+            execution.bytes += frames.len() as u64;
+            Fate::Verbatim
+        } else {
+            let masked = MaskedRows::mask(&plan, frames)?;
+            execution.bytes += masked.bytes().len() as u64;
+            replacement.extend_from_slice(masked.bytes());
+            if self.recorder.wants_rows(seq) {
+                let head = result.head.take();
+                self.recorder.delivered(Delivered { seq, head, rows: masked });
+            }
+            Fate::Replaced
+        };
+        self.live.rows(count);
+        self.check_limits();
+        Ok(Settled::Fate(fate))
+    }
+
+    fn piece(&mut self, first: bool, row: bool, frame: &[u8]) -> Result<Settled, Broken> {
+        let Some(execution) = self.link.current() else {
+            return Ok(Settled::Fate(Fate::Verbatim));
+        };
+        if execution.stopped.is_some() {
+            return Ok(Settled::Fate(Fate::Replaced));
+        }
+        let passes = match &execution.result {
+            Some(result) => result.plan.passes(),
+            None => execution.obligations.masks.is_empty(),
+        };
+        if row && !passes {
+            // Only whole rows can be masked; the machine was told to hold them.
+            let words = "a row in pieces under a mask".to_owned();
+            return Err(Broken::Ended(Why::MaskFailed(words)));
+        }
+        execution.bytes += frame.len() as u64;
+        if first {
+            execution.rows += 1;
+            self.live.rows(1);
+        }
+        self.check_limits();
+        Ok(Settled::Fate(Fate::Verbatim))
+    }
+
+    fn counted(&mut self, count: u64, bytes: usize) -> Fate {
+        if let Some(execution) = self.link.current() {
+            if execution.stopped.is_some() {
+                return Fate::Replaced;
+            }
+            execution.rows += count;
+            execution.bytes += bytes as u64;
+            self.live.rows(count);
+            self.check_limits();
+        }
+        Fate::Verbatim
+    }
+
+    /// The database's own words can quote any value. A statement that touches a masked relation
+    /// gets the kind of error and nothing else; so does one whose origin is unclear.
+    fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
+        let Some(execution) = self.link.current() else { return Fate::Verbatim };
+        execution.end = Some(End::Failed);
+        if let Some(refusal) = execution.stopped.clone() {
+            execution.error = Some((error.code.clone(), refusal.message.clone()));
+            write::<W>(&refusal, replacement);
+            return Fate::Replaced;
+        }
+        if execution.obligations.touches_masked {
+            execution.error = Some((error.code.clone(), WITHHELD.to_owned()));
+            write_failure::<W>(error, replacement);
+            Fate::Replaced
+        } else {
+            execution.error = Some((error.code.clone(), error.message.clone()));
+            Fate::Verbatim
+        }
+    }
+
+    fn notice(&mut self, notice: &ServerError, replacement: &mut BytesMut) -> Fate {
+        let _ = (notice, &replacement);
+        match self.link.current() {
+            Some(execution) if execution.obligations.touches_masked => Fate::Replaced,
+            Some(_) => Fate::Verbatim,
+            None if self.known.masks => Fate::Replaced,
+            None => Fate::Verbatim,
+        }
+    }
+
+    /// What follows from an answer once it was relayed: names, ends, the record.
+    fn after(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Done { tag, .. } => {
+                let Some(execution) = self.link.current() else { return };
+                let (statement, index) = (execution.statement.clone(), execution.done);
+                execution.done += 1;
+                execution.result = None;
+                if execution.tags.len() < 64 && !tag.is_empty() {
+                    execution.tags.push(tag.clone());
+                }
+                if execution.stopped.is_none() {
+                    self.effects(&statement, index);
+                }
+                self.finish(End::Done);
+            }
+            Answer::Suspended => self.finish(End::Suspended),
+            Answer::Failed(_) | Answer::Refused(_) => {
+                self.finish(End::Failed);
+                self.skipped();
+            }
+            Answer::Ready { transaction } => {
+                self.skipped();
+                self.finish(End::Done);
+                if *transaction == Transaction::Idle {
+                    self.known.committed(&self.lookup);
+                }
+            }
+            Answer::Control
+            | Answer::Hidden
+            | Answer::Head
+            | Answer::Rows { .. }
+            | Answer::Piece { .. }
+            | Answer::Notice(_)
+            | Answer::Notification
+            | Answer::Parameter { .. }
+            | Answer::CopyIn
+            | Answer::CopyOut
+            | Answer::CopyRows { .. } => {}
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        if let Some(execution) = self.link.finished() {
+            self.record_end(execution, end);
+        }
+    }
+
+    fn skipped(&mut self) {
+        while let Some(execution) = self.link.skipped() {
+            self.record_end(execution, End::Skipped);
+        }
+    }
+
+    /// The plan of the current result, from its head and the catalogue. An origin the catalogue
+    /// does not know is looked up again before it counts as unknown.
+    async fn plan(&mut self) -> Result<(), Why> {
+        let Some(head) = self.link.head().cloned() else {
+            return Err(Why::MaskFailed("a result whose columns are not known".to_owned()));
+        };
+        let Some(obligations) = self.link.current().map(|e| e.obligations.clone()) else {
+            return Err(Why::MaskFailed("a result that belongs to no statement".to_owned()));
+        };
+        let plan = self.plan_of(&head, &obligations).await?;
+        self.link.hold_rows(!plan.passes());
+        if let Some(execution) = self.link.current() {
+            execution.masked.extend(plan.applied());
+            execution.masked.truncate(4096);
+            let plan = Arc::new(plan);
+            execution.result = Some(Relaying { plan, head: Some(Arc::new(head)) });
+        }
+        Ok(())
+    }
+
+    async fn plan_of(
+        &self,
+        head: &ResultHead,
+        obligations: &crate::policy::Obligations,
+    ) -> Result<MaskPlan, Why> {
+        let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
+        let key = &self.shared.mask_key;
+        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
+        let plan = crate::mask::plan(head, obligations, &*catalogue, key);
+        if !plan.met_unknown() {
+            return Ok(plan);
+        }
+        let newer = self.lookup.newer::<W>(catalogue.version()).await.map_err(failed)?;
+        Ok(crate::mask::plan(head, obligations, &*newer, key))
+    }
+
+    /// Stops the current answer when it passed a limit.
+    fn check_limits(&mut self) {
+        let reference = self.reference();
+        let Some(execution) = self.link.current() else { return };
+        let limits = execution.obligations.limits;
+        let over = |limit: Option<u64>, seen: u64| limit.is_some_and(|limit| seen > limit);
+        let words = if over(limits.rows_returned, execution.rows) {
+            format!("the statement returned more than {} rows", limits.rows_returned.unwrap_or(0))
+        } else if over(limits.bytes_returned, execution.bytes) {
+            let limit = limits.bytes_returned.unwrap_or(0);
+            format!("the statement returned more than {limit} bytes")
+        } else {
+            return;
+        };
+        execution.stopped = Some(
+            Refusal::new(RefusalCode::Limit, words)
+                .hint("ask for less: a WHERE, a LIMIT, or fewer columns")
+                .at(crate::model::Reference { seq: execution.seq, ..reference }),
+        );
+        execution.end = Some(End::Stopped);
+        self.cancel_running();
+    }
+
+    /// The current statement passed its time.
+    pub(super) fn stop_overdue(&mut self) {
+        let reference = self.reference();
+        let Some(execution) = self.link.current() else { return };
+        let limit = execution.obligations.limits.statement_timeout_ms.unwrap_or(0);
+        execution.stopped = Some(
+            Refusal::new(
+                RefusalCode::Limit,
+                format!("the statement ran longer than {limit} ms"),
+            )
+            .at(crate::model::Reference { seq: execution.seq, ..reference }),
+        );
+        execution.end = Some(End::Stopped);
+        self.cancel_running();
+    }
+}
+
+/// What `settle` found.
+enum Settled {
+    Fate(Fate),
+    NeedsPlan,
+}
+
+/// Below this, copying is cheaper than giving a buffer away and growing another.
+const WORTH_MOVING: usize = 8 << 10;
+
+/// What stands in for a message that may quote a masked value.
+const WITHHELD: &str = "the statement failed; the database's message is withheld because the \
+                        statement touches masked data";
+
+/// Parameters that the protocol itself reports, whose values a session cannot fill with data
+/// without `SET` being judged first.
+const HARMLESS: &[&str] = &[
+    "server_version",
+    "server_encoding",
+    "client_encoding",
+    "is_superuser",
+    "session_authorization",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "integer_datetimes",
+    "standard_conforming_strings",
+    "in_hot_standby",
+    "default_transaction_read_only",
+];
+
+fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
+    W::Talk::<Arc<Prepared>, Execution>::write_refusal(refusal, out);
+}
+
+fn write_failure<W: Wire>(error: &ServerError, out: &mut BytesMut) {
+    W::Talk::<Arc<Prepared>, Execution>::write_failure(
+        &error.severity,
+        &error.code,
+        WITHHELD,
+        out,
+    );
+}

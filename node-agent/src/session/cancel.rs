@@ -1,0 +1,70 @@
+//! Our own cancel keys, and the database's behind them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::upstream::{Endpoint, cancel};
+use crate::wire::{Back, CancelKey};
+
+/// What a cancel key of ours stands for.
+#[derive(Clone, Debug)]
+struct Cancellable {
+    /// Only the workload that holds the session may cancel it.
+    workload: Arc<str>,
+    endpoint: Endpoint,
+    process: u32,
+    secret: Vec<u8>,
+    /// One request at a time per session: a flood of cancels becomes one.
+    busy: Arc<tokio::sync::Semaphore>,
+}
+
+/// All live cancel keys.
+#[derive(Debug, Default)]
+pub struct Cancels {
+    keys: Mutex<HashMap<CancelKey, Cancellable>>,
+}
+
+/// Removes the key when the session ends.
+#[derive(Debug)]
+pub(super) struct CancelGuard {
+    all: Arc<super::Shared>,
+    key: CancelKey,
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.all.cancels.lock().remove(&self.key);
+    }
+}
+
+impl Cancels {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CancelKey, Cancellable>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a session's key.
+    pub(super) fn register(
+        shared: &Arc<super::Shared>,
+        key: CancelKey,
+        workload: Arc<str>,
+        endpoint: Endpoint,
+        process: u32,
+        secret: Vec<u8>,
+    ) -> CancelGuard {
+        let busy = Arc::new(tokio::sync::Semaphore::new(1));
+        let entry = Cancellable { workload, endpoint, process, secret, busy };
+        shared.cancels.lock().insert(key.clone(), entry);
+        CancelGuard { all: shared.clone(), key }
+    }
+
+    /// Acts on a cancel request. An unknown key, or one of another workload's session, is ignored
+    /// without a word, as a server does: the answer must not tell a guess from a hit.
+    pub(super) async fn request<B: Back>(&self, key: &CancelKey, workload: &str) {
+        let found = self.lock().get(key).filter(|c| &*c.workload == workload).cloned();
+        let Some(found) = found else { return };
+        let Ok(_one_at_a_time) = found.busy.clone().try_acquire_owned() else { return };
+        if let Err(error) = cancel::<B>(&found.endpoint, found.process, &found.secret).await {
+            tracing::warn!(%error, "a cancel request did not reach the database");
+        }
+    }
+}

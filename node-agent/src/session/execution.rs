@@ -1,0 +1,99 @@
+//! What a session keeps per prepared statement and per execution.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::mask::MaskPlan;
+use crate::model::{Refusal, ResultHead, StatementSeq};
+use crate::policy::{Decision, Obligations, ResolvedNames, RuleRef};
+use crate::record::End;
+use crate::sql::Analysis;
+use crate::wire::Text;
+
+/// A text with everything known about it. Shared by the statement's name, its executions, and the
+/// cache of texts.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) text: Text,
+    pub(super) analysis: Arc<Analysis>,
+    /// The last verdict, good for one policy version, catalogue version and principal's session.
+    verdict: Mutex<Option<Verdict>>,
+}
+
+/// A decision and what it was made of.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) policy_version: Arc<str>,
+    /// 0 when names did not matter.
+    pub(super) catalogue_version: u64,
+    pub(super) names: Arc<ResolvedNames>,
+    pub(super) decision: Arc<Decision>,
+}
+
+impl Prepared {
+    pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
+        Prepared { text, analysis, verdict: Mutex::new(None) }
+    }
+
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep(&self, verdict: Verdict) {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+    }
+}
+
+/// An execution that is under way at the database.
+#[derive(Debug)]
+pub(super) struct Execution {
+    pub(super) seq: StatementSeq,
+    pub(super) statement: Arc<Prepared>,
+    pub(super) obligations: Arc<Obligations>,
+    pub(super) begun: Instant,
+    /// How many statements of the text are done.
+    pub(super) done: usize,
+    pub(super) tags: Vec<String>,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) error: Option<(String, String)>,
+    pub(super) end: Option<End>,
+    /// The result being relayed.
+    pub(super) result: Option<Relaying>,
+    /// Masks applied so far, by column.
+    pub(super) masked: Vec<(u16, RuleRef)>,
+    /// Set when the agent stops the answer: what the client is told in place of the rest.
+    pub(super) stopped: Option<Refusal>,
+}
+
+/// One result of an execution.
+#[derive(Debug)]
+pub(super) struct Relaying {
+    pub(super) plan: Arc<MaskPlan>,
+    /// Given to the recorder with the first rows, then taken.
+    pub(super) head: Option<Arc<ResultHead>>,
+}
+
+impl Execution {
+    pub(super) fn new(
+        seq: StatementSeq,
+        statement: Arc<Prepared>,
+        obligations: Arc<Obligations>,
+    ) -> Self {
+        Execution {
+            seq,
+            statement,
+            obligations,
+            begun: Instant::now(),
+            done: 0,
+            tags: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            error: None,
+            end: None,
+            result: None,
+            masked: Vec::new(),
+            stopped: None,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! From a text to a decision: analysed once, names resolved when they matter, judged by one
+//! snapshot of the policies.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::clock;
+use crate::model::Dialect;
+use crate::policy::{Decision, Question, ResolvedNames, decide};
+use crate::record::Why;
+use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named};
+use crate::wire::{Text, Wire};
+
+use super::execution::{Prepared, Verdict};
+use super::pump::Session;
+
+/// Bytes of texts that the cache of analyses may hold.
+const CACHED_BYTES: u64 = 32 << 20;
+/// Texts longer than this are analysed off the I/O threads.
+const LONG: usize = 8 << 10;
+/// Texts longer than this are not worth keeping.
+const CACHED_TEXT: usize = 16 << 10;
+
+/// Analyses of texts, by their exact bytes. An analysis depends on nothing but the text, so it is
+/// shared by all sessions; a decision never is.
+#[derive(Debug)]
+pub struct Analyses {
+    kept: Cache<(Dialect, Text), Arc<Analysis>>,
+}
+
+impl Default for Analyses {
+    fn default() -> Self {
+        let weigher = |key: &(Dialect, Text), _: &Arc<Analysis>| {
+            u32::try_from(key.1.as_str().len().saturating_mul(8).saturating_add(512))
+                .unwrap_or(u32::MAX)
+        };
+        Analyses { kept: Cache::builder().weigher(weigher).max_capacity(CACHED_BYTES).build() }
+    }
+}
+
+impl Analyses {
+    /// What the text does.
+    pub async fn of(&self, dialect: Dialect, text: &Text) -> Arc<Analysis> {
+        let length = text.as_str().len();
+        let key = (dialect, text.clone());
+        if let Some(kept) = self.kept.get(&key) {
+            return kept;
+        }
+        let analysis = if length > LONG {
+            let text = text.clone();
+            let analysed =
+                tokio::task::spawn_blocking(move || analyze(dialect, text.as_str())).await;
+            // A lost analysis is an unknown text, and the unknown is refused.
+            Arc::new(analysed.unwrap_or_else(|_| Analysis {
+                statements: Vec::new(),
+                sureness: Sureness::Opaque("the analysis did not finish".to_owned()),
+            }))
+        } else {
+            Arc::new(analyze(dialect, text.as_str()))
+        };
+        if length <= CACHED_TEXT {
+            // Kept under a copy of its own: the frame it came in is not held by the cache.
+            self.kept.insert((dialect, text.detached()), analysis.clone());
+        }
+        analysis
+    }
+}
+
+impl<W: Wire> Session<W> {
+    /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
+    pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
+        if let Some(last) = self.known.last(text) {
+            return last;
+        }
+        let text = text.detached();
+        let analysis = self.shared.analyses.of(W::DIALECT, &text).await;
+        let (analysis, lasting) = self.with_named(analysis);
+        let prepared = Arc::new(Prepared::new(text, analysis));
+        if lasting {
+            self.known.keep(&prepared);
+        }
+        prepared
+    }
+
+    /// Adds what a named statement does to a text that runs it by name. Names change, so such an
+    /// analysis is made anew each time. Unknown names leave the analysis unsure.
+    fn with_named(&self, analysis: Arc<Analysis>) -> (Arc<Analysis>, bool) {
+        let by_name = |effect: &Effect| matches!(effect, Effect::Executes(_) | Effect::Fetches(_));
+        if !analysis.statements.iter().flat_map(|s| &s.effects).any(by_name) {
+            return (analysis, true);
+        }
+        let whole = expand_named(&analysis, |name| {
+            self.link.named(name).and_then(|named| named.analysis.statements.first())
+        });
+        (Arc::new(whole), false)
+    }
+
+    /// Judges. The verdict is kept with the text while nothing it hangs on changes.
+    pub(super) async fn decide(&mut self, prepared: &Arc<Prepared>) -> Result<Verdict, Why> {
+        let policies = self.policies();
+        let version = policies.version();
+        let needs_names =
+            self.known.needs_names(&policies, &self.principal, &self.arrived.reachable.target.name);
+        let (names, catalogue_version) = if needs_names {
+            match self.names(prepared).await {
+                Ok(found) => found,
+                Err(error) => {
+                    // Unresolved names meet every deny and no narrow allow; that is safe, and
+                    // the log says why.
+                    tracing::warn!(session = %self.id, %error, "names cannot be resolved");
+                    (Arc::new(ResolvedNames::default()), 0)
+                }
+            }
+        } else {
+            (self.known.no_names(), 0)
+        };
+        if let Some(kept) = prepared.verdict()
+            && *kept.policy_version == *version
+            && kept.catalogue_version == catalogue_version
+        {
+            return Ok(kept);
+        }
+        let question = Question {
+            principal: self.principal.clone(),
+            target: self.arrived.reachable.target.name.clone(),
+            database: self.database.clone(),
+            role: self.role.clone(),
+            application: self.application.clone(),
+            analysis: prepared.analysis.clone(),
+            names: names.clone(),
+            now: clock::now(),
+        };
+        let decision = decide(&policies, &question);
+        let fleeting = match &decision {
+            Decision::Allow(allow) => allow.fleeting,
+            Decision::Deny(denial) => denial.fleeting,
+            Decision::Hold(_) => true,
+        };
+        let verdict = Verdict {
+            policy_version: version,
+            catalogue_version,
+            names,
+            decision: Arc::new(decision),
+        };
+        if !fleeting {
+            prepared.keep(verdict.clone());
+        }
+        Ok(verdict)
+    }
+
+    async fn names(
+        &self,
+        prepared: &Arc<Prepared>,
+    ) -> Result<(Arc<ResolvedNames>, u64), crate::upstream::CatalogueError> {
+        let catalogue = self.lookup.current::<W>().await?;
+        if let Some(kept) = prepared.verdict()
+            && kept.catalogue_version == catalogue.version()
+        {
+            return Ok((kept.names, catalogue.version()));
+        }
+        let names = catalogue.resolve(&prepared.analysis);
+        let all: usize = prepared.analysis.statements.iter().map(|s| s.relations.len()).sum();
+        if names.relations.len() >= all {
+            return Ok((Arc::new(names), catalogue.version()));
+        }
+        // A name the catalogue does not have may be new.
+        let newer = self.lookup.newer::<W>(catalogue.version()).await?;
+        Ok((Arc::new(newer.resolve(&prepared.analysis)), newer.version()))
+    }
+}

@@ -1,0 +1,112 @@
+//! What a session knows of its own past: texts it has seen, names it has made, changes not yet
+//! committed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::sync::Arc;
+
+use crate::model::{Principal, TargetName};
+use crate::policy::{PolicySet, ResolvedNames};
+use crate::sql::{Analysis, Effect, Sureness};
+use crate::upstream::Lookup;
+use crate::wire::{Text, Wire};
+
+use super::execution::Prepared;
+use super::pump::Session;
+
+/// How many texts a session remembers.
+const TEXTS: usize = 64;
+
+/// The session's memory.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    texts: HashMap<Text, Arc<Prepared>, RandomState>,
+    /// Masks were in force at the latest decision: answers that belong to no statement are
+    /// treated accordingly.
+    pub(super) masks: bool,
+    defined: bool,
+    needs_names: Option<(Arc<str>, bool)>,
+    none: Arc<ResolvedNames>,
+}
+
+impl Known {
+    /// A text seen before, with its verdict.
+    pub(super) fn last(&self, text: &Text) -> Option<Arc<Prepared>> {
+        self.texts.get(text).cloned()
+    }
+
+    /// Remembers a text. A full memory is emptied: cheaper than tracking use, and as good.
+    pub(super) fn keep(&mut self, prepared: &Arc<Prepared>) {
+        if self.texts.len() >= TEXTS {
+            self.texts.clear();
+        }
+        self.texts.insert(prepared.text.clone(), prepared.clone());
+    }
+
+    /// Whether decisions for this principal hang on what names stand for. Asked once per policy
+    /// version.
+    pub(super) fn needs_names(
+        &mut self,
+        policies: &PolicySet,
+        principal: &Principal,
+        target: &TargetName,
+    ) -> bool {
+        let version = policies.version();
+        match &self.needs_names {
+            Some((known, needs)) if *known == version => *needs,
+            Some(_) | None => {
+                let needs = policies.needs_names(principal, target);
+                self.masks = !policies.masks_for(principal, target).masks.is_empty();
+                self.needs_names = Some((version, needs));
+                needs
+            }
+        }
+    }
+
+    pub(super) fn no_names(&self) -> Arc<ResolvedNames> {
+        self.none.clone()
+    }
+
+    /// A message group ended outside a transaction: definitions made in it are visible now.
+    pub(super) fn committed(&mut self, lookup: &Lookup) {
+        if std::mem::take(&mut self.defined) {
+            lookup.changed();
+        }
+    }
+}
+
+impl<W: Wire> Session<W> {
+    /// What one finished statement of a text did to names and catalogue.
+    pub(super) fn effects(&mut self, statement: &Arc<Prepared>, index: usize) {
+        let Some(facts) = statement.analysis.statements.get(index) else {
+            // More answers than statements: the text was not understood, so no name is sure.
+            if statement.analysis.sureness != Sureness::Complete {
+                self.link.forget_names();
+                self.known.defined = true;
+            }
+            return;
+        };
+        for effect in &facts.effects {
+            match effect {
+                Effect::Prepares { name, inner } | Effect::Declares { name, inner } => {
+                    let analysis = Analysis {
+                        statements: vec![(**inner).clone()],
+                        sureness: statement.analysis.sureness.clone(),
+                        ..Analysis::default()
+                    };
+                    let named = Prepared::new(statement.text.clone(), Arc::new(analysis));
+                    self.link.set_named(name, Some(Arc::new(named)));
+                }
+                Effect::Deallocates(name) | Effect::Closes(name) => {
+                    self.link.set_named(name, None);
+                }
+                Effect::ForgetsNames => self.link.forget_names(),
+                Effect::Defines => {
+                    self.known.defined = true;
+                    self.lookup.changed();
+                }
+                Effect::Executes(_) | Effect::Fetches(_) | Effect::Sets { .. } => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The loop: bytes in from both sides, bytes out to both sides, and the reasons to end.
+//!
+//! One task, one `poll_fn`: nothing is split, nothing is locked. Neither side is read while the
+//! other's outgoing bytes pile up, so memory stays flat whatever a peer does.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
+use crate::policy::PolicySet;
+use crate::record::{SessionRecorder, Why};
+use crate::telemetry::LiveGuard;
+use crate::upstream::{Endpoint, Leg, Link, Lookup};
+use crate::wire::{Back, FrontLimits, Garbled, Peer, Talk, Wire};
+
+use super::cancel::CancelGuard;
+use super::execution::{Execution, Prepared};
+use super::login::Opened;
+use super::names::Known;
+use super::watch::{Ended, Watch};
+use super::{Arrived, Shared};
+
+/// Bytes waiting for one side above which the other is not read.
+const HIGH_WATER: usize = 256 << 10;
+/// What one read takes at most; also the machine's bound for "a frame larger than the buffer".
+const READ: usize = 64 << 10;
+/// A read buffer kept by an idle session.
+const IDLE_READ: usize = 4 << 10;
+/// How long a parting word may take.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Statements as this session's dialogue keeps them.
+pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
+
+/// A logged-in session.
+pub(super) struct Session<W: Wire> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: SessionId,
+    pub(super) arrived: Box<Arrived>,
+    pub(super) principal: Arc<Principal>,
+    pub(super) endpoint: Endpoint,
+    pub(super) database: String,
+    pub(super) role: String,
+    pub(super) application: Option<String>,
+    pub(super) recorder: SessionRecorder,
+    pub(super) live: LiveGuard,
+    pub(super) known: Known,
+    pub(super) lookup: Arc<Lookup>,
+    pub(super) seq: u64,
+    pub(super) link: Dialogue<W>,
+    /// For the client, in order.
+    pub(super) out: BytesMut,
+    /// From the database, not yet relayed.
+    pub(super) answers: Intake,
+    client: Leg,
+    client_in: Intake,
+    upstream: Leg,
+    client_flush: bool,
+    upstream_flush: bool,
+    watch: Watch,
+    server_key: (u32, Vec<u8>),
+    _cancel: CancelGuard,
+}
+
+/// What a wait brought.
+enum Woke {
+    /// Bytes moved; look again.
+    Moved,
+    /// The client closed its side.
+    ClientGone,
+    /// The database closed its side.
+    UpstreamGone,
+    /// A reason to end.
+    Ended(Ended),
+}
+
+impl<W: Wire> Session<W> {
+    pub(super) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
+        let limits = FrontLimits {
+            message: opened.arrived.reachable.target.limits.message_bytes,
+            ..FrontLimits::default()
+        };
+        let lookup = shared.catalogues.of(
+            &opened.arrived.reachable.target.name,
+            &opened.endpoint,
+            &opened.back_login,
+        );
+        let watch = Watch::new(&shared, &opened.live, opened.principal.user.expires);
+        let greeted = opened.database.greeted;
+        Session {
+            id: opened.session,
+            principal: opened.principal,
+            endpoint: opened.endpoint,
+            database: opened.back_login.database,
+            role: opened.back_login.user,
+            application: opened.hello.application,
+            recorder: opened.recorder,
+            live: opened.live,
+            known: Known::default(),
+            lookup,
+            seq: 0,
+            link: Link::new(limits),
+            out: BytesMut::new(),
+            answers: Intake::new(opened.database.rest),
+            client: opened.client,
+            client_in: Intake::new(opened.client_rest),
+            upstream: opened.database.leg,
+            client_flush: false,
+            upstream_flush: false,
+            watch,
+            server_key: (greeted.process, greeted.secret),
+            arrived: opened.arrived,
+            shared,
+            _cancel: opened.cancel,
+        }
+    }
+
+    /// Serves until there is a reason to end; the record's last event is that reason.
+    pub(super) async fn serve(mut self) -> Why {
+        let why = match self.talk().await {
+            Ok(never) => match never {},
+            Err(why) => why,
+        };
+        self.part(&why).await;
+        self.close_executions();
+        self.recorder.close(why.clone());
+        why
+    }
+
+    async fn talk(&mut self) -> Result<std::convert::Infallible, Why> {
+        loop {
+            self.hear_client().await?;
+            self.relay_answers().await?;
+            match self.wait().await.map_err(|side| match side {
+                Peer::Client => Why::ClientGone,
+                Peer::Server => Why::UpstreamGone,
+            })? {
+                Woke::Moved => {}
+                Woke::ClientGone => return Err(Why::ClientGone),
+                Woke::UpstreamGone => return Err(Why::UpstreamGone),
+                Woke::Ended(ended) => self.ended(ended)?,
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) -> Result<(), Why> {
+        let (refusal, why) = match ended {
+            // Draining lets a transaction finish; the pump asks again at the next idle moment.
+            Ended::DrainSoon if !self.link.idle() => return Ok(()),
+            Ended::DrainSoon | Ended::DrainNow => (
+                Refusal::fatal(
+                    crate::model::RefusalCode::Draining,
+                    "the gateway is stopping; connect again in a moment",
+                ),
+                Why::Drained,
+            ),
+            Ended::Expired => (
+                Refusal::fatal(
+                    crate::model::RefusalCode::Identity,
+                    "the identity token has expired; a session does not outlive its token",
+                )
+                .hint("connect again with a fresh token"),
+                Why::IdentityExpired,
+            ),
+            Ended::Killed => (
+                Refusal::fatal(
+                    crate::model::RefusalCode::Policy,
+                    "an operator ended this session",
+                ),
+                Why::Killed,
+            ),
+            Ended::RecordFailed(words) => (
+                Refusal::fatal(
+                    crate::model::RefusalCode::RecordFault,
+                    "the session can no longer be recorded, so it ends",
+                ),
+                Why::RecordFailed(words),
+            ),
+            Ended::Overdue => {
+                self.stop_overdue();
+                return Ok(());
+            }
+        };
+        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
+            &refusal.at(self.reference()),
+            &mut self.out,
+        );
+        Err(why)
+    }
+
+    /// The latest statement's reference.
+    pub(super) fn reference(&self) -> Reference {
+        Reference { session: self.id, seq: StatementSeq(self.seq) }
+    }
+
+    /// The policies of this moment.
+    pub(super) fn policies(&self) -> Arc<PolicySet> {
+        self.shared.policies.load_full()
+    }
+
+    /// Asks the database to cancel what runs, by its own key, off this task.
+    pub(super) fn cancel_running(&self) {
+        let endpoint = self.endpoint.clone();
+        let (process, secret) = self.server_key.clone();
+        tokio::spawn(async move {
+            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret).await;
+            if let Err(error) = sent {
+                tracing::warn!(%error, "a running statement could not be cancelled");
+            }
+        });
+    }
+
+    /// Hears every whole message the client has sent, as far as the bounds allow.
+    async fn hear_client(&mut self) -> Result<(), Why> {
+        while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER && !self.link.full() {
+            match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
+                Ok(None) => return Ok(()),
+                Ok(Some(heard)) => self.heard(heard).await?,
+                Err(garbled) => return Err(self.garbled(&garbled)),
+            }
+        }
+        Ok(())
+    }
+
+    fn garbled(&mut self, garbled: &Garbled) -> Why {
+        let refusal = Refusal::fatal(crate::model::RefusalCode::Protocol, garbled.to_string());
+        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
+            &refusal.at(self.reference()),
+            &mut self.out,
+        );
+        match garbled.who {
+            Peer::Client => Why::ClientGarbled(garbled.to_string()),
+            Peer::Server => Why::UpstreamGarbled(garbled.to_string()),
+        }
+    }
+
+    async fn relay_answers(&mut self) -> Result<(), Why> {
+        match self.relay().await {
+            Ok(()) => {
+                self.watch.deadline(self.link.current().and_then(|execution| {
+                    let limit = execution.obligations.limits.statement_timeout_ms?;
+                    Some(execution.begun + Duration::from_millis(limit))
+                }));
+                Ok(())
+            }
+            Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
+            Err(super::answer::Broken::Ended(why)) => Err(why),
+        }
+    }
+
+    /// Waits for anything: room to write, bytes to read, a reason to end.
+    async fn wait(&mut self) -> Result<Woke, Peer> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Woke, Peer>> {
+        // Reasons to end come first: a revocation must not lose against a busy stream.
+        if let Poll::Ready(ended) = self.watch.poll(cx, self.link.idle()) {
+            return Poll::Ready(Ok(Woke::Ended(ended)));
+        }
+        let mut moved = false;
+        moved |= self.write_upstream(cx).map_err(|_| Peer::Server)?;
+        moved |= self.write_client(cx).map_err(|_| Peer::Client)?;
+        if self.out.len() < HIGH_WATER {
+            match self.answers.poll_fill(&mut self.upstream, cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::UpstreamGone)),
+                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Peer::Server)),
+                Poll::Pending => {}
+            }
+        }
+        let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
+        if room && !self.link.full() {
+            match self.client_in.poll_fill(&mut self.client, cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
+                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Peer::Client)),
+                Poll::Pending => {}
+            }
+        }
+        if moved { Poll::Ready(Ok(Woke::Moved)) } else { Poll::Pending }
+    }
+
+    fn write_upstream(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
+        let mut moved = false;
+        let outgoing = self.link.outgoing();
+        while !outgoing.bytes().is_empty() {
+            match Pin::new(&mut self.upstream).poll_write(cx, outgoing.bytes())? {
+                Poll::Ready(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => {
+                    outgoing.written(count);
+                    self.upstream_flush = self.upstream.is_tls();
+                    moved = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        outgoing.rest(READ);
+        if self.upstream_flush && Pin::new(&mut self.upstream).poll_flush(cx)?.is_ready() {
+            self.upstream_flush = false;
+        }
+        // Only a drained buffer lets more be heard; a partial write waits for its next chance.
+        Ok(moved && self.link.backlog() == 0 && self.link.full())
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
+        let above = self.out.len() >= HIGH_WATER;
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.client).poll_write(cx, &self.out)? {
+                Poll::Ready(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => {
+                    self.out.advance(count);
+                    self.client_flush = self.client.is_tls();
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.client_flush && Pin::new(&mut self.client).poll_flush(cx)?.is_ready() {
+            self.client_flush = false;
+        }
+        if self.out.is_empty() && self.out.capacity() > READ && self.answers.bytes.is_empty() {
+            self.out = BytesMut::new();
+        }
+        // Answers that waited for room are relayed in the next round.
+        Ok(above && self.out.len() < HIGH_WATER)
+    }
+
+    /// Tells the client and the database that this is over.
+    async fn part(&mut self, why: &Why) {
+        tracing::debug!(session = %self.id, ?why, "session ends");
+        let goodbye = W::Back::goodbye();
+        let parting = async {
+            if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
+                let _ = self.client.write_all(&self.out).await;
+                let _ = self.client.flush().await;
+            }
+            let _ = self.client.shutdown().await;
+            // An open transaction is rolled back by the database when its client goes; a running
+            // statement would notice late, so it is cancelled as well.
+            if !self.link.idle() {
+                self.cancel_running();
+            }
+            let _ = self.upstream.write_all(&goodbye).await;
+            let _ = self.upstream.shutdown().await;
+        };
+        let _ = timeout(PARTING, parting).await;
+    }
+}
+
+/// Bytes from one side, not yet understood. Small while idle, larger while much is coming.
+#[derive(Debug)]
+pub(super) struct Intake {
+    pub(super) bytes: BytesMut,
+    /// What the next read asks for.
+    want: usize,
+}
+
+impl Intake {
+    fn new(bytes: BytesMut) -> Self {
+        Intake { bytes, want: IDLE_READ }
+    }
+
+    fn poll_fill(&mut self, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let held = self.bytes.len();
+        if self.bytes.capacity() - held < self.want.min(IDLE_READ) {
+            // A message that is still incomplete grows its buffer by its own size, not by a claim.
+            self.bytes.reserve(self.want.max(held));
+        }
+        let room = self.bytes.capacity() - held;
+        // `read_buf` is cancel safe: nothing is lost when it is pending and dropped.
+        let read = std::task::ready!(pin!(leg.read_buf(&mut self.bytes)).poll(cx))?;
+        if read == room {
+            self.want = (self.want * 2).min(READ);
+        } else if read < self.want / 4 {
+            self.want = (self.want / 2).max(IDLE_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+}

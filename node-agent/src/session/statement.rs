@@ -1,0 +1,195 @@
+//! One statement, top to bottom: judge, record, permit, run; or refuse, and say why.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::approval::Ruling;
+use crate::clock;
+use crate::model::{Format, Reference, Refusal, RefusalCode, StatementSeq};
+use crate::permit::{Cleared, Permit};
+use crate::policy::Decision;
+use crate::record::{Decided, End, Finished, RecordedCell, RecordedText, Why};
+use crate::sql::Sureness;
+use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
+
+use super::execution::{Execution, Prepared, Verdict};
+use super::pump::Session;
+
+/// Parameters longer than this are recorded by their length.
+const PARAM_CAP: usize = 4096;
+/// Parameters of one execution that are recorded.
+const PARAMS_CAP: usize = 256;
+
+impl<W: Wire> Session<W> {
+    /// Acts on one message of the client.
+    pub(super) async fn heard(&mut self, heard: Heard<Arc<Prepared>>) -> Result<(), Why> {
+        match heard {
+            Heard::Chore => Ok(()),
+            Heard::Quit => Err(Why::ClientQuit),
+            Heard::Refused(refusal) => {
+                self.shared.metrics.statement_refused();
+                tracing::info!(session = %self.id, %refusal, "refused");
+                if refusal.fatal { Err(Why::LimitReached(refusal.message)) } else { Ok(()) }
+            }
+            Heard::Asked(asked) => self.statement(asked).await,
+        }
+    }
+
+    async fn statement(&mut self, asked: Asked<Arc<Prepared>>) -> Result<(), Why> {
+        let prepared = match &asked.phase {
+            Phase::Run { text } | Phase::Prepare { text, .. } => self.prepared(text).await,
+            Phase::Execute { statement, .. } => statement.clone(),
+        };
+        let verdict = self.decide(&prepared).await?;
+        if let Phase::Prepare { .. } = &asked.phase {
+            return self.prepare(asked, prepared, verdict);
+        }
+        self.seq += 1;
+        let cleared = match &*verdict.decision {
+            Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
+            Decision::Hold(hold) => match self.shared.desk.ask(hold).await {
+                Ruling::Granted(grant) => Cleared::Granted(grant),
+                Ruling::Refused(refusal) => return self.refuse(asked, &prepared, &verdict, refusal),
+            },
+            Decision::Deny(denial) => {
+                let refusal = denial.refusal.clone();
+                return self.refuse(asked, &prepared, &verdict, refusal);
+            }
+        };
+        if cleared.obligations().limits.rows_affected.is_some() {
+            // A limit that cannot be enforced is not waved through.
+            let refusal = Refusal::new(
+                RefusalCode::Policy,
+                "the rule limits the rows a write may change, and this version cannot count them",
+            );
+            return self.refuse(asked, &prepared, &verdict, refusal);
+        }
+        let decided = self.decided(&asked, &prepared, &verdict);
+        let receipt = match self.recorder.decided(decided).await {
+            Ok(receipt) => receipt,
+            // Record or refuse: nothing runs that is not on the record.
+            Err(error) => {
+                let refusal = Refusal::new(error.code(), error.outside());
+                self.link.refuse(asked, &refusal.at(self.reference()), &mut self.out);
+                return Ok(());
+            }
+        };
+        let obligations = cleared.obligations().clone();
+        let wants = Wants { head: !obligations.masks.is_empty() };
+        let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
+        self.live.statement();
+        self.shared.metrics.statement_allowed();
+        self.link.execute(Permit::new(cleared, receipt), asked, execution, wants);
+        Ok(())
+    }
+
+    /// A text is prepared unless nothing could allow its execution; each execution is judged then.
+    fn prepare(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+    ) -> Result<(), Why> {
+        match &*verdict.decision {
+            Decision::Allow(_) | Decision::Hold(_) => {
+                self.link.prepare(asked, prepared);
+                Ok(())
+            }
+            Decision::Deny(denial) => {
+                self.seq += 1;
+                let refusal = denial.refusal.clone();
+                self.refuse(asked, &prepared, &verdict, refusal)
+            }
+        }
+    }
+
+    /// Refuses one statement; the session goes on.
+    fn refuse(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: &Arc<Prepared>,
+        verdict: &Verdict,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        let refusal = refusal.at(self.reference());
+        self.live.denied();
+        self.shared.metrics.statement_refused();
+        let decided = self.decided(&asked, prepared, verdict);
+        // A refusal that cannot be recorded is a refusal all the same.
+        self.recorder.refused(decided, &refusal);
+        self.link.refuse(asked, &refusal, &mut self.out);
+        Ok(())
+    }
+
+    fn decided(
+        &self,
+        asked: &Asked<Arc<Prepared>>,
+        prepared: &Arc<Prepared>,
+        verdict: &Verdict,
+    ) -> Decided {
+        let understood = !matches!(prepared.analysis.sureness, Sureness::Opaque(_));
+        let secret = prepared.analysis.statements.iter().any(|facts| facts.secret);
+        let params = match &asked.phase {
+            Phase::Execute { params, .. } if secret => {
+                // A secret's parameters are as secret as its text.
+                vec![RecordedCell::Long(0); params.values.len().min(PARAMS_CAP)]
+            }
+            Phase::Execute { params, .. } => recorded(params),
+            Phase::Run { .. } | Phase::Prepare { .. } => Vec::new(),
+        };
+        Decided {
+            seq: StatementSeq(self.seq),
+            at: clock::now(),
+            text: RecordedText::from(prepared.text.as_str(), secret, understood),
+            params,
+            analysis: prepared.analysis.clone(),
+            decision: verdict.decision.clone(),
+            policy_version: verdict.policy_version.clone(),
+        }
+    }
+
+    /// Records how an execution ended.
+    pub(super) fn record_end(&mut self, execution: Execution, end: End) {
+        let micros = u64::try_from(execution.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.metrics.answered(execution.rows, execution.bytes);
+        self.recorder.finished(Finished {
+            seq: execution.seq,
+            at: clock::now(),
+            micros,
+            tags: execution.tags,
+            rows: execution.rows,
+            bytes: execution.bytes,
+            error: execution.error,
+            masked: execution.masked,
+            end: execution.end.unwrap_or(end),
+        });
+    }
+
+    /// The session ends with executions under way: the record says that they were cut.
+    pub(super) fn close_executions(&mut self) {
+        for execution in self.link.abandon() {
+            self.record_end(execution, End::Cut);
+        }
+    }
+
+    /// A reference to a statement of this session.
+    pub(super) fn reference_to(&self, seq: StatementSeq) -> Reference {
+        Reference { session: self.id, seq }
+    }
+}
+
+fn recorded(params: &Params) -> Vec<RecordedCell> {
+    params.values.iter().take(PARAMS_CAP).map(|(format, value)| cell(*format, value)).collect()
+}
+
+fn cell(format: Format, value: &Option<Bytes>) -> RecordedCell {
+    match value {
+        None => RecordedCell::Null,
+        Some(value) if value.len() > PARAM_CAP => RecordedCell::Long(value.len() as u64),
+        Some(value) => match (format, std::str::from_utf8(value)) {
+            (Format::Text, Ok(text)) => RecordedCell::Text(text.to_owned()),
+            (Format::Text, Err(_)) | (Format::Binary, _) => RecordedCell::binary(value),
+        },
+    }
+}

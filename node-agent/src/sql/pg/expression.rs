@@ -1,0 +1,212 @@
+//! Expressions: columns, operators, calls.
+
+use pg_query::protobuf as pb;
+use pg_query::protobuf::node::Node as N;
+
+use super::names;
+use super::settings;
+use super::walk::Walk;
+use crate::sql::{ColumnRole, StatementKind};
+
+/// Operators whose result carries the operands' values on; every other one compares, and so turns
+/// a value into a decision.
+const CARRYING: &[&str] = &[
+    "+", "-", "*", "/", "%", "^", "||", "->", "->>", "#>", "#>>", "#-", "&", "|", "#", "<<", ">>",
+    "|/", "||/", "@", "~", "!!",
+];
+
+/// Set-returning functions: how many rows they yield says something of their arguments.
+const ROW_MAKERS: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_each",
+    "json_each_text",
+    "json_object_keys",
+    "json_populate_recordset",
+    "json_to_recordset",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_each",
+    "jsonb_each_text",
+    "jsonb_object_keys",
+    "jsonb_path_query",
+    "jsonb_path_query_tz",
+    "jsonb_populate_recordset",
+    "jsonb_to_recordset",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "ts_debug",
+    "ts_parse",
+    "unnest",
+];
+
+impl Walk {
+    pub(super) fn column_ref(&mut self, column: &pb::ColumnRef) {
+        let mut parts: Vec<String> = Vec::with_capacity(column.fields.len());
+        for field in &column.fields {
+            match &field.node {
+                Some(N::String(s)) => parts.push(s.sval.clone()),
+                Some(N::AStar(_)) => parts.push("*".to_owned()),
+                _ => self.doubt("a column reference of an unknown shape"),
+            }
+        }
+        let Some(name) = parts.pop() else { return };
+        let role = self.role;
+        self.column(parts, name, role);
+    }
+
+    /// `(expression).field[1].*`.
+    pub(super) fn indirection(&mut self, path: &pb::AIndirection) {
+        self.optional(path.arg.as_deref());
+        let role = self.role;
+        for step in &path.indirection {
+            match &step.node {
+                Some(N::String(s)) => self.column(Vec::new(), s.sval.clone(), role),
+                Some(N::AStar(_)) => self.column(Vec::new(), "*".to_owned(), role),
+                _ => self.node(step),
+            }
+        }
+    }
+
+    pub(super) fn operator(&mut self, expression: &pb::AExpr) {
+        use pb::AExprKind as K;
+        self.operator_name(&expression.name);
+        let carries = match expression.kind() {
+            K::AexprOp => names::texts(&expression.name)
+                .last()
+                .is_some_and(|op| CARRYING.contains(op)),
+            K::Undefined
+            | K::AexprOpAny
+            | K::AexprOpAll
+            | K::AexprDistinct
+            | K::AexprNotDistinct
+            | K::AexprNullif
+            | K::AexprIn
+            | K::AexprLike
+            | K::AexprIlike
+            | K::AexprSimilar
+            | K::AexprBetween
+            | K::AexprNotBetween
+            | K::AexprBetweenSym
+            | K::AexprNotBetweenSym => false,
+        };
+        let role = if carries {
+            self.role
+        } else {
+            ColumnRole::Predicate
+        };
+        self.with_role(role, |w| {
+            w.optional(expression.lexpr.as_deref());
+            w.optional(expression.rexpr.as_deref());
+        });
+    }
+
+    /// `OPERATOR(schema.op)` names somebody's code as a call would.
+    pub(super) fn operator_name(&mut self, name: &[pb::Node]) {
+        let parts = names::texts(name);
+        if let [.., schema, _] = parts.as_slice()
+            && *schema != "pg_catalog"
+        {
+            self.function(&parts, 2);
+        }
+    }
+
+    pub(super) fn case(&mut self, case: &pb::CaseExpr) {
+        self.predicate(|w| w.optional(case.arg.as_deref()));
+        self.nodes(&case.args);
+        self.optional(case.defresult.as_deref());
+    }
+
+    pub(super) fn type_name(&mut self, name: Option<&pb::TypeName>) {
+        if let Some(name) = name {
+            self.nodes(&name.typmods);
+        }
+    }
+
+    pub(super) fn call(&mut self, call: &pb::FuncCall) {
+        let parts = names::texts(&call.funcname);
+        let args = if call.agg_star { 0 } else { call.args.len() };
+        if !self.set_config(&parts, &call.args) {
+            self.function(&parts, args);
+        }
+        let last = parts.last().copied().unwrap_or_default();
+        let role = if ROW_MAKERS.contains(&last) || call.agg_distinct {
+            ColumnRole::Predicate
+        } else {
+            self.role
+        };
+        self.with_role(role, |w| w.nodes(&call.args));
+        self.predicate(|w| {
+            w.nodes(&call.agg_order);
+            w.optional(call.agg_filter.as_deref());
+        });
+        if let Some(window) = &call.over {
+            self.window(window);
+        }
+    }
+
+    /// `set_config('name', 'value', …)` with literals is a SET; it is then not reported as a call.
+    fn set_config(&mut self, parts: &[&str], args: &[pb::Node]) -> bool {
+        if !matches!(parts, ["set_config"] | ["pg_catalog", "set_config"]) {
+            return false;
+        }
+        let (Some(setting), Some(value)) = (
+            args.first().and_then(names::literal),
+            args.get(1).map(names::literal),
+        ) else {
+            // Which setting it is cannot be told: treated as the worst.
+            self.kind(StatementKind::SetIdentity);
+            return false;
+        };
+        let local = args
+            .get(2)
+            .and_then(names::literal)
+            .is_some_and(|v| settings::is_true(&v));
+        let literal = value.is_some();
+        self.setting(&setting, value, local);
+        literal
+    }
+
+    pub(super) fn window(&mut self, window: &pb::WindowDef) {
+        self.predicate(|w| {
+            w.nodes(&window.partition_clause);
+            w.nodes(&window.order_clause);
+            w.optional(window.start_offset.as_deref());
+            w.optional(window.end_offset.as_deref());
+        });
+    }
+
+    pub(super) fn json_value(&mut self, value: Option<&pb::JsonValueExpr>) {
+        if let Some(value) = value {
+            self.optional(value.raw_expr.as_deref());
+            self.optional(value.formatted_expr.as_deref());
+        }
+    }
+
+    pub(super) fn json_function(&mut self, call: &pb::JsonFuncExpr) {
+        let behaviours = [&call.on_empty, &call.on_error];
+        // JSON_EXISTS is a comparison, and a path may hold a filter in any of them.
+        self.predicate(|w| {
+            w.json_value(call.context_item.as_deref());
+            w.optional(call.pathspec.as_deref());
+            w.nodes(&call.passing);
+        });
+        for behaviour in behaviours.into_iter().flatten() {
+            self.optional(behaviour.expr.as_deref());
+        }
+    }
+
+    pub(super) fn json_aggregate(&mut self, aggregate: Option<&pb::JsonAggConstructor>) {
+        let Some(aggregate) = aggregate else { return };
+        self.predicate(|w| {
+            w.optional(aggregate.agg_filter.as_deref());
+            w.nodes(&aggregate.agg_order);
+        });
+        if let Some(window) = &aggregate.over {
+            self.window(window);
+        }
+    }
+}

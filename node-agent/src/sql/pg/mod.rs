@@ -1,0 +1,87 @@
+//! PostgreSQL: the server's grammar (`pg_query`), then our own walk of its tree.
+
+use std::ops::Range;
+
+use super::{Analysis, Sureness};
+
+mod expression;
+mod names;
+mod query;
+mod settings;
+mod utility;
+mod walk;
+
+use walk::Walk;
+
+/// Facts (names, columns) one statement may yield before it is called opaque: policy looks at
+/// each of them.
+const MAX_FACTS: usize = 20_000;
+
+/// Parses and walks. The parser's recursion limits (the grammar's own stack check, and the depth
+/// limit of the tree's decoding) come back as errors, so the walk below is bounded too.
+pub(super) fn analyze(text: &str) -> Analysis {
+    let parsed = match pg_query::parse(text, 0) {
+        Ok(parsed) => parsed,
+        Err(error) => return Analysis::opaque(reason(&error)),
+    };
+    let mut analysis = Analysis::default();
+    for raw in &parsed.protobuf.stmts {
+        let span = span(text, raw.stmt_location, raw.stmt_len);
+        let mut walk = Walk::new();
+        walk.optional(raw.stmt.as_deref());
+        let (facts, doubt) = walk.finish(span);
+        if facts.columns.len() + facts.relations.len() + facts.functions.len() > MAX_FACTS {
+            return Analysis::opaque(format!("a statement has more than {MAX_FACTS} names"));
+        }
+        analysis.statements.push(facts);
+        if let Some(doubt) = doubt {
+            analysis.sureness = Sureness::Opaque(doubt);
+        }
+    }
+    analysis
+}
+
+/// Why the parser gave up, without quoting the text: its messages may hold literals.
+fn reason(error: &pg_query::Error) -> String {
+    match error {
+        pg_query::Error::Conversion(_) => "the text has a NUL character".to_owned(),
+        pg_query::Error::Decode(_) => "the text is nested too deeply to be analysed".to_owned(),
+        pg_query::Error::Parse(message) => {
+            // `syntax error at or near "…"` quotes a piece of the text, possibly a secret.
+            match message.split_once(" at or near ") {
+                Some((what, _)) => format!("the text does not parse: {what}"),
+                None if message.starts_with("syntax error") => {
+                    "the text does not parse: syntax error".to_owned()
+                }
+                None if message.contains("stack depth") => {
+                    "the text is nested too deeply to be analysed".to_owned()
+                }
+                None => "the text does not parse".to_owned(),
+            }
+        }
+        pg_query::Error::InvalidJson(_)
+        | pg_query::Error::InvalidPointer
+        | pg_query::Error::Scan(_)
+        | pg_query::Error::IsUtility(_)
+        | pg_query::Error::Split(_) => "the text does not parse".to_owned(),
+    }
+}
+
+/// The grammar's location and length (0: to the end), trimmed of white space and clamped.
+fn span(text: &str, location: i32, length: i32) -> Range<usize> {
+    let start = usize::try_from(location).unwrap_or(0).min(text.len());
+    let end = match usize::try_from(length) {
+        Ok(0) | Err(_) => text.len(),
+        Ok(length) => start.saturating_add(length).min(text.len()),
+    };
+    match text.get(start..end) {
+        Some(piece) => {
+            let lead = piece.len() - piece.trim_start().len();
+            let tail = piece.len() - piece.trim_end().trim_end_matches(';').len();
+            let start = start + lead;
+            start..end.saturating_sub(tail).max(start)
+        }
+        // Never inside a character in practice; the whole text is the safe answer.
+        None => 0..text.len(),
+    }
+}

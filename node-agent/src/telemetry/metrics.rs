@@ -1,0 +1,245 @@
+//! Counters for Prometheus. Labels are names from the configuration; no identity, no value, no
+//! text of a statement is ever a label.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// What a metric means, for the generated reference.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub struct Meaning {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub labels: &'static str,
+    pub means: &'static str,
+}
+
+const fn of(
+    name: &'static str,
+    kind: &'static str,
+    labels: &'static str,
+    means: &'static str,
+) -> Meaning {
+    Meaning { name, kind, labels, means }
+}
+
+/// Every metric.
+pub const METRICS: &[Meaning] = &[
+    of("node_agent_sessions_open", "gauge", "", "sessions that are logged in now"),
+    of("node_agent_sessions_total", "counter", "workload, target, end", "connections served to their end, by reason"),
+    of("node_agent_statements_total", "counter", "decision", "statements judged: allowed, refused"),
+    of("node_agent_rows_total", "counter", "", "rows delivered to clients"),
+    of("node_agent_delivered_bytes_total", "counter", "", "bytes of rows delivered to clients"),
+    of("node_agent_closed_unread_total", "counter", "", "connections without an origin, closed before a byte was read"),
+    of("node_agent_undeclared_total", "counter", "", "connections to databases that no target declares"),
+    of("node_agent_upstream_failures_total", "counter", "", "databases that could not be opened"),
+    of("node_agent_policy_reloads_total", "counter", "result", "policy reloads: good, bad (the last good set runs on)"),
+    of("node_agent_record_queued_bytes", "gauge", "", "bytes waiting for the recorder"),
+    of("node_agent_record_failures_total", "counter", "", "writes of recordings that failed"),
+    of("node_agent_record_lost_total", "counter", "", "events not recorded, where recording.on_failure is continue"),
+    of("node_agent_labelled_cgroups", "gauge", "", "cgroups that are governed now"),
+    of("node_agent_origins", "gauge", "", "redirected connections that wait to be accepted"),
+    of("node_agent_kernel_events", "gauge", "event", "what the kernel programs counted: redirected, refused, lost"),
+];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    workload: String,
+    target: String,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Decision {
+    decision: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KernelEvent {
+    event: &'static str,
+}
+
+/// Gauges that are read elsewhere at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "see METRICS")]
+pub struct Scraped {
+    pub sessions_open: u64,
+    pub queued_bytes: u64,
+    pub record_failures: u64,
+    pub record_lost: u64,
+    pub labelled: u64,
+    pub origins: u64,
+}
+
+/// All counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    sessions: Family<Ended, Counter>,
+    allowed: Counter,
+    refused: Counter,
+    rows: Counter,
+    bytes: Counter,
+    unread: Counter,
+    undeclared: Counter,
+    upstream: Counter,
+    reloads: Family<Reload, Counter>,
+    sessions_open: Gauge<u64, AtomicU64>,
+    queued: Gauge<u64, AtomicU64>,
+    record_failures: Gauge<u64, AtomicU64>,
+    record_lost: Gauge<u64, AtomicU64>,
+    labelled: Gauge<u64, AtomicU64>,
+    origins: Gauge<u64, AtomicU64>,
+    kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let statements: Family<Decision, Counter> = Family::default();
+        let allowed = statements.get_or_create_owned(&Decision { decision: "allowed" });
+        let refused = statements.get_or_create_owned(&Decision { decision: "refused" });
+        let mut metrics = Metrics {
+            registry: Registry::default(),
+            sessions: Family::default(),
+            allowed,
+            refused,
+            rows: Counter::default(),
+            bytes: Counter::default(),
+            unread: Counter::default(),
+            undeclared: Counter::default(),
+            upstream: Counter::default(),
+            reloads: Family::default(),
+            sessions_open: Gauge::default(),
+            queued: Gauge::default(),
+            record_failures: Gauge::default(),
+            record_lost: Gauge::default(),
+            labelled: Gauge::default(),
+            origins: Gauge::default(),
+            kernel: Family::default(),
+        };
+        let help = |name: &str| {
+            METRICS.iter().find(|m| m.name == name).map_or("", |meaning| meaning.means)
+        };
+        let registry = &mut metrics.registry;
+        let mut add = |name: &'static str, metric: Box<dyn prometheus_client::registry::Metric>| {
+            // The encoder adds `_total` to counters itself.
+            let plain = name.strip_suffix("_total").unwrap_or(name);
+            registry.register(plain, help(name), metric);
+        };
+        add("node_agent_sessions_open", Box::new(metrics.sessions_open.clone()));
+        add("node_agent_sessions_total", Box::new(metrics.sessions.clone()));
+        add("node_agent_statements_total", Box::new(statements));
+        add("node_agent_rows_total", Box::new(metrics.rows.clone()));
+        add("node_agent_delivered_bytes_total", Box::new(metrics.bytes.clone()));
+        add("node_agent_closed_unread_total", Box::new(metrics.unread.clone()));
+        add("node_agent_undeclared_total", Box::new(metrics.undeclared.clone()));
+        add("node_agent_upstream_failures_total", Box::new(metrics.upstream.clone()));
+        add("node_agent_policy_reloads_total", Box::new(metrics.reloads.clone()));
+        add("node_agent_record_queued_bytes", Box::new(metrics.queued.clone()));
+        add("node_agent_record_failures_total", Box::new(metrics.record_failures.clone()));
+        add("node_agent_record_lost_total", Box::new(metrics.record_lost.clone()));
+        add("node_agent_labelled_cgroups", Box::new(metrics.labelled.clone()));
+        add("node_agent_origins", Box::new(metrics.origins.clone()));
+        add("node_agent_kernel_events", Box::new(metrics.kernel.clone()));
+        metrics
+    }
+
+    /// A connection was served to its end.
+    pub fn session_ended(&self, workload: &str, target: &str, end: &'static str) {
+        let ended = Ended { workload: workload.to_owned(), target: target.to_owned(), end };
+        self.sessions.get_or_create(&ended).inc();
+    }
+
+    /// A statement may run.
+    pub fn statement_allowed(&self) {
+        self.allowed.inc();
+    }
+
+    /// A statement may not run.
+    pub fn statement_refused(&self) {
+        self.refused.inc();
+    }
+
+    /// An answer is over.
+    pub fn answered(&self, rows: u64, bytes: u64) {
+        self.rows.inc_by(rows);
+        self.bytes.inc_by(bytes);
+    }
+
+    /// A connection had no origin.
+    pub fn no_origin(&self) {
+        self.unread.inc();
+    }
+
+    /// A connection went to an undeclared database.
+    pub fn undeclared(&self) {
+        self.undeclared.inc();
+    }
+
+    /// A database could not be opened.
+    pub fn upstream_failed(&self) {
+        self.upstream.inc();
+    }
+
+    /// Policies were loaded anew, or could not be.
+    pub fn policies_reloaded(&self, good: bool) {
+        let result = if good { "good" } else { "bad" };
+        self.reloads.get_or_create(&Reload { result }).inc();
+    }
+
+    /// What a kernel counter stands at.
+    pub fn kernel(&self, event: &'static str, count: u64) {
+        self.kernel.get_or_create(&KernelEvent { event }).set(count);
+    }
+
+    /// The text of a scrape.
+    pub fn encode(&self, now: Scraped) -> String {
+        self.sessions_open.set(now.sessions_open);
+        self.queued.set(now.queued_bytes);
+        self.record_failures.set(now.record_failures);
+        self.record_lost.set(now.record_lost);
+        self.labelled.set(now.labelled);
+        self.origins.set(now.origins);
+        let mut text = String::new();
+        // Writing to a String does not fail; an empty page is the answer if it ever does.
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_that_is_described_is_exposed_under_its_name() {
+        let metrics = Metrics::new();
+        metrics.session_ended("w", "t", "client_quit");
+        metrics.policies_reloaded(true);
+        metrics.kernel("redirected", 7);
+        let text = metrics.encode(Scraped::default());
+        for meaning in METRICS {
+            assert!(text.contains(&format!("\n{}", meaning.name)), "{}: {text}", meaning.name);
+        }
+    }
+}

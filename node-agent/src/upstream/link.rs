@@ -1,0 +1,145 @@
+//! The session's hold on its database connection. The dialogue machine and the outgoing buffer are
+//! private here, so that an execution can go out in one way only: with a `Permit`.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::model::{Refusal, ResultHead};
+use crate::permit::Permit;
+use crate::wire::{Answer, Asked, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire};
+
+/// Bytes on their way to the database. Only this room can add to it.
+#[derive(Debug, Default)]
+pub struct Outgoing(BytesMut);
+
+impl Outgoing {
+    /// What is to be written next.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// `count` bytes were written.
+    pub fn written(&mut self, count: usize) {
+        self.0.advance(count.min(self.0.len()));
+    }
+
+    /// Gives back a large buffer once it is empty.
+    pub fn rest(&mut self, keep: usize) {
+        if self.0.is_empty() && self.0.capacity() > keep {
+            self.0 = BytesMut::new();
+        }
+    }
+}
+
+/// The dialogue with one database connection.
+pub struct Link<W: Wire, S: Clone + Send + 'static, E: Send + 'static> {
+    talk: W::Talk<S, E>,
+    out: Outgoing,
+}
+
+impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
+    /// An idle dialogue.
+    pub fn new(limits: FrontLimits) -> Self {
+        Link { talk: W::Talk::<S, E>::new(limits), out: Outgoing::default() }
+    }
+
+    /// The client's next message. See `Talk::hear`.
+    pub fn hear(
+        &mut self,
+        input: &mut BytesMut,
+        client: &mut BytesMut,
+    ) -> Result<Option<Heard<S>>, Garbled> {
+        self.talk.hear(input, &mut self.out.0, client)
+    }
+
+    /// Runs what was asked, once: the permit is consumed.
+    pub fn execute(&mut self, permit: Permit, asked: Asked<S>, execution: E, wants: Wants) {
+        permit.spend();
+        self.talk.send(asked, execution, wants, &mut self.out.0);
+    }
+
+    /// Prepares a text that policy does not refuse. Nothing runs by this; each execution is judged
+    /// again and needs a permit of its own.
+    pub fn prepare(&mut self, asked: Asked<S>, statement: S) {
+        self.talk.prepare(asked, statement, &mut self.out.0);
+    }
+
+    /// Refuses what was asked.
+    pub fn refuse(&mut self, asked: Asked<S>, refusal: &Refusal, client: &mut BytesMut) {
+        self.talk.refuse(asked, refusal, &mut self.out.0, client);
+    }
+
+    /// The database's next answer. See `Talk::listen`.
+    pub fn listen(&mut self, input: &[u8]) -> Result<Option<(usize, Answer)>, Garbled> {
+        self.talk.listen(input)
+    }
+
+    /// The execution the latest answer belongs to.
+    pub fn current(&mut self) -> Option<&mut E> {
+        self.talk.current()
+    }
+
+    /// Takes the execution that the latest answer ended.
+    pub fn finished(&mut self) -> Option<E> {
+        self.talk.finished()
+    }
+
+    /// Takes an execution the database skipped after an earlier error.
+    pub fn skipped(&mut self) -> Option<E> {
+        self.talk.skipped()
+    }
+
+    /// The head of the result the latest rows belong to.
+    pub fn head(&self) -> Option<&ResultHead> {
+        self.talk.head()
+    }
+
+    /// Rows of the current execution must be held whole (a mask hangs on them).
+    pub fn hold_rows(&mut self, whole: bool) {
+        self.talk.hold_rows(whole);
+    }
+
+    /// The statement a name stands for.
+    pub fn named(&self, name: &str) -> Option<&S> {
+        self.talk.named(name)
+    }
+
+    /// The database confirmed a SQL-level name.
+    pub fn set_named(&mut self, name: &str, statement: Option<S>) {
+        self.talk.set_named(name, statement);
+    }
+
+    /// The database confirmed that all names are gone.
+    pub fn forget_names(&mut self) {
+        self.talk.forget_names();
+    }
+
+    /// Nothing outstanding, no transaction.
+    pub fn idle(&self) -> bool {
+        self.talk.idle()
+    }
+
+    /// The pipeline is at its bound.
+    pub fn full(&self) -> bool {
+        self.talk.full()
+    }
+
+    /// The transaction status.
+    pub fn transaction(&self) -> Transaction {
+        self.talk.transaction()
+    }
+
+    /// What is to be written to the database.
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.out
+    }
+
+    /// How much is to be written.
+    pub fn backlog(&self) -> usize {
+        self.out.0.len()
+    }
+
+    /// Says goodbye at the end of a session.
+    pub fn farewell(&mut self, goodbye: Bytes) {
+        self.out.0.extend_from_slice(&goodbye);
+    }
+}

@@ -1,0 +1,167 @@
+//! A workload to order: reads one command a line, does it, answers in one line. The kernel tests
+//! start it, put it into a cgroup, and only then tell it what to do.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's other half")]
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Client {
+    streams: Vec<TcpStream>,
+    socket: Option<OwnedFd>,
+}
+
+fn main() {
+    let mut client = Client::default();
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = client.run(&words).unwrap_or_else(|e| {
+            let code = e.raw_os_error().map_or_else(
+                || format!("{:?}", e.kind()),
+                |code| rustix::io::Errno::from_raw_os_error(code).to_string(),
+            );
+            format!("error={}", code.replace(' ', "-"))
+        });
+        println!("{answer}");
+        io::stdout().flush().unwrap();
+    }
+}
+
+impl Client {
+    fn run(&mut self, words: &[&str]) -> io::Result<String> {
+        match *words {
+            ["connect", to] => {
+                let stream = TcpStream::connect_timeout(&address(to)?, PATIENCE)?;
+                self.greet(stream)
+            }
+            ["socket", family] => {
+                self.socket = Some(socket(address(family)?)?);
+                Ok("made".into())
+            }
+            ["dial", to] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                rustix::net::connect(&socket, &address(to)?)?;
+                self.greet(TcpStream::from(socket))
+            }
+            ["connect-from", from, to] => {
+                let socket = socket(address(from)?)?;
+                sockopt::set_socket_reuseaddr(&socket, true)?;
+                rustix::net::bind(&socket, &address(from)?)?;
+                rustix::net::connect(&socket, &address(to)?)?;
+                self.greet(TcpStream::from(socket))
+            }
+            ["open", to] => {
+                self.streams.push(TcpStream::connect_timeout(&address(to)?, PATIENCE)?);
+                Ok("open".into())
+            }
+            ["drop"] => {
+                self.streams.clear();
+                Ok("dropped".into())
+            }
+            ["churn", count, seed, ref to @ ..] => {
+                churn(number(count)?, number(seed)?, to).map(|n| format!("connected={n}"))
+            }
+            ["udp-connect", to] => {
+                let socket = UdpSocket::bind(any(address(to)?))?;
+                socket.connect(address(to)?).map(|()| "connected".into())
+            }
+            ["udp-send", to] => {
+                let socket = UdpSocket::bind(any(address(to)?))?;
+                socket.send_to(b"?", address(to)?).map(|n| format!("sent={n}"))
+            }
+            ["raw"] => rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))
+                .map(|_| "made".into())
+                .map_err(Into::into),
+            ["bind", at] => TcpListener::bind(address(at)?).map(|_| "bound".into()),
+            ["unshare"] => {
+                #[allow(deprecated, reason = "the namespace is entered before any thread starts")]
+                rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+                Ok("alone".into())
+            }
+            ["run", program, ref arguments @ ..] => {
+                let done = Command::new(program).args(arguments).output()?;
+                Ok(format!("status={}", done.status.code().unwrap_or(-1)))
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Reads what the other side says first: the proof of who it is.
+    fn greet(&mut self, stream: TcpStream) -> io::Result<String> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let peer = stream.peer_addr()?;
+        let local = stream.local_addr()?;
+        let mut greeting = String::new();
+        BufReader::new(&stream).read_line(&mut greeting)?;
+        self.streams.push(stream);
+        Ok(format!("greeting={} peer={peer} local={local}", greeting.trim()))
+    }
+}
+
+/// Opens connections and drops them in every way there is: at once, after the greeting, with data
+/// unread (RST), many at a time. Gives how many were established.
+fn churn(count: u64, seed: u64, to: &[&str]) -> io::Result<u64> {
+    let to: Vec<SocketAddr> = to.iter().map(|a| address(a)).collect::<io::Result<_>>()?;
+    let mut random = seed | 1;
+    let mut held: Vec<TcpStream> = Vec::new();
+    let mut done = 0;
+    for _ in 0..count {
+        // xorshift64: the same seed gives the same run.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let pick = usize::try_from(random >> 8).unwrap_or(0) % to.len();
+        let Some(at) = to.get(pick) else { continue };
+        let stream = match random % 4 {
+            0 => {
+                // Not waited for: dropped while it connects.
+                let socket = socket(*at)?;
+                rustix::io::ioctl_fionbio(&socket, true)?;
+                let _ = rustix::net::connect(&socket, at);
+                continue;
+            }
+            _ => TcpStream::connect_timeout(at, PATIENCE)?,
+        };
+        done += 1;
+        match random % 3 {
+            0 => drop(stream),
+            1 => {
+                let mut byte = [0];
+                stream.set_read_timeout(Some(PATIENCE))?;
+                let _ = (&stream).read(&mut byte);
+            }
+            _ => held.push(stream),
+        }
+        if held.len() > 50 {
+            held.clear();
+        }
+    }
+    Ok(done)
+}
+
+fn socket(like: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if like.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    Ok(socket)
+}
+
+fn any(like: SocketAddr) -> &'static str {
+    if like.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
+}
+
+fn address(text: &str) -> io::Result<SocketAddr> {
+    text.parse().map_err(io::Error::other)
+}
+
+fn number(text: &str) -> io::Result<u64> {
+    text.parse().map_err(io::Error::other)
+}

@@ -1,0 +1,123 @@
+//! What was skipped and why. A test that cannot run here prints `SKIPPED: why`; in CI that is only
+//! accepted when this machine truly cannot run it, which is checked here and not believed.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+const MARK: &str = "SKIPPED: ";
+
+/// A reason that a machine may have, and how to tell that it has it.
+struct Excuse {
+    /// What the test's reason contains.
+    says: &'static str,
+    /// Whether it is true here.
+    holds: fn() -> bool,
+}
+
+const EXCUSES: &[Excuse] = &[
+    Excuse {
+        says: "no BPF LSM",
+        holds: || !kernel_lists_bpf_lsm(),
+    },
+    Excuse {
+        says: "no kernel TLS",
+        holds: || !exists("/proc/net/tls_stat"),
+    },
+    Excuse {
+        says: "no /dev/kvm",
+        holds: || !exists("/dev/kvm"),
+    },
+    Excuse {
+        says: "not x86_64",
+        holds: || std::env::consts::ARCH != "x86_64",
+    },
+];
+
+fn exists(path: &str) -> bool {
+    fs::exists(path).unwrap_or(false)
+}
+
+fn kernel_lists_bpf_lsm() -> bool {
+    fs::read_to_string("/sys/kernel/security/lsm")
+        .is_ok_and(|list| list.trim().split(',').any(|name| name == "bpf"))
+}
+
+/// Reasons, and how many tests gave each.
+#[derive(Default)]
+pub(super) struct Skips {
+    reasons: BTreeMap<String, usize>,
+    ignored: Vec<String>,
+}
+
+impl Skips {
+    /// Counts the marks in the tests' output.
+    pub(super) fn read(&mut self, output: &str) {
+        for line in output.lines() {
+            let Some((_, reason)) = line.split_once(MARK) else {
+                continue;
+            };
+            let reason = reason.split(']').next().unwrap_or(reason).trim();
+            *self.reasons.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Adds tests that are marked `#[ignore]`.
+    pub(super) fn ignored(&mut self, names: Vec<String>) {
+        self.ignored.extend(names);
+    }
+
+    /// Prints them; `true` when each has a reason that holds on this machine.
+    pub(super) fn report(&self) -> bool {
+        let count = self.reasons.values().sum::<usize>() + self.ignored.len();
+        println!("test: {count} skipped");
+        let mut excused = self.ignored.is_empty();
+        for (reason, count) in &self.reasons {
+            let holds = excuse(reason);
+            excused &= holds;
+            let note = if holds {
+                ""
+            } else {
+                "  (this machine could run it)"
+            };
+            println!("  {count:>4}  {reason}{note}");
+        }
+        for name in &self.ignored {
+            println!("     1  #[ignore] {name}");
+        }
+        excused
+    }
+}
+
+fn excuse(reason: &str) -> bool {
+    EXCUSES
+        .iter()
+        .any(|excuse| reason.contains(excuse.says) && (excuse.holds)())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skips_are_counted_by_reason() {
+        let mut skips = Skips::default();
+        skips.read("running\nSKIPPED: not root\nx SKIPPED: not root\nok\nSKIPPED: no psql\n");
+        assert_eq!(skips.reasons.get("not root"), Some(&2));
+        assert_eq!(skips.reasons.get("no psql"), Some(&1));
+        assert!(!skips.report());
+    }
+
+    #[test]
+    fn nothing_skipped_needs_no_excuse_and_an_ignored_test_has_none() {
+        let mut skips = Skips::default();
+        assert!(skips.report());
+        skips.ignored(vec!["slow".to_owned()]);
+        assert!(!skips.report());
+    }
+
+    #[test]
+    fn a_reason_is_checked_and_not_believed() {
+        assert!(!excuse("it was late"));
+        assert_eq!(excuse("no /dev/kvm here"), !exists("/dev/kvm"));
+    }
+}
