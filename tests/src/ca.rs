@@ -33,7 +33,10 @@ impl TestCa {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
         let pem = certificate.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// The authority's own certificate.
@@ -58,7 +61,10 @@ impl TestCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(Leaf {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 

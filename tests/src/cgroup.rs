@@ -67,7 +67,10 @@ impl Drop for Tree {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        println!("{} could not be removed: something runs in it", self.path.display());
+        println!(
+            "{} could not be removed: something runs in it",
+            self.path.display()
+        );
     }
 }
 

@@ -87,7 +87,13 @@ impl Idp {
         };
         let shared = Arc::new(Shared::new(url.clone(), keys, address));
         serve::start(listener, Arc::clone(&shared), tls);
-        Ok(Self { url, shared, state: state.to_path_buf(), ca_file, _own: None })
+        Ok(Self {
+            url,
+            shared,
+            state: state.to_path_buf(),
+            ca_file,
+            _own: None,
+        })
     }
 
     /// The issuer's name, and where it is.
@@ -112,7 +118,10 @@ impl Idp {
 
     /// Any token.
     pub fn sign(&self, alg: Alg, claims: &Claims) -> String {
-        self.shared.keys().sign(alg, claims).expect("signing with our own key works")
+        self.shared
+            .keys()
+            .sign(alg, claims)
+            .expect("signing with our own key works")
     }
 
     /// Claims to change before signing.

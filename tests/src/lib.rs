@@ -25,5 +25,5 @@ pub mod world;
 
 pub use idp::Idp;
 pub use pg::{Cluster, Version};
-pub use program::{Finished, Program};
-
+pub use program::{Finished, Program, until};
+pub use world::{Place, World};

@@ -45,7 +45,10 @@ pub fn test_parts() -> PathBuf {
 pub fn part(path: &str) -> Result<PathBuf> {
     let place = test_parts().join(path);
     if !place.exists() {
-        bail!("{} is missing: `cargo xtask test` installs it", place.display());
+        bail!(
+            "{} is missing: `cargo xtask test` installs it",
+            place.display()
+        );
     }
     Ok(place)
 }
@@ -63,7 +66,9 @@ pub fn node_home() -> Result<PathBuf> {
 
 /// A driver script of this crate.
 pub fn driver(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("drivers")
+        .join(name)
 }
 
 /// The repository's root.

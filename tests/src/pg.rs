@@ -87,14 +87,18 @@ impl Cluster {
 
     /// Starts one of each, side by side.
     pub fn start_all(versions: &[Version]) -> Result<Vec<Self>> {
-        let starting: Vec<Starting> =
-            versions.iter().map(|version| Self::begin(*version, "")).collect::<Result<_>>()?;
+        let starting: Vec<Starting> = versions
+            .iter()
+            .map(|version| Self::begin(*version, ""))
+            .collect::<Result<_>>()?;
         starting.into_iter().map(Starting::ready).collect()
     }
 
     /// Begins to start one, with more lines for postgresql.conf.
     pub fn begin(version: Version, settings: &str) -> Result<Starting> {
-        let place = tempfile::Builder::new().prefix("node-agent-pg-").tempdir()?;
+        let place = tempfile::Builder::new()
+            .prefix("node-agent-pg-")
+            .tempdir()?;
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let home = reachable(&version.home()?, place.path())?;
         let data = place.path().join("data");
@@ -128,7 +132,12 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .context("cannot start PostgreSQL")?;
-        Ok(Starting(Self { version, address, place, server }))
+        Ok(Starting(Self {
+            version,
+            address,
+            place,
+            server,
+        }))
     }
 
     /// Its version.
@@ -159,7 +168,16 @@ impl Cluster {
     /// Runs statements as its owner over the unix socket, and gives unaligned rows.
     pub fn sql(&self, database: &str, statements: &str) -> Result<String> {
         let rows = Program::new(parts::on_path("psql")?)
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "postgres",
+            ])
             .arg("-h")
             .arg(self.sockets())
             .args(["-d", database, "-c", statements])
@@ -169,7 +187,11 @@ impl Cluster {
 
     /// Makes a database of this name, empty, owned by the service role.
     pub fn create_database(&self, name: &str) -> Result<()> {
-        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {SERVICE}")).map(drop)
+        self.sql(
+            "postgres",
+            &format!("CREATE DATABASE {name} OWNER {SERVICE}"),
+        )
+        .map(drop)
     }
 
     /// Stops it at once, as a crash does.
@@ -214,7 +236,11 @@ fn as_owner(home: &Path, program: &str, signal: &str) -> Command {
         command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
     }
     command.arg("--").arg(home.join("bin").join(program));
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").env("TZ", "UTC");
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC");
     if home.join("lib").is_dir() && !home.starts_with("/usr") {
         command.env("LD_LIBRARY_PATH", home.join("lib"));
     }
@@ -237,14 +263,17 @@ fn give(path: &Path) -> Result<()> {
 /// The programs where the servers' user can reach them: itself, or a copy when a directory above is
 /// private, as root's home is.
 fn reachable(home: &Path, place: &Path) -> Result<PathBuf> {
-    let open = |dir: &Path| {
-        fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
-    };
+    let open =
+        |dir: &Path| fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
     if !rustix::process::geteuid().is_root() || home.ancestors().all(open) {
         return Ok(home.to_path_buf());
     }
     let copy = place.join("programs");
-    Program::new("cp").args(["-a", "--"]).arg(home).arg(&copy).output()?;
+    Program::new("cp")
+        .args(["-a", "--"])
+        .arg(home)
+        .arg(&copy)
+        .output()?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     Ok(copy)
 }
@@ -253,7 +282,9 @@ fn reachable(home: &Path, place: &Path) -> Result<PathBuf> {
 pub(crate) fn own_address() -> Result<Ipv4Addr> {
     for _ in 0..64 {
         let mut random = [0; 3];
-        aws_lc_rs::rand::fill(&mut random).ok().context("no randomness")?;
+        aws_lc_rs::rand::fill(&mut random)
+            .ok()
+            .context("no randomness")?;
         let [a, b, c] = random;
         let address = Ipv4Addr::new(127, 64 | (a & 0x3f), b, c.clamp(1, 254));
         if TcpListener::bind((address, PORT)).is_ok() {

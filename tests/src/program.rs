@@ -55,7 +55,15 @@ impl Program {
     /// A program that first moves into a cgroup: the shell writes its own id, then becomes it.
     pub fn in_cgroup(cgroup: &Path, program: impl AsRef<OsStr>) -> Self {
         const MOVE: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-        Self::of(&["sh".as_ref(), "-c".as_ref(), MOVE.as_ref(), cgroup.as_os_str()], program.as_ref())
+        Self::of(
+            &[
+                "sh".as_ref(),
+                "-c".as_ref(),
+                MOVE.as_ref(),
+                cgroup.as_os_str(),
+            ],
+            program.as_ref(),
+        )
     }
 
     fn of(before: &[&OsStr], program: &OsStr) -> Self {
@@ -65,7 +73,10 @@ impl Program {
             .unwrap_or_default();
         // It ends with the test, however the test ends.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).args(before).arg(program);
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(before)
+            .arg(program);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("PG") {
                 command.env_remove(variable);
@@ -75,7 +86,12 @@ impl Program {
             .env("PGPASSFILE", "/dev/null")
             .env("PSQL_HISTORY", "/dev/null")
             .env("PGCONNECT_TIMEOUT", "15");
-        Self { command, name, input: None, limit: LIMIT }
+        Self {
+            command,
+            name,
+            input: None,
+            limit: LIMIT,
+        }
     }
 
     /// With these arguments.
@@ -125,9 +141,9 @@ impl Program {
         let stdout = tempfile::tempfile()?;
         let stderr = tempfile::tempfile()?;
         let stdin = match &self.input {
-            Some(file) => {
-                File::open(file).with_context(|| format!("no {}", file.display()))?.into()
-            }
+            Some(file) => File::open(file)
+                .with_context(|| format!("no {}", file.display()))?
+                .into(),
             None => Stdio::null(),
         };
         let child = self
@@ -176,7 +192,10 @@ impl Running {
 
     /// Sends a signal to it alone.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        Ok(rustix::process::kill_process(pid(self.child.id())?, signal)?)
+        Ok(rustix::process::kill_process(
+            pid(self.child.id())?,
+            signal,
+        )?)
     }
 
     /// Waits for its end.
@@ -238,7 +257,11 @@ pub fn pid(id: u32) -> Result<rustix::process::Pid> {
 }
 
 /// Looks until `found` gives something, at most for `limit`.
-pub fn until<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut found: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = found()? {

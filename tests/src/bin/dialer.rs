@@ -49,18 +49,30 @@ fn dial(talk: &UnixStream, address: SocketAddr) -> Result<()> {
     if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
         bail!("no room for a descriptor");
     }
-    sendmsg(talk, &[IoSlice::new(b"k")], &mut ancillary, SendFlags::empty())?;
+    sendmsg(
+        talk,
+        &[IoSlice::new(b"k")],
+        &mut ancillary,
+        SendFlags::empty(),
+    )?;
     Ok(())
 }
 
 /// Half a start-up message, an SSLRequest, and bytes that are nothing.
-const BEGINNINGS: [&[u8]; 4] =
-    [b"", b"\0\0\0\x40\0\x03\0\0user\0", b"\0\0\0\x08\x04\xd2\x16\x2f", b"\xff\xff\xff\xff\xff\xff\xff\xff"];
+const BEGINNINGS: [&[u8]; 4] = [
+    b"",
+    b"\0\0\0\x40\0\x03\0\0user\0",
+    b"\0\0\0\x08\x04\xd2\x16\x2f",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+];
 
 fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
     const WORKERS: usize = 16;
-    let (opened, refused, next) =
-        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (opened, refused, next) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
@@ -69,7 +81,11 @@ fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
                     if number >= count {
                         return;
                     }
-                    let outcome = if open_and_drop(address, number) { &opened } else { &refused };
+                    let outcome = if open_and_drop(address, number) {
+                        &opened
+                    } else {
+                        &refused
+                    };
                     outcome.fetch_add(1, Ordering::Relaxed);
                 }
             });

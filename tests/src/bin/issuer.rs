@@ -2,7 +2,11 @@
 //!
 //! `issuer --listen 127.0.0.1:PORT --state DIR [--tls]` serves and prints one line when ready;
 //! `issuer token --state DIR --sub S …` prints a token signed with the keys in DIR.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program's words")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program's words"
+)]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -34,7 +38,11 @@ fn run() -> Result<()> {
     let mut words = env::args().skip(1).peekable();
     let token = words.next_if(|word| word == "token").is_some();
     let options = Options::read(words)?;
-    if token { print_token(&options) } else { serve(&options) }
+    if token {
+        print_token(&options)
+    } else {
+        serve(&options)
+    }
 }
 
 fn serve(options: &Options) -> Result<()> {
@@ -43,7 +51,11 @@ fn serve(options: &Options) -> Result<()> {
         bail!("--listen {listen}: this issuer gives tokens to anybody; it stays on loopback");
     }
     let state = PathBuf::from(options.need("state")?);
-    let ca = options.0.contains_key("tls").then(TestCa::new).transpose()?;
+    let ca = options
+        .0
+        .contains_key("tls")
+        .then(TestCa::new)
+        .transpose()?;
     let idp = Idp::start_at(listen, &state, ca.as_ref())?;
     println!("issuer ready at {}", idp.url());
     idp.serve_for_ever()
@@ -56,14 +68,29 @@ fn print_token(options: &Options) -> Result<()> {
         Some(issuer) => issuer.clone(),
         None => std::fs::read_to_string(state.join("issuer")).context("--issuer is needed")?,
     };
-    let groups = options.0.get("groups").map(String::as_str).unwrap_or_default();
-    let groups: Vec<&str> = groups.split(',').filter(|group| !group.is_empty()).collect();
-    let ttl = options.0.get("ttl").map_or(Ok(300), |ttl| ttl.parse()).context("--ttl")?;
+    let groups = options
+        .0
+        .get("groups")
+        .map(String::as_str)
+        .unwrap_or_default();
+    let groups: Vec<&str> = groups
+        .split(',')
+        .filter(|group| !group.is_empty())
+        .collect();
+    let ttl = options
+        .0
+        .get("ttl")
+        .map_or(Ok(300), |ttl| ttl.parse())
+        .context("--ttl")?;
     let mut claims = Claims::new(&issuer, options.need("sub")?, &groups, ttl);
     if let Some(audience) = options.0.get("audience") {
         claims = claims.with("aud", audience.as_str());
     }
-    let alg: Alg = options.0.get("alg").map_or("RS256", String::as_str).parse()?;
+    let alg: Alg = options
+        .0
+        .get("alg")
+        .map_or("RS256", String::as_str)
+        .parse()?;
     println!("{}", keys.sign(alg, &claims)?);
     Ok(())
 }
@@ -73,15 +100,23 @@ struct Options(BTreeMap<String, String>);
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        const KNOWN: [&str; 8] =
-            ["listen", "state", "sub", "groups", "ttl", "issuer", "audience", "alg"];
+        const KNOWN: [&str; 8] = [
+            "listen", "state", "sub", "groups", "ttl", "issuer", "audience", "alg",
+        ];
         let mut found = BTreeMap::new();
         while let Some(word) = words.next() {
-            let name = word.strip_prefix("--").with_context(|| format!("{word}: not an option"))?;
+            let name = word
+                .strip_prefix("--")
+                .with_context(|| format!("{word}: not an option"))?;
             let (name, value) = match name.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),
                 None if name == "tls" => (name, String::new()),
-                None => (name, words.next().with_context(|| format!("{word} needs a value"))?),
+                None => (
+                    name,
+                    words
+                        .next()
+                        .with_context(|| format!("{word} needs a value"))?,
+                ),
             };
             if name != "tls" && !KNOWN.contains(&name) {
                 bail!("--{name}: no such option");
@@ -92,6 +127,9 @@ impl Options {
     }
 
     fn need(&self, name: &str) -> Result<&str> {
-        self.0.get(name).map(String::as_str).with_context(|| format!("--{name} is needed"))
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("--{name} is needed"))
     }
 }

@@ -41,13 +41,19 @@ impl Dialer {
         let socket = place.path().join("dialer");
         let listener = UnixListener::bind(&socket)?;
         listener.set_nonblocking(true)?;
-        let program = Program::in_cgroup(cgroup, parts::built("dialer")?).arg(&socket).spawn()?;
+        let program = Program::in_cgroup(cgroup, parts::built("dialer")?)
+            .arg(&socket)
+            .spawn()?;
         let talk = until("the dialer starts", Duration::from_secs(10), || {
             Ok(listener.accept().ok().map(|(stream, _)| stream))
         })?;
         talk.set_nonblocking(false)?;
         talk.set_read_timeout(Some(Duration::from_secs(120)))?;
-        Ok(Self { talk, _program: program, _place: place })
+        Ok(Self {
+            talk,
+            _program: program,
+            _place: place,
+        })
     }
 
     /// Dials; an error when connect() fails, with its words.
@@ -82,7 +88,10 @@ impl Dialer {
         let line = self.line()?;
         let mut words = line.split(' ').map(str::parse);
         let mut next = || words.next().context("an answer")?.context("a number");
-        Ok(Churned { opened: next()?, refused: next()? })
+        Ok(Churned {
+            opened: next()?,
+            refused: next()?,
+        })
     }
 
     fn line(&self) -> Result<String> {

@@ -57,7 +57,9 @@ impl Message {
 
     /// The SQLSTATE, when it is an error.
     pub fn sqlstate(&self) -> Option<String> {
-        (self.kind == b'E').then(|| error_field(&self.body, b'C')).flatten()
+        (self.kind == b'E')
+            .then(|| error_field(&self.body, b'C'))
+            .flatten()
     }
 
     /// An error's text with its detail and hint.
@@ -76,12 +78,18 @@ impl Raw {
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_write_timeout(Some(Duration::from_secs(20)))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: Vec::new() })
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+        })
     }
 
     /// From where the caller stands.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        Self::new(TcpStream::connect_timeout(&address, Duration::from_secs(10))?)
+        Self::new(TcpStream::connect_timeout(
+            &address,
+            Duration::from_secs(10),
+        )?)
     }
 
     /// The socket.
@@ -129,7 +137,11 @@ impl Raw {
                 return Ok(seen);
             }
         }
-        bail!("the connection ended before {:?}; seen: {}", char::from(kind), kinds(&seen))
+        bail!(
+            "the connection ended before {:?}; seen: {}",
+            char::from(kind),
+            kinds(&seen)
+        )
     }
 
     /// Logs in at protocol 3.0, up to ReadyForQuery; sends `password` when it is asked for in clear.
@@ -179,7 +191,8 @@ impl Raw {
                 Err(error) => break Err(error.context(format!("still open after {limit:?}"))),
             }
         };
-        self.stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        self.stream
+            .set_read_timeout(Some(Duration::from_secs(20)))?;
         outcome
     }
 
@@ -189,14 +202,20 @@ impl Raw {
         };
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d]))?;
         if !(4..=1 << 30).contains(&length) {
-            bail!("the server sent {:?} with length {length}", char::from(kind));
+            bail!(
+                "the server sent {:?} with length {length}",
+                char::from(kind)
+            );
         }
         if self.input.len() <= length {
             return Ok(None);
         }
         let rest = self.input.split_off(length + 1);
         let frame = std::mem::replace(&mut self.input, rest);
-        Ok(Some(Message { kind, body: frame[5..].to_vec() }))
+        Ok(Some(Message {
+            kind,
+            body: frame[5..].to_vec(),
+        }))
     }
 
     /// Reads more; `false` when the other side has ended the connection, also by reset.
@@ -210,7 +229,10 @@ impl Raw {
                 Ok(true)
             }
             Err(error)
-                if matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe) =>
+                if matches!(
+                    error.kind(),
+                    ConnectionReset | ConnectionAborted | BrokenPipe
+                ) =>
             {
                 Ok(false)
             }

@@ -65,14 +65,18 @@ impl KeySet {
     /// New keys.
     pub fn fresh() -> Result<Self> {
         let random = SystemRandom::new();
-        let rsa = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).ok().context("RSA key")?;
+        let rsa = rsa::KeyPair::generate(rsa::KeySize::Rsa2048)
+            .ok()
+            .context("RSA key")?;
         let rs256 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa)
             .ok()
             .context("RSA key")?;
         let es256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
             .ok()
             .context("P-256 key")?;
-        let eddsa = Ed25519KeyPair::generate_pkcs8(&random).ok().context("Ed25519 key")?;
+        let eddsa = Ed25519KeyPair::generate_pkcs8(&random)
+            .ok()
+            .context("Ed25519 key")?;
         Ok(Self {
             rs256: rs256.as_ref().to_vec(),
             es256: es256.as_ref().to_vec(),
@@ -102,7 +106,10 @@ impl KeySet {
         let read = |name: &str| {
             let file = state.join(name);
             fs::read(&file).with_context(|| {
-                format!("no {}: `issuer --listen … --state …` makes it", file.display())
+                format!(
+                    "no {}: `issuer --listen … --state …` makes it",
+                    file.display()
+                )
             })
         };
         Ok(Self {
@@ -117,7 +124,11 @@ impl KeySet {
         let (n, e) = self.rsa_numbers()?;
         let ec = self.ecdsa()?;
         // An uncompressed point: 4, x, y.
-        let point = ec.public_key().as_ref().get(1..65).context("a P-256 point")?;
+        let point = ec
+            .public_key()
+            .as_ref()
+            .get(1..65)
+            .context("a P-256 point")?;
         let ed = self.ed25519()?;
         let named = |alg: Alg, mut key: Value| {
             key["kid"] = json!(self.kid(alg));
@@ -140,7 +151,11 @@ impl KeySet {
             Alg::EdDSA => &self.eddsa,
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
-        format!("{}-{}", alg.name().to_lowercase(), b64(&digest.as_ref()[..6]))
+        format!(
+            "{}-{}",
+            alg.name().to_lowercase(),
+            b64(&digest.as_ref()[..6])
+        )
     }
 
     /// A signed token (RFC 7515, compact).
@@ -176,7 +191,9 @@ impl KeySet {
     }
 
     fn rsa(&self) -> Result<RsaKeyPair> {
-        RsaKeyPair::from_pkcs8(&self.rs256).ok().context("the RSA key is damaged")
+        RsaKeyPair::from_pkcs8(&self.rs256)
+            .ok()
+            .context("the RSA key is damaged")
     }
 
     fn ecdsa(&self) -> Result<EcdsaKeyPair> {
@@ -186,7 +203,9 @@ impl KeySet {
     }
 
     fn ed25519(&self) -> Result<Ed25519KeyPair> {
-        Ed25519KeyPair::from_pkcs8(&self.eddsa).ok().context("the Ed25519 key is damaged")
+        Ed25519KeyPair::from_pkcs8(&self.eddsa)
+            .ok()
+            .context("the Ed25519 key is damaged")
     }
 
     /// Modulus and exponent, from RSAPublicKey (RFC 8017, A.1.1): a sequence of two integers.
@@ -213,9 +232,15 @@ fn der(input: &[u8], tag: u8) -> Result<(&[u8], &[u8])> {
     let (length, rest) = if first < 0x80 {
         (usize::from(first), rest)
     } else {
-        let (bytes, rest) =
-            rest.split_at_checked(usize::from(first & 0x7f)).context("DER ends")?;
-        (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
+        let (bytes, rest) = rest
+            .split_at_checked(usize::from(first & 0x7f))
+            .context("DER ends")?;
+        (
+            bytes
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+            rest,
+        )
     };
     rest.split_at_checked(length).context("DER ends")
 }

@@ -94,7 +94,10 @@ fn talk(stream: TcpStream, shared: &Shared, tls: Option<Arc<ServerConfig>>) -> R
     }
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     match tls {
-        Some(config) => answer(StreamOwned::new(ServerConnection::new(config)?, stream), shared),
+        Some(config) => answer(
+            StreamOwned::new(ServerConnection::new(config)?, stream),
+            shared,
+        ),
         None => answer(stream, shared),
     }
 }

@@ -12,7 +12,9 @@ fn get(idp: &Idp, path: &str) -> String {
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    text.split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default()
 }
 
 fn keys(idp: &Idp) -> JwkSet {
@@ -22,7 +24,9 @@ fn keys(idp: &Idp) -> JwkSet {
 fn verified(idp: &Idp, alg: Algorithm, token: &str) -> bool {
     let header = jsonwebtoken::decode_header(token).unwrap();
     let set = keys(idp);
-    let Some(jwk) = set.find(&header.kid.unwrap()) else { return false };
+    let Some(jwk) = set.find(&header.kid.unwrap()) else {
+        return false;
+    };
     let mut rules = Validation::new(alg);
     rules.set_audience(&["node-agent"]);
     rules.set_issuer(&[idp.url()]);
@@ -33,7 +37,8 @@ fn verified(idp: &Idp, alg: Algorithm, token: &str) -> bool {
 #[test]
 fn its_tokens_verify_with_its_published_keys_in_every_algorithm() {
     let idp = Idp::start().unwrap();
-    let found: Value = serde_json::from_str(&get(&idp, "/.well-known/openid-configuration")).unwrap();
+    let found: Value =
+        serde_json::from_str(&get(&idp, "/.well-known/openid-configuration")).unwrap();
     assert_eq!(found["issuer"], idp.url());
     for (alg, theirs) in [
         (Alg::RS256, Algorithm::RS256),

@@ -56,7 +56,9 @@ pub(super) fn copy(version: Version, home: &Path, data: &Path) -> Result<()> {
     drop(lock);
     let mut cp = Program::new("cp").args(["-a", "--reflink=auto", "--"]);
     cp = cp.arg(&template).arg(data);
-    cp.output().map(drop).context("the template could not be copied")
+    cp.output()
+        .map(drop)
+        .context("the template could not be copied")
 }
 
 fn owner() -> u32 {
@@ -65,7 +67,9 @@ fn owner() -> u32 {
 
 fn make(version: Version, home: &Path, template: &Path) -> Result<()> {
     // Where the servers' user can write, whoever owns the target directory.
-    let place = tempfile::Builder::new().prefix("node-agent-initdb-").tempdir()?;
+    let place = tempfile::Builder::new()
+        .prefix("node-agent-initdb-")
+        .tempdir()?;
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
     give(place.path())?;
     let data = place.path().join("data");
@@ -106,7 +110,11 @@ fn single(home: &Path, data: &Path, database: &str, statements: &str) -> Result<
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    child.stdin.take().context("a pipe")?.write_all(statements.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .context("a pipe")?
+        .write_all(statements.as_bytes())?;
     let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() || said.contains("ERROR") {

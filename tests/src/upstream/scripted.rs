@@ -43,7 +43,10 @@ pub fn login_accepted() -> Vec<u8> {
         ("DateStyle", "ISO, MDY"),
         ("TimeZone", "UTC"),
     ] {
-        bytes.extend(Message::frame(b'S', format!("{name}\0{value}\0").as_bytes()));
+        bytes.extend(Message::frame(
+            b'S',
+            format!("{name}\0{value}\0").as_bytes(),
+        ));
     }
     bytes.extend(Message::frame(b'K', &[0, 0, 0, 7, 0, 0, 0, 9]));
     bytes.extend(Message::frame(b'Z', b"I"));
