@@ -41,7 +41,7 @@ fn psql_works() {
         .write(
             "psql.sql",
             "create table t_psql (id int, v text);\n\
-             \\copy t_psql from stdin with (format csv)\n1,one\n2,\"two, too\"\n\\.\n\
+             \\copy t_psql from stdin\n1\tone\n2\ttwo, too\n\\.\n\
              \\d t_psql\n\
              select * from t_psql order by id \\gdesc\n\
              begin; select 1/0; select 2; rollback;\n\
