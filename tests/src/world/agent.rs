@@ -1,0 +1,147 @@
+//! The agent as a process.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, kill_process};
+
+use super::config::Written;
+use crate::metrics;
+use crate::parts;
+use crate::program::{pid, tail, until};
+
+/// How long it may take to start, or to stop when it has nothing to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The agent; killed when dropped, and its kernel programs go with it.
+pub struct Agent {
+    written: Written,
+    child: Option<Child>,
+}
+
+impl Agent {
+    pub(super) fn new(written: Written) -> Self {
+        Self {
+            written,
+            child: None,
+        }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn start(&mut self) -> Result<()> {
+        let log = File::options().append(true).create(true).open(self.log())?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(parts::built("node-agent")?);
+        command.args(["run", "--config"]).arg(&self.written.config);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start the agent")?;
+        self.child = Some(child);
+        let started = until("the agent starts", PATIENCE, || {
+            if let Some(status) = self.ended()? {
+                bail!("the agent ended with {status}");
+            }
+            Ok(matches!(metrics::get(self.admin(), "/readyz"), Ok((200, _))).then_some(()))
+        });
+        started.with_context(|| format!("its log:\n{}", self.log_tail()))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the agent was started").id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(pid(self.id())?, signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?),
+            None => Ok(None),
+        }
+    }
+
+    /// Kills it, as a crash or the kernel's memory killer does; its kernel programs stay.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        until("the agent ends", limit, || self.ended())
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.written.config
+    }
+
+    /// Its state directory.
+    pub fn state_dir(&self) -> &Path {
+        &self.written.state_dir
+    }
+
+    /// Where its metrics and health are.
+    pub fn admin(&self) -> SocketAddr {
+        self.written.admin
+    }
+
+    /// The port of its listeners.
+    pub fn port(&self) -> u16 {
+        self.written.port
+    }
+
+    /// The authority that workloads are to trust.
+    pub fn node_ca(&self) -> PathBuf {
+        self.state_dir().join("ca.pem")
+    }
+
+    /// Its log.
+    pub fn log(&self) -> PathBuf {
+        self.written.config.with_file_name("agent.log")
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log())
+    }
+
+    /// The sum of all series of a metric, whatever their labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let all = metrics::scrape(self.admin())?;
+        let of = |series: &str| series.split('{').next() == Some(name);
+        Ok(all
+            .iter()
+            .filter(|(series, _)| of(series))
+            .map(|(_, value)| value)
+            .sum())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        // The pins outlive the agent on purpose; with the mount they go.
+        let pins = self.state_dir().join("bpf");
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        if mounts.contains(&format!(" {} bpf ", pins.display())) {
+            let _ = Command::new("umount").arg(&pins).status();
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Everything at once: real clients in a labelled cgroup, the real agent, real databases.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod e2e {
+    mod bulk;
+    mod cancel;
+    mod drivers;
+    mod hostile;
+    mod identity;
+    mod lifecycle;
+    mod recording;
+    mod rogue;
+    mod story;
+    mod tokio_postgres;
+
+    /// Whether a test that needs the agent can run: it cannot when there is none by request.
+    fn agent_is_here() -> bool {
+        if node_agent_tests::world::direct() {
+            node_agent_tests::parts::skip("there is no agent (NODE_AGENT_TEST_DIRECT=1)");
+        }
+        !node_agent_tests::world::direct()
+    }
+}
