@@ -88,7 +88,7 @@ pub struct Agent {
     tasks: JoinSet<()>,
     serving: JoinSet<()>,
     reload: Arc<Notify>,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
     _enrolment: Arc<Enrolment>,
     _interceptor: Arc<Interceptor>,
 }
@@ -145,7 +145,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::new());
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
-        let recorder = Recorder::open(recorder_settings(&config))?;
+        let recorder = Arc::new(Recorder::open(recorder_settings(&config))?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
@@ -169,7 +169,6 @@ impl Agent {
             rows: config.recording.rows == RowsMode::Masked,
             drain: drained.clone(),
         });
-        write_ca(&config.state_dir, shared.client_tls.ca_pem())?;
         let reachable = reachable(&config)?;
         let hosts = look_up(&config).await;
         let (publish_hosts, hosts) = watch::channel(Arc::new(hosts));
@@ -304,12 +303,6 @@ fn make_private(directory: &Path) -> Result<(), AgentError> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(directory).map_err(file(directory))
-}
-
-fn write_ca(state_dir: &Path, pem: &str) -> Result<(), AgentError> {
-    // Public: workloads are given this file to trust.
-    let path = state_dir.join("node-ca.pem");
-    std::fs::write(&path, pem).map_err(file(&path))
 }
 
 fn recorder_settings(config: &Config) -> RecorderSettings {

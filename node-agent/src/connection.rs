@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::config::{Config, WorkloadRule};
-use crate::feed::HostTable;
+use crate::config::{Config, HostTable, WorkloadRule};
+
 use crate::model::{ClientAddr, Dialect, NetnsCookie, Refusal, RefusalCode, SessionId, Workload};
 use crate::origin::{Flow, NoOrigin, Origins};
 use crate::record::Why;
@@ -49,10 +49,11 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         Ok(flow) => flow,
         Err(reason) => return close_unread(&gate, &accepted, &reason),
     };
-    let rule = usize::try_from(flow.workload.0).ok().and_then(|at| gate.workloads.get(at)) else {
-        {
+    let at = usize::try_from(flow.workload.0).ok();
+    let Some(rule) = at.and_then(|at| gate.workloads.get(at)) else {
         // A label that an earlier configuration left: nobody by that number is known now.
-        return close_unread(&gate, &accepted, &NoOrigin::NoEntry { netns: accepted.netns, client: accepted.client });
+        let reason = NoOrigin::NoEntry { netns: accepted.netns, client: accepted.client };
+        return close_unread(&gate, &accepted, &reason);
     };
     let workload = Workload { name: rule.name.clone(), labels: rule.labels.clone() };
     let hosts = gate.hosts.borrow().clone();

@@ -16,6 +16,16 @@ pub enum Cleared {
     Granted(Grant),
 }
 
+impl Cleared {
+    /// What must be done with the answer.
+    pub fn obligations(&self) -> &Arc<Obligations> {
+        match self {
+            Cleared::Allowed(allow) => &allow.obligations,
+            Cleared::Granted(grant) => grant.obligations(),
+        }
+    }
+}
+
 /// This statement may run, once: whoever executes consumes it. Not `Clone`, and that it cannot be
 /// made by hand either is tested (tests/compile_fail.rs).
 #[derive(Debug)]

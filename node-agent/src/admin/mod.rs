@@ -26,7 +26,7 @@ pub struct Admin {
     /// Live sessions.
     pub live: Arc<Registry>,
     /// The record.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// The policies of this moment.
     pub policies: Policies,
     /// Labelled cgroups; `None` where the agent runs without the kernel.

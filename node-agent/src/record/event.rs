@@ -335,3 +335,25 @@ pub enum Why {
     UpstreamRefused(String),
     Fault(String),
 }
+
+impl Why {
+    /// One word, for a metric's label.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Why::ClientQuit => "client_quit",
+            Why::ClientGone => "client_gone",
+            Why::UpstreamGone => "upstream_gone",
+            Why::ClientGarbled(_) => "client_garbled",
+            Why::UpstreamGarbled(_) => "upstream_garbled",
+            Why::LoginRefused => "login_refused",
+            Why::IdentityExpired => "identity_expired",
+            Why::Drained => "drained",
+            Why::Killed => "killed",
+            Why::RecordFailed(_) => "record_failed",
+            Why::MaskFailed(_) => "mask_failed",
+            Why::LimitReached(_) => "limit_reached",
+            Why::UpstreamRefused(_) => "upstream_refused",
+            Why::Fault(_) => "fault",
+        }
+    }
+}

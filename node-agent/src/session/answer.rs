@@ -74,6 +74,12 @@ impl<W: Wire> Session<W> {
                     }
                 }
             };
+            if let Some(owed) = self.owed.take() {
+                // On the record first: rows that cannot be recorded are not delivered.
+                self.recorder.delivered(owed).await.map_err(|error| {
+                    Broken::Ended(Why::RecordFailed(error.to_string()))
+                })?;
+            }
             match fate {
                 Fate::Verbatim => pending += span,
                 Fate::Replaced => {
@@ -202,13 +208,15 @@ impl<W: Wire> Session<W> {
             return Ok(Settled::NeedsPlan);
         };
         let plan = result.plan.clone();
+        // The recorder keeps the first rows of a statement; copying more would be for nothing.
+        let keep = self.shared.rows && execution.bytes < KEPT_BYTES;
         execution.rows += count;
         let fate = if plan.passes() {
-            if self.recorder.wants_rows(seq) {
+            if keep {
                 let head = result.head.take();
                 let rows = MaskedRows::pass(&plan, Bytes::copy_from_slice(frames));
                 if let Some(rows) = rows {
-                    self.recorder.delivered(Delivered { seq, head, rows });
+                    self.owed = Some(Delivered { seq, head, rows });
                 }
             }
             execution.bytes += frames.len() as u64;
@@ -217,9 +225,9 @@ impl<W: Wire> Session<W> {
             let masked = MaskedRows::mask(&plan, frames)?;
             execution.bytes += masked.bytes().len() as u64;
             replacement.extend_from_slice(masked.bytes());
-            if self.recorder.wants_rows(seq) {
+            if keep {
                 let head = result.head.take();
-                self.recorder.delivered(Delivered { seq, head, rows: masked });
+                self.owed = Some(Delivered { seq, head, rows: masked });
             }
             Fate::Replaced
         };
@@ -344,7 +352,7 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    fn skipped(&mut self) {
+    pub(super) fn skipped(&mut self) {
         while let Some(execution) = self.link.skipped() {
             self.record_end(execution, End::Skipped);
         }
@@ -371,7 +379,7 @@ impl<W: Wire> Session<W> {
     }
 
     async fn plan_of(
-        &self,
+        &mut self,
         head: &ResultHead,
         obligations: &crate::policy::Obligations,
     ) -> Result<MaskPlan, Why> {
@@ -431,6 +439,9 @@ enum Settled {
     Fate(Fate),
     NeedsPlan,
 }
+
+/// Rows of one statement that are given to the record, bytes.
+const KEPT_BYTES: u64 = 64 << 10;
 
 /// Below this, copying is cheaper than giving a buffer away and growing another.
 const WORTH_MOVING: usize = 8 << 10;

@@ -91,7 +91,8 @@ impl<W: Wire> Session<W> {
             return (analysis, true);
         }
         let whole = expand_named(&analysis, |name| {
-            self.link.named(name).and_then(|named| named.analysis.statements.first())
+            let named = self.link.named(name).or_else(|| self.link.cursor(name));
+            named.and_then(|named| named.analysis.statements.first())
         });
         (Arc::new(whole), false)
     }
@@ -150,7 +151,7 @@ impl<W: Wire> Session<W> {
     }
 
     async fn names(
-        &self,
+        &mut self,
         prepared: &Arc<Prepared>,
     ) -> Result<(Arc<ResolvedNames>, u64), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;

@@ -88,6 +88,7 @@ pub(super) async fn open<W: Wire>(shared: &Arc<Shared>, arrived: Arrived) -> Out
     let target = &arrived.reachable.target;
     let began = Began {
         session: arrived.session,
+        dialect: W::DIALECT,
         at: clock::now(),
         workload: arrived.workload.clone(),
         process: arrived.flow.process.clone(),
@@ -122,7 +123,7 @@ pub(super) async fn open<W: Wire>(shared: &Arc<Shared>, arrived: Arrived) -> Out
         Ok(recorder) => recorder,
         Err(error) => {
             // Record or refuse: a session that cannot be recorded does not begin.
-            let refusal = Refusal::fatal(error.code(), error.outside());
+            let refusal = Refusal { fatal: true, ..error.refusal() };
             greeting.refuse(&refusal).await;
             return Outcome::Ended(Why::RecordFailed(error.to_string()));
         }

@@ -39,7 +39,7 @@ pub struct Shared {
     /// The newest good policies.
     pub policies: Arc<ArcSwap<PolicySet>>,
     /// The record.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// Who may vouch for a user.
     pub issuers: Issuers,
     /// Reads tokens in workloads' mount namespaces.

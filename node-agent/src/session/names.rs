@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
 use crate::policy::{PolicySet, ResolvedNames};
-use crate::sql::{Analysis, Effect, Sureness};
+use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::upstream::Lookup;
-use crate::wire::{Text, Wire};
+use crate::wire::{CursorLife, Text, Wire};
 
 use super::execution::Prepared;
 use super::pump::Session;
@@ -82,6 +82,7 @@ impl<W: Wire> Session<W> {
             // More answers than statements: the text was not understood, so no name is sure.
             if statement.analysis.sureness != Sureness::Complete {
                 self.link.forget_names();
+                self.link.forget_cursors();
                 self.known.defined = true;
             }
             return;
@@ -95,12 +96,26 @@ impl<W: Wire> Session<W> {
                         ..Analysis::default()
                     };
                     let named = Prepared::new(statement.text.clone(), Arc::new(analysis));
-                    self.link.set_named(name, Some(Arc::new(named)));
+                    let named = Some(Arc::new(named));
+                    if let Effect::Prepares { .. } = effect {
+                        self.link.set_named(name, named);
+                    } else {
+                        self.link.set_cursor(name, named, CursorLife::Session);
+                    }
                 }
-                Effect::Deallocates(name) | Effect::Closes(name) => {
-                    self.link.set_named(name, None);
+                Effect::Deallocates(name) => self.link.set_named(name, None),
+                Effect::Closes(name) => self.link.set_cursor(name, None, CursorLife::Session),
+                Effect::ForgetsNames => {
+                    let closes = facts.kinds.contains(&StatementKind::CloseCursor);
+                    let deallocates = facts.kinds.contains(&StatementKind::Deallocate);
+                    // DISCARD ALL is neither and does both.
+                    if !closes {
+                        self.link.forget_names();
+                    }
+                    if !deallocates {
+                        self.link.forget_cursors();
+                    }
                 }
-                Effect::ForgetsNames => self.link.forget_names(),
                 Effect::Defines => {
                     self.known.defined = true;
                     self.lookup.changed();

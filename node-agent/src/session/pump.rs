@@ -55,6 +55,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) lookup: Arc<Lookup>,
     pub(super) seq: u64,
     pub(super) link: Dialogue<W>,
+    /// Rows that the record must have before the client gets them.
+    pub(super) owed: Option<crate::record::Delivered>,
     /// For the client, in order.
     pub(super) out: BytesMut,
     /// From the database, not yet relayed.
@@ -107,6 +109,7 @@ impl<W: Wire> Session<W> {
             lookup,
             seq: 0,
             link: Link::new(limits),
+            owed: None,
             out: BytesMut::new(),
             answers: Intake::new(opened.database.rest),
             client: opened.client,
@@ -335,7 +338,8 @@ impl<W: Wire> Session<W> {
     /// Tells the client and the database that this is over.
     async fn part(&mut self, why: &Why) {
         tracing::debug!(session = %self.id, ?why, "session ends");
-        let goodbye = W::Back::goodbye();
+        let running = !self.link.idle();
+        self.link.farewell();
         let parting = async {
             if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
                 let _ = self.client.write_all(&self.out).await;
@@ -344,9 +348,10 @@ impl<W: Wire> Session<W> {
             let _ = self.client.shutdown().await;
             // An open transaction is rolled back by the database when its client goes; a running
             // statement would notice late, so it is cancelled as well.
-            if !self.link.idle() {
+            if running {
                 self.cancel_running();
             }
+            let goodbye = self.link.outgoing().bytes().to_vec();
             let _ = self.upstream.write_all(&goodbye).await;
             let _ = self.upstream.shutdown().await;
         };

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::approval::Ruling;
 use crate::clock;
-use crate::model::{Format, Reference, Refusal, RefusalCode, StatementSeq};
+use crate::model::{Format, Refusal, RefusalCode, StatementSeq};
 use crate::permit::{Cleared, Permit};
 use crate::policy::Decision;
 use crate::record::{Decided, End, Finished, RecordedCell, RecordedText, Why};
-use crate::sql::Sureness;
+use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
 use super::execution::{Execution, Prepared, Verdict};
@@ -43,18 +43,18 @@ impl<W: Wire> Session<W> {
         };
         let verdict = self.decide(&prepared).await?;
         if let Phase::Prepare { .. } = &asked.phase {
-            return self.prepare(asked, prepared, verdict);
+            return self.prepare(asked, prepared, verdict).await;
         }
         self.seq += 1;
         let cleared = match &*verdict.decision {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
-            Decision::Hold(hold) => match self.shared.desk.ask(hold).await {
+            Decision::Hold(hold) => match self.shared.desk.ask(self.reference(), hold).await {
                 Ruling::Granted(grant) => Cleared::Granted(grant),
-                Ruling::Refused(refusal) => return self.refuse(asked, &prepared, &verdict, refusal),
+                Ruling::Refused(refusal) => return self.refuse(asked, &prepared, &verdict, refusal).await,
             },
             Decision::Deny(denial) => {
                 let refusal = denial.refusal.clone();
-                return self.refuse(asked, &prepared, &verdict, refusal);
+                return self.refuse(asked, &prepared, &verdict, refusal).await;
             }
         };
         if cleared.obligations().limits.rows_affected.is_some() {
@@ -63,29 +63,33 @@ impl<W: Wire> Session<W> {
                 RefusalCode::Policy,
                 "the rule limits the rows a write may change, and this version cannot count them",
             );
-            return self.refuse(asked, &prepared, &verdict, refusal);
+            return self.refuse(asked, &prepared, &verdict, refusal).await;
         }
         let decided = self.decided(&asked, &prepared, &verdict);
         let receipt = match self.recorder.decided(decided).await {
             Ok(receipt) => receipt,
             // Record or refuse: nothing runs that is not on the record.
             Err(error) => {
-                let refusal = Refusal::new(error.code(), error.outside());
-                self.link.refuse(asked, &refusal.at(self.reference()), &mut self.out);
+                let refusal = error.refusal().at(self.reference());
+                self.link.refuse(asked, &refusal, &mut self.out);
                 return Ok(());
             }
         };
         let obligations = cleared.obligations().clone();
-        let wants = Wants { head: !obligations.masks.is_empty() };
+        let wants =
+            Wants { head: !obligations.masks.is_empty(), names: makes_names(&prepared.analysis) };
         let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         self.live.statement();
         self.shared.metrics.statement_allowed();
-        self.link.execute(Permit::new(cleared, receipt), asked, execution, wants);
+        let permit = Permit::new(cleared, receipt)
+            .map_err(|not_cleared| Why::Fault(not_cleared.to_string()))?;
+        self.link.execute(permit, asked, execution, wants);
+        self.skipped();
         Ok(())
     }
 
     /// A text is prepared unless nothing could allow its execution; each execution is judged then.
-    fn prepare(
+    async fn prepare(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: Arc<Prepared>,
@@ -99,13 +103,13 @@ impl<W: Wire> Session<W> {
             Decision::Deny(denial) => {
                 self.seq += 1;
                 let refusal = denial.refusal.clone();
-                self.refuse(asked, &prepared, &verdict, refusal)
+                self.refuse(asked, &prepared, &verdict, refusal).await
             }
         }
     }
 
     /// Refuses one statement; the session goes on.
-    fn refuse(
+    async fn refuse(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: &Arc<Prepared>,
@@ -117,7 +121,9 @@ impl<W: Wire> Session<W> {
         self.shared.metrics.statement_refused();
         let decided = self.decided(&asked, prepared, verdict);
         // A refusal that cannot be recorded is a refusal all the same.
-        self.recorder.refused(decided, &refusal);
+        if let Err(error) = self.recorder.decided(decided).await {
+            tracing::error!(session = %self.id, %error, "a refusal is not on the record");
+        }
         self.link.refuse(asked, &refusal, &mut self.out);
         Ok(())
     }
@@ -168,28 +174,35 @@ impl<W: Wire> Session<W> {
 
     /// The session ends with executions under way: the record says that they were cut.
     pub(super) fn close_executions(&mut self) {
-        for execution in self.link.abandon() {
+        while let Some(execution) = self.link.abandoned() {
             self.record_end(execution, End::Cut);
         }
     }
+}
 
-    /// A reference to a statement of this session.
-    pub(super) fn reference_to(&self, seq: StatementSeq) -> Reference {
-        Reference { session: self.id, seq }
+/// Whether a text can change what names stand for.
+fn makes_names(analysis: &Analysis) -> bool {
+    if analysis.sureness != Sureness::Complete {
+        return true;
     }
+    let effects = analysis.statements.iter().flat_map(|facts| &facts.effects);
+    let kinds = analysis.statements.iter().flat_map(|facts| &facts.kinds);
+    effects.into_iter().any(|effect| match effect {
+        Effect::Prepares { .. }
+        | Effect::Declares { .. }
+        | Effect::Deallocates(_)
+        | Effect::Closes(_)
+        | Effect::ForgetsNames => true,
+        Effect::Executes(_) | Effect::Fetches(_) | Effect::Sets { .. } | Effect::Defines => false,
+    }) || kinds.into_iter().any(|kind| {
+        // Code can prepare and declare by itself.
+        matches!(kind, StatementKind::Do | StatementKind::Call | StatementKind::Discard)
+    })
 }
 
 fn recorded(params: &Params) -> Vec<RecordedCell> {
-    params.values.iter().take(PARAMS_CAP).map(|(format, value)| cell(*format, value)).collect()
-}
-
-fn cell(format: Format, value: &Option<Bytes>) -> RecordedCell {
-    match value {
-        None => RecordedCell::Null,
-        Some(value) if value.len() > PARAM_CAP => RecordedCell::Long(value.len() as u64),
-        Some(value) => match (format, std::str::from_utf8(value)) {
-            (Format::Text, Ok(text)) => RecordedCell::Text(text.to_owned()),
-            (Format::Text, Err(_)) | (Format::Binary, _) => RecordedCell::binary(value),
-        },
-    }
+    let cell = |(format, value): &(Format, Option<Bytes>)| {
+        RecordedCell::from(*format, value.as_deref(), PARAM_CAP)
+    };
+    params.values.iter().take(PARAMS_CAP).map(cell).collect()
 }

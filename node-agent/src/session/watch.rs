@@ -104,9 +104,9 @@ async fn outside(
         Ended::DrainNow
     };
     let failed = async {
-        match health.wait_for(Health::is_failed).await.as_deref() {
-            Ok(health) => Ended::RecordFailed(health.to_string()),
-            Err(_) => Ended::RecordFailed("the recorder is gone".to_owned()),
+        match health.wait_for(|health| matches!(health, Health::Failed { .. })).await.as_deref() {
+            Ok(Health::Failed { why, .. }) => Ended::RecordFailed(why.to_string()),
+            Ok(Health::Working) | Err(_) => Ended::RecordFailed("the recorder is gone".to_owned()),
         }
     };
     tokio::select! {

@@ -1,11 +1,11 @@
 //! The session's hold on its database connection. The dialogue machine and the outgoing buffer are
 //! private here, so that an execution can go out in one way only: with a `Permit`.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use crate::model::{Refusal, ResultHead};
 use crate::permit::Permit;
-use crate::wire::{Answer, Asked, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire};
+use crate::wire::{Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire};
 
 /// Bytes on their way to the database. Only this room can add to it.
 #[derive(Debug, Default)]
@@ -53,7 +53,8 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
 
     /// Runs what was asked, once: the permit is consumed.
     pub fn execute(&mut self, permit: Permit, asked: Asked<S>, execution: E, wants: Wants) {
-        permit.spend();
+        // Consumed here: nothing else can be run with it.
+        drop(permit);
         self.talk.send(asked, execution, wants, &mut self.out.0);
     }
 
@@ -86,6 +87,11 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     /// Takes an execution the database skipped after an earlier error.
     pub fn skipped(&mut self) -> Option<E> {
         self.talk.skipped()
+    }
+
+    /// Takes executions that are still under way, one a call: the session is over.
+    pub fn abandoned(&mut self) -> Option<E> {
+        self.talk.abandoned()
     }
 
     /// The head of the result the latest rows belong to.
@@ -138,8 +144,23 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.out.0.len()
     }
 
+    /// The cursor a name stands for.
+    pub fn cursor(&self, name: &str) -> Option<&S> {
+        self.talk.cursor(name)
+    }
+
+    /// The database confirmed a cursor.
+    pub fn set_cursor(&mut self, name: &str, statement: Option<S>, life: CursorLife) {
+        self.talk.set_cursor(name, statement, life);
+    }
+
+    /// The database confirmed that all cursors are gone.
+    pub fn forget_cursors(&mut self) {
+        self.talk.forget_cursors();
+    }
+
     /// Says goodbye at the end of a session.
-    pub fn farewell(&mut self, goodbye: Bytes) {
-        self.out.0.extend_from_slice(&goodbye);
+    pub fn farewell(&mut self) {
+        W::Talk::<S, E>::write_goodbye(&mut self.out.0);
     }
 }

@@ -104,8 +104,7 @@ fn question(text: &'static str) -> Asked<()> {
     frame.put_u32(u32::try_from(text.len() + 5).unwrap_or(u32::MAX));
     frame.put_slice(text.as_bytes());
     frame.put_u8(0);
-    let text = Text::new(Bytes::from_static(text.as_bytes())).unwrap_or_default();
-    Asked { phase: Phase::Run { text }, frame: frame.freeze() }
+    Asked { phase: Phase::Run { text: Text::of_static(text) }, frame: frame.freeze() }
 }
 
 /// Walks whole DataRow frames. What does not decode is left out: an attribute that is not in the

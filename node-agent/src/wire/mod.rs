@@ -284,6 +284,17 @@ impl Text {
         Ok(Text(bytes))
     }
 
+    /// A text of the agent's own.
+    pub fn of_static(text: &'static str) -> Text {
+        Text(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// A copy that holds on to nothing but itself.
+    #[must_use]
+    pub fn detached(&self) -> Text {
+        Text(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         // Checked in `new`; an empty text is the safe answer to the impossible.
@@ -474,6 +485,9 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// The next execution that was sent and never ran, because something before it failed. Drain
     /// it after `Failed`, `Refused` and `Ready`, and after `send`.
     fn skipped(&mut self) -> Option<E>;
+
+    /// Takes the executions still under way, one a call, when the session is over.
+    fn abandoned(&mut self) -> Option<E>;
 
     /// Whether the rows of the current execution must come whole (a mask plan reads them), up to
     /// the limit of a message; a larger one then ends the session. Holds until the execution ends.

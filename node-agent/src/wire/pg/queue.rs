@@ -205,6 +205,26 @@ impl<E> Queue<E> {
         Some(due)
     }
 
+    /// Gives up what is outstanding, an execution a call.
+    pub(super) fn abandon(&mut self) -> Option<E> {
+        while let Some(due) = self.pop() {
+            match due {
+                Due::Execute { run, .. } | Due::Run { run } => {
+                    if run.execution.is_some() {
+                        return run.execution;
+                    }
+                }
+                Due::Parse(_)
+                | Due::Bind(_)
+                | Due::Close(..)
+                | Due::Describe { .. }
+                | Due::Sync
+                | Due::Poison { .. } => {}
+            }
+        }
+        None
+    }
+
     /// The entry whose answer comes next.
     pub(super) fn front(&self) -> Option<&Due<E>> {
         self.due.front()

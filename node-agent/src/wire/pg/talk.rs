@@ -328,6 +328,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         self.skipped.pop_front()
     }
 
+    fn abandoned(&mut self) -> Option<E> {
+        self.queue.abandon()
+    }
+
     fn hold_rows(&mut self, whole: bool) {
         if let Some(run) = self.queue.running() {
             run.whole = whole;
