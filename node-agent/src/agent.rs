@@ -344,12 +344,11 @@ fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     let path = state_dir.join("mask.key");
-    let mut key = Secret::new([0_u8; 32]);
-    match std::fs::File::open(&path) {
+    let key = match std::fs::File::open(&path) {
         Ok(mut found) => {
             let mut bytes = [0_u8; 32];
             found.read_exact(&mut bytes).map_err(file(&path))?;
-            key = Secret::new(bytes);
+            Secret::new(bytes)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0_u8; 32];
@@ -358,10 +357,10 @@ fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
             let mut made =
                 options.write(true).create_new(true).mode(0o600).open(&path).map_err(file(&path))?;
             made.write_all(&bytes).and_then(|()| made.sync_all()).map_err(file(&path))?;
-            key = Secret::new(bytes);
+            Secret::new(bytes)
         }
         Err(error) => return Err(file(&path)(error)),
-    }
+    };
     Ok(MaskKey::new(&key))
 }
 

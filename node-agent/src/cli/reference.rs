@@ -44,14 +44,13 @@ impl Reference {
                 &["Event", "When", "Holds"],
                 node_agent::record::EVENTS
                     .iter()
-                    .map(|e| vec![code(e.name), cell(e.when), cell(e.holds)]),
+                    .map(|(name, when, holds)| vec![code(name), cell(when), cell(holds)]),
             ),
             Kind::Errors => table(
                 "Errors a PostgreSQL client sees",
                 &["SQLSTATE", "Kind", "Means"],
-                node_agent::wire::pg::ERRORS
-                    .iter()
-                    .map(|e| vec![code(e.sqlstate), cell(e.kind), cell(e.means)]),
+                node_agent::wire::pg::errors()
+                    .map(|(sqlstate, kind, means)| vec![code(sqlstate), code(&kind), cell(means)]),
             ),
         };
         out::line(text.trim_end())?;

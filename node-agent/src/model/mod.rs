@@ -12,7 +12,7 @@ mod refusal;
 mod moment;
 
 pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
-pub use ids::{CgroupId, NetnsCookie, Pid, Reference, SessionId, StatementSeq};
+pub use ids::{CgroupId, NetnsCookie, NotASession, Pid, Reference, SessionId, StatementSeq};
 pub use moment::UnixMillis;
 pub use refusal::{Refusal, RefusalCode};
 pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};

@@ -37,6 +37,12 @@ pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 pub use words::Word;
 
+/// The generated reference of the statement words, Markdown.
+pub fn reference() -> String {
+    words::reference()
+}
+
+
 /// Everything a decision hangs on. Serialisable whole, so that a recording can be judged again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {

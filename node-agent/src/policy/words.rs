@@ -49,6 +49,23 @@ pub(super) const KINDS: &[(StatementKind, &str)] = &[
     (K::Opaque, "opaque"),
 ];
 
+/// The generated reference of the statement words.
+pub(super) fn reference() -> String {
+    let mut text = String::from(
+        "# Statement words of policies\n\nEach stands for one kind of statement, or for several.\n\n\
+         | Word | Stands for |\n| --- | --- |\n",
+    );
+    for (_, word) in KINDS {
+        text.push_str(&format!("| `{word}` | itself |\n"));
+    }
+    for (name, kinds) in GROUPS {
+        let words: Vec<String> = kinds.iter().map(|kind| format!("`{}`", word(*kind))).collect();
+        text.push_str(&format!("| `{name}` | {} |\n", words.join(", ")));
+    }
+    text.push_str("| `*` | everything; in an allow rule all but `opaque` |\n");
+    text
+}
+
 /// The words that stand for several kinds. `admin` the word includes `admin` the kind.
 const GROUPS: &[(&str, &[StatementKind])] = &[
     (

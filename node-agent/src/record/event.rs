@@ -357,3 +357,35 @@ impl Why {
         }
     }
 }
+
+/// Every event of a recording: its name, when it is written, what it holds.
+pub const EVENTS: &[(&str, &str, &str)] = &[
+    ("began", "first", "session, workload, process, client address, destination, target"),
+    ("login", "after login", "principal, role, database, TLS; or the refusal"),
+    ("decided", "before anything runs", "text or what stands in for it, parameters, analysis, decision with its rules, policy version"),
+    ("rows", "with an answer", "rows as delivered, masked, up to a bound for each statement"),
+    ("finished", "after an answer", "tags, rows, bytes, error as the client saw it, masks by column, time, end"),
+    ("note", "at any time", "what was said besides answers"),
+    ("closed", "last", "the one reason the session ended, and totals"),
+];
+
+#[cfg(test)]
+mod reference {
+    /// A new kind of event is a compile error here until it is described.
+    #[test]
+    fn every_event_is_described() {
+        use super::Event::{Began, Closed, Decided, Finished, Login, Note, Rows, Unknown};
+        let named = |event: &super::Event| match event {
+            Began(_) => Some("began"),
+            Login(_) => Some("login"),
+            Decided(_) => Some("decided"),
+            Rows(_) => Some("rows"),
+            Finished(_) => Some("finished"),
+            Note(_) => Some("note"),
+            Closed(_) => Some("closed"),
+            Unknown(_) => None,
+        };
+        let _total: &dyn Fn(&super::Event) -> Option<&'static str> = &named;
+        assert_eq!(super::EVENTS.len(), 7);
+    }
+}

@@ -23,6 +23,7 @@ pub use blocks::{BlockError, Blocks, Ending, Step};
 pub use cell::TEXT_CAP;
 pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
 pub use codec::Decoder;
+pub use event::EVENTS;
 pub use event::{
     Began, Closed, Decided, Delivered, End, Event, Finished, LoggedIn, Login, Note, NoteFrom,
     RecordedCell, RecordedText, Rows, Totals, Unknown, Why,

@@ -18,7 +18,7 @@ use crate::policy::PolicySet;
 use crate::record::{SessionRecorder, Why};
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
-use crate::wire::{Back, FrontLimits, Garbled, Peer, Talk, Wire};
+use crate::wire::{FrontLimits, Garbled, Peer, Talk, Wire};
 
 use super::cancel::CancelGuard;
 use super::execution::{Execution, Prepared};

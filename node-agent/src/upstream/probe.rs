@@ -1,6 +1,6 @@
 //! The agent's own questions to a PostgreSQL catalogue, and the reading of their answers.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::model::UpstreamAddr;

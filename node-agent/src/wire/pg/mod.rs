@@ -34,7 +34,17 @@ pub use back::Back;
 pub use front::Front;
 pub use talk::Talk;
 
+/// Every error of the agent's own, for the generated reference: SQLSTATE, name, meaning.
+pub fn errors() -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    refusal::MEANINGS.iter().map(|(code, means)| {
+        let name = serde_json::to_value(code).ok();
+        let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+        (refusal::sqlstate(*code), name, *means)
+    })
+}
+
 /// PostgreSQL.
+#[derive(Debug)]
 pub struct Pg;
 
 impl Wire for Pg {
