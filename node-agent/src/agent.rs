@@ -114,7 +114,8 @@ pub fn cgroup2(config: &Config) -> Result<(PathBuf, PathBuf), InterceptError> {
         },
     };
     let base = match (&config.attach, &config.cgroup_root) {
-        (Some(attach), _) => attach.clone(),
+        // A relative path is below the mount; joining an absolute one leaves it as it is.
+        (Some(attach), _) => mount.join(attach),
         (None, CgroupRoot::Path(path)) => path.clone(),
         (None, CgroupRoot::Auto) => mount.clone(),
     };

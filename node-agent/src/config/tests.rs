@@ -5,7 +5,7 @@ const WHOLE: &str = r#"
 listen:   { port: 15001, admin: 127.0.0.1:9815, admin_socket: /run/node-agent/admin.sock }
 state_dir: /var/lib/node-agent
 cgroup_root: auto
-attach: /agents
+attach: agents
 guard: { ports: [5432, 3306, 5432], egress: open }
 identity:
   issuers:

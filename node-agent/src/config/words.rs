@@ -63,7 +63,7 @@ pub const KEYS: &[Key] = &[
         "attach",
         "path",
         "the cgroup2 root",
-        "the subtree the kernel programs attach to, so that several agents can live side by side",
+        "the subtree that is governed: kernel programs attach to it and globs are relative to it; several agents can live side by side",
     ),
     key(
         "guard.ports",

@@ -119,7 +119,7 @@ impl<W: Wire> Session<W> {
                     if execution.stopped.is_some() {
                         return Ok(Settled::Fate(Fate::Replaced));
                     }
-                    execution.result = None;
+                    // The last result's plan ended with its `Done`.
                     return Ok(if self.masks_in_force() {
                         self.plan_later()
                     } else {

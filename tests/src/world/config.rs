@@ -76,7 +76,7 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
     let token = world.token_file().display().to_string();
     writeln!(yaml, "workloads:")?;
     writeln!(yaml, "  - name: {WORKLOAD}")?;
-    writeln!(yaml, "    cgroups: [\"{tree}/agents/{WORKLOAD}*\"]")?;
+    writeln!(yaml, "    cgroups: [\"agents/{WORKLOAD}*\"]")?;
     writeln!(yaml, "    labels: {{ team: data }}")?;
     writeln!(
         yaml,

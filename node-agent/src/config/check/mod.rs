@@ -294,22 +294,16 @@ impl Check<'_> {
 
     fn attach(&mut self, value: Option<&Spanned<PathBuf>>) -> Option<PathBuf> {
         let path = value?;
-        let inner = path.value.strip_prefix("/").unwrap_or(&path.value);
-        if inner
-            .components()
-            .any(|c| !matches!(c, Component::Normal(_)))
-        {
+        let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::RootDir);
+        if path.value.as_os_str().is_empty() || !path.value.components().all(plain) {
             self.fault(
                 path.referenced,
                 "attach",
-                format!(
-                    "`{}` does not stay below the cgroup2 root",
-                    path.value.display()
-                ),
-                "write a plain path such as agents",
+                format!("`{}` is no plain path", path.value.display()),
+                "write a path below the cgroup2 root, such as agents, or one that begins with it",
             );
         }
-        (!inner.as_os_str().is_empty()).then(|| inner.to_path_buf())
+        Some(path.value.clone())
     }
 
     fn recording(&mut self, raw: &RawRecording, state_dir: &Path) -> Recording {
