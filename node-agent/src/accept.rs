@@ -53,7 +53,11 @@ pub async fn accept(
                     continue; // already reset by its peer
                 }
                 let gate = gate.clone();
-                let accepted = Accepted { stream, client: ClientAddr(peer), netns };
+                let accepted = Accepted {
+                    stream,
+                    client: ClientAddr(peer),
+                    netns,
+                };
                 serving.spawn(async move {
                     serve(gate, accepted).await;
                     drop(permit);

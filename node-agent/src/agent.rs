@@ -178,7 +178,10 @@ impl Agent {
         protect(&config, &hosts.borrow(), &interceptor)?;
         let gate = Arc::new(Gate {
             shared,
-            origins: Origins::Kernel { interceptor: interceptor.clone(), cgroup_root: mount },
+            origins: Origins::Kernel {
+                interceptor: interceptor.clone(),
+                cgroup_root: mount,
+            },
             config: config.clone(),
             reachable,
             workloads: config.workloads.iter().cloned().map(Arc::new).collect(),
@@ -237,7 +240,10 @@ impl Agent {
     /// # Errors
     /// Signals cannot be awaited.
     pub async fn run_until_signal(mut self) -> Result<(), AgentError> {
-        let failed = |source| AgentError::File { path: "signal".into(), source };
+        let failed = |source| AgentError::File {
+            path: "signal".into(),
+            source,
+        };
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -249,7 +255,10 @@ impl Agent {
                 _ = hangup.recv() => self.reload.notify_one(),
             }
         }
-        tracing::info!("stopping: sessions end when idle, the rest in {} s", GRACE.as_secs());
+        tracing::info!(
+            "stopping: sessions end when idle, the rest in {} s",
+            GRACE.as_secs()
+        );
         self.drain.send_replace(Drain::Soon);
         let serving = &mut self.serving;
         let all_gone = async { while serving.join_next().await.is_some() {} };
@@ -267,7 +276,11 @@ impl Agent {
         let _ = std::fs::remove_file(&self.config.listen.admin_socket);
         let recorder = self.recorder.clone();
         // Writes what is queued; a disk that hangs must not hang the stop.
-        let _ = timeout(PARTING, tokio::task::spawn_blocking(move || recorder.stop())).await;
+        let _ = timeout(
+            PARTING,
+            tokio::task::spawn_blocking(move || recorder.stop()),
+        )
+        .await;
         Ok(())
     }
 }
@@ -278,7 +291,10 @@ async fn start_admin(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AgentError> {
     let address = config.listen.admin;
-    let failed = |source| AgentError::File { path: format!("listen.admin {address}").into(), source };
+    let failed = |source| AgentError::File {
+        path: format!("listen.admin {address}").into(),
+        source,
+    };
     let pages = TcpListener::bind(address).await.map_err(failed)?;
     let for_pages = admin.clone();
     tasks.spawn(async move {
@@ -303,7 +319,11 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> AgentError {
 fn make_private(directory: &Path) -> Result<(), AgentError> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory).map_err(file(directory))
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(file(directory))
 }
 
 fn recorder_settings(config: &Config) -> RecorderSettings {
@@ -318,10 +338,15 @@ fn recorder_settings(config: &Config) -> RecorderSettings {
 fn issuer_rules(config: &Config) -> Result<Vec<IssuerRules>, AgentError> {
     let one = |issuer: &crate::config::Issuer| {
         let algorithm = |word: &String| {
-            word.parse::<Algorithm>().map_err(|_| AgentError::Algorithm(word.clone()))
+            word.parse::<Algorithm>()
+                .map_err(|_| AgentError::Algorithm(word.clone()))
         };
         Ok(IssuerRules {
-            algorithms: issuer.algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
+            algorithms: issuer
+                .algorithms
+                .iter()
+                .map(algorithm)
+                .collect::<Result<_, _>>()?,
             groups_claim: issuer.groups_claim.clone(),
             ca_file: issuer.ca_file.clone(),
             claims: issuer.claims.clone(),
@@ -335,7 +360,9 @@ fn issuer_rules(config: &Config) -> Result<Vec<IssuerRules>, AgentError> {
 fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {
     Ok(match (&config.tls.ca_cert, &config.tls.ca_key) {
         (Some(certificate), Some(key)) => NodeCa::from_files(certificate, key)?,
-        (Some(_), None) | (None, Some(_)) | (None, None) => NodeCa::open_or_make(&config.state_dir)?,
+        (Some(_), None) | (None, Some(_)) | (None, None) => {
+            NodeCa::open_or_make(&config.state_dir)?
+        }
     })
 }
 
@@ -355,9 +382,15 @@ fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
             let mut bytes = [0_u8; 32];
             aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AgentError::Randomness)?;
             let mut options = std::fs::OpenOptions::new();
-            let mut made =
-                options.write(true).create_new(true).mode(0o600).open(&path).map_err(file(&path))?;
-            made.write_all(&bytes).and_then(|()| made.sync_all()).map_err(file(&path))?;
+            let mut made = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(file(&path))?;
+            made.write_all(&bytes)
+                .and_then(|()| made.sync_all())
+                .map_err(file(&path))?;
             Secret::new(bytes)
         }
         Err(error) => return Err(file(&path)(error)),
@@ -373,7 +406,10 @@ fn reachable(config: &Config) -> Result<HashMap<Arc<str>, Arc<Reachable>>, Agent
             UpstreamTlsMode::VerifyFull => UpstreamTls::VerifyFull,
         };
         let tls = UpstreamConnector::new(mode, target.upstream.ca_file.as_deref())?.map(Arc::new);
-        let reachable = Arc::new(Reachable { target: target.clone(), tls });
+        let reachable = Arc::new(Reachable {
+            target: target.clone(),
+            tls,
+        });
         Ok((target.name.0.clone(), reachable))
     };
     config.targets.iter().map(one).collect()
@@ -396,7 +432,10 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
 fn own_cgroup(root: &Path) -> Result<PathBuf, AgentError> {
     let path = Path::new("/proc/self/cgroup");
     let text = std::fs::read_to_string(path).map_err(file(path))?;
-    let inside = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let inside = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
     Ok(root.join(inside))
 }
 
@@ -406,11 +445,15 @@ fn protect(
     interceptor: &Interceptor,
 ) -> Result<(), InterceptError> {
     let declared = config.targets.iter().flat_map(|target| &target.addresses);
-    let mut prefixes: Vec<Prefix> =
-        declared.filter_map(|prefix| Prefix::new(prefix.addr, prefix.len)).collect();
+    let mut prefixes: Vec<Prefix> = declared
+        .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
+        .collect();
     // Loopback and the node's own services share their address with much else: for those the
     // guarded ports alone decide.
-    let named = hosts.targets.keys().filter(|address| !address.is_loopback());
+    let named = hosts
+        .targets
+        .keys()
+        .filter(|address| !address.is_loopback());
     prefixes.extend(named.map(|address| Prefix::host(*address)));
     interceptor.set_protected(&prefixes)
 }
@@ -488,7 +531,11 @@ async fn prune_old(config: Arc<Config>) {
         match pruned {
             Ok(Ok(pruned)) if pruned.removed.is_empty() => {}
             Ok(Ok(pruned)) => {
-                tracing::info!(removed = pruned.removed.len(), bytes = pruned.bytes, "pruned");
+                tracing::info!(
+                    removed = pruned.removed.len(),
+                    bytes = pruned.bytes,
+                    "pruned"
+                );
             }
             Ok(Err(error)) => tracing::error!(%error, "old recordings cannot be removed"),
             Err(error) => tracing::error!(%error, "old recordings cannot be removed"),

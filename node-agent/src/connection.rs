@@ -52,10 +52,16 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
     let at = usize::try_from(flow.workload.0).ok();
     let Some(rule) = at.and_then(|at| gate.workloads.get(at)) else {
         // A label that an earlier configuration left: nobody by that number is known now.
-        let reason = NoOrigin::NoEntry { netns: accepted.netns, client: accepted.client };
+        let reason = NoOrigin::NoEntry {
+            netns: accepted.netns,
+            client: accepted.client,
+        };
         return close_unread(&gate, &accepted, &reason);
     };
-    let workload = Workload { name: rule.name.clone(), labels: rule.labels.clone() };
+    let workload = Workload {
+        name: rule.name.clone(),
+        labels: rule.labels.clone(),
+    };
     let hosts = gate.hosts.borrow().clone();
     let Some(target) = gate.config.target_for(flow.destination, &hosts) else {
         return turn_away(&gate, accepted.stream, &flow, &workload).await;
@@ -88,7 +94,9 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         // The configuration check refuses such targets; a connection all the same is closed.
         Dialect::Mysql => Why::Fault("mysql is not available yet".to_owned()),
     };
-    gate.shared.metrics.session_ended(&rule.name, &name, why.word());
+    gate.shared
+        .metrics
+        .session_ended(&rule.name, &name, why.word());
     tracing::info!(%session, workload = %rule.name, target = %name, ?why, "session ended");
 }
 
@@ -105,7 +113,10 @@ async fn turn_away(gate: &Arc<Gate>, stream: TcpStream, flow: &Flow, workload: &
     tracing::warn!(destination = %flow.destination, workload = %workload.name, "undeclared database");
     let refusal = Refusal::fatal(
         RefusalCode::Policy,
-        format!("{} is not a declared database, so nothing may connect to it", flow.destination),
+        format!(
+            "{} is not a declared database, so nothing may connect to it",
+            flow.destination
+        ),
     )
     .hint("ask the operators to declare it as a target of the gateway");
     session::turn_away::<Pg>(&gate.shared, stream, flow, &refusal).await;

@@ -1,5 +1,9 @@
 //! Walks the Markdown that doubles as tests: the cases of the shipped policies.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

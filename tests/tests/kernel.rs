@@ -316,7 +316,10 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
     let mut client = Client::inside(&inside);
     let local = format!("127.0.0.1:{}", port());
     let answer = client.ask(&format!("connect-from {local} 192.0.2.7:5432"));
-    assert!(answer.starts_with("greeting=AGENT 192.0.2.7:5432 "), "{answer}");
+    assert!(
+        answer.starts_with("greeting=AGENT 192.0.2.7:5432 "),
+        "{answer}"
+    );
     drop(client);
     // The tuple may rest in TIME_WAIT for a second.
     eventually("the same tuple once more", || {
@@ -675,15 +678,25 @@ fn pins_can_lie_in_a_bpffs_that_is_there_already() {
     let mount = pins.path().join("pins");
     let _clean = Uninstall(mount.clone());
     // The first agent's directory is the mount; the second's is a directory of it.
-    Agent::start(Settings { pin: Some(mount.clone()), ..settings(&top) }).die();
+    Agent::start(Settings {
+        pin: Some(mount.clone()),
+        ..settings(&top)
+    })
+    .die();
     let pin = mount.join("second");
-    let settings =
-        Settings { ports: vec![database.port], pin: Some(pin.clone()), ..settings(&top) };
+    let settings = Settings {
+        ports: vec![database.port],
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
     let agent = Agent::start(settings);
     agent.label(&inside, 0);
     agent.die();
     let mut client = Client::inside(&inside);
-    assert_eq!(client.greeting(&to), "error=Connection-refused-(os-error-111)");
+    assert_eq!(
+        client.greeting(&to),
+        "error=Connection-refused-(os-error-111)"
+    );
     Interceptor::uninstall_pinned(&pin).unwrap();
     assert!(!pin.exists() && mount.join("map_LABELS_v1").exists());
     assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
@@ -950,17 +963,34 @@ fn a_label_counts_however_deep_the_task_and_is_refused_where_it_would_not() {
     let path = (0..40).fold(top.path.join("inside"), |path, _| path.join("d"));
     std::fs::create_dir_all(&path).unwrap();
     let bottom = Cgroup { path };
-    let outside = (0..40).fold(top.path.join("outside"), |path, _| path.join("d")).join("too");
+    let outside = (0..40)
+        .fold(top.path.join("outside"), |path, _| path.join("d"))
+        .join("too");
     std::fs::create_dir_all(&outside).unwrap();
-    let globs = [format!("{}/inside", top.name()), format!("{}/**/too", top.name())];
-    let governing =
-        Governing::start(Settings { ports: vec![5432], ..settings(&top) }, &[("w", &globs)]);
-    assert!(Client::inside(&bottom).greeting("192.0.2.7:5432").starts_with("AGENT "));
+    let globs = [
+        format!("{}/inside", top.name()),
+        format!("{}/**/too", top.name()),
+    ];
+    let governing = Governing::start(
+        Settings {
+            ports: vec![5432],
+            ..settings(&top)
+        },
+        &[("w", &globs)],
+    );
+    assert!(
+        Client::inside(&bottom)
+            .greeting("192.0.2.7:5432")
+            .starts_with("AGENT ")
+    );
     let snapshot = governing.enrolment.snapshot();
     assert_eq!(snapshot.len(), 2);
     assert_eq!(snapshot[0].problem, None);
     let problem = snapshot[1].problem.as_deref().unwrap();
-    assert!(problem.ends_with("lies deeper than 32 levels: labels are not seen there"), "{problem}");
+    assert!(
+        problem.ends_with("lies deeper than 32 levels: labels are not seen there"),
+        "{problem}"
+    );
 }
 
 #[test]

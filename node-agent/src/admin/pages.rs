@@ -29,11 +29,17 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; ")))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {}\n", reasons.join("; ")),
+        )
     }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.metrics.encode(admin.scraped()))
+    (
+        [(header::CONTENT_TYPE, kind)],
+        admin.metrics.encode(admin.scraped()),
+    )
 }

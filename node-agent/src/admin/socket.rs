@@ -59,7 +59,10 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
                 pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
             },
             // Nobody in particular: may do nothing that asks who it is.
-            Err(_) => Caller { uid: u32::MAX, pid: None },
+            Err(_) => Caller {
+                uid: u32::MAX,
+                pid: None,
+            },
         }
     }
 }
@@ -91,7 +94,10 @@ pub struct ExecAnswer {
 /// # Errors
 /// The socket cannot be made, or its listener fails.
 pub async fn serve_socket(admin: Arc<Admin>, path: PathBuf) -> Result<(), AdminError> {
-    let failed = |source| AdminError::Socket { path: path.clone(), source };
+    let failed = |source| AdminError::Socket {
+        path: path.clone(),
+        source,
+    };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
@@ -122,7 +128,10 @@ async fn status(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Response {
     if !caller.operates() {
-        return no(StatusCode::FORBIDDEN, "only root and the agent's user may ask this");
+        return no(
+            StatusCode::FORBIDDEN,
+            "only root and the agent's user may ask this",
+        );
     }
     Json(admin.status()).into_response()
 }
@@ -132,7 +141,10 @@ async fn sessions(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Response {
     if !caller.operates() {
-        return no(StatusCode::FORBIDDEN, "only root and the agent's user may ask this");
+        return no(
+            StatusCode::FORBIDDEN,
+            "only root and the agent's user may ask this",
+        );
     }
     Json(admin.live.list()).into_response()
 }
@@ -143,7 +155,10 @@ async fn kill(
     UrlPath(id): UrlPath<String>,
 ) -> Response {
     if !caller.operates() {
-        return no(StatusCode::FORBIDDEN, "only root and the agent's user may end sessions");
+        return no(
+            StatusCode::FORBIDDEN,
+            "only root and the agent's user may end sessions",
+        );
     }
     let Ok(id) = id.parse::<SessionId>() else {
         return no(StatusCode::BAD_REQUEST, "no session has such a name");
@@ -162,10 +177,16 @@ async fn exec(
     Json(asked): Json<ExecAsk>,
 ) -> Response {
     let Some(enrolment) = admin.enrolment.clone() else {
-        return no(StatusCode::CONFLICT, "this agent runs without the kernel programs");
+        return no(
+            StatusCode::CONFLICT,
+            "this agent runs without the kernel programs",
+        );
     };
     let Some(pid) = caller.pid.filter(|pid| *pid != 0) else {
-        return no(StatusCode::FORBIDDEN, "the kernel does not say which process asks");
+        return no(
+            StatusCode::FORBIDDEN,
+            "the kernel does not say which process asks",
+        );
     };
     // Only the caller itself is moved, and only into a cage: never out of one (enrol refuses).
     let moved = tokio::task::spawn_blocking(move || {
@@ -174,9 +195,10 @@ async fn exec(
         Ok::<_, crate::enrol::EnrolError>(cgroup)
     });
     match moved.await {
-        Ok(Ok(cgroup)) => {
-            Json(ExecAnswer { cgroup: cgroup.path.display().to_string() }).into_response()
-        }
+        Ok(Ok(cgroup)) => Json(ExecAnswer {
+            cgroup: cgroup.path.display().to_string(),
+        })
+        .into_response(),
         Ok(Err(error)) => no(StatusCode::CONFLICT, error.to_string()),
         Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
@@ -192,11 +214,15 @@ pub async fn ask<T: DeserializeOwned>(
     uri: &str,
     body: Option<String>,
 ) -> Result<T, AdminError> {
-    let failed = |source| AdminError::Socket { path: path.to_owned(), source };
+    let failed = |source| AdminError::Socket {
+        path: path.to_owned(),
+        source,
+    };
     let broken = |error: &dyn std::fmt::Display| AdminError::Broken(error.to_string());
     let stream = UnixStream::connect(path).await.map_err(failed)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| broken(&e))?;
     let driver = tokio::spawn(connection);
     let request = hyper::Request::builder()
         .method(method)
@@ -211,7 +237,9 @@ pub async fn ask<T: DeserializeOwned>(
     let body = limited.collect().await.map_err(|e| broken(&e))?.to_bytes();
     driver.abort();
     if !status.is_success() {
-        return Err(AdminError::Refused(String::from_utf8_lossy(&body).into_owned()));
+        return Err(AdminError::Refused(
+            String::from_utf8_lossy(&body).into_owned(),
+        ));
     }
     serde_json::from_slice(&body).map_err(|e| broken(&e))
 }

@@ -93,7 +93,8 @@ impl Admin {
                 self.metrics.kernel("refused", counters.refused);
                 self.metrics.kernel("map_full", counters.map_full);
                 self.metrics.kernel("lost_events", counters.lost_events);
-                self.metrics.kernel("lost_sightings", counters.lost_sightings);
+                self.metrics
+                    .kernel("lost_sightings", counters.lost_sightings);
                 self.metrics.kernel("unpublished", counters.unpublished);
             }
         }
@@ -103,6 +104,9 @@ impl Admin {
 
 /// Why a cgroup is not wholly governed.
 fn reasons(labelled: &LabelledCgroup) -> Vec<String> {
-    let unheard = labelled.namespaces.iter().filter_map(|namespace| namespace.problem.clone());
+    let unheard = labelled
+        .namespaces
+        .iter()
+        .filter_map(|namespace| namespace.problem.clone());
     labelled.problem.iter().cloned().chain(unheard).collect()
 }

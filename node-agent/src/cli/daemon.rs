@@ -70,7 +70,11 @@ fn missing(config: &Config) -> Vec<String> {
         if let Some(path) = &target.upstream.ca_file {
             exists("ca_file", path);
         }
-        let groups = target.credentials.by_group.iter().map(|(_, credential)| credential);
+        let groups = target
+            .credentials
+            .by_group
+            .iter()
+            .map(|(_, credential)| credential);
         for credential in std::iter::once(&target.credentials.default).chain(groups) {
             if let PasswordSource::File(path) = &credential.password {
                 exists("password_file", path);
@@ -85,7 +89,10 @@ fn missing(config: &Config) -> Vec<String> {
 
 fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| {
-        format!("cannot read {}; give --config FILE, or make it", file.display())
+        format!(
+            "cannot read {}; give --config FILE, or make it",
+            file.display()
+        )
     })
 }
 
@@ -109,15 +116,34 @@ fn resolve_paths(config: &mut Config, file: &Path) {
     let base = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let base = base.parent().unwrap_or(Path::new("/")).to_owned();
     let resolve = |path: &mut PathBuf| *path = base.join(&*path);
-    let Config { state_dir, issuers, targets, workloads, policies, recording, tls, .. } = config;
+    let Config {
+        state_dir,
+        issuers,
+        targets,
+        workloads,
+        policies,
+        recording,
+        tls,
+        ..
+    } = config;
     resolve(state_dir);
     resolve(&mut recording.dir);
     policies.iter_mut().for_each(resolve);
-    issuers.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut()).for_each(resolve);
-    [&mut tls.ca_cert, &mut tls.ca_key].into_iter().flatten().for_each(resolve);
+    issuers
+        .iter_mut()
+        .filter_map(|issuer| issuer.ca_file.as_mut())
+        .for_each(resolve);
+    [&mut tls.ca_cert, &mut tls.ca_key]
+        .into_iter()
+        .flatten()
+        .for_each(resolve);
     for target in targets {
         target.upstream.ca_file.iter_mut().for_each(resolve);
-        let groups = target.credentials.by_group.iter_mut().map(|(_, credential)| credential);
+        let groups = target
+            .credentials
+            .by_group
+            .iter_mut()
+            .map(|(_, credential)| credential);
         for credential in std::iter::once(&mut target.credentials.default).chain(groups) {
             if let PasswordSource::File(path) = &mut credential.password {
                 resolve(path);
@@ -125,10 +151,13 @@ fn resolve_paths(config: &mut Config, file: &Path) {
         }
     }
     debug_assert!(
-        workloads.iter().flat_map(|workload| &workload.tokens).all(|token| match token {
-            TokenSource::File(path) => !path.as_os_str().is_empty(),
-            TokenSource::Password | TokenSource::Bearer => true,
-        }),
+        workloads
+            .iter()
+            .flat_map(|workload| &workload.tokens)
+            .all(|token| match token {
+                TokenSource::File(path) => !path.as_os_str().is_empty(),
+                TokenSource::Password | TokenSource::Bearer => true,
+            }),
         "a token file has a name"
     );
 }
@@ -137,7 +166,9 @@ fn resolve_paths(config: &mut Config, file: &Path) {
 pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     let config = with.load()?;
     start_log(config.log.json, &config.log.level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let ran: anyhow::Result<()> = runtime.block_on(async {
         let agent = Agent::start(config).await?;
         agent.run_until_signal().await?;

@@ -5,7 +5,9 @@ use node_agent::intercept::{State, probe};
 use super::{Answer, out};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status 1: something is missing without which nothing can be governed.")]
+#[command(
+    after_help = "Exit status 1: something is missing without which nothing can be governed."
+)]
 pub(crate) struct Doctor {
     /// One JSON list
     #[arg(long)]
@@ -15,7 +17,9 @@ pub(crate) struct Doctor {
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let findings = probe();
-        let missing = findings.iter().any(|finding| finding.state == State::Missing);
+        let missing = findings
+            .iter()
+            .any(|finding| finding.state == State::Missing);
         if self.json {
             out::json(&findings)?;
         } else {

@@ -35,8 +35,12 @@ impl Exec {
             Some(socket) => socket,
             None => self.with.load()?.listen.admin_socket,
         };
-        let asked = serde_json::to_string(&ExecAsk { workload: self.workload })?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = serde_json::to_string(&ExecAsk {
+            workload: self.workload,
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let moved = ask::<ExecAnswer>(&socket, hyper::Method::POST, "/v1/exec", Some(asked));
         let _moved = runtime.block_on(moved)?;
         drop(runtime);

@@ -31,7 +31,9 @@ pub(crate) fn question<T: serde::de::DeserializeOwned>(
         Some(socket) => socket,
         None => with.load()?.listen.admin_socket,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     Ok(runtime.block_on(ask(&socket, method, uri, None))?)
 }
 
@@ -54,7 +56,9 @@ impl StatusArguments {
                 out::line(format!("  degraded: {lack}"))?;
             }
             let mut rows = vec![
-                ["WORKLOAD", "CGROUP", "NAMESPACES", "STATE"].map(str::to_owned).to_vec(),
+                ["WORKLOAD", "CGROUP", "NAMESPACES", "STATE"]
+                    .map(str::to_owned)
+                    .to_vec(),
             ];
             for governed in &status.governed {
                 let state = if governed.reasons.is_empty() {
@@ -93,9 +97,7 @@ impl ApprovalsCommand {
         if json {
             out::line("[]")?;
         } else {
-            out::line(
-                "nothing is held: this version refuses what needs an approval, and says so",
-            )?;
+            out::line("nothing is held: this version refuses what needs an approval, and says so")?;
         }
         Ok(Answer::Good)
     }

@@ -267,7 +267,9 @@ fn test(paths: &[PathBuf], json: bool) -> anyhow::Result<Answer> {
         let beside = path.parent().unwrap_or_else(|| Path::new(".")).to_owned();
         // Beside the case file first, so that a directory of cases can be moved as one.
         let load = |name: &str| {
-            fs::read_to_string(beside.join(name)).or_else(|_| fs::read_to_string(name)).ok()
+            fs::read_to_string(beside.join(name))
+                .or_else(|_| fs::read_to_string(name))
+                .ok()
         };
         results.extend(cases::run(&text, &path.display().to_string(), &[], &load));
     }

@@ -29,14 +29,15 @@ impl Reference {
             Kind::Config => table(
                 "Configuration",
                 &["Key", "Takes", "Default", "Means"],
-                KEYS.iter().map(|k| vec![code(k.path), cell(k.takes), cell(k.default), cell(k.means)]),
+                KEYS.iter()
+                    .map(|k| vec![code(k.path), cell(k.takes), cell(k.default), cell(k.means)]),
             ),
             Kind::Metrics => table(
                 "Metrics",
                 &["Metric", "Kind", "Labels", "Means"],
-                METRICS.iter().map(|m| {
-                    vec![code(m.name), cell(m.kind), cell(m.labels), cell(m.means)]
-                }),
+                METRICS
+                    .iter()
+                    .map(|m| vec![code(m.name), cell(m.kind), cell(m.labels), cell(m.means)]),
             ),
             Kind::Policy => node_agent::policy::reference(),
             Kind::Events => table(

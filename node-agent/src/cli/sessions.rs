@@ -112,25 +112,57 @@ impl SessionsCommand {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let mut to = out::stdout();
         match self {
-            SessionsCommand::Ls { place, json, live: true, .. } => {
+            SessionsCommand::Ls {
+                place,
+                json,
+                live: true,
+                ..
+            } => {
                 let seen: Vec<Seen> =
                     live::question(&place.with, None, hyper::Method::GET, "/v1/sessions")?;
                 list_live(&seen, json)?;
                 Ok(Answer::Good)
             }
-            SessionsCommand::Ls { place, workload, user, target, denied, json, live: false } => {
-                let filter = Filter { workload, user, target, denied, ..Filter::default() };
+            SessionsCommand::Ls {
+                place,
+                workload,
+                user,
+                target,
+                denied,
+                json,
+                live: false,
+            } => {
+                let filter = Filter {
+                    workload,
+                    user,
+                    target,
+                    denied,
+                    ..Filter::default()
+                };
                 let _count = replay::list(&place.dir()?, &filter, style(json), &mut to)?;
                 Ok(Answer::Good)
             }
-            SessionsCommand::Show { place, session, json } => {
-                Ok(answer(replay::show(&place.find(&session)?, style(json), &mut to)?))
-            }
-            SessionsCommand::Verify { place, sessions, json } => {
+            SessionsCommand::Show {
+                place,
+                session,
+                json,
+            } => Ok(answer(replay::show(
+                &place.find(&session)?,
+                style(json),
+                &mut to,
+            )?)),
+            SessionsCommand::Verify {
+                place,
+                sessions,
+                json,
+            } => {
                 let paths = if sessions.is_empty() {
                     replay::all(&place.dir()?)?
                 } else {
-                    sessions.iter().map(|s| place.find(s)).collect::<anyhow::Result<_>>()?
+                    sessions
+                        .iter()
+                        .map(|s| place.find(s))
+                        .collect::<anyhow::Result<_>>()?
                 };
                 Ok(answer(replay::verify(&paths, style(json), &mut to)?))
             }
@@ -143,8 +175,10 @@ impl SessionsCommand {
             }
             SessionsCommand::Prune { place } => {
                 let recording = place.with.load()?.recording;
-                let keep =
-                    Keep { max_age: recording.retention, max_bytes: recording.max_bytes };
+                let keep = Keep {
+                    max_age: recording.retention,
+                    max_bytes: recording.max_bytes,
+                };
                 let pruned = prune(&recording.dir, keep, clock::now())?;
                 out::line(format!(
                     "{} recordings removed, {} bytes; {} bytes left",
@@ -162,7 +196,16 @@ fn list_live(seen: &[Seen], json: bool) -> anyhow::Result<()> {
     if json {
         return out::json(&seen);
     }
-    let head = ["SESSION", "WORKLOAD", "USER", "TARGET", "DATABASE", "STATEMENTS", "DENIED", "ROWS"];
+    let head = [
+        "SESSION",
+        "WORKLOAD",
+        "USER",
+        "TARGET",
+        "DATABASE",
+        "STATEMENTS",
+        "DENIED",
+        "ROWS",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for one in seen {
         rows.push(vec![
@@ -186,11 +229,9 @@ enum Format {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  node-agent replay s-00c0ffee00c0ffee\n  \
+#[command(after_help = "Examples:\n  node-agent replay s-00c0ffee00c0ffee\n  \
                   node-agent replay --speed 4 s-00c0\n  \
-                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq ."
-)]
+                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq .")]
 pub(crate) struct Replay {
     #[command(flatten)]
     place: Place,
@@ -214,7 +255,11 @@ impl Replay {
             Format::Text => Style::Text,
             Format::Json => Style::Json,
         };
-        let options = Options { style, speed: self.speed, width: self.width };
+        let options = Options {
+            style,
+            speed: self.speed,
+            width: self.width,
+        };
         Ok(answer(replay::play(path, &options, &mut out::stdout())?))
     }
 }

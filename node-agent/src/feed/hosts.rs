@@ -55,7 +55,8 @@ impl Names {
         for target in &config.targets {
             for host in &target.hosts {
                 for address in resolve(host).await {
-                    self.seen.insert((address, target.name.clone()), Instant::now());
+                    self.seen
+                        .insert((address, target.name.clone()), Instant::now());
                 }
             }
             if let Some(named) = &target.upstream.address
@@ -65,7 +66,10 @@ impl Names {
             }
         }
         self.seen.retain(|_, last| last.elapsed() < KEPT);
-        let mut table = HostTable { upstreams: self.upstreams.clone(), ..HostTable::default() };
+        let mut table = HostTable {
+            upstreams: self.upstreams.clone(),
+            ..HostTable::default()
+        };
         for (address, target) in self.seen.keys() {
             let names: &mut BTreeSet<TargetName> = table.targets.entry(*address).or_default();
             names.insert(target.clone());

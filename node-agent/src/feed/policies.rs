@@ -46,7 +46,10 @@ pub fn load_policies(paths: &[PathBuf]) -> Result<PolicySet, PolicyFault> {
     let mut documents = Vec::new();
     let mut wrong = Vec::new();
     for path in files(paths)? {
-        let unreadable = |source| PolicyFault::Read { path: path.clone(), source };
+        let unreadable = |source| PolicyFault::Read {
+            path: path.clone(),
+            source,
+        };
         if fs::metadata(&path).map_err(unreadable)?.len() > LARGEST {
             wrong.push(format!("{}: larger than {LARGEST} bytes", path.display()));
             continue;
@@ -67,7 +70,10 @@ pub fn load_policies(paths: &[PathBuf]) -> Result<PolicySet, PolicyFault> {
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PolicyFault> {
     let mut files = Vec::new();
     for path in paths {
-        let unreadable = |source| PolicyFault::Read { path: path.clone(), source };
+        let unreadable = |source| PolicyFault::Read {
+            path: path.clone(),
+            source,
+        };
         if !fs::metadata(path).map_err(unreadable)?.is_dir() {
             files.push(path.clone());
             continue;
@@ -84,7 +90,9 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PolicyFault> {
         files.extend(inside);
     }
     if files.len() > FILES {
-        return Err(PolicyFault::Wrong(vec![format!("more than {FILES} policy files")]));
+        return Err(PolicyFault::Wrong(vec![format!(
+            "more than {FILES} policy files"
+        )]));
     }
     Ok(files)
 }
@@ -142,7 +150,6 @@ fn reload(paths: &[PathBuf], current: &Policies, metrics: &Metrics) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +180,11 @@ rules:
         let current: Policies = Arc::new(ArcSwap::from_pointee(load_policies(&paths).unwrap()));
         let first = current.load_full();
 
-        for wrong in ["rules: [", "kind: Policy\n", &GOOD.replace("allow", "allwo")] {
+        for wrong in [
+            "rules: [",
+            "kind: Policy\n",
+            &GOOD.replace("allow", "allwo"),
+        ] {
             let metrics = Metrics::new();
             fs::write(&file, wrong).unwrap();
             reload(&paths, &current, &metrics);
@@ -201,8 +212,13 @@ rules:
         fs::write(place.path().join("a.yaml"), GOOD).unwrap();
         fs::write(place.path().join("b.yml"), "kind: [").unwrap();
         fs::write(place.path().join("notes.md"), "not a policy").unwrap();
-        let fault = load_policies(&[place.path().to_owned()]).unwrap_err().to_string();
-        assert!(fault.contains("b.yml") && !fault.contains("notes.md"), "{fault}");
+        let fault = load_policies(&[place.path().to_owned()])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            fault.contains("b.yml") && !fault.contains("notes.md"),
+            "{fault}"
+        );
     }
 
     #[test]

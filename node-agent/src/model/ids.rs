@@ -68,7 +68,9 @@ impl FromStr for SessionId {
         if hex.len() != 16 {
             return Err(NotASession);
         }
-        u64::from_str_radix(hex, 16).map(SessionId).map_err(|_| NotASession)
+        u64::from_str_radix(hex, 16)
+            .map(SessionId)
+            .map_err(|_| NotASession)
     }
 }
 

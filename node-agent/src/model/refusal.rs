@@ -68,7 +68,10 @@ impl Refusal {
 
     /// A refusal that ends the session.
     pub fn fatal(code: RefusalCode, message: impl Into<String>) -> Self {
-        Refusal { fatal: true, ..Refusal::new(code, message) }
+        Refusal {
+            fatal: true,
+            ..Refusal::new(code, message)
+        }
     }
 
     /// With particulars.

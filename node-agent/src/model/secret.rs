@@ -39,6 +39,9 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_of_the_value() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(…)");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".to_owned())),
+            "Secret(…)"
+        );
     }
 }

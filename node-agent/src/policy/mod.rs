@@ -42,7 +42,6 @@ pub fn reference() -> String {
     words::reference()
 }
 
-
 /// Everything a decision hangs on. Serialisable whole, so that a recording can be judged again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {

@@ -59,7 +59,10 @@ pub(super) fn reference() -> String {
         text.push_str(&format!("| `{word}` | itself |\n"));
     }
     for (name, kinds) in GROUPS {
-        let words: Vec<String> = kinds.iter().map(|kind| format!("`{}`", word(*kind))).collect();
+        let words: Vec<String> = kinds
+            .iter()
+            .map(|kind| format!("`{}`", word(*kind)))
+            .collect();
         text.push_str(&format!("| `{name}` | {} |\n", words.join(", ")));
     }
     text.push_str("| `*` | everything; in an allow rule all but `opaque` |\n");

@@ -360,13 +360,37 @@ impl Why {
 
 /// Every event of a recording: its name, when it is written, what it holds.
 pub const EVENTS: &[(&str, &str, &str)] = &[
-    ("began", "first", "session, workload, process, client address, destination, target"),
-    ("login", "after login", "principal, role, database, TLS; or the refusal"),
-    ("decided", "before anything runs", "text or what stands in for it, parameters, analysis, decision with its rules, policy version"),
-    ("rows", "with an answer", "rows as delivered, masked, up to a bound for each statement"),
-    ("finished", "after an answer", "tags, rows, bytes, error as the client saw it, masks by column, time, end"),
+    (
+        "began",
+        "first",
+        "session, workload, process, client address, destination, target",
+    ),
+    (
+        "login",
+        "after login",
+        "principal, role, database, TLS; or the refusal",
+    ),
+    (
+        "decided",
+        "before anything runs",
+        "text or what stands in for it, parameters, analysis, decision with its rules, policy version",
+    ),
+    (
+        "rows",
+        "with an answer",
+        "rows as delivered, masked, up to a bound for each statement",
+    ),
+    (
+        "finished",
+        "after an answer",
+        "tags, rows, bytes, error as the client saw it, masks by column, time, end",
+    ),
     ("note", "at any time", "what was said besides answers"),
-    ("closed", "last", "the one reason the session ended, and totals"),
+    (
+        "closed",
+        "last",
+        "the one reason the session ended, and totals",
+    ),
 ];
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl<W: Wire> Session<W> {
         let (mut done, mut pending) = (0, 0);
         loop {
             let unread = buffer.get(pending..).unwrap_or_default();
-            let Some((span, answer)) = self.link.listen(unread)? else { break };
+            let Some((span, answer)) = self.link.listen(unread)? else {
+                break;
+            };
             let frame = unread.get(..span).unwrap_or_default();
             // The common case decides without waiting; the rest may have to ask the catalogue.
             let mut replacement = BytesMut::new();
@@ -76,14 +78,16 @@ impl<W: Wire> Session<W> {
             };
             if let Some(owed) = self.owed.take() {
                 // On the record first: rows that cannot be recorded are not delivered.
-                self.recorder.delivered(owed).await.map_err(|error| {
-                    Broken::Ended(Why::RecordFailed(error.to_string()))
-                })?;
+                self.recorder
+                    .delivered(owed)
+                    .await
+                    .map_err(|error| Broken::Ended(Why::RecordFailed(error.to_string())))?;
             }
             match fate {
                 Fate::Verbatim => pending += span,
                 Fate::Replaced => {
-                    self.out.extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+                    self.out
+                        .extend_from_slice(buffer.get(done..pending).unwrap_or_default());
                     self.out.extend_from_slice(&replacement);
                     pending += span;
                     done = pending;
@@ -96,7 +100,8 @@ impl<W: Wire> Session<W> {
             let rest = buffer.split_off(pending);
             self.out = std::mem::replace(buffer, rest);
         } else {
-            self.out.extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+            self.out
+                .extend_from_slice(buffer.get(done..pending).unwrap_or_default());
             bytes::Buf::advance(buffer, pending);
         }
         Ok(())
@@ -167,7 +172,11 @@ impl<W: Wire> Session<W> {
     }
 
     fn plan_later(&mut self) -> Settled {
-        match self.link.current().map(|execution| execution.result.is_some()) {
+        match self
+            .link
+            .current()
+            .map(|execution| execution.result.is_some())
+        {
             Some(true) | None => Settled::Fate(Fate::Verbatim),
             Some(false) => Settled::NeedsPlan,
         }
@@ -201,7 +210,10 @@ impl<W: Wire> Session<W> {
                 return Ok(Settled::NeedsPlan);
             }
             let plan = Arc::new(MaskPlan::passing());
-            execution.result = Some(Relaying { plan, head: head.map(Arc::new) });
+            execution.result = Some(Relaying {
+                plan,
+                head: head.map(Arc::new),
+            });
         }
         let seq = seq_of(execution);
         let Some(result) = execution.result.as_mut() else {
@@ -227,7 +239,11 @@ impl<W: Wire> Session<W> {
             replacement.extend_from_slice(masked.bytes());
             if keep {
                 let head = result.head.take();
-                self.owed = Some(Delivered { seq, head, rows: masked });
+                self.owed = Some(Delivered {
+                    seq,
+                    head,
+                    rows: masked,
+                });
             }
             Fate::Replaced
         };
@@ -277,7 +293,9 @@ impl<W: Wire> Session<W> {
     /// The database's own words can quote any value. A statement that touches a masked relation
     /// gets the kind of error and nothing else; so does one whose origin is unclear.
     fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
-        let Some(execution) = self.link.current() else { return Fate::Verbatim };
+        let Some(execution) = self.link.current() else {
+            return Fate::Verbatim;
+        };
         execution.end = Some(End::Failed);
         if let Some(refusal) = execution.stopped.clone() {
             execution.error = Some((error.code.clone(), refusal.message.clone()));
@@ -308,7 +326,9 @@ impl<W: Wire> Session<W> {
     fn after(&mut self, answer: &Answer) {
         match answer {
             Answer::Done { tag, .. } => {
-                let Some(execution) = self.link.current() else { return };
+                let Some(execution) = self.link.current() else {
+                    return;
+                };
                 let (statement, index) = (execution.statement.clone(), execution.done);
                 execution.done += 1;
                 execution.result = None;
@@ -362,10 +382,14 @@ impl<W: Wire> Session<W> {
     /// does not know is looked up again before it counts as unknown.
     async fn plan(&mut self) -> Result<(), Why> {
         let Some(head) = self.link.head().cloned() else {
-            return Err(Why::MaskFailed("a result whose columns are not known".to_owned()));
+            return Err(Why::MaskFailed(
+                "a result whose columns are not known".to_owned(),
+            ));
         };
         let Some(obligations) = self.link.current().map(|e| e.obligations.clone()) else {
-            return Err(Why::MaskFailed("a result that belongs to no statement".to_owned()));
+            return Err(Why::MaskFailed(
+                "a result that belongs to no statement".to_owned(),
+            ));
         };
         let plan = self.plan_of(&head, &obligations).await?;
         self.link.hold_rows(!plan.passes());
@@ -373,7 +397,10 @@ impl<W: Wire> Session<W> {
             execution.masked.extend(plan.applied());
             execution.masked.truncate(4096);
             let plan = Arc::new(plan);
-            execution.result = Some(Relaying { plan, head: Some(Arc::new(head)) });
+            execution.result = Some(Relaying {
+                plan,
+                head: Some(Arc::new(head)),
+            });
         }
         Ok(())
     }
@@ -390,18 +417,27 @@ impl<W: Wire> Session<W> {
         if !plan.met_unknown() {
             return Ok(plan);
         }
-        let newer = self.lookup.newer::<W>(catalogue.version()).await.map_err(failed)?;
+        let newer = self
+            .lookup
+            .newer::<W>(catalogue.version())
+            .await
+            .map_err(failed)?;
         Ok(crate::mask::plan(head, obligations, &*newer, key))
     }
 
     /// Stops the current answer when it passed a limit.
     fn check_limits(&mut self) {
         let reference = self.reference();
-        let Some(execution) = self.link.current() else { return };
+        let Some(execution) = self.link.current() else {
+            return;
+        };
         let limits = execution.obligations.limits;
         let over = |limit: Option<u64>, seen: u64| limit.is_some_and(|limit| seen > limit);
         let words = if over(limits.rows_returned, execution.rows) {
-            format!("the statement returned more than {} rows", limits.rows_returned.unwrap_or(0))
+            format!(
+                "the statement returned more than {} rows",
+                limits.rows_returned.unwrap_or(0)
+            )
         } else if over(limits.bytes_returned, execution.bytes) {
             let limit = limits.bytes_returned.unwrap_or(0);
             format!("the statement returned more than {limit} bytes")
@@ -411,7 +447,10 @@ impl<W: Wire> Session<W> {
         execution.stopped = Some(
             Refusal::new(RefusalCode::Limit, words)
                 .hint("ask for less: a WHERE, a LIMIT, or fewer columns")
-                .at(crate::model::Reference { seq: execution.seq, ..reference }),
+                .at(crate::model::Reference {
+                    seq: execution.seq,
+                    ..reference
+                }),
         );
         execution.end = Some(End::Stopped);
         self.cancel_running();
@@ -420,14 +459,23 @@ impl<W: Wire> Session<W> {
     /// The current statement passed its time.
     pub(super) fn stop_overdue(&mut self) {
         let reference = self.reference();
-        let Some(execution) = self.link.current() else { return };
-        let limit = execution.obligations.limits.statement_timeout_ms.unwrap_or(0);
+        let Some(execution) = self.link.current() else {
+            return;
+        };
+        let limit = execution
+            .obligations
+            .limits
+            .statement_timeout_ms
+            .unwrap_or(0);
         execution.stopped = Some(
             Refusal::new(
                 RefusalCode::Limit,
                 format!("the statement ran longer than {limit} ms"),
             )
-            .at(crate::model::Reference { seq: execution.seq, ..reference }),
+            .at(crate::model::Reference {
+                seq: execution.seq,
+                ..reference
+            }),
         );
         execution.end = Some(End::Stopped);
         self.cancel_running();
@@ -472,10 +520,5 @@ fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
 }
 
 fn write_failure<W: Wire>(error: &ServerError, out: &mut BytesMut) {
-    W::Talk::<Arc<Prepared>, Execution>::write_failure(
-        &error.severity,
-        &error.code,
-        WITHHELD,
-        out,
-    );
+    W::Talk::<Arc<Prepared>, Execution>::write_failure(&error.severity, &error.code, WITHHELD, out);
 }

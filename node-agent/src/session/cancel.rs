@@ -52,17 +52,32 @@ impl Cancels {
         secret: Vec<u8>,
     ) -> CancelGuard {
         let busy = Arc::new(tokio::sync::Semaphore::new(1));
-        let entry = Cancellable { workload, endpoint, process, secret, busy };
+        let entry = Cancellable {
+            workload,
+            endpoint,
+            process,
+            secret,
+            busy,
+        };
         shared.cancels.lock().insert(key.clone(), entry);
-        CancelGuard { all: shared.clone(), key }
+        CancelGuard {
+            all: shared.clone(),
+            key,
+        }
     }
 
     /// Acts on a cancel request. An unknown key, or one of another workload's session, is ignored
     /// without a word, as a server does: the answer must not tell a guess from a hit.
     pub(super) async fn request<B: Back>(&self, key: &CancelKey, workload: &str) {
-        let found = self.lock().get(key).filter(|c| &*c.workload == workload).cloned();
+        let found = self
+            .lock()
+            .get(key)
+            .filter(|c| &*c.workload == workload)
+            .cloned();
         let Some(found) = found else { return };
-        let Ok(_one_at_a_time) = found.busy.clone().try_acquire_owned() else { return };
+        let Ok(_one_at_a_time) = found.busy.clone().try_acquire_owned() else {
+            return;
+        };
         if let Err(error) = cancel::<B>(&found.endpoint, found.process, &found.secret).await {
             tracing::warn!(%error, "a cancel request did not reach the database");
         }

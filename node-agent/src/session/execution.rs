@@ -32,11 +32,18 @@ pub(super) struct Verdict {
 
 impl Prepared {
     pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
-        Prepared { text, analysis, verdict: Mutex::new(None) }
+        Prepared {
+            text,
+            analysis,
+            verdict: Mutex::new(None),
+        }
     }
 
     pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn keep(&self, verdict: Verdict) {

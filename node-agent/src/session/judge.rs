@@ -35,7 +35,12 @@ impl Default for Analyses {
             u32::try_from(key.1.as_str().len().saturating_mul(8).saturating_add(512))
                 .unwrap_or(u32::MAX)
         };
-        Analyses { kept: Cache::builder().weigher(weigher).max_capacity(CACHED_BYTES).build() }
+        Analyses {
+            kept: Cache::builder()
+                .weigher(weigher)
+                .max_capacity(CACHED_BYTES)
+                .build(),
+        }
     }
 }
 
@@ -61,7 +66,8 @@ impl Analyses {
         };
         if length <= CACHED_TEXT {
             // Kept under a copy of its own: the frame it came in is not held by the cache.
-            self.kept.insert((dialect, text.detached()), analysis.clone());
+            self.kept
+                .insert((dialect, text.detached()), analysis.clone());
         }
         analysis
     }
@@ -87,7 +93,12 @@ impl<W: Wire> Session<W> {
     /// analysis is made anew each time. Unknown names leave the analysis unsure.
     fn with_named(&self, analysis: Arc<Analysis>) -> (Arc<Analysis>, bool) {
         let by_name = |effect: &Effect| matches!(effect, Effect::Executes(_) | Effect::Fetches(_));
-        if !analysis.statements.iter().flat_map(|s| &s.effects).any(by_name) {
+        if !analysis
+            .statements
+            .iter()
+            .flat_map(|s| &s.effects)
+            .any(by_name)
+        {
             return (analysis, true);
         }
         let whole = expand_named(&analysis, |name| {
@@ -101,8 +112,11 @@ impl<W: Wire> Session<W> {
     pub(super) async fn decide(&mut self, prepared: &Arc<Prepared>) -> Result<Verdict, Why> {
         let policies = self.policies();
         let version = policies.version();
-        let needs_names =
-            self.known.needs_names(&policies, &self.principal, &self.arrived.reachable.target.name);
+        let needs_names = self.known.needs_names(
+            &policies,
+            &self.principal,
+            &self.arrived.reachable.target.name,
+        );
         let (names, catalogue_version) = if needs_names {
             match self.names(prepared).await {
                 Ok(found) => found,
@@ -161,7 +175,12 @@ impl<W: Wire> Session<W> {
             return Ok((kept.names, catalogue.version()));
         }
         let names = catalogue.resolve(&prepared.analysis);
-        let all: usize = prepared.analysis.statements.iter().map(|s| s.relations.len()).sum();
+        let all: usize = prepared
+            .analysis
+            .statements
+            .iter()
+            .map(|s| s.relations.len())
+            .sum();
         if names.relations.len() >= all {
             return Ok((Arc::new(names), catalogue.version()));
         }

@@ -123,12 +123,19 @@ pub(super) async fn open<W: Wire>(shared: &Arc<Shared>, arrived: Arrived) -> Out
         Ok(recorder) => recorder,
         Err(error) => {
             // Record or refuse: a session that cannot be recorded does not begin.
-            let refusal = Refusal { fatal: true, ..error.refusal() };
+            let refusal = Refusal {
+                fatal: true,
+                ..error.refusal()
+            };
             greeting.refuse(&refusal).await;
             return Outcome::Ended(Why::RecordFailed(error.to_string()));
         }
     };
-    let opening = timeout(OPENING_DEADLINE, admit(shared, &arrived, &mut greeting, &hello)).await;
+    let opening = timeout(
+        OPENING_DEADLINE,
+        admit(shared, &arrived, &mut greeting, &hello),
+    )
+    .await;
     let admitted = match opening {
         Ok(admitted) => admitted,
         Err(_) => Err(Stop::Refused(Refusal::fatal(
@@ -139,7 +146,10 @@ pub(super) async fn open<W: Wire>(shared: &Arc<Shared>, arrived: Arrived) -> Out
     match admitted {
         Ok(admitted) => welcome(shared, arrived, greeting, hello, admitted, recorder).await,
         Err(stop) => {
-            let reference = Reference { session, seq: StatementSeq(0) };
+            let reference = Reference {
+                session,
+                seq: StatementSeq(0),
+            };
             let why = refuse_login(shared, &mut greeting, stop, reference, &recorder).await;
             recorder.close(why.clone());
             Outcome::Ended(why)
@@ -168,7 +178,10 @@ async fn ended<W: Wire>(
     began: Began,
     stop: Stop,
 ) -> Outcome {
-    let reference = Reference { session: began.session, seq: StatementSeq(0) };
+    let reference = Reference {
+        session: began.session,
+        seq: StatementSeq(0),
+    };
     let why = match shared.recorder.begin(began) {
         Ok(recorder) => {
             let why = refuse_login(shared, &mut greeting, stop, reference, &recorder).await;
@@ -191,7 +204,10 @@ async fn refuse_login<W: Wire>(
         Stop::Gone | Stop::Cancelled => return Why::ClientGone,
         Stop::Garbled(garbled) => {
             let words = garbled.to_string();
-            (Refusal::fatal(RefusalCode::Protocol, words.clone()), Why::ClientGarbled(words))
+            (
+                Refusal::fatal(RefusalCode::Protocol, words.clone()),
+                Why::ClientGarbled(words),
+            )
         }
         Stop::Refused(refusal) => (refusal, Why::LoginRefused),
         Stop::Upstream(error) => {
@@ -205,7 +221,11 @@ async fn refuse_login<W: Wire>(
             (refusal, Why::UpstreamRefused(error.to_string()))
         }
     };
-    let refusal = Refusal { fatal: true, ..refusal }.at(reference);
+    let refusal = Refusal {
+        fatal: true,
+        ..refusal
+    }
+    .at(reference);
     recorder.login(Login::Refused(refusal.clone()));
     greeting.refuse(&refusal).await;
     why
@@ -291,9 +311,15 @@ impl<W: Wire> Greeting<W> {
         };
         let already = self.input.split().freeze();
         let stream: Prefixed<TcpStream> = Prefixed::new(already, plain);
-        let opening = if direct { Opening::Direct } else { Opening::Asked };
-        let accepted =
-            shared.client_tls.accept(stream, flow.destination.0.ip(), hosts, opening).await;
+        let opening = if direct {
+            Opening::Direct
+        } else {
+            Opening::Asked
+        };
+        let accepted = shared
+            .client_tls
+            .accept(stream, flow.destination.0.ip(), hosts, opening)
+            .await;
         let stream = accepted.map_err(|error| {
             tracing::info!(%error, "a client's TLS handshake failed");
             Stop::Gone
@@ -328,7 +354,9 @@ impl<W: Wire> Greeting<W> {
                 }
             }
         };
-        timeout(GREETING_DEADLINE, answer).await.unwrap_or(Err(Stop::Gone))
+        timeout(GREETING_DEADLINE, answer)
+            .await
+            .unwrap_or(Err(Stop::Gone))
     }
 }
 
@@ -353,7 +381,10 @@ async fn admit<W: Wire>(
         )));
     }
     let user = identify(shared, arrived, greeting).await?;
-    let principal = Arc::new(Principal { workload: arrived.workload.clone(), user });
+    let principal = Arc::new(Principal {
+        workload: arrived.workload.clone(),
+        user,
+    });
     let target = &arrived.reachable.target;
     let credential = target.credentials.of(&principal.user.groups);
     let back_login = BackLogin {
@@ -362,12 +393,22 @@ async fn admit<W: Wire>(
         database: hello.database.clone(),
         settings: upstream_settings(hello, &principal),
         tls: arrived.reachable.tls.is_some(),
-        cleartext: arrived.reachable.tls.as_ref().is_some_and(|tls| tls.verified()),
+        cleartext: arrived
+            .reachable
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.verified()),
     };
     let endpoint = arrived.endpoint();
-    let database =
-        dial::<W::Back>(&endpoint, back_login.clone()).await.map_err(Stop::Upstream)?;
-    Ok(Admitted { principal, endpoint, back_login, database })
+    let database = dial::<W::Back>(&endpoint, back_login.clone())
+        .await
+        .map_err(Stop::Upstream)?;
+    Ok(Admitted {
+        principal,
+        endpoint,
+        back_login,
+        database,
+    })
 }
 
 /// Tries the workload's token sources in their order. A source that has nothing gives way to the
@@ -405,7 +446,10 @@ async fn identify<W: Wire>(
     }
     let refusal = Refusal::fatal(
         RefusalCode::Identity,
-        format!("workload {:?} showed no identity token", arrived.workload.name),
+        format!(
+            "workload {:?} showed no identity token",
+            arrived.workload.name
+        ),
     );
     Err(Stop::Refused(match tried.is_empty() {
         true => refusal,
@@ -459,7 +503,12 @@ async fn welcome<W: Wire>(
     admitted: Admitted,
     recorder: SessionRecorder,
 ) -> Outcome {
-    let Admitted { principal, endpoint, back_login, database } = admitted;
+    let Admitted {
+        principal,
+        endpoint,
+        back_login,
+        database,
+    } = admitted;
     recorder.login(Login::Admitted {
         principal: Principal::clone(&principal),
         wished_role: hello.user.clone(),
@@ -478,7 +527,14 @@ async fn welcome<W: Wire>(
     }
     let process = u32::from_be_bytes(process) & 0x7fff_ffff;
     let parameters = database.greeted.parameters.clone();
-    let key = greeting.front.welcome(&Welcome { parameters, process, secret }, &mut greeting.out);
+    let key = greeting.front.welcome(
+        &Welcome {
+            parameters,
+            process,
+            secret,
+        },
+        &mut greeting.out,
+    );
     let cancel = Cancels::register(
         shared,
         key,
@@ -501,7 +557,10 @@ async fn welcome<W: Wire>(
         return Outcome::Ended(Why::ClientGone);
     }
     let Greeting { leg, input, .. } = greeting;
-    debug_assert!(input.remaining() == input.len(), "the rest is handed on whole");
+    debug_assert!(
+        input.remaining() == input.len(),
+        "the rest is handed on whole"
+    );
     Outcome::Opened(Box::new(Opened {
         session: arrived.session,
         client: leg,

@@ -112,14 +112,23 @@ impl Arrived {
     /// was going. The certificate must carry the configured name, or that address.
     fn endpoint(&self) -> Endpoint {
         let upstream = &self.reachable.target.upstream;
-        let address = self.upstream.unwrap_or(UpstreamAddr(self.flow.destination.0));
+        let address = self
+            .upstream
+            .unwrap_or(UpstreamAddr(self.flow.destination.0));
         let named = upstream.server_name.clone().or_else(|| {
-            upstream.address.as_ref().map(|address| address.host.clone())
+            upstream
+                .address
+                .as_ref()
+                .map(|address| address.host.clone())
         });
         let server_name = named
             .or_else(|| self.reachable.target.hosts.first().cloned())
             .unwrap_or_else(|| address.0.ip().to_string());
-        Endpoint { address, tls: self.reachable.tls.clone(), server_name }
+        Endpoint {
+            address,
+            tls: self.reachable.tls.clone(),
+            server_name,
+        }
     }
 }
 

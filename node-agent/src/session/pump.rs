@@ -200,7 +200,10 @@ impl<W: Wire> Session<W> {
 
     /// The latest statement's reference.
     pub(super) fn reference(&self) -> Reference {
-        Reference { session: self.id, seq: StatementSeq(self.seq) }
+        Reference {
+            session: self.id,
+            seq: StatementSeq(self.seq),
+        }
     }
 
     /// The policies of this moment.
@@ -247,10 +250,11 @@ impl<W: Wire> Session<W> {
     async fn relay_answers(&mut self) -> Result<(), Why> {
         match self.relay().await {
             Ok(()) => {
-                self.watch.deadline(self.link.current().and_then(|execution| {
-                    let limit = execution.obligations.limits.statement_timeout_ms?;
-                    Some(execution.begun + Duration::from_millis(limit))
-                }));
+                self.watch
+                    .deadline(self.link.current().and_then(|execution| {
+                        let limit = execution.obligations.limits.statement_timeout_ms?;
+                        Some(execution.begun + Duration::from_millis(limit))
+                    }));
                 Ok(())
             }
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
@@ -288,7 +292,11 @@ impl<W: Wire> Session<W> {
                 Poll::Pending => {}
             }
         }
-        if moved { Poll::Ready(Ok(Woke::Moved)) } else { Poll::Pending }
+        if moved {
+            Poll::Ready(Ok(Woke::Moved))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn write_upstream(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
@@ -369,7 +377,10 @@ pub(super) struct Intake {
 
 impl Intake {
     fn new(bytes: BytesMut) -> Self {
-        Intake { bytes, want: IDLE_READ }
+        Intake {
+            bytes,
+            want: IDLE_READ,
+        }
     }
 
     fn poll_fill(&mut self, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {

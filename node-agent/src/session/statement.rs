@@ -30,7 +30,11 @@ impl<W: Wire> Session<W> {
             Heard::Refused(refusal) => {
                 self.shared.metrics.statement_refused();
                 tracing::info!(session = %self.id, %refusal, "refused");
-                if refusal.fatal { Err(Why::LimitReached(refusal.message)) } else { Ok(()) }
+                if refusal.fatal {
+                    Err(Why::LimitReached(refusal.message))
+                } else {
+                    Ok(())
+                }
             }
             Heard::Asked(asked) => self.statement(asked).await,
         }
@@ -50,7 +54,9 @@ impl<W: Wire> Session<W> {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
             Decision::Hold(hold) => match self.shared.desk.ask(self.reference(), hold).await {
                 Ruling::Granted(grant) => Cleared::Granted(grant),
-                Ruling::Refused(refusal) => return self.refuse(asked, &prepared, &verdict, refusal).await,
+                Ruling::Refused(refusal) => {
+                    return self.refuse(asked, &prepared, &verdict, refusal).await;
+                }
             },
             Decision::Deny(denial) => {
                 let refusal = denial.refusal.clone();
@@ -76,8 +82,10 @@ impl<W: Wire> Session<W> {
             }
         };
         let obligations = cleared.obligations().clone();
-        let wants =
-            Wants { head: !obligations.masks.is_empty(), names: makes_names(&prepared.analysis) };
+        let wants = Wants {
+            head: !obligations.masks.is_empty(),
+            names: makes_names(&prepared.analysis),
+        };
         let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         self.live.statement();
         self.shared.metrics.statement_allowed();
@@ -135,7 +143,11 @@ impl<W: Wire> Session<W> {
         verdict: &Verdict,
     ) -> Decided {
         let understood = !matches!(prepared.analysis.sureness, Sureness::Opaque(_));
-        let secret = prepared.analysis.statements.iter().any(|facts| facts.secret);
+        let secret = prepared
+            .analysis
+            .statements
+            .iter()
+            .any(|facts| facts.secret);
         let params = match &asked.phase {
             Phase::Execute { params, .. } if secret => {
                 // A secret's parameters are as secret as its text.
@@ -158,7 +170,9 @@ impl<W: Wire> Session<W> {
     /// Records how an execution ended.
     pub(super) fn record_end(&mut self, execution: Execution, end: End) {
         let micros = u64::try_from(execution.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.shared.metrics.answered(execution.rows, execution.bytes);
+        self.shared
+            .metrics
+            .answered(execution.rows, execution.bytes);
         self.recorder.finished(Finished {
             seq: execution.seq,
             at: clock::now(),
@@ -196,7 +210,10 @@ fn makes_names(analysis: &Analysis) -> bool {
         Effect::Executes(_) | Effect::Fetches(_) | Effect::Sets { .. } | Effect::Defines => false,
     }) || kinds.into_iter().any(|kind| {
         // Code can prepare and declare by itself.
-        matches!(kind, StatementKind::Do | StatementKind::Call | StatementKind::Discard)
+        matches!(
+            kind,
+            StatementKind::Do | StatementKind::Call | StatementKind::Discard
+        )
     })
 }
 

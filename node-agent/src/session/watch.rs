@@ -59,7 +59,12 @@ impl Watch {
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0)).saturating_add(SKEW);
         let soon = Arc::new(AtomicBool::new(false));
         let outside = Box::pin(outside(drain, soon.clone(), health, killed, left));
-        Watch { outside, soon, deadline: None, set_for: None }
+        Watch {
+            outside,
+            soon,
+            deadline: None,
+            set_for: None,
+        }
     }
 
     /// The moment at which the current statement is overdue.
@@ -96,7 +101,11 @@ async fn outside(
 ) -> Ended {
     let drained = async {
         // Announced inside this future's own poll, so the session sees it in the same poll.
-        if drain.wait_for(|drain| *drain != Drain::Running).await.is_ok() {
+        if drain
+            .wait_for(|drain| *drain != Drain::Running)
+            .await
+            .is_ok()
+        {
             soon.store(true, Ordering::Relaxed);
         }
         // A drain signal that is gone means the agent is going.
@@ -104,7 +113,11 @@ async fn outside(
         Ended::DrainNow
     };
     let failed = async {
-        match health.wait_for(|health| matches!(health, Health::Failed { .. })).await.as_deref() {
+        match health
+            .wait_for(|health| matches!(health, Health::Failed { .. }))
+            .await
+            .as_deref()
+        {
             Ok(Health::Failed { why, .. }) => Ended::RecordFailed(why.to_string()),
             Ok(Health::Working) | Err(_) => Ended::RecordFailed("the recorder is gone".to_owned()),
         }

@@ -89,7 +89,10 @@ pub struct Carry {
 /// The statement kinds of the policy language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "each is the SQL statement it is named after; see policy reference")]
+#[allow(
+    missing_docs,
+    reason = "each is the SQL statement it is named after; see policy reference"
+)]
 pub enum StatementKind {
     Select,
     Insert,
@@ -285,7 +288,10 @@ pub fn analyze(dialect: Dialect, text: &str) -> Analysis {
 
 impl Analysis {
     fn opaque(reason: String) -> Self {
-        Analysis { statements: Vec::new(), sureness: Sureness::Opaque(reason) }
+        Analysis {
+            statements: Vec::new(),
+            sureness: Sureness::Opaque(reason),
+        }
     }
 }
 

@@ -60,7 +60,10 @@ impl Registry {
             killed: watch::Sender::new(false),
         });
         self.lock().insert(id, entry.clone());
-        LiveGuard { registry: self.clone(), entry }
+        LiveGuard {
+            registry: self.clone(),
+            entry,
+        }
     }
 
     /// Ends a session; false: there is none of that name.

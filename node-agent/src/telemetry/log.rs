@@ -21,11 +21,15 @@ pub enum LogError {
 /// A filter that does not parse; a second call.
 pub fn start_log(json: bool, level: &str) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(level).map_err(|e| LogError::Filter(e.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = if json {
         builder.json().flatten_event(true).try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     };
     started.map_err(|_| LogError::Twice)
 }

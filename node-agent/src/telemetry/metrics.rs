@@ -26,26 +26,106 @@ const fn of(
     labels: &'static str,
     means: &'static str,
 ) -> Meaning {
-    Meaning { name, kind, labels, means }
+    Meaning {
+        name,
+        kind,
+        labels,
+        means,
+    }
 }
 
 /// Every metric.
 pub const METRICS: &[Meaning] = &[
-    of("node_agent_sessions_open", "gauge", "", "sessions that are logged in now"),
-    of("node_agent_sessions_total", "counter", "workload, target, end", "connections served to their end, by reason"),
-    of("node_agent_statements_total", "counter", "decision", "statements judged: allowed, refused"),
-    of("node_agent_rows_total", "counter", "", "rows delivered to clients"),
-    of("node_agent_delivered_bytes_total", "counter", "", "bytes of rows delivered to clients"),
-    of("node_agent_closed_unread_total", "counter", "", "connections without an origin, closed before a byte was read"),
-    of("node_agent_undeclared_total", "counter", "", "connections to databases that no target declares"),
-    of("node_agent_upstream_failures_total", "counter", "", "databases that could not be opened"),
-    of("node_agent_policy_reloads_total", "counter", "result", "policy reloads: good, bad (the last good set runs on)"),
-    of("node_agent_record_queued_bytes", "gauge", "", "bytes waiting for the recorder"),
-    of("node_agent_record_failures_total", "counter", "", "writes of recordings that failed"),
-    of("node_agent_record_lost_total", "counter", "", "events not recorded, where recording.on_failure is continue"),
-    of("node_agent_labelled_cgroups", "gauge", "", "cgroups that are governed now"),
-    of("node_agent_origins", "gauge", "", "redirected connections that wait to be accepted"),
-    of("node_agent_kernel_events", "gauge", "event", "what the kernel programs counted: redirected, refused, lost"),
+    of(
+        "node_agent_sessions_open",
+        "gauge",
+        "",
+        "sessions that are logged in now",
+    ),
+    of(
+        "node_agent_sessions_total",
+        "counter",
+        "workload, target, end",
+        "connections served to their end, by reason",
+    ),
+    of(
+        "node_agent_statements_total",
+        "counter",
+        "decision",
+        "statements judged: allowed, refused",
+    ),
+    of(
+        "node_agent_rows_total",
+        "counter",
+        "",
+        "rows delivered to clients",
+    ),
+    of(
+        "node_agent_delivered_bytes_total",
+        "counter",
+        "",
+        "bytes of rows delivered to clients",
+    ),
+    of(
+        "node_agent_closed_unread_total",
+        "counter",
+        "",
+        "connections without an origin, closed before a byte was read",
+    ),
+    of(
+        "node_agent_undeclared_total",
+        "counter",
+        "",
+        "connections to databases that no target declares",
+    ),
+    of(
+        "node_agent_upstream_failures_total",
+        "counter",
+        "",
+        "databases that could not be opened",
+    ),
+    of(
+        "node_agent_policy_reloads_total",
+        "counter",
+        "result",
+        "policy reloads: good, bad (the last good set runs on)",
+    ),
+    of(
+        "node_agent_record_queued_bytes",
+        "gauge",
+        "",
+        "bytes waiting for the recorder",
+    ),
+    of(
+        "node_agent_record_failures_total",
+        "counter",
+        "",
+        "writes of recordings that failed",
+    ),
+    of(
+        "node_agent_record_lost_total",
+        "counter",
+        "",
+        "events not recorded, where recording.on_failure is continue",
+    ),
+    of(
+        "node_agent_labelled_cgroups",
+        "gauge",
+        "",
+        "cgroups that are governed now",
+    ),
+    of(
+        "node_agent_origins",
+        "gauge",
+        "",
+        "redirected connections that wait to be accepted",
+    ),
+    of(
+        "node_agent_kernel_events",
+        "gauge",
+        "event",
+        "what the kernel programs counted: redirected, refused, lost",
+    ),
 ];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -114,8 +194,12 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let statements: Family<Decision, Counter> = Family::default();
-        let allowed = statements.get_or_create_owned(&Decision { decision: "allowed" });
-        let refused = statements.get_or_create_owned(&Decision { decision: "refused" });
+        let allowed = statements.get_or_create_owned(&Decision {
+            decision: "allowed",
+        });
+        let refused = statements.get_or_create_owned(&Decision {
+            decision: "refused",
+        });
         let mut metrics = Metrics {
             registry: Registry::default(),
             sessions: Family::default(),
@@ -136,19 +220,63 @@ impl Metrics {
             kernel: Family::default(),
         };
         let registry = &mut metrics.registry;
-        add(registry, "node_agent_sessions_open", metrics.sessions_open.clone());
-        add(registry, "node_agent_sessions_total", metrics.sessions.clone());
+        add(
+            registry,
+            "node_agent_sessions_open",
+            metrics.sessions_open.clone(),
+        );
+        add(
+            registry,
+            "node_agent_sessions_total",
+            metrics.sessions.clone(),
+        );
         add(registry, "node_agent_statements_total", statements);
         add(registry, "node_agent_rows_total", metrics.rows.clone());
-        add(registry, "node_agent_delivered_bytes_total", metrics.bytes.clone());
-        add(registry, "node_agent_closed_unread_total", metrics.unread.clone());
-        add(registry, "node_agent_undeclared_total", metrics.undeclared.clone());
-        add(registry, "node_agent_upstream_failures_total", metrics.upstream.clone());
-        add(registry, "node_agent_policy_reloads_total", metrics.reloads.clone());
-        add(registry, "node_agent_record_queued_bytes", metrics.queued.clone());
-        add(registry, "node_agent_record_failures_total", metrics.record_failures.clone());
-        add(registry, "node_agent_record_lost_total", metrics.record_lost.clone());
-        add(registry, "node_agent_labelled_cgroups", metrics.labelled.clone());
+        add(
+            registry,
+            "node_agent_delivered_bytes_total",
+            metrics.bytes.clone(),
+        );
+        add(
+            registry,
+            "node_agent_closed_unread_total",
+            metrics.unread.clone(),
+        );
+        add(
+            registry,
+            "node_agent_undeclared_total",
+            metrics.undeclared.clone(),
+        );
+        add(
+            registry,
+            "node_agent_upstream_failures_total",
+            metrics.upstream.clone(),
+        );
+        add(
+            registry,
+            "node_agent_policy_reloads_total",
+            metrics.reloads.clone(),
+        );
+        add(
+            registry,
+            "node_agent_record_queued_bytes",
+            metrics.queued.clone(),
+        );
+        add(
+            registry,
+            "node_agent_record_failures_total",
+            metrics.record_failures.clone(),
+        );
+        add(
+            registry,
+            "node_agent_record_lost_total",
+            metrics.record_lost.clone(),
+        );
+        add(
+            registry,
+            "node_agent_labelled_cgroups",
+            metrics.labelled.clone(),
+        );
         add(registry, "node_agent_origins", metrics.origins.clone());
         add(registry, "node_agent_kernel_events", metrics.kernel.clone());
         metrics
@@ -156,7 +284,11 @@ impl Metrics {
 
     /// A connection was served to its end.
     pub fn session_ended(&self, workload: &str, target: &str, end: &'static str) {
-        let ended = Ended { workload: workload.to_owned(), target: target.to_owned(), end };
+        let ended = Ended {
+            workload: workload.to_owned(),
+            target: target.to_owned(),
+            end,
+        };
         self.sessions.get_or_create(&ended).inc();
     }
 
@@ -207,8 +339,12 @@ impl Metrics {
         self.sessions_open.set(now.sessions_open);
         self.queued.set(now.queued_bytes);
         // The recorder counts; this repeats what it stands at.
-        self.record_failures.inner().store(now.record_failures, Ordering::Relaxed);
-        self.record_lost.inner().store(now.record_lost, Ordering::Relaxed);
+        self.record_failures
+            .inner()
+            .store(now.record_failures, Ordering::Relaxed);
+        self.record_lost
+            .inner()
+            .store(now.record_lost, Ordering::Relaxed);
         self.labelled.set(now.labelled);
         self.origins.set(now.origins);
         let mut text = String::new();
@@ -222,7 +358,10 @@ impl Metrics {
 
 /// Registers one metric under its described name and with its description.
 fn add(registry: &mut Registry, name: &'static str, metric: impl Metric) {
-    let help = METRICS.iter().find(|meaning| meaning.name == name).map_or("", |m| m.means);
+    let help = METRICS
+        .iter()
+        .find(|meaning| meaning.name == name)
+        .map_or("", |m| m.means);
     // The encoder adds `_total` to counters itself.
     registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric);
 }
@@ -239,7 +378,11 @@ mod tests {
         metrics.kernel("redirected", 7);
         let text = metrics.encode(Scraped::default());
         for meaning in METRICS {
-            assert!(text.contains(&format!("\n{}", meaning.name)), "{}: {text}", meaning.name);
+            assert!(
+                text.contains(&format!("\n{}", meaning.name)),
+                "{}: {text}",
+                meaning.name
+            );
         }
     }
 
@@ -247,10 +390,20 @@ mod tests {
     fn no_metric_is_exposed_that_is_not_described() {
         let metrics = Metrics::new();
         metrics.session_ended("w", "t", "client_quit");
-        let scraped = Scraped { record_lost: 3, ..Scraped::default() };
+        let scraped = Scraped {
+            record_lost: 3,
+            ..Scraped::default()
+        };
         let text = metrics.encode(scraped);
-        for name in text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split(['{', ' ']).next()) {
-            assert!(METRICS.iter().any(|meaning| Some(meaning.name) == name), "{name:?}");
+        for name in text
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .map(|l| l.split(['{', ' ']).next())
+        {
+            assert!(
+                METRICS.iter().any(|meaning| Some(meaning.name) == name),
+                "{name:?}"
+            );
         }
         assert!(text.contains("node_agent_record_lost_total 3"), "{text}");
     }

@@ -93,12 +93,20 @@ impl Catalogue {
     }
 
     fn resolve_one(&self, wanted: &RelationName, resolved: &mut ResolvedNames) {
-        let Some(oids) = self.by_name.get(wanted.name.as_str()) else { return };
+        let Some(oids) = self.by_name.get(wanted.name.as_str()) else {
+            return;
+        };
         let mut schemas = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         for oid in oids {
-            let Some(relation) = self.relations.get(oid) else { continue };
-            if wanted.schema.as_deref().is_some_and(|schema| schema != &*relation.schema) {
+            let Some(relation) = self.relations.get(oid) else {
+                continue;
+            };
+            if wanted
+                .schema
+                .as_deref()
+                .is_some_and(|schema| schema != &*relation.schema)
+            {
                 continue;
             }
             schemas.push(relation.schema.to_string());
@@ -113,7 +121,9 @@ impl Catalogue {
         }
         resolved.relations.push((wanted.clone(), schemas));
         if !reached.is_empty() {
-            resolved.reaches.push((wanted.clone(), reached.into_iter().collect()));
+            resolved
+                .reaches
+                .push((wanted.clone(), reached.into_iter().collect()));
         }
     }
 }
@@ -198,7 +208,8 @@ impl Lookup {
         match read {
             Ok(Ok(catalogue)) => {
                 let catalogue = Arc::new(catalogue);
-                self.newest.store(Some(Arc::new((begun, catalogue.clone()))));
+                self.newest
+                    .store(Some(Arc::new((begun, catalogue.clone()))));
                 Ok(catalogue)
             }
             Ok(Err(error)) => {
@@ -207,7 +218,9 @@ impl Lookup {
             }
             Err(_elapsed) => {
                 self.changed();
-                Err(CatalogueError::Unreachable("the database took too long".into()))
+                Err(CatalogueError::Unreachable(
+                    "the database took too long".into(),
+                ))
             }
         }
     }
@@ -215,10 +228,15 @@ impl Lookup {
     async fn fetch<W: Wire>(&self, version: u64) -> Result<Catalogue, UpstreamError> {
         let dialled = dial::<W::Back>(&self.endpoint, self.login.clone()).await?;
         let mut connection = probe::Probe::<W>::new(dialled, self.endpoint.address);
-        let mut catalogue = Catalogue { version, ..Catalogue::default() };
+        let mut catalogue = Catalogue {
+            version,
+            ..Catalogue::default()
+        };
         connection
             .each(probe::RELATIONS, |cells| {
-                let [oid, schema, name, kind] = cells else { return };
+                let [oid, schema, name, kind] = cells else {
+                    return;
+                };
                 let (Some(oid), Some(schema), Some(name), Some(kind)) =
                     (number(*oid), *schema, *name, *kind)
                 else {
@@ -239,9 +257,11 @@ impl Lookup {
         connection
             .each(probe::COLUMNS, |cells| {
                 let [oid, number_, name] = cells else { return };
-                let (Some(oid), Some(attribute), Some(name)) =
-                    (number(*oid), number_.and_then(|n| n.parse::<i16>().ok()), *name)
-                else {
+                let (Some(oid), Some(attribute), Some(name)) = (
+                    number(*oid),
+                    number_.and_then(|n| n.parse::<i16>().ok()),
+                    *name,
+                ) else {
                     return;
                 };
                 let name = spellings.get(name).cloned().unwrap_or_else(|| {
@@ -305,7 +325,10 @@ impl Catalogues {
         let lookup = open.entry(key).or_insert_with(|| {
             Arc::new(Lookup {
                 endpoint: endpoint.clone(),
-                login: BackLogin { settings: Vec::new(), ..login.clone() },
+                login: BackLogin {
+                    settings: Vec::new(),
+                    ..login.clone()
+                },
                 newest: ArcSwapOption::empty(),
                 stale: AtomicBool::new(false),
                 reading: tokio::sync::Mutex::new(()),

@@ -98,19 +98,32 @@ pub enum UpstreamError {
 }
 
 /// Dials and logs in, within `PATIENCE` for each of the two.
-pub async fn dial<B: Back>(endpoint: &Endpoint, login: BackLogin) -> Result<Dialled, UpstreamError> {
+pub async fn dial<B: Back>(
+    endpoint: &Endpoint,
+    login: BackLogin,
+) -> Result<Dialled, UpstreamError> {
     let address = endpoint.address;
-    let slow = |_| UpstreamError::Slow { address, seconds: PATIENCE.as_secs() };
+    let slow = |_| UpstreamError::Slow {
+        address,
+        seconds: PATIENCE.as_secs(),
+    };
     let stream = connect(address).await?;
-    timeout(PATIENCE, log_in::<B>(endpoint, stream, login)).await.map_err(slow)?
+    timeout(PATIENCE, log_in::<B>(endpoint, stream, login))
+        .await
+        .map_err(slow)?
 }
 
 async fn connect(address: UpstreamAddr) -> Result<TcpStream, UpstreamError> {
     let stream = timeout(PATIENCE, TcpStream::connect(address.0))
         .await
-        .map_err(|_| UpstreamError::Slow { address, seconds: PATIENCE.as_secs() })?
+        .map_err(|_| UpstreamError::Slow {
+            address,
+            seconds: PATIENCE.as_secs(),
+        })?
         .map_err(|source| UpstreamError::Connect { address, source })?;
-    stream.set_nodelay(true).map_err(|source| UpstreamError::Connect { address, source })?;
+    stream
+        .set_nodelay(true)
+        .map_err(|source| UpstreamError::Connect { address, source })?;
     Ok(stream)
 }
 
@@ -145,10 +158,16 @@ async fn log_in<B: Back>(
             }
             BackNeed::Tls => {
                 let Some(connector) = &endpoint.tls else {
-                    return Err(UpstreamError::Order { address, what: "TLS was not asked for" });
+                    return Err(UpstreamError::Order {
+                        address,
+                        what: "TLS was not asked for",
+                    });
                 };
                 let Leg::Plain(plain) = leg else {
-                    return Err(UpstreamError::Order { address, what: "TLS was asked for twice" });
+                    return Err(UpstreamError::Order {
+                        address,
+                        what: "TLS was asked for twice",
+                    });
                 };
                 let secured = connector
                     .connect(plain, &endpoint.server_name)
@@ -157,7 +176,13 @@ async fn log_in<B: Back>(
                 back.secured(UpstreamConnector::end_point(&secured));
                 leg = Leg::Client(Box::new(secured));
             }
-            BackNeed::Ready(greeted) => return Ok(Dialled { leg, greeted, rest: input }),
+            BackNeed::Ready(greeted) => {
+                return Ok(Dialled {
+                    leg,
+                    greeted,
+                    rest: input,
+                });
+            }
             BackNeed::Failed { code, message } => {
                 return Err(UpstreamError::Refused { code, message });
             }
@@ -209,7 +234,9 @@ pub async fn cancel<B: Back>(
             Leg::Client(Box::new(secured))
         }
     };
-    leg.write_all(&B::cancel(process, secret)).await.map_err(broken)?;
+    leg.write_all(&B::cancel(process, secret))
+        .await
+        .map_err(broken)?;
     leg.flush().await.map_err(broken)?;
     // The server closes without a word; waiting for that keeps the request from being cut off.
     let mut nothing = [0_u8; 1];

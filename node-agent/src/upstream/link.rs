@@ -5,7 +5,9 @@ use bytes::{Buf, BytesMut};
 
 use crate::model::{Refusal, ResultHead};
 use crate::permit::Permit;
-use crate::wire::{Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire};
+use crate::wire::{
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire,
+};
 
 /// Bytes on their way to the database. Only this room can add to it.
 #[derive(Debug, Default)]
@@ -39,7 +41,10 @@ pub struct Link<W: Wire, S: Clone + Send + 'static, E: Send + 'static> {
 impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     /// An idle dialogue.
     pub fn new(limits: FrontLimits) -> Self {
-        Link { talk: W::Talk::<S, E>::new(limits), out: Outgoing::default() }
+        Link {
+            talk: W::Talk::<S, E>::new(limits),
+            out: Outgoing::default(),
+        }
     }
 
     /// The client's next message. See `Talk::hear`.

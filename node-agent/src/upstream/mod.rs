@@ -7,7 +7,7 @@ mod leg;
 mod link;
 mod probe;
 
-pub use catalogue::{Catalogue, Catalogues, CatalogueError, Lookup};
+pub use catalogue::{Catalogue, CatalogueError, Catalogues, Lookup};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
 pub use leg::Leg;
 pub use link::{Link, Outgoing};

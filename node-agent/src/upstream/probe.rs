@@ -39,8 +39,16 @@ pub(super) struct Probe<W: Wire> {
 
 impl<W: Wire> Probe<W> {
     pub(super) fn new(dialled: Dialled, address: UpstreamAddr) -> Self {
-        let limits = FrontLimits { message: ROW_BYTES, ..FrontLimits::default() };
-        Probe { leg: dialled.leg, talk: W::Talk::new(limits), input: dialled.rest, address }
+        let limits = FrontLimits {
+            message: ROW_BYTES,
+            ..FrontLimits::default()
+        };
+        Probe {
+            leg: dialled.leg,
+            talk: W::Talk::new(limits),
+            input: dialled.rest,
+            address,
+        }
     }
 
     /// Asks, and gives each row's text cells to `row`.
@@ -52,7 +60,8 @@ impl<W: Wire> Probe<W> {
         let address = self.address;
         let broken = |source| UpstreamError::Broken { address, source };
         let mut out = BytesMut::new();
-        self.talk.send(question(text), (), Wants::default(), &mut out);
+        self.talk
+            .send(question(text), (), Wants::default(), &mut out);
         self.leg.write_all(&out).await.map_err(broken)?;
         self.leg.flush().await.map_err(broken)?;
         loop {
@@ -104,7 +113,12 @@ fn question(text: &'static str) -> Asked<()> {
     frame.put_u32(u32::try_from(text.len() + 5).unwrap_or(u32::MAX));
     frame.put_slice(text.as_bytes());
     frame.put_u8(0);
-    Asked { phase: Phase::Run { text: Text::of_static(text) }, frame: frame.freeze() }
+    Asked {
+        phase: Phase::Run {
+            text: Text::of_static(text),
+        },
+        frame: frame.freeze(),
+    }
 }
 
 /// Walks whole DataRow frames. What does not decode is left out: an attribute that is not in the
@@ -117,17 +131,23 @@ fn rows(mut frames: &[u8], row: &mut impl FnMut(&[Option<&str>])) {
             return;
         };
         frames = next;
-        let Some((count, mut body)) = body.split_first_chunk::<2>() else { continue };
+        let Some((count, mut body)) = body.split_first_chunk::<2>() else {
+            continue;
+        };
         let mut cells: Vec<Option<&str>> = Vec::with_capacity(8);
         for _ in 0..u16::from_be_bytes(*count) {
-            let Some((size, rest)) = body.split_first_chunk::<4>() else { break };
+            let Some((size, rest)) = body.split_first_chunk::<4>() else {
+                break;
+            };
             let size = i32::from_be_bytes(*size);
             let Ok(size) = usize::try_from(size) else {
                 cells.push(None);
                 body = rest;
                 continue;
             };
-            let Some((cell, rest)) = rest.split_at_checked(size) else { break };
+            let Some((cell, rest)) = rest.split_at_checked(size) else {
+                break;
+            };
             cells.push(std::str::from_utf8(cell).ok());
             body = rest;
         }

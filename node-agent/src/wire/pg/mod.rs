@@ -38,7 +38,9 @@ pub use talk::Talk;
 pub fn errors() -> impl Iterator<Item = (&'static str, String, &'static str)> {
     refusal::MEANINGS.iter().map(|(code, means)| {
         let name = serde_json::to_value(code).ok();
-        let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+        let name = name
+            .and_then(|name| name.as_str().map(str::to_owned))
+            .unwrap_or_default();
         (refusal::sqlstate(*code), name, *means)
     })
 }

@@ -27,15 +27,27 @@ pub(super) const fn sqlstate(code: RefusalCode) -> &'static str {
 
 /// What each reason means, for the reference.
 pub(super) const MEANINGS: &[(RefusalCode, &str)] = &[
-    (RefusalCode::Policy, "policy says no; DETAIL names policy and rule, HINT what is allowed"),
+    (
+        RefusalCode::Policy,
+        "policy says no; DETAIL names policy and rule, HINT what is allowed",
+    ),
     (RefusalCode::Identity, "identity is missing, wrong or over"),
     (RefusalCode::Limit, "a limit was passed"),
-    (RefusalCode::Approval, "an approval was refused, lapsed, or nobody can give it"),
-    (RefusalCode::RecordFull, "the record cannot be written: no space"),
+    (
+        RefusalCode::Approval,
+        "an approval was refused, lapsed, or nobody can give it",
+    ),
+    (
+        RefusalCode::RecordFull,
+        "the record cannot be written: no space",
+    ),
     (RefusalCode::RecordFault, "the record cannot be written"),
     (RefusalCode::Draining, "the agent is stopping"),
     (RefusalCode::Protocol, "the client broke the protocol"),
-    (RefusalCode::Upstream, "the database cannot be opened; the agent's log says why"),
+    (
+        RefusalCode::Upstream,
+        "the database cannot be opened; the agent's log says why",
+    ),
     (RefusalCode::Unsupported, "the agent does not support this"),
 ];
 
