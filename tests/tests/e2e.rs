@@ -9,14 +9,8 @@
 )]
 
 mod e2e {
-    mod bulk;
-    mod cancel;
     mod drivers;
-    mod hostile;
-    mod identity;
     mod lifecycle;
-    mod recording;
-    mod rogue;
     mod story;
     mod tokio_postgres;
 

@@ -93,7 +93,6 @@ impl<W: Wire> Session<W> {
                     let analysis = Analysis {
                         statements: vec![(**inner).clone()],
                         sureness: statement.analysis.sureness.clone(),
-                        ..Analysis::default()
                     };
                     let named = Prepared::new(statement.text.clone(), Arc::new(analysis));
                     let named = Some(Arc::new(named));

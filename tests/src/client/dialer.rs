@@ -6,7 +6,6 @@
 use std::io::{BufRead as _, BufReader, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -76,7 +75,7 @@ impl Dialer {
             _ => None,
         });
         match descriptor {
-            Some(descriptor) => Ok(TcpStream::from(OwnedFd::from(descriptor))),
+            Some(descriptor) => Ok(TcpStream::from(descriptor)),
             None => bail!("connect: {}", self.line()?),
         }
     }

@@ -116,6 +116,10 @@ impl Raw {
     }
 
     /// The next message; `None` when the connection has ended.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "each message may fail to come, and that ends nothing"
+    )]
     pub fn next(&mut self) -> Result<Option<Message>> {
         loop {
             if let Some(message) = self.framed()? {
