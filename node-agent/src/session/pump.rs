@@ -139,8 +139,10 @@ impl<W: Wire> Session<W> {
 
     async fn talk(&mut self) -> Result<std::convert::Infallible, Why> {
         loop {
-            self.hear_client().await?;
+            // Answers first: what the client said may have to wait for one of them, and after it
+            // nothing but new bytes would wake this task again.
             self.relay_answers().await?;
+            self.hear_client().await?;
             match self.wait().await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => Why::UpstreamGone,

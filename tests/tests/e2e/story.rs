@@ -23,6 +23,7 @@ kind: Policy
 metadata: { name: story }
 mode: enforce
 subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
 rules:
   - { name: read, effect: allow, statements: [read, transaction, set], tables: ['sales.*'] }
   - { name: clean, effect: approve, statements: [delete], tables: ['sales.*'], reviewers: { groups: [dba] } }
@@ -43,7 +44,7 @@ fn a_masked_column_leaves_masked_whatever_it_is_called() -> Result<()> {
     let world = world();
     let table = [
         ("select ssn from sales.customers order by id", "***6789\n***4321\n"),
-        ("select ssn as id from sales.customers order by id", "***6789\n***4321\n"),
+        ("select ssn as id from sales.customers where id = 1", "***6789\n"),
         ("select x from (select ssn x from sales.customers order by id) s", "***6789\n***4321\n"),
         ("with c as (select * from sales.customers) select ssn from c order by id", "***6789\n***4321\n"),
     ];
@@ -95,7 +96,7 @@ fn a_refusal_names_its_rule_and_the_session_goes_on() -> Result<()> {
     let seen = world.ask("delete from sales.orders where id = 1")?;
     assert!(seen.stderr.contains("approv"), "{}", seen.stderr);
     let seen = world.ask("insert into sales.orders values (99, 'x')")?;
-    assert!(seen.stderr.contains("refused by policy"), "{}", seen.stderr);
+    assert!(seen.stderr.contains("no rule allows insert"), "{}", seen.stderr);
     Ok(())
 }
 

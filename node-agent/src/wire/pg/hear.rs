@@ -161,6 +161,25 @@ impl<S: Clone, E> Talk<S, E> {
                 Ok(Some(Some(Heard::Chore)))
             }
             (CopyIn::Open | CopyIn::Closed | CopyIn::Failed, Kind::Terminate) => Ok(None),
+            // Some drivers send copy data without waiting to be told to. It waits here until it is
+            // known whether a copy begins; if none does, it is dropped as the database drops it.
+            (CopyIn::Closed, Kind::CopyData | Kind::CopyDone | Kind::CopyFail)
+                if !self.queue.is_empty() =>
+            {
+                self.copy_early = true;
+                if self.unflushed {
+                    flush(up);
+                    self.unflushed = false;
+                }
+                Ok(Some(None))
+            }
+            (CopyIn::Closed, Kind::CopyData | Kind::CopyDone | Kind::CopyFail)
+                if self.copy_early =>
+            {
+                self.copy_early = false;
+                self.bulk.copy = CopyIn::Failed;
+                Ok(Some(Some(Heard::Chore)))
+            }
             (CopyIn::Closed, Kind::CopyData | Kind::CopyDone | Kind::CopyFail) => Err(Garbled {
                 who: Peer::Client,
                 expected: "no copy message outside a copy",
@@ -194,6 +213,7 @@ impl<S: Clone, E> Talk<S, E> {
             ) => {
                 // The client has heard of the failure: it speaks of something else.
                 self.bulk.copy = CopyIn::Closed;
+                self.copy_early = false;
                 Ok(None)
             }
         }

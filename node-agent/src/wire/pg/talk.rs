@@ -27,6 +27,9 @@ pub struct Talk<S, E> {
     pub(super) portals: Names<Portal<S>>,
     pub(super) queue: Queue<E>,
     pub(super) bulk: Bulk,
+    /// Copy data came before it was known whether a copy begins, or may still come behind a
+    /// refused statement.
+    pub(super) copy_early: bool,
     /// The client's messages are dropped up to its next Sync.
     pub(super) skip: Option<Skip>,
     /// What the client asked has not been answered by the session yet.
@@ -192,6 +195,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             portals: Names::default(),
             queue: Queue::default(),
             bulk: Bulk::new(),
+            copy_early: false,
             skip: None,
             asked: false,
             over: false,
@@ -297,6 +301,8 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         out: &mut BytesMut,
     ) {
         self.asked = false;
+        // Had it been a copy, its data may be on the way already.
+        self.copy_early = true;
         if self.skip.is_some() {
             // Something before it failed: that is the error the client sees.
             return;
