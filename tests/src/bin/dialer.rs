@@ -41,7 +41,7 @@ fn serve() -> Result<()> {
 fn dial(talk: &UnixStream, address: SocketAddr) -> Result<()> {
     let stream = match TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
         Ok(stream) => stream,
-        Err(error) => return Ok(write!(&mut &*talk, "!{error}\n")?),
+        Err(error) => return Ok(writeln!(&mut &*talk, "!{error}")?),
     };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -92,7 +92,7 @@ fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
         }
     });
     let (opened, refused) = (opened.into_inner(), refused.into_inner());
-    Ok(write!(&mut &*talk, "{opened} {refused}\n")?)
+    Ok(writeln!(&mut &*talk, "{opened} {refused}")?)
 }
 
 /// One connection of its kind; the kinds follow no simple rhythm.

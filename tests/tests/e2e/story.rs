@@ -33,7 +33,11 @@ masks:
 ";
 
 fn world() -> World {
-    World::builder().policy_text("story.yaml", POLICY).seed(SEED).start().unwrap()
+    World::builder()
+        .policy_text("story.yaml", POLICY)
+        .seed(SEED)
+        .start()
+        .unwrap()
 }
 
 #[test]
@@ -43,10 +47,22 @@ fn a_masked_column_leaves_masked_whatever_it_is_called() -> Result<()> {
     }
     let world = world();
     let table = [
-        ("select ssn from sales.customers order by id", "***6789\n***4321\n"),
-        ("select ssn as id from sales.customers where id = 1", "***6789\n"),
-        ("select x from (select ssn x from sales.customers order by id) s", "***6789\n***4321\n"),
-        ("with c as (select * from sales.customers) select ssn from c order by id", "***6789\n***4321\n"),
+        (
+            "select ssn from sales.customers order by id",
+            "***6789\n***4321\n",
+        ),
+        (
+            "select ssn as id from sales.customers where id = 1",
+            "***6789\n",
+        ),
+        (
+            "select x from (select ssn x from sales.customers order by id) s",
+            "***6789\n***4321\n",
+        ),
+        (
+            "with c as (select * from sales.customers) select ssn from c order by id",
+            "***6789\n***4321\n",
+        ),
     ];
     for (text, expected) in table {
         let seen = world.ask(text)?.good()?;
@@ -74,12 +90,20 @@ fn a_masked_column_leaves_masked_whatever_it_is_called() -> Result<()> {
         let seen = world.ask(text)?;
         let all = format!("{}{}", seen.stdout, seen.stderr);
         for secret in ["123-45", "987-65", "45-6789", "65-4321"] {
-            let quoted = all.lines().any(|line| line.contains(secret) && !line.contains(text));
+            let quoted = all
+                .lines()
+                .any(|line| line.contains(secret) && !line.contains(text));
             assert!(!quoted, "{text} shows {secret}: {all}");
         }
     }
-    let outside = world.psql(Place::Outside)?.args(["-c", "select ssn from sales.customers where id = 1"]);
-    assert_eq!(outside.run()?.good()?.stdout, "123-45-6789\n", "unlabelled programs are untouched");
+    let outside = world
+        .psql(Place::Outside)?
+        .args(["-c", "select ssn from sales.customers where id = 1"]);
+    assert_eq!(
+        outside.run()?.good()?.stdout,
+        "123-45-6789\n",
+        "unlabelled programs are untouched"
+    );
     Ok(())
 }
 
@@ -96,7 +120,11 @@ fn a_refusal_names_its_rule_and_the_session_goes_on() -> Result<()> {
     let seen = world.ask("delete from sales.orders where id = 1")?;
     assert!(seen.stderr.contains("approv"), "{}", seen.stderr);
     let seen = world.ask("insert into sales.orders values (99, 'x')")?;
-    assert!(seen.stderr.contains("no rule allows insert"), "{}", seen.stderr);
+    assert!(
+        seen.stderr.contains("no rule allows insert"),
+        "{}",
+        seen.stderr
+    );
     Ok(())
 }
 
@@ -111,7 +139,11 @@ fn a_refusal_inside_a_transaction_fails_the_transaction_as_any_error_does() -> R
     )?;
     assert_eq!(seen.stdout, "1\n3\n");
     assert!(seen.stderr.contains("rule \"never\""), "{}", seen.stderr);
-    assert!(seen.stderr.contains("current transaction is aborted"), "{}", seen.stderr);
+    assert!(
+        seen.stderr.contains("current transaction is aborted"),
+        "{}",
+        seen.stderr
+    );
     Ok(())
 }
 
@@ -121,11 +153,17 @@ fn what_happened_is_recorded_verified_and_replayed_without_a_clear_value() -> Re
         return Ok(());
     }
     let world = world();
-    world.ask("select name, ssn from sales.customers order by id")?.good()?;
+    world
+        .ask("select name, ssn from sales.customers order by id")?
+        .good()?;
     world.ask("drop table sales.orders")?;
     node_agent_tests::until("two closed recordings", Duration::from_secs(10), || {
         let list = world.cli(&["sessions", "ls", "--json"])?.good()?;
-        let closed = list.stdout.lines().filter(|line| line.contains("quit")).count();
+        let closed = list
+            .stdout
+            .lines()
+            .filter(|line| line.contains("quit"))
+            .count();
         Ok((closed == 2).then_some(()))
     })?;
     world.cli(&["sessions", "verify"])?.good()?;
@@ -135,12 +173,23 @@ fn what_happened_is_recorded_verified_and_replayed_without_a_clear_value() -> Re
         let entry: serde_json::Value = serde_json::from_str(line)?;
         let session = entry["session"].as_str().unwrap().to_owned();
         for format in ["text", "json"] {
-            told += &world.cli(&["replay", &session, "--format", format])?.good()?.stdout;
+            told += &world
+                .cli(&["replay", &session, "--format", format])?
+                .good()?
+                .stdout;
         }
     }
-    for seen in ["***6789", "story/never", "story/read", "drop table sales.orders"] {
+    for seen in [
+        "***6789",
+        "story/never",
+        "story/read",
+        "drop table sales.orders",
+    ] {
         assert!(told.contains(seen), "no {seen} in {told}");
     }
-    assert!(!told.contains("123-45"), "a clear value is in a recording: {told}");
+    assert!(
+        !told.contains("123-45"),
+        "a clear value is in a recording: {told}"
+    );
     Ok(())
 }

@@ -80,8 +80,10 @@ pub(super) fn read(source: &Path, shown: &str) -> Result<Rooms> {
         let first = inside.split('/').next().unwrap_or_default();
         let first = first.strip_suffix(".rs").unwrap_or(first);
         file.room = rooms.iter().position(|room| room.name == first);
-        if file.room.is_none() && !matches!(inside, "lib.rs" | "main.rs")
-            && !inside.starts_with("cli/") {
+        if file.room.is_none()
+            && !matches!(inside, "lib.rs" | "main.rs")
+            && !inside.starts_with("cli/")
+        {
             bail!("{}: belongs to no room that lib.rs declares", file.path);
         }
     }

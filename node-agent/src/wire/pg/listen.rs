@@ -274,6 +274,8 @@ impl<S: Clone, E> Talk<S, E> {
             Err(_) if fatal => return Ok(Answer::Failed(error)),
             Err(expected) => return Err(unexpected(expected, Kind::Error)),
         };
+        // What failed may have been a copy whose data is on the way already.
+        self.copy_early = true;
         if fault.copying && self.bulk.copy == CopyIn::Open {
             self.bulk.copy = CopyIn::Failed;
         }
