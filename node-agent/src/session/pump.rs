@@ -302,7 +302,7 @@ impl<W: Wire> Session<W> {
     }
 
     fn write_upstream(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
-        let mut moved = false;
+        let above = self.link.backlog() >= HIGH_WATER;
         let outgoing = self.link.outgoing();
         while !outgoing.bytes().is_empty() {
             match Pin::new(&mut self.upstream).poll_write(cx, outgoing.bytes())? {
@@ -310,7 +310,6 @@ impl<W: Wire> Session<W> {
                 Poll::Ready(count) => {
                     outgoing.written(count);
                     self.upstream_flush = self.upstream.is_tls();
-                    moved = true;
                 }
                 Poll::Pending => break,
             }
@@ -319,8 +318,8 @@ impl<W: Wire> Session<W> {
         if self.upstream_flush && Pin::new(&mut self.upstream).poll_flush(cx)?.is_ready() {
             self.upstream_flush = false;
         }
-        // Only a drained buffer lets more be heard; a partial write waits for its next chance.
-        Ok(moved && self.link.backlog() == 0 && self.link.full())
+        // What the client said and could not be heard for want of room is heard in the next round.
+        Ok(above && self.link.backlog() < HIGH_WATER)
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
