@@ -117,6 +117,9 @@ def main():
         assert conn.execute("select count(*) from t_psycopg where v like 'w%'").fetchone() == (100,)
         done("executemany")
 
+        large = "x" * 5_000_000
+        assert conn.execute("select %s::text", (large,)).fetchone() == (large,)
+        done("large value")
         conn.execute("drop table t_psycopg")
 
 

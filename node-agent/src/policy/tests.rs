@@ -214,18 +214,3 @@ proptest! {
         }
     }
 }
-
-/// Not a test of time (machines differ): prints what a decision takes, for a person to read.
-#[test]
-#[ignore = "prints a measurement"]
-fn a_decision_takes_microseconds() {
-    let set = set(&[DEMO]);
-    let question = Asker::default()
-        .question("SELECT id, total FROM sales.orders WHERE id = $1")
-        .unwrap();
-    let start = std::time::Instant::now();
-    for _ in 0..100_000 {
-        std::hint::black_box(decide(&set, std::hint::black_box(&question)));
-    }
-    println!("{:?} each", start.elapsed() / 100_000);
-}

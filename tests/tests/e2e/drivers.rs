@@ -167,7 +167,13 @@ fn psycopg_works_in_text_binary_and_pipelines() {
             .output()?;
         says(
             &seen,
-            &["ok pipeline error", "ok binary", "ok copy", "ok notify"],
+            &[
+                "ok pipeline error",
+                "ok binary",
+                "ok copy",
+                "ok notify",
+                "ok large value",
+            ],
         )
     });
 }
