@@ -135,7 +135,17 @@ impl<W: Wire> Session<W> {
             }
             Answer::Rows { count } => return self.rows(*count, frame, replacement),
             Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
-            Answer::CopyOut => Fate::Verbatim,
+            Answer::CopyOut => {
+                // Copy data has no columns that a mask could follow. Policy refuses such a copy
+                // before it runs; should one begin all the same, nothing of it passes.
+                if self.link.current().is_some_and(|execution| {
+                    execution.obligations.touches_masked && !execution.obligations.masks.is_empty()
+                }) {
+                    let words = "copy data of a relation with masks".to_owned();
+                    return Err(Broken::Ended(Why::MaskFailed(words)));
+                }
+                Fate::Verbatim
+            }
             Answer::CopyRows { count } => self.counted(*count, frame.len()),
             Answer::Done { .. } => match self.link.current() {
                 Some(execution) => match &execution.stopped {
@@ -196,8 +206,6 @@ impl<W: Wire> Session<W> {
         frames: &[u8],
         replacement: &mut BytesMut,
     ) -> Result<Settled, Broken> {
-        let seq_of = |execution: &Execution| execution.seq;
-        let head = self.link.head().cloned();
         let Some(execution) = self.link.current() else {
             let words = "rows that belong to no statement".to_owned();
             return Err(Broken::Ended(Why::UpstreamGarbled(words)));
@@ -209,13 +217,16 @@ impl<W: Wire> Session<W> {
             if !execution.obligations.masks.is_empty() {
                 return Ok(Settled::NeedsPlan);
             }
+            let head = self.link.head().cloned().map(Arc::new);
             let plan = Arc::new(MaskPlan::passing());
-            execution.result = Some(Relaying {
-                plan,
-                head: head.map(Arc::new),
-            });
+            if let Some(execution) = self.link.current() {
+                execution.result = Some(Relaying { plan, head });
+            }
         }
-        let seq = seq_of(execution);
+        let Some(execution) = self.link.current() else {
+            return Ok(Settled::NeedsPlan);
+        };
+        let seq = execution.seq;
         let Some(result) = execution.result.as_mut() else {
             return Ok(Settled::NeedsPlan);
         };
@@ -459,7 +470,7 @@ impl<W: Wire> Session<W> {
     /// The current statement passed its time.
     pub(super) fn stop_overdue(&mut self) {
         let reference = self.reference();
-        let Some(execution) = self.link.current() else {
+        let Some(execution) = self.link.running() else {
             return;
         };
         let limit = execution

@@ -55,6 +55,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) lookup: Arc<Lookup>,
     pub(super) seq: u64,
     pub(super) link: Dialogue<W>,
+    /// Something outstanding may have a limit of time.
+    pub(super) timed: bool,
     /// Rows that the record must have before the client gets them.
     pub(super) owed: Option<crate::record::Delivered>,
     /// For the client, in order.
@@ -109,6 +111,7 @@ impl<W: Wire> Session<W> {
             lookup,
             seq: 0,
             link: Link::new(limits),
+            timed: false,
             owed: None,
             out: BytesMut::new(),
             answers: Intake::new(opened.database.rest),
@@ -143,6 +146,7 @@ impl<W: Wire> Session<W> {
             // nothing but new bytes would wake this task again.
             self.relay_answers().await?;
             self.hear_client().await?;
+            self.watch_time();
             match self.wait().await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => Why::UpstreamGone,
@@ -227,7 +231,8 @@ impl<W: Wire> Session<W> {
 
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
-        while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER && !self.link.full() {
+        // A dialogue at its bound still has to be asked: it makes the database answer.
+        while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER {
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
                 Ok(Some(heard)) => self.heard(heard).await?,
@@ -251,17 +256,24 @@ impl<W: Wire> Session<W> {
 
     async fn relay_answers(&mut self) -> Result<(), Why> {
         match self.relay().await {
-            Ok(()) => {
-                self.watch
-                    .deadline(self.link.current().and_then(|execution| {
-                        let limit = execution.obligations.limits.statement_timeout_ms?;
-                        Some(execution.begun + Duration::from_millis(limit))
-                    }));
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
             Err(super::answer::Broken::Ended(why)) => Err(why),
         }
+    }
+
+    /// Times what the database is at, if a rule limits it. A statement that waits behind others is
+    /// timed once they are over.
+    fn watch_time(&mut self) {
+        if !self.timed {
+            return;
+        }
+        let running = self.link.running();
+        self.timed = running.is_some();
+        self.watch.time(running.and_then(|execution| {
+            let limit = execution.obligations.limits.statement_timeout_ms?;
+            Some((execution.seq, Duration::from_millis(limit)))
+        }));
     }
 
     /// Waits for anything: room to write, bytes to read, a reason to end.

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::model::{Format, Refusal, RefusalCode, StatementSeq};
 use crate::permit::{Cleared, Permit};
 use crate::policy::Decision;
-use crate::record::{Decided, End, Finished, RecordedCell, RecordedText, Why};
+use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Why};
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
@@ -28,8 +28,20 @@ impl<W: Wire> Session<W> {
             Heard::Chore => Ok(()),
             Heard::Quit => Err(Why::ClientQuit),
             Heard::Refused(refusal) => {
+                self.live.denied();
                 self.shared.metrics.statement_refused();
                 tracing::info!(session = %self.id, %refusal, "refused");
+                let note = Note {
+                    at: clock::now(),
+                    seq: None,
+                    from: NoteFrom::Agent,
+                    code: None,
+                    text: refusal.message.clone(),
+                };
+                // A refusal that cannot be recorded is a refusal all the same.
+                if let Err(error) = self.recorder.note(note).await {
+                    tracing::error!(session = %self.id, %error, "a refusal is not on the record");
+                }
                 if refusal.fatal {
                     Err(Why::LimitReached(refusal.message))
                 } else {
@@ -86,6 +98,7 @@ impl<W: Wire> Session<W> {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
         };
+        self.timed |= obligations.limits.statement_timeout_ms.is_some();
         let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         self.live.statement();
         self.shared.metrics.statement_allowed();

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::clock;
-use crate::model::UnixMillis;
+use crate::model::{StatementSeq, UnixMillis};
 use crate::record::Health;
 use crate::telemetry::LiveGuard;
 
@@ -45,7 +45,7 @@ pub(super) struct Watch {
     /// Draining was announced; the session ends when idle.
     soon: Arc<AtomicBool>,
     deadline: Option<Pin<Box<Sleep>>>,
-    set_for: Option<Instant>,
+    timed: Option<StatementSeq>,
 }
 
 impl Watch {
@@ -63,15 +63,17 @@ impl Watch {
             outside,
             soon,
             deadline: None,
-            set_for: None,
+            timed: None,
         }
     }
 
-    /// The moment at which the current statement is overdue.
-    pub(super) fn deadline(&mut self, at: Option<Instant>) {
-        if self.set_for != at {
-            self.set_for = at;
-            self.deadline = at.map(|at| Box::pin(sleep_until(at.into())));
+    /// The statement the database is at, and how long it may take. Its time begins when it is
+    /// first named here; the same one again changes nothing.
+    pub(super) fn time(&mut self, running: Option<(StatementSeq, Duration)>) {
+        let seq = running.map(|(seq, _)| seq);
+        if self.timed != seq {
+            self.timed = seq;
+            self.deadline = running.map(|(_, limit)| Box::pin(sleep(limit)));
         }
     }
 
@@ -126,7 +128,7 @@ async fn outside(
         biased;
         () = killed => Ended::Killed,
         ended = failed => ended,
-        () = tokio::time::sleep(left) => Ended::Expired,
+        () = sleep(left) => Ended::Expired,
         ended = drained => ended,
     }
 }

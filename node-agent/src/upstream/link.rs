@@ -84,6 +84,11 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.current()
     }
 
+    /// The oldest execution that is not over: what the database is at.
+    pub fn running(&mut self) -> Option<&mut E> {
+        self.talk.running()
+    }
+
     /// Takes the execution that the latest answer ended.
     pub fn finished(&mut self) -> Option<E> {
         self.talk.finished()

@@ -477,6 +477,10 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// The execution that the latest answer belongs to.
     fn current(&mut self) -> Option<&mut E>;
 
+    /// The oldest execution that is not over: what the database is at, whether or not it has said
+    /// anything about it.
+    fn running(&mut self) -> Option<&mut E>;
+
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it
     /// before listening again.

@@ -230,6 +230,19 @@ impl<E> Queue<E> {
         self.due.front()
     }
 
+    /// The oldest execution that is not over, whatever is answered before it.
+    pub(super) fn oldest(&mut self) -> Option<&mut E> {
+        self.due.iter_mut().find_map(|due| match due {
+            Due::Execute { run, .. } | Due::Run { run } => run.execution.as_mut(),
+            Due::Parse(_)
+            | Due::Bind(_)
+            | Due::Close(..)
+            | Due::Describe { .. }
+            | Due::Sync
+            | Due::Poison { .. } => None,
+        })
+    }
+
     /// The execution whose answer comes next.
     pub(super) fn running(&mut self) -> Option<&mut Running<E>> {
         match self.due.front_mut()? {

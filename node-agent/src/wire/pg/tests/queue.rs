@@ -303,3 +303,23 @@ fn a_commit_may_fail_at_the_sync() {
     assert!(q.fail().unwrap().dropped.is_empty());
     assert!(q.step(Kind::Ready).is_ok());
 }
+
+#[test]
+fn the_oldest_execution_is_known_before_its_first_answer_and_gone_with_its_last() {
+    let mut q = queue([
+        Due::Parse(name("")),
+        Due::Bind(name("")),
+        execute_due(7),
+        execute_due(8),
+        Due::Sync,
+    ]);
+    assert_eq!(q.oldest(), Some(&mut 7));
+    for kind in [Kind::ParseComplete, Kind::BindComplete, Kind::DataRow] {
+        q.step(kind).unwrap();
+        assert_eq!(q.oldest(), Some(&mut 7));
+    }
+    q.step(Kind::CommandComplete).unwrap();
+    assert_eq!(q.oldest(), Some(&mut 8));
+    q.step(Kind::CommandComplete).unwrap();
+    assert_eq!(q.oldest(), None);
+}
