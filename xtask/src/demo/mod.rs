@@ -6,13 +6,14 @@ mod story;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::world::agent::{Agent, Plan};
+use crate::world::agent::{Agent, Plan, WORKLOAD};
 use crate::world::cgroup::{self, Cgroup};
 use crate::world::issuer::{self, Issuer};
 use crate::world::postgres::{Doors, Postgres, clean};
@@ -36,6 +37,8 @@ pub(crate) struct Arguments {
 struct World {
     agent: Agent,
     cgroup: Cgroup,
+    /// A cgroup that the configuration labels by its name.
+    governed: PathBuf,
     issuer: Issuer,
     postgres: Postgres,
     person_password: String,
@@ -127,6 +130,8 @@ fn raise(bound: bool) -> Result<World> {
         .context("a place without a name")?
         .to_string_lossy();
     let cgroup = Cgroup::new(&name)?;
+    let governed = cgroup.path().join(format!("agents/{WORKLOAD}"));
+    fs::create_dir_all(&governed).with_context(|| format!("cannot make {}", governed.display()))?;
     let token = place.secret("token", "")?;
     let plan = Plan {
         token: &token,
@@ -140,6 +145,7 @@ fn raise(bound: bool) -> Result<World> {
     Ok(World {
         agent,
         cgroup,
+        governed,
         issuer,
         postgres,
         person_password,

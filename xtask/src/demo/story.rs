@@ -12,6 +12,8 @@ use crate::world::issuer;
 const READ: &str = "SELECT name, ssn FROM sales.customers ORDER BY id";
 const DROP: &str = "DROP TABLE sales.orders";
 const COUNT: &str = "SELECT count(*) AS orders FROM sales.orders";
+/// Enters the cgroup that its first argument names, and becomes the rest.
+const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" && exec "$@""#;
 /// A number in the seed, whole, and what the mask leaves of it.
 const WHOLE: &str = "123-45-6789";
 const LAST_FOUR: &str = "6789";
@@ -94,12 +96,19 @@ pub(super) fn tell(world: &mut World) -> Result<()> {
 
     narrator.heading("The agent is killed");
     world.agent.kill()?;
+    let governed = world.governed.display().to_string();
+    let mut by_hand = vec!["sh", "-c", ENTER, governed.as_str()];
+    by_hand.extend(["psql", "-X", claude.as_str(), "-c", READ]);
     narrator
-        .runs(&worthless, &words(&with(&["-c", READ])))?
+        .runs(&worthless, &by_hand)?
         .fails()?
+        .says("connection to server at")?
         .says("connection refused")?
         .hides(WHOLE)?;
-    narrator.says("No agent, no way round it: the connection is refused, not passed on.");
+    narrator.says(
+        "A cgroup whose name carries the label: `psql` itself finds the connection refused. No \
+         agent, no way round it.",
+    );
     narrator
         .runs(
             &[("PGPASSWORD", &person_password)],
