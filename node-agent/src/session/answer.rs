@@ -18,6 +18,8 @@ use super::pump::Session;
 pub(super) enum Broken {
     Garbled(Garbled),
     Ended(Why),
+    /// The client is told first.
+    Refused(Box<Refusal>, Why),
 }
 
 impl From<Garbled> for Broken {
@@ -46,18 +48,33 @@ impl<W: Wire> Session<W> {
     pub(super) async fn relay(&mut self) -> Result<(), Broken> {
         // Taken out so that slices of it live beside `self`; put back with what is left.
         let mut buffer = std::mem::take(&mut self.answers.bytes);
-        let relayed = self.relay_from(&mut buffer).await;
+        // [done, pending) is verbatim and not yet in `out`.
+        let (mut done, mut pending) = (0, 0);
+        let relayed = self.settle_all(&buffer, &mut done, &mut pending).await;
+        // What was settled before goes out, whatever came after it.
+        if done == 0 && self.out.is_empty() && pending >= WORTH_MOVING {
+            // All of it verbatim, and much: the read buffer itself becomes the write buffer.
+            let rest = buffer.split_off(pending);
+            self.out = std::mem::replace(&mut buffer, rest);
+        } else {
+            self.out
+                .extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+            bytes::Buf::advance(&mut buffer, pending);
+        }
         self.answers.bytes = buffer;
         relayed
     }
 
-    async fn relay_from(&mut self, buffer: &mut BytesMut) -> Result<(), Broken> {
-        // [done, pending) is verbatim and not yet in `out`.
-        let (mut done, mut pending) = (0, 0);
+    async fn settle_all(
+        &mut self,
+        buffer: &BytesMut,
+        done: &mut usize,
+        pending: &mut usize,
+    ) -> Result<(), Broken> {
         loop {
-            let unread = buffer.get(pending..).unwrap_or_default();
+            let unread = buffer.get(*pending..).unwrap_or_default();
             let Some((span, answer)) = self.link.listen(unread)? else {
-                break;
+                return Ok(());
             };
             let frame = unread.get(..span).unwrap_or_default();
             // The common case decides without waiting; the rest may have to ask the catalogue.
@@ -84,27 +101,17 @@ impl<W: Wire> Session<W> {
                     .map_err(|error| Broken::Ended(Why::RecordFailed(error.to_string())))?;
             }
             match fate {
-                Fate::Verbatim => pending += span,
+                Fate::Verbatim => *pending += span,
                 Fate::Replaced => {
                     self.out
-                        .extend_from_slice(buffer.get(done..pending).unwrap_or_default());
+                        .extend_from_slice(buffer.get(*done..*pending).unwrap_or_default());
                     self.out.extend_from_slice(&replacement);
-                    pending += span;
-                    done = pending;
+                    *pending += span;
+                    *done = *pending;
                 }
             }
             self.after(&answer);
         }
-        if done == 0 && self.out.is_empty() && pending >= WORTH_MOVING {
-            // All of it verbatim, and much: the read buffer itself becomes the write buffer.
-            let rest = buffer.split_off(pending);
-            self.out = std::mem::replace(buffer, rest);
-        } else {
-            self.out
-                .extend_from_slice(buffer.get(done..pending).unwrap_or_default());
-            bytes::Buf::advance(buffer, pending);
-        }
-        Ok(())
     }
 
     /// Decides on one answer. Changes nothing when it needs a plan first.
@@ -115,9 +122,7 @@ impl<W: Wire> Session<W> {
         replacement: &mut BytesMut,
     ) -> Result<Settled, Broken> {
         let fate = match answer {
-            Answer::Control | Answer::CopyIn | Answer::Suspended | Answer::Ready { .. } => {
-                Fate::Verbatim
-            }
+            Answer::Control | Answer::CopyIn | Answer::Ready { .. } => Fate::Verbatim,
             Answer::Hidden => Fate::Replaced,
             Answer::Head => {
                 if let Some(execution) = self.link.current() {
@@ -147,38 +152,69 @@ impl<W: Wire> Session<W> {
                 Fate::Verbatim
             }
             Answer::CopyRows { count } => self.counted(*count, frame.len()),
-            Answer::Done { .. } => match self.link.current() {
-                Some(execution) => match &execution.stopped {
-                    // The answer was cut short: its end is our refusal, not the database's "done".
-                    Some(refusal) => {
-                        let refusal = refusal.clone();
-                        write::<W>(&refusal, replacement);
-                        Fate::Replaced
-                    }
-                    None => Fate::Verbatim,
-                },
-                None => Fate::Verbatim,
+            Answer::Done { .. } | Answer::Suspended => match self.link.current() {
+                Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
+                Some(_) | None => Fate::Verbatim,
             },
             Answer::Failed(error) => self.failed(error, replacement),
             Answer::Refused(refusal) => {
                 write::<W>(refusal, replacement);
                 Fate::Replaced
             }
-            Answer::Notice(notice) => self.notice(notice, replacement),
+            Answer::Notice(_) => self.notice(),
             // Channels and payloads can carry any value; with masks in force none passes.
             Answer::Notification if self.masks_in_force() => Fate::Replaced,
             Answer::Notification => Fate::Verbatim,
-            Answer::Parameter { name, .. } => {
-                // A setting's value can be made from data; only what the protocol itself reports
-                // passes while masks are in force.
-                if self.masks_in_force() && !HARMLESS.contains(&name.as_str()) {
-                    Fate::Replaced
-                } else {
-                    Fate::Verbatim
-                }
-            }
+            Answer::Parameter { name, value } => self.parameter(name, value)?,
         };
         Ok(Settled::Fate(fate))
+    }
+
+    /// A setting of the session as the database reports it.
+    fn parameter(&mut self, name: &str, value: &str) -> Result<Fate, Broken> {
+        let kept = match name {
+            // Both change what the bytes of a statement mean: what is judged and what is run would
+            // no longer be the same.
+            "client_encoding" => value == "UTF8",
+            "standard_conforming_strings" => value == "on",
+            _ => true,
+        };
+        if !kept {
+            let words = format!(
+                "{name} has become {value}: statements could be read in two ways, so the session ends"
+            );
+            let refusal = Refusal::fatal(RefusalCode::Unsupported, &words);
+            let why = Why::UpstreamGarbled(words);
+            return Err(Broken::Refused(Box::new(refusal), why));
+        }
+        // A setting's value can be made from data; only what the protocol itself reports passes
+        // while masks are in force.
+        Ok(if self.masks_in_force() && !HARMLESS.contains(&name) {
+            Fate::Replaced
+        } else {
+            Fate::Verbatim
+        })
+    }
+
+    /// An answer that was stopped came to its end all the same, before the database heard of it:
+    /// its end is our refusal, not the database's "done".
+    fn cut_short(&mut self, replacement: &mut BytesMut) -> Result<Fate, Broken> {
+        let Some(execution) = self.link.current() else {
+            return Ok(Fate::Verbatim);
+        };
+        let Some(mut refusal) = execution.stopped.clone() else {
+            return Ok(Fate::Verbatim);
+        };
+        let more = execution.done + 1 < execution.statement.analysis.statements.len();
+        if more || !self.link.break_off() {
+            // To the client everything behind an error is skipped. What was sent behind this one
+            // runs: its answers would be taken for those of something else.
+            refusal.fatal = true;
+            let why = Why::LimitReached(refusal.message.clone());
+            return Err(Broken::Refused(Box::new(refusal), why));
+        }
+        write::<W>(&refusal, replacement);
+        Ok(Fate::Replaced)
     }
 
     fn plan_later(&mut self) -> Settled {
@@ -267,7 +303,10 @@ impl<W: Wire> Session<W> {
         let Some(execution) = self.link.current() else {
             return Ok(Settled::Fate(Fate::Verbatim));
         };
-        if execution.stopped.is_some() {
+        if first {
+            self.dropping = execution.stopped.is_some();
+        }
+        if self.dropping {
             return Ok(Settled::Fate(Fate::Replaced));
         }
         let passes = match &execution.result {
@@ -284,6 +323,7 @@ impl<W: Wire> Session<W> {
             execution.rows += 1;
             self.live.rows(1);
         }
+        // A row that was begun is delivered to its end, also when it is the one too many.
         self.check_limits();
         Ok(Settled::Fate(Fate::Verbatim))
     }
@@ -304,16 +344,21 @@ impl<W: Wire> Session<W> {
     /// The database's own words can quote any value. A statement that touches a masked relation
     /// gets the kind of error and nothing else; so does one whose origin is unclear.
     fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
+        let withheld = self.withheld();
         let Some(execution) = self.link.current() else {
-            return Fate::Verbatim;
+            return if withheld && !self.link.failed_text() {
+                write_failure::<W>(error, replacement);
+                Fate::Replaced
+            } else {
+                Fate::Verbatim
+            };
         };
         execution.end = Some(End::Failed);
         if let Some(refusal) = execution.stopped.clone() {
             execution.error = Some((error.code.clone(), refusal.message.clone()));
             write::<W>(&refusal, replacement);
-            return Fate::Replaced;
-        }
-        if execution.obligations.touches_masked {
+            Fate::Replaced
+        } else if withheld {
             execution.error = Some((error.code.clone(), WITHHELD.to_owned()));
             write_failure::<W>(error, replacement);
             Fate::Replaced
@@ -323,13 +368,22 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    fn notice(&mut self, notice: &ServerError, replacement: &mut BytesMut) -> Fate {
-        let _ = (notice, &replacement);
-        match self.link.current() {
-            Some(execution) if execution.obligations.touches_masked => Fate::Replaced,
-            Some(_) => Fate::Verbatim,
-            None if self.known.masks => Fate::Replaced,
-            None => Fate::Verbatim,
+    /// Whether the database's own words may quote a masked value: those about a statement that
+    /// touches one; those about anything later in its transaction, since constraints can be
+    /// checked late; those that belong to no execution while masks are in force.
+    fn withheld(&mut self) -> bool {
+        self.touched
+            || match self.link.current() {
+                Some(execution) => execution.obligations.touches_masked,
+                None => self.known.masks,
+            }
+    }
+
+    fn notice(&mut self) -> Fate {
+        if self.withheld() {
+            Fate::Replaced
+        } else {
+            Fate::Verbatim
         }
     }
 
@@ -346,6 +400,7 @@ impl<W: Wire> Session<W> {
                 if execution.tags.len() < 64 && !tag.is_empty() {
                     execution.tags.push(tag.clone());
                 }
+                self.undone |= tag == "ROLLBACK";
                 if execution.stopped.is_none() {
                     self.effects(&statement, index);
                 }
@@ -353,6 +408,7 @@ impl<W: Wire> Session<W> {
             }
             Answer::Suspended => self.finish(End::Suspended),
             Answer::Failed(_) | Answer::Refused(_) => {
+                self.undone = true;
                 self.finish(End::Failed);
                 self.skipped();
             }
@@ -361,6 +417,12 @@ impl<W: Wire> Session<W> {
                 self.finish(End::Done);
                 if *transaction == Transaction::Idle {
                     self.known.committed(&self.lookup);
+                    if std::mem::take(&mut self.undone) {
+                        // A cursor that outlives its transaction does not outlive its undoing.
+                        self.link.forget_cursors();
+                    }
+                    // Nothing is outstanding whose constraints could still be checked.
+                    self.touched &= !self.link.idle();
                 }
             }
             Answer::Control

@@ -16,6 +16,9 @@ use crate::wire::Text;
 pub(super) struct Prepared {
     pub(super) text: Text,
     pub(super) analysis: Arc<Analysis>,
+    /// The text runs something by its name: what it does by itself. `analysis` then holds for the
+    /// names of one moment only.
+    pub(super) by_name: Option<Arc<Analysis>>,
     /// The last verdict, good for one policy version, catalogue version and principal's session.
     verdict: Mutex<Option<Verdict>>,
 }
@@ -35,7 +38,17 @@ impl Prepared {
         Prepared {
             text,
             analysis,
+            by_name: None,
             verdict: Mutex::new(None),
+        }
+    }
+
+    /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
+    /// the name stands for now.
+    pub(super) fn by_name(text: Text, alone: Arc<Analysis>, whole: Arc<Analysis>) -> Self {
+        Prepared {
+            by_name: Some(alone),
+            ..Prepared::new(text, whole)
         }
     }
 

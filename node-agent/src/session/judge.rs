@@ -6,8 +6,8 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use crate::clock;
-use crate::model::Dialect;
-use crate::policy::{Decision, Question, ResolvedNames, decide};
+use crate::model::{Dialect, Refusal, RefusalCode};
+use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named};
 use crate::wire::{Text, Wire};
@@ -73,6 +73,21 @@ impl Analyses {
     }
 }
 
+/// Whether a text runs something by its name.
+fn runs_by_name(analysis: &Analysis) -> bool {
+    let effects = analysis.statements.iter().flat_map(|facts| &facts.effects);
+    effects.into_iter().any(|effect| match effect {
+        Effect::Executes(_) | Effect::Fetches(_) => true,
+        Effect::Prepares { .. }
+        | Effect::Declares { .. }
+        | Effect::Deallocates(_)
+        | Effect::Closes(_)
+        | Effect::ForgetsNames
+        | Effect::Sets { .. }
+        | Effect::Defines => false,
+    })
+}
+
 impl<W: Wire> Session<W> {
     /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
     pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
@@ -81,31 +96,31 @@ impl<W: Wire> Session<W> {
         }
         let text = text.detached();
         let analysis = self.shared.analyses.of(W::DIALECT, &text).await;
-        let (analysis, lasting) = self.with_named(analysis);
-        let prepared = Arc::new(Prepared::new(text, analysis));
-        if lasting {
-            self.known.keep(&prepared);
+        if runs_by_name(&analysis) {
+            return self.with_named(text, analysis);
         }
+        let prepared = Arc::new(Prepared::new(text, analysis));
+        self.known.keep(&prepared);
         prepared
     }
 
-    /// Adds what a named statement does to a text that runs it by name. Names change, so such an
-    /// analysis is made anew each time. Unknown names leave the analysis unsure.
-    fn with_named(&self, analysis: Arc<Analysis>) -> (Arc<Analysis>, bool) {
-        let by_name = |effect: &Effect| matches!(effect, Effect::Executes(_) | Effect::Fetches(_));
-        if !analysis
-            .statements
-            .iter()
-            .flat_map(|s| &s.effects)
-            .any(by_name)
-        {
-            return (analysis, true);
+    /// A statement as it is about to run: names may stand for something else than when it was
+    /// prepared.
+    pub(super) fn at_execution(&self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
+        match &prepared.by_name {
+            None => prepared.clone(),
+            Some(alone) => self.with_named(prepared.text.clone(), alone.clone()),
         }
-        let whole = expand_named(&analysis, |name| {
+    }
+
+    /// Adds what a named statement does to a text that runs it by name. Names change, so this is
+    /// made anew each time and never kept. Unknown names leave the analysis unsure.
+    fn with_named(&self, text: Text, alone: Arc<Analysis>) -> Arc<Prepared> {
+        let whole = expand_named(&alone, |name| {
             let named = self.link.named(name).or_else(|| self.link.cursor(name));
             named.and_then(|named| named.analysis.statements.first())
         });
-        (Arc::new(whole), false)
+        Arc::new(Prepared::by_name(text, alone, Arc::new(whole)))
     }
 
     /// Judges. The verdict is kept with the text while nothing it hangs on changes.
@@ -121,10 +136,8 @@ impl<W: Wire> Session<W> {
             match self.names(prepared).await {
                 Ok(found) => found,
                 Err(error) => {
-                    // Unresolved names meet every deny and no narrow allow; that is safe, and
-                    // the log says why.
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-                    (Arc::new(ResolvedNames::default()), 0)
+                    return Ok(self.unresolved(version));
                 }
             }
         } else {
@@ -162,6 +175,28 @@ impl<W: Wire> Session<W> {
             prepared.keep(verdict.clone());
         }
         Ok(verdict)
+    }
+
+    /// Rules and masks hang on what names stand for. A statement whose names cannot be looked up
+    /// is refused, whatever it says: a view may show what a rule hides.
+    fn unresolved(&self, policy_version: Arc<str>) -> Verdict {
+        let refusal = Refusal::new(
+            RefusalCode::Upstream,
+            "the database's catalogue cannot be read now, so nobody can say what the statement's \
+             names stand for",
+        )
+        .hint("try again in a moment");
+        let denial = Denial {
+            rule: None,
+            refusal,
+            fleeting: true,
+        };
+        Verdict {
+            policy_version,
+            catalogue_version: 0,
+            names: self.known.no_names(),
+            decision: Arc::new(Decision::Deny(denial)),
+        }
     }
 
     async fn names(

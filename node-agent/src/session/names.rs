@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
 use crate::policy::{PolicySet, ResolvedNames};
-use crate::sql::{Analysis, Effect, StatementKind, Sureness};
+use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
 use crate::upstream::Lookup;
 use crate::wire::{CursorLife, Text, Wire};
 
@@ -89,18 +89,17 @@ impl<W: Wire> Session<W> {
         };
         for effect in &facts.effects {
             match effect {
-                Effect::Prepares { name, inner } | Effect::Declares { name, inner } => {
-                    let analysis = Analysis {
-                        statements: vec![(**inner).clone()],
-                        sureness: statement.analysis.sureness.clone(),
+                Effect::Prepares { name, inner } => {
+                    let named = inner_of(statement, inner);
+                    self.link.set_named(name, Some(named));
+                }
+                Effect::Declares { name, inner, span } => {
+                    let life = match span {
+                        CursorSpan::Transaction => CursorLife::Transaction,
+                        CursorSpan::Session => CursorLife::Session,
                     };
-                    let named = Prepared::new(statement.text.clone(), Arc::new(analysis));
-                    let named = Some(Arc::new(named));
-                    if let Effect::Prepares { .. } = effect {
-                        self.link.set_named(name, named);
-                    } else {
-                        self.link.set_cursor(name, named, CursorLife::Session);
-                    }
+                    let named = inner_of(statement, inner);
+                    self.link.set_cursor(name, Some(named), life);
                 }
                 Effect::Deallocates(name) => self.link.set_named(name, None),
                 Effect::Closes(name) => self.link.set_cursor(name, None, CursorLife::Session),
@@ -123,4 +122,13 @@ impl<W: Wire> Session<W> {
             }
         }
     }
+}
+
+/// What a name made by `statement` stands for.
+fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
+    let analysis = Analysis {
+        statements: vec![inner.clone()],
+        sureness: statement.analysis.sureness.clone(),
+    };
+    Arc::new(Prepared::new(statement.text.clone(), Arc::new(analysis)))
 }

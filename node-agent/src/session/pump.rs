@@ -57,6 +57,12 @@ pub(super) struct Session<W: Wire> {
     pub(super) link: Dialogue<W>,
     /// Something outstanding may have a limit of time.
     pub(super) timed: bool,
+    /// Something outstanding, or the open transaction, touches what has a mask.
+    pub(super) touched: bool,
+    /// Something of the open transaction, or of the outstanding group, was undone.
+    pub(super) undone: bool,
+    /// The answer that comes in pieces is dropped, from its first piece on.
+    pub(super) dropping: bool,
     /// Rows that the record must have before the client gets them.
     pub(super) owed: Option<crate::record::Delivered>,
     /// For the client, in order.
@@ -68,9 +74,14 @@ pub(super) struct Session<W: Wire> {
     upstream: Leg,
     client_flush: bool,
     upstream_flush: bool,
-    watch: Watch,
     server_key: (u32, Vec<u8>),
-    _cancel: CancelGuard,
+    cancel: CancelGuard,
+}
+
+/// Why a round came to nothing.
+enum Stopped {
+    Here(Why),
+    Outside(Ended),
 }
 
 /// What a wait brought.
@@ -96,7 +107,6 @@ impl<W: Wire> Session<W> {
             &opened.endpoint,
             &opened.back_login,
         );
-        let watch = Watch::new(&shared, &opened.live, opened.principal.user.expires);
         let greeted = opened.database.greeted;
         Session {
             id: opened.session,
@@ -112,6 +122,9 @@ impl<W: Wire> Session<W> {
             seq: 0,
             link: Link::new(limits),
             timed: false,
+            touched: false,
+            undone: false,
+            dropping: false,
             owed: None,
             out: BytesMut::new(),
             answers: Intake::new(opened.database.rest),
@@ -120,17 +133,17 @@ impl<W: Wire> Session<W> {
             upstream: opened.database.leg,
             client_flush: false,
             upstream_flush: false,
-            watch,
             server_key: (greeted.process, greeted.secret),
             arrived: opened.arrived,
             shared,
-            _cancel: opened.cancel,
+            cancel: opened.cancel,
         }
     }
 
     /// Serves until there is a reason to end; the record's last event is that reason.
     pub(super) async fn serve(mut self) -> Why {
-        let why = match self.talk().await {
+        let mut watch = Watch::new(&self.shared, &self.live, self.principal.user.expires);
+        let why = match self.talk(&mut watch).await {
             Ok(never) => match never {},
             Err(why) => why,
         };
@@ -140,14 +153,22 @@ impl<W: Wire> Session<W> {
         why
     }
 
-    async fn talk(&mut self) -> Result<std::convert::Infallible, Why> {
+    async fn talk(&mut self, watch: &mut Watch) -> Result<std::convert::Infallible, Why> {
         loop {
-            // Answers first: what the client said may have to wait for one of them, and after it
-            // nothing but new bytes would wake this task again.
-            self.relay_answers().await?;
-            self.hear_client().await?;
-            self.watch_time();
-            match self.wait().await.map_err(|side| match side {
+            // Judging and masking may have to wait for the catalogue or the record. What ends the
+            // session does not wait with them; a round that is given up has no next.
+            let round = tokio::select! {
+                biased;
+                round = self.round() => round,
+                ended = watch.over() => Err(Stopped::Outside(ended)),
+            };
+            match round {
+                Ok(()) => {}
+                Err(Stopped::Here(why)) => return Err(why),
+                Err(Stopped::Outside(ended)) => self.ended(ended)?,
+            }
+            self.watch_time(watch);
+            match self.wait(watch).await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => Why::UpstreamGone,
             })? {
@@ -157,6 +178,13 @@ impl<W: Wire> Session<W> {
                 Woke::Ended(ended) => self.ended(ended)?,
             }
         }
+    }
+
+    async fn round(&mut self) -> Result<(), Stopped> {
+        // Answers first: what the client said may have to wait for one of them, and after it
+        // nothing but new bytes would wake this task again.
+        self.relay_answers().await.map_err(Stopped::Here)?;
+        self.hear_client().await.map_err(Stopped::Here)
     }
 
     fn ended(&mut self, ended: Ended) -> Result<(), Why> {
@@ -197,11 +225,18 @@ impl<W: Wire> Session<W> {
                 return Ok(());
             }
         };
-        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
-            &refusal.at(self.reference()),
-            &mut self.out,
-        );
+        self.last_words(refusal);
         Err(why)
+    }
+
+    /// Says why the session ends, unless that would land in the middle of an answer.
+    fn last_words(&mut self, refusal: Refusal) {
+        if self.link.between() {
+            W::Talk::<Arc<Prepared>, Execution>::write_refusal(
+                &refusal.at(self.reference()),
+                &mut self.out,
+            );
+        }
     }
 
     /// The latest statement's reference.
@@ -219,9 +254,14 @@ impl<W: Wire> Session<W> {
 
     /// Asks the database to cancel what runs, by its own key, off this task.
     pub(super) fn cancel_running(&self) {
+        // One at a time: a cancel that is late would hit the next statement.
+        let Ok(one_at_a_time) = self.cancel.busy().try_acquire_owned() else {
+            return;
+        };
         let endpoint = self.endpoint.clone();
         let (process, secret) = self.server_key.clone();
         tokio::spawn(async move {
+            let _one_at_a_time = one_at_a_time;
             let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret).await;
             if let Err(error) = sent {
                 tracing::warn!(%error, "a running statement could not be cancelled");
@@ -244,10 +284,7 @@ impl<W: Wire> Session<W> {
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
         let refusal = Refusal::fatal(crate::model::RefusalCode::Protocol, garbled.to_string());
-        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
-            &refusal.at(self.reference()),
-            &mut self.out,
-        );
+        self.last_words(refusal);
         match garbled.who {
             Peer::Client => Why::ClientGarbled(garbled.to_string()),
             Peer::Server => Why::UpstreamGarbled(garbled.to_string()),
@@ -258,38 +295,52 @@ impl<W: Wire> Session<W> {
         match self.relay().await {
             Ok(()) => Ok(()),
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
-            Err(super::answer::Broken::Ended(why)) => Err(why),
+            Err(super::answer::Broken::Refused(refusal, why)) => {
+                self.last_words(*refusal);
+                Err(why)
+            }
+            Err(super::answer::Broken::Ended(why)) => {
+                let refusal = Refusal::fatal(
+                    crate::model::RefusalCode::Unsupported,
+                    "an answer could not be masked or recorded, so the session ends",
+                );
+                self.last_words(refusal);
+                Err(why)
+            }
         }
     }
 
     /// Times what the database is at, if a rule limits it. A statement that waits behind others is
     /// timed once they are over.
-    fn watch_time(&mut self) {
+    fn watch_time(&mut self, watch: &mut Watch) {
         if !self.timed {
             return;
         }
         let running = self.link.running();
         self.timed = running.is_some();
-        self.watch.time(running.and_then(|execution| {
+        watch.time(running.and_then(|execution| {
             let limit = execution.obligations.limits.statement_timeout_ms?;
             Some((execution.seq, Duration::from_millis(limit)))
         }));
     }
 
     /// Waits for anything: room to write, bytes to read, a reason to end.
-    async fn wait(&mut self) -> Result<Woke, Peer> {
-        poll_fn(|cx| self.poll(cx)).await
+    async fn wait(&mut self, watch: &mut Watch) -> Result<Woke, Peer> {
+        poll_fn(|cx| self.poll(watch, cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Woke, Peer>> {
+    fn poll(&mut self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<Result<Woke, Peer>> {
         // Reasons to end come first: a revocation must not lose against a busy stream.
-        if let Poll::Ready(ended) = self.watch.poll(cx, self.link.idle()) {
+        if let Poll::Ready(ended) = watch.poll(cx, self.link.idle()) {
             return Poll::Ready(Ok(Woke::Ended(ended)));
         }
         let mut moved = false;
         moved |= self.write_upstream(cx).map_err(|_| Peer::Server)?;
         moved |= self.write_client(cx).map_err(|_| Peer::Client)?;
-        if self.out.len() < HIGH_WATER {
+        // What is dropped takes no room: a statement that was stopped is read to its end, or the
+        // database could not stop for the client that does not read.
+        let dropped = self.out.len() >= HIGH_WATER && self.stopped();
+        if self.out.len() < HIGH_WATER || dropped {
             match self.answers.poll_fill(&mut self.upstream, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::UpstreamGone)),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -311,6 +362,13 @@ impl<W: Wire> Session<W> {
         } else {
             Poll::Pending
         }
+    }
+
+    /// The statement that the database is at was stopped: its answer goes to nobody.
+    fn stopped(&mut self) -> bool {
+        self.link
+            .running()
+            .is_some_and(|execution| execution.stopped.is_some())
     }
 
     fn write_upstream(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
@@ -359,24 +417,29 @@ impl<W: Wire> Session<W> {
     /// Tells the client and the database that this is over.
     async fn part(&mut self, why: &Why) {
         tracing::debug!(session = %self.id, ?why, "session ends");
-        let running = !self.link.idle();
+        // An open transaction is rolled back by the database when its client goes; a running
+        // statement would notice late, so it is cancelled first.
+        if !self.link.idle() {
+            self.cancel_running();
+        }
         self.link.farewell();
-        let parting = async {
-            if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
-                let _ = self.client.write_all(&self.out).await;
-                let _ = self.client.flush().await;
+        let words = !self.out.is_empty() && !matches!(why, Why::ClientGone);
+        let (client, out) = (&mut self.client, &self.out);
+        let to_client = async {
+            if words {
+                let _ = client.write_all(out).await;
+                let _ = client.flush().await;
             }
-            let _ = self.client.shutdown().await;
-            // An open transaction is rolled back by the database when its client goes; a running
-            // statement would notice late, so it is cancelled as well.
-            if running {
-                self.cancel_running();
-            }
-            let goodbye = self.link.outgoing().bytes().to_vec();
-            let _ = self.upstream.write_all(&goodbye).await;
-            let _ = self.upstream.shutdown().await;
+            let _ = client.shutdown().await;
         };
-        let _ = timeout(PARTING, parting).await;
+        let (upstream, link) = (&mut self.upstream, &mut self.link);
+        let to_database = async {
+            let goodbye = link.outgoing().bytes().to_vec();
+            let _ = upstream.write_all(&goodbye).await;
+            let _ = upstream.shutdown().await;
+        };
+        // Side by side: a client that does not read must not keep the database waiting.
+        let _ = tokio::join!(timeout(PARTING, to_client), timeout(PARTING, to_database));
     }
 }
 

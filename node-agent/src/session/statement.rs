@@ -55,7 +55,7 @@ impl<W: Wire> Session<W> {
     async fn statement(&mut self, asked: Asked<Arc<Prepared>>) -> Result<(), Why> {
         let prepared = match &asked.phase {
             Phase::Run { text } | Phase::Prepare { text, .. } => self.prepared(text).await,
-            Phase::Execute { statement, .. } => statement.clone(),
+            Phase::Execute { statement, .. } => self.at_execution(statement),
         };
         let verdict = self.decide(&prepared).await?;
         if let Phase::Prepare { .. } = &asked.phase {
@@ -98,6 +98,7 @@ impl<W: Wire> Session<W> {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
         };
+        self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
         let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         self.live.statement();

@@ -77,6 +77,11 @@ impl Watch {
         }
     }
 
+    /// Waits for what ends the session whatever it is doing.
+    pub(super) async fn over(&mut self) -> Ended {
+        self.outside.as_mut().await
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Ended> {
         if let Poll::Ready(ended) = self.outside.as_mut().poll(cx) {
             return Poll::Ready(ended);

@@ -224,6 +224,16 @@ pub enum ColumnRole {
     Source,
 }
 
+/// How long a declared cursor lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CursorSpan {
+    /// To the end of its transaction.
+    Transaction,
+    /// WITH HOLD: until it is closed.
+    Session,
+}
+
 /// What a statement does to the session's names and settings, once it succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -241,6 +251,8 @@ pub enum Effect {
         name: String,
         /// What FETCH from it reads.
         inner: Box<StatementFacts>,
+        /// How long it lives.
+        span: CursorSpan,
     },
     /// SQL EXECUTE.
     Executes(String),

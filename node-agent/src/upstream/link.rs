@@ -89,6 +89,21 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.running()
     }
 
+    /// No answer is half delivered. See `Talk::between`.
+    pub fn between(&self) -> bool {
+        self.talk.between()
+    }
+
+    /// The latest error answered a Parse. See `Talk::failed_text`.
+    pub fn failed_text(&self) -> bool {
+        self.talk.failed_text()
+    }
+
+    /// Drops what the client sends up to the end of its group. See `Talk::break_off`.
+    pub fn break_off(&mut self) -> bool {
+        self.talk.break_off()
+    }
+
     /// Takes the execution that the latest answer ended.
     pub fn finished(&mut self) -> Option<E> {
         self.talk.finished()

@@ -481,6 +481,17 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// anything about it.
     fn running(&mut self) -> Option<&mut E>;
 
+    /// No answer is half delivered: words of our own can be put behind what was.
+    fn between(&self) -> bool;
+
+    /// The latest error answered a Parse: nothing was evaluated but the text's own constants.
+    fn failed_text(&self) -> bool;
+
+    /// The latest answer ended an execution, and the client is told of an error instead: what it
+    /// still sends is dropped up to where a database would stop dropping it. False, with nothing
+    /// changed: something behind it is on its way already, and its answers would follow.
+    fn break_off(&mut self) -> bool;
+
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it
     /// before listening again.

@@ -5,7 +5,12 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
-use crate::sql::{ColumnRole, Effect, RelationName, StatementFacts, StatementKind, Touch};
+use crate::sql::{
+    ColumnRole, CursorSpan, Effect, RelationName, StatementFacts, StatementKind, Touch,
+};
+
+/// `CURSOR_OPT_HOLD` in `DeclareCursorStmt.options` (PostgreSQL, nodes/parsenodes.h).
+const HOLD: i32 = 0x20;
 
 impl Walk {
     /// DDL on a relation, or on something without one.
@@ -128,6 +133,11 @@ impl Walk {
         self.effect(Effect::Declares {
             name: declare.portalname.clone(),
             inner: Box::new(inner),
+            span: if declare.options & HOLD == 0 {
+                CursorSpan::Transaction
+            } else {
+                CursorSpan::Session
+            },
         });
     }
 

@@ -167,11 +167,8 @@ impl<S: Clone, E> Talk<S, E> {
                 if !self.queue.is_empty() =>
             {
                 self.copy_early = true;
-                if self.unflushed {
-                    flush(up);
-                    self.unflushed = false;
-                }
-                Ok(Some(None))
+                // Nothing more is read meanwhile: there is no end to copy data.
+                self.stall(up).map(Some)
             }
             (CopyIn::Closed, Kind::CopyData | Kind::CopyDone | Kind::CopyFail)
                 if self.copy_early =>

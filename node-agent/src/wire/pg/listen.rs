@@ -282,6 +282,7 @@ impl<S: Clone, E> Talk<S, E> {
         if fault.open && self.skip.is_none() {
             self.skip = Some(Skip::Upstream);
         }
+        self.failed_text = matches!(fault.dropped.first(), Some(Due::Parse(_)));
         // A failed Parse of the unnamed statement has dropped the one before.
         let unnamed_gone =
             matches!(fault.dropped.first(), Some(Due::Parse(name)) if name.is_empty());

@@ -36,6 +36,8 @@ pub struct Talk<S, E> {
     pub(super) asked: bool,
     /// The client said goodbye or was told that it is over.
     pub(super) over: bool,
+    /// The latest error answered a Parse.
+    pub(super) failed_text: bool,
     /// The next message hangs on an answer.
     pub(super) stalled: bool,
     /// Something of the extended protocol was sent since the last Sync …
@@ -199,6 +201,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             skip: None,
             asked: false,
             over: false,
+            failed_text: false,
             stalled: false,
             unsynced: false,
             unflushed: false,
@@ -328,6 +331,35 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
 
     fn running(&mut self) -> Option<&mut E> {
         self.queue.oldest()
+    }
+
+    fn between(&self) -> bool {
+        self.streaming.is_none()
+    }
+
+    fn failed_text(&self) -> bool {
+        self.failed_text
+    }
+
+    fn break_off(&mut self) -> bool {
+        match self.queue.front() {
+            // A Query ends with its ReadyForQuery, error or not.
+            Some(Due::Run { .. }) => self.owner == Owner::Running,
+            Some(Due::Sync) => true,
+            Some(
+                Due::Parse(_)
+                | Due::Bind(_)
+                | Due::Close(..)
+                | Due::Describe { .. }
+                | Due::Execute { .. }
+                | Due::Poison { .. },
+            ) => false,
+            // The client's Sync is still to come, and the database will answer it.
+            None => {
+                self.skip.get_or_insert(Skip::Upstream);
+                true
+            }
+        }
     }
 
     fn finished(&mut self) -> Option<E> {
