@@ -14,6 +14,8 @@ use crate::session::Drain;
 
 /// Connections served at once; above it the kernel's accept queue is the waiting room.
 const AT_ONCE: usize = 20_000;
+/// Of these, those of one network namespace: one that floods its listener leaves room for others.
+const OF_ONE: usize = 4_096;
 /// The pause after accept() fails for want of descriptors or memory.
 const BACKOFF: Duration = Duration::from_millis(50);
 
@@ -30,6 +32,14 @@ pub async fn accept(
 ) {
     let mut serving = JoinSet::new();
     loop {
+        if serving.len() >= OF_ONE {
+            tokio::select! {
+                biased;
+                () = closed.wait() => break,
+                _ = drain.wait_for(|drain| *drain != Drain::Running) => break,
+                Some(_) = serving.join_next() => continue,
+            }
+        }
         let permit = tokio::select! {
             biased;
             () = closed.wait() => break,

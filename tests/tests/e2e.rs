@@ -9,6 +9,7 @@
 )]
 
 mod e2e {
+    mod answers;
     mod drivers;
     mod lifecycle;
     mod story;
