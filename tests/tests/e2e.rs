@@ -9,6 +9,7 @@
 )]
 
 mod e2e {
+    mod bulk;
     mod drivers;
     mod lifecycle;
     mod story;
