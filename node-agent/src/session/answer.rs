@@ -459,7 +459,7 @@ impl<W: Wire> Session<W> {
     /// The current statement passed its time.
     pub(super) fn stop_overdue(&mut self) {
         let reference = self.reference();
-        let Some(execution) = self.link.current() else {
+        let Some(execution) = self.link.running() else {
             return;
         };
         let limit = execution

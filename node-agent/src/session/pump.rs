@@ -143,6 +143,11 @@ impl<W: Wire> Session<W> {
             // nothing but new bytes would wake this task again.
             self.relay_answers().await?;
             self.hear_client().await?;
+            self.watch
+                .deadline(self.link.running().and_then(|execution| {
+                    let limit = execution.obligations.limits.statement_timeout_ms?;
+                    Some((execution.seq, Duration::from_millis(limit)))
+                }));
             match self.wait().await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => Why::UpstreamGone,
@@ -251,14 +256,7 @@ impl<W: Wire> Session<W> {
 
     async fn relay_answers(&mut self) -> Result<(), Why> {
         match self.relay().await {
-            Ok(()) => {
-                self.watch
-                    .deadline(self.link.current().and_then(|execution| {
-                        let limit = execution.obligations.limits.statement_timeout_ms?;
-                        Some(execution.begun + Duration::from_millis(limit))
-                    }));
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
             Err(super::answer::Broken::Ended(why)) => Err(why),
         }

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::clock;
-use crate::model::UnixMillis;
+use crate::model::{StatementSeq, UnixMillis};
 use crate::record::Health;
 use crate::telemetry::LiveGuard;
 
@@ -45,7 +45,8 @@ pub(super) struct Watch {
     /// Draining was announced; the session ends when idle.
     soon: Arc<AtomicBool>,
     deadline: Option<Pin<Box<Sleep>>>,
-    set_for: Option<Instant>,
+    /// The statement whose deadline was set; it has one, also when it is behind us.
+    set_for: Option<StatementSeq>,
 }
 
 impl Watch {
@@ -67,11 +68,13 @@ impl Watch {
         }
     }
 
-    /// The moment at which the current statement is overdue.
-    pub(super) fn deadline(&mut self, at: Option<Instant>) {
-        if self.set_for != at {
-            self.set_for = at;
-            self.deadline = at.map(|at| Box::pin(sleep_until(at.into())));
+    /// The statement that the database runs now, and its time: counted from here, so that one of
+    /// many sent at once does not pay for those before it.
+    pub(super) fn deadline(&mut self, current: Option<(StatementSeq, Duration)>) {
+        let seq = current.map(|(seq, _)| seq);
+        if self.set_for != seq {
+            self.set_for = seq;
+            self.deadline = current.map(|(_, limit)| Box::pin(sleep(limit)));
         }
     }
 
@@ -126,7 +129,7 @@ async fn outside(
         biased;
         () = killed => Ended::Killed,
         ended = failed => ended,
-        () = tokio::time::sleep(left) => Ended::Expired,
+        () = sleep(left) => Ended::Expired,
         ended = drained => ended,
     }
 }

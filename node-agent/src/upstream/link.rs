@@ -84,6 +84,11 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.current()
     }
 
+    /// The execution that the database is at. See `Talk::running`.
+    pub fn running(&mut self) -> Option<&mut E> {
+        self.talk.running()
+    }
+
     /// Takes the execution that the latest answer ended.
     pub fn finished(&mut self) -> Option<E> {
         self.talk.finished()

@@ -477,6 +477,10 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// The execution that the latest answer belongs to.
     fn current(&mut self) -> Option<&mut E>;
 
+    /// The execution that the database is at, as far as its answers tell: the first that was sent
+    /// and is not over, also when nothing of its answer has come.
+    fn running(&mut self) -> Option<&mut E>;
+
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it
     /// before listening again.

@@ -243,6 +243,19 @@ impl<E> Queue<E> {
         }
     }
 
+    /// The first execution that is not over: what stands before it is answered together with it.
+    pub(super) fn first_execution(&mut self) -> Option<&mut E> {
+        self.due.iter_mut().find_map(|due| match due {
+            Due::Execute { run, .. } | Due::Run { run } => run.execution.as_mut(),
+            Due::Parse(_)
+            | Due::Bind(_)
+            | Due::Close(..)
+            | Due::Describe { .. }
+            | Due::Sync
+            | Due::Poison { .. } => None,
+        })
+    }
+
     /// The database said something that is neither an error nor unasked for. `Err` says what it
     /// should have said.
     pub(super) fn step(&mut self, kind: Kind) -> Result<Step<E>, &'static str> {

@@ -326,6 +326,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         }
     }
 
+    fn running(&mut self) -> Option<&mut E> {
+        self.queue.first_execution()
+    }
+
     fn finished(&mut self) -> Option<E> {
         self.ended.take()
     }
