@@ -10,6 +10,7 @@
 
 mod e2e {
     mod bulk;
+    mod cancel;
     mod drivers;
     mod lifecycle;
     mod story;
