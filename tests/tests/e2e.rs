@@ -11,8 +11,11 @@
 mod e2e {
     mod bulk;
     mod cancel;
+    mod drain;
     mod drivers;
+    mod ends;
     mod lifecycle;
+    mod reload;
     mod story;
     mod tokio_postgres;
 

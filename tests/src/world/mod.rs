@@ -342,6 +342,22 @@ impl World {
         Raw::new(dialer.dial(self.cluster().address())?)
     }
 
+    /// The same, logged in at protocol 3.0.
+    pub fn client(&self, dialer: &mut Dialer) -> Result<Raw> {
+        let mut client = self.raw(dialer)?;
+        client.login(pg::SERVICE, pg::DATABASE, self.password(Place::Inside))?;
+        Ok(client)
+    }
+
+    /// How many statements that hold this text the first cluster runs now.
+    pub fn running(&self, text: &str) -> Result<usize> {
+        let count = format!(
+            "select count(*) from pg_stat_activity where state = 'active' \
+             and query like '%{text}%' and pid <> pg_backend_pid()"
+        );
+        Ok(self.cluster().sql(pg::DATABASE, &count)?.parse()?)
+    }
+
     /// Puts a token where the workload's is read; empty text takes it away.
     pub fn set_token(&self, token: &str) -> Result<()> {
         let file = self.token_file();

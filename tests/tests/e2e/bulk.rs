@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use node_agent_tests::client::{Dialer, Raw};
-use node_agent_tests::pg::{DATABASE, SERVICE};
+use node_agent_tests::pg::DATABASE;
 use node_agent_tests::{Place, Program, World, metrics, until};
 
 use super::agent_is_here;
@@ -209,14 +209,13 @@ fn a_result_of_hundreds_of_megabytes_leaves_memory_and_record_flat() -> Result<(
     let world = World::builder().start().unwrap();
     let rest = Rest::of(&world)?;
     let mut dialer = world.dialer()?;
-    let mut client = world.raw(&mut dialer)?;
-    client.login(SERVICE, DATABASE, world.password(Place::Inside))?;
+    let mut client = world.client(&mut dialer)?;
     let rows = 400_000;
-    send(&mut client, &wide(rows))?;
+    client.ask(&wide(rows))?;
     let bytes = all_of_it(&mut client)?;
     assert!(bytes > rows * 1000, "{bytes} bytes came");
     // One row that is larger than every buffer.
-    send(&mut client, "select repeat('y', 200000000)")?;
+    client.ask("select repeat('y', 200000000)")?;
     let bytes = all_of_it(&mut client)?;
     assert!(bytes > 200_000_000, "{bytes} bytes came");
     client.message(b'X', b"")?;
@@ -251,9 +250,8 @@ masks:
         .unwrap();
     let rest = Rest::of(&world)?;
     let mut dialer = world.dialer()?;
-    let mut client = world.raw(&mut dialer)?;
-    client.login(SERVICE, DATABASE, world.password(Place::Inside))?;
-    send(&mut client, "select * from public.wide")?;
+    let mut client = world.client(&mut dialer)?;
+    client.ask("select * from public.wide")?;
     let bytes = all_of_it(&mut client)?;
     assert!(bytes > 200_000_000, "{bytes} bytes came");
     client.message(b'X', b"")?;
@@ -269,10 +267,9 @@ fn a_client_that_does_not_read_holds_up_nobody_and_fills_no_memory() -> Result<(
     let world = World::builder().start().unwrap();
     let rest = Rest::of(&world)?;
     let mut dialer = world.dialer()?;
-    let mut slow = world.raw(&mut dialer)?;
-    slow.login(SERVICE, DATABASE, world.password(Place::Inside))?;
+    let mut slow = world.client(&mut dialer)?;
     let rows = 300_000;
-    send(&mut slow, &wide(rows))?;
+    slow.ask(&wide(rows))?;
     // Nothing is read until the database itself has to wait.
     until("the database waits", Duration::from_secs(20), || {
         let waits = "select count(*) from pg_stat_activity \
@@ -290,10 +287,6 @@ fn a_client_that_does_not_read_holds_up_nobody_and_fills_no_memory() -> Result<(
 
 fn wide(rows: u64) -> String {
     format!("select repeat('x', 1000) from generate_series(1, {rows})")
-}
-
-fn send(client: &mut Raw, text: &str) -> Result<()> {
-    client.message(b'Q', &[text.as_bytes(), &[0]].concat())
 }
 
 /// Reads an answer to its end and forgets it. Gives its length.

@@ -15,11 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// Waits until the database runs a statement that holds this text.
 fn runs(world: &World, text: &str) -> Result<()> {
     until("the statement runs", SOON, || {
-        let count = format!(
-            "select count(*) from pg_stat_activity \
-             where state = 'active' and query like '%{text}%' and pid <> pg_backend_pid()"
-        );
-        Ok((world.cluster().sql(DATABASE, &count)? == "1").then_some(()))
+        Ok((world.running(text)? == 1).then_some(()))
     })
 }
 
@@ -46,10 +42,6 @@ fn cancel(world: &World, dialer: &mut Dialer, key: &[u8]) -> Result<()> {
         "a cancel request was answered: {answer:?}"
     );
     Ok(())
-}
-
-fn ask(client: &mut Raw, text: &str) -> Result<()> {
-    client.message(b'Q', &[text.as_bytes(), &[0]].concat())
 }
 
 fn state(messages: &[Message]) -> Option<String> {
@@ -102,7 +94,7 @@ fn only_the_right_key_from_the_right_workload_cancels() -> Result<()> {
             wrong
         };
         let last = key.len() - 1;
-        ask(&mut client, "select pg_sleep(2), 'done'")?;
+        client.ask("select pg_sleep(2), 'done'")?;
         runs(&world, "pg_sleep(2)")?;
         let guesses = [
             wrong(0),
@@ -134,7 +126,7 @@ fn only_the_right_key_from_the_right_workload_cancels() -> Result<()> {
         );
     }
     let (mut client, key) = logged_in(&world, &mut dialer, (3, 0))?;
-    ask(&mut client, "select pg_sleep(56)")?;
+    client.ask("select pg_sleep(56)")?;
     runs(&world, "pg_sleep(56)")?;
     cancel(&world, &mut dialer, &key)?;
     assert_eq!(state(&client.up_to(b'Z')?).as_deref(), Some("57014"));
