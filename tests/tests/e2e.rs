@@ -14,6 +14,7 @@ mod e2e {
     mod drain;
     mod drivers;
     mod ends;
+    mod leaks;
     mod lifecycle;
     mod reload;
     mod story;
