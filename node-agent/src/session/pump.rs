@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
@@ -35,6 +36,8 @@ const READ: usize = 64 << 10;
 const IDLE_READ: usize = 4 << 10;
 /// How long a parting word may take.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long the database may take to take a cancel request.
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
@@ -68,6 +71,9 @@ pub(super) struct Session<W: Wire> {
     upstream_flush: bool,
     watch: Watch,
     server_key: (u32, Vec<u8>),
+    /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
+    /// came late would hit the next statement.
+    cancelling: JoinSet<()>,
     _cancel: CancelGuard,
 }
 
@@ -119,6 +125,7 @@ impl<W: Wire> Session<W> {
             upstream_flush: false,
             watch,
             server_key: (greeted.process, greeted.secret),
+            cancelling: JoinSet::new(),
             arrived: opened.arrived,
             shared,
             _cancel: opened.cancel,
@@ -219,20 +226,26 @@ impl<W: Wire> Session<W> {
     }
 
     /// Asks the database to cancel what runs, by its own key, off this task.
-    pub(super) fn cancel_running(&self) {
+    pub(super) fn cancel_running(&mut self) {
         let endpoint = self.endpoint.clone();
         let (process, secret) = self.server_key.clone();
-        tokio::spawn(async move {
-            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret).await;
-            if let Err(error) = sent {
-                tracing::warn!(%error, "a running statement could not be cancelled");
+        self.cancelling.spawn(async move {
+            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
+            match timeout(CANCELLING, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a running statement could not be cancelled");
+                }
+                Err(late) => {
+                    tracing::warn!(error = %late, "a running statement could not be cancelled");
+                }
             }
         });
     }
 
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
-        while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER && !self.link.full() {
+        while self.may_hear() {
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
                 Ok(Some(heard)) => self.heard(heard).await?,
@@ -240,6 +253,12 @@ impl<W: Wire> Session<W> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for what the client says, and nothing that must come before it.
+    fn may_hear(&self) -> bool {
+        let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
+        room && !self.link.full() && self.cancelling.is_empty()
     }
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
@@ -283,8 +302,10 @@ impl<W: Wire> Session<W> {
                 Poll::Pending => {}
             }
         }
-        let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
-        if room && !self.link.full() {
+        while let Poll::Ready(Some(_)) = self.cancelling.poll_join_next(cx) {
+            moved = true;
+        }
+        if self.may_hear() {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -361,8 +382,10 @@ impl<W: Wire> Session<W> {
             let goodbye = self.link.outgoing().bytes().to_vec();
             let _ = self.upstream.write_all(&goodbye).await;
             let _ = self.upstream.shutdown().await;
+            while self.cancelling.join_next().await.is_some() {}
         };
         let _ = timeout(PARTING, parting).await;
+        self.cancelling.detach_all();
     }
 }
 
