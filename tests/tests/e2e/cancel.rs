@@ -208,3 +208,37 @@ fn the_time_of_a_statement_counts_in_the_extended_protocol_too() -> Result<()> {
     }
     Ok(())
 }
+
+const FEW: &str = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: few }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: all, effect: allow, statements: ['*'], without_where: true }
+functions: { allow: ['*'] }
+limits: { rows_returned: 10 }
+";
+
+#[test]
+fn a_statement_that_was_stopped_takes_no_other_with_it() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("few.yaml", FEW)
+        .start()
+        .unwrap();
+    let mut dialer = world.dialer()?;
+    let (mut client, _) = logged_in(&world, &mut dialer, (3, 0))?;
+    // The statement is over at the database before it can be cancelled there; the next must not
+    // be cancelled in its place.
+    for round in 0..30 {
+        let seen = client.query("select generate_series(1, 11)")?;
+        assert_eq!(state(&seen).as_deref(), Some("54000"), "round {round}");
+        let seen = client.query("select pg_sleep(0.05), 'done'")?;
+        assert!(says_done(&seen), "round {round}: {:?}", state(&seen));
+    }
+    Ok(())
+}
