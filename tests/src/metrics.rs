@@ -13,6 +13,11 @@ pub fn rss(pid: u32) -> Result<u64> {
     status_field(pid, "VmRSS:")
 }
 
+/// The highest that its resident memory was, in KiB.
+pub fn peak(pid: u32) -> Result<u64> {
+    status_field(pid, "VmHWM:")
+}
+
 /// Its threads.
 pub fn threads(pid: u32) -> Result<u64> {
     status_field(pid, "Threads:")

@@ -10,8 +10,14 @@
 
 mod e2e {
     mod answers;
+    mod bulk;
+    mod cancel;
+    mod drain;
     mod drivers;
+    mod ends;
+    mod leaks;
     mod lifecycle;
+    mod reload;
     mod story;
     mod tokio_postgres;
 

@@ -29,14 +29,6 @@ pub struct Cancels {
 pub(super) struct CancelGuard {
     all: Arc<super::Shared>,
     key: CancelKey,
-    busy: Arc<tokio::sync::Semaphore>,
-}
-
-impl CancelGuard {
-    /// One cancel at a time, whoever asks.
-    pub(super) fn busy(&self) -> Arc<tokio::sync::Semaphore> {
-        self.busy.clone()
-    }
 }
 
 impl Drop for CancelGuard {
@@ -65,13 +57,12 @@ impl Cancels {
             endpoint,
             process,
             secret,
-            busy: busy.clone(),
+            busy,
         };
         shared.cancels.lock().insert(key.clone(), entry);
         CancelGuard {
             all: shared.clone(),
             key,
-            busy,
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
@@ -35,6 +36,8 @@ const READ: usize = 64 << 10;
 const IDLE_READ: usize = 4 << 10;
 /// How long a parting word may take.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long the database may take to take a cancel request.
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
@@ -75,7 +78,10 @@ pub(super) struct Session<W: Wire> {
     client_flush: bool,
     upstream_flush: bool,
     server_key: (u32, Vec<u8>),
-    cancel: CancelGuard,
+    /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
+    /// came late would hit the next statement.
+    cancelling: JoinSet<()>,
+    _cancel: CancelGuard,
 }
 
 /// Why a round came to nothing.
@@ -134,9 +140,10 @@ impl<W: Wire> Session<W> {
             client_flush: false,
             upstream_flush: false,
             server_key: (greeted.process, greeted.secret),
+            cancelling: JoinSet::new(),
             arrived: opened.arrived,
             shared,
-            cancel: opened.cancel,
+            _cancel: opened.cancel,
         }
     }
 
@@ -253,18 +260,22 @@ impl<W: Wire> Session<W> {
     }
 
     /// Asks the database to cancel what runs, by its own key, off this task.
-    pub(super) fn cancel_running(&self) {
-        // One at a time: a cancel that is late would hit the next statement.
-        let Ok(one_at_a_time) = self.cancel.busy().try_acquire_owned() else {
+    pub(super) fn cancel_running(&mut self) {
+        if !self.cancelling.is_empty() {
             return;
-        };
+        }
         let endpoint = self.endpoint.clone();
         let (process, secret) = self.server_key.clone();
-        tokio::spawn(async move {
-            let _one_at_a_time = one_at_a_time;
-            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret).await;
-            if let Err(error) = sent {
-                tracing::warn!(%error, "a running statement could not be cancelled");
+        self.cancelling.spawn(async move {
+            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
+            match timeout(CANCELLING, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a running statement could not be cancelled");
+                }
+                Err(late) => {
+                    tracing::warn!(error = %late, "a running statement could not be cancelled");
+                }
             }
         });
     }
@@ -272,7 +283,7 @@ impl<W: Wire> Session<W> {
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
-        while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER {
+        while self.may_hear() {
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
                 Ok(Some(heard)) => self.heard(heard).await?,
@@ -280,6 +291,12 @@ impl<W: Wire> Session<W> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for what the client says, and nothing that must come before it.
+    fn may_hear(&self) -> bool {
+        let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
+        room && self.cancelling.is_empty()
     }
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
@@ -348,8 +365,10 @@ impl<W: Wire> Session<W> {
                 Poll::Pending => {}
             }
         }
-        let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
-        if room && !self.link.full() {
+        while let Poll::Ready(Some(_)) = self.cancelling.poll_join_next(cx) {
+            moved = true;
+        }
+        if self.may_hear() && !self.link.full() {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -439,7 +458,14 @@ impl<W: Wire> Session<W> {
             let _ = upstream.shutdown().await;
         };
         // Side by side: a client that does not read must not keep the database waiting.
-        let _ = tokio::join!(timeout(PARTING, to_client), timeout(PARTING, to_database));
+        let cancelling = &mut self.cancelling;
+        let cancelled = async { while cancelling.join_next().await.is_some() {} };
+        let _ = tokio::join!(
+            timeout(PARTING, to_client),
+            timeout(PARTING, to_database),
+            timeout(PARTING, cancelled)
+        );
+        self.cancelling.detach_all();
     }
 }
 

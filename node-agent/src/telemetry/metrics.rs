@@ -121,6 +121,12 @@ pub const METRICS: &[Meaning] = &[
         "redirected connections that wait to be accepted",
     ),
     of(
+        "node_agent_tasks",
+        "gauge",
+        "",
+        "tasks of the agent that are alive: one a connection, and its own few",
+    ),
+    of(
         "node_agent_kernel_events",
         "gauge",
         "event",
@@ -160,6 +166,7 @@ pub struct Scraped {
     pub record_lost: u64,
     pub labelled: u64,
     pub origins: u64,
+    pub tasks: u64,
 }
 
 /// All counters.
@@ -181,6 +188,7 @@ pub struct Metrics {
     record_lost: Counter,
     labelled: Gauge<u64, AtomicU64>,
     origins: Gauge<u64, AtomicU64>,
+    tasks: Gauge<u64, AtomicU64>,
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
 }
 
@@ -217,6 +225,7 @@ impl Metrics {
             record_lost: Counter::default(),
             labelled: Gauge::default(),
             origins: Gauge::default(),
+            tasks: Gauge::default(),
             kernel: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -278,6 +287,7 @@ impl Metrics {
             metrics.labelled.clone(),
         );
         add(registry, "node_agent_origins", metrics.origins.clone());
+        add(registry, "node_agent_tasks", metrics.tasks.clone());
         add(registry, "node_agent_kernel_events", metrics.kernel.clone());
         metrics
     }
@@ -347,6 +357,7 @@ impl Metrics {
             .store(now.record_lost, Ordering::Relaxed);
         self.labelled.set(now.labelled);
         self.origins.set(now.origins);
+        self.tasks.set(now.tasks);
         let mut text = String::new();
         // Writing to a String does not fail; an empty page is the answer if it ever does.
         match encode(&mut text, &self.registry) {

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use node_agent_tests::client::{Raw, startup};
+use node_agent_tests::pg::{DATABASE, SERVICE};
+use node_agent_tests::world::WORTHLESS;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 fn main() -> ExitCode {
@@ -58,14 +61,6 @@ fn dial(talk: &UnixStream, address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Half a start-up message, an SSLRequest, and bytes that are nothing.
-const BEGINNINGS: [&[u8]; 4] = [
-    b"",
-    b"\0\0\0\x40\0\x03\0\0user\0",
-    b"\0\0\0\x08\x04\xd2\x16\x2f",
-    b"\xff\xff\xff\xff\xff\xff\xff\xff",
-];
-
 fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
     const WORKERS: usize = 16;
     let (opened, refused, next) = (
@@ -95,29 +90,90 @@ fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
     Ok(writeln!(&mut &*talk, "{opened} {refused}")?)
 }
 
+/// Half a start-up message, an SSLRequest, and bytes that are nothing.
+const BEGINNINGS: [&[u8]; 4] = [
+    b"",
+    b"\0\0\0\x40\0\x03\0\0user\0",
+    b"\0\0\0\x08\x04\xd2\x16\x2f",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+];
+
 /// One connection of its kind; the kinds follow no simple rhythm.
 fn open_and_drop(address: SocketAddr, number: usize) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) else {
+    let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) else {
         return false;
     };
     let mixed = number.wrapping_mul(2_654_435_761) >> 7;
     // A client that fails in the middle is what this is for.
-    let _ = stream.write_all(BEGINNINGS.get(mixed % 4).copied().unwrap_or_default());
-    match mixed / 4 % 4 {
+    let _ = match mixed % 8 {
+        0 => far(stream, mixed / 8),
+        _ => near(stream, mixed / 8),
+    };
+    true
+}
+
+/// Ends before there is a session.
+fn near(mut stream: TcpStream, kind: usize) -> Result<()> {
+    stream.write_all(BEGINNINGS.get(kind % 4).copied().unwrap_or_default())?;
+    match kind / 4 % 4 {
         0 => {
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            stream.shutdown(Shutdown::Write)?;
+            stream.set_read_timeout(Some(Duration::from_millis(200)))?;
             let _ = stream.read(&mut [0; 64]);
         }
-        1 => {
-            // A reset instead of an orderly end.
-            let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-        }
+        1 => reset(&stream)?,
         2 => {
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(5)));
+            stream.set_read_timeout(Some(Duration::from_millis(5)))?;
             let _ = stream.read(&mut [0; 64]);
         }
         _ => {}
     }
-    true
+    Ok(())
+}
+
+/// Ends in the login, or after it, or in the middle of a statement.
+fn far(stream: TcpStream, kind: usize) -> Result<()> {
+    let mut client = Raw::new(stream)?;
+    if kind.is_multiple_of(8) {
+        client.send(&startup(
+            (3, 0),
+            &[("user", SERVICE), ("database", DATABASE)],
+        ))?;
+        return Ok(());
+    }
+    client.login(SERVICE, DATABASE, WORTHLESS)?;
+    match kind % 8 {
+        1 => client.message(b'X', b"")?,
+        2 => {}
+        3 => reset(client.stream())?,
+        // Running, and nobody waits for it.
+        4 => client.ask("select pg_sleep(60)")?,
+        // In the middle of much data.
+        5 => {
+            client.ask("select repeat('x', 1000) from generate_series(1, 100000)")?;
+            client.next()?;
+            reset(client.stream())?;
+        }
+        // Half a message, in a transaction.
+        6 => {
+            client.query("begin")?;
+            client.send(b"Q\0\0\0\x10sel")?;
+        }
+        // A copy that stays open.
+        _ => {
+            client.query("create temporary table sink (line text)")?;
+            client.ask("copy sink from stdin")?;
+            client.up_to(b'G')?;
+            client.message(b'd', b"a line\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// It will end with a reset instead of an orderly end.
+fn reset(stream: &TcpStream) -> Result<()> {
+    Ok(rustix::net::sockopt::set_socket_linger(
+        stream,
+        Some(Duration::ZERO),
+    )?)
 }

@@ -81,7 +81,7 @@ impl Dialer {
     }
 
     /// Opens and drops this many connections in every way a client may: at once, after a few bytes,
-    /// half closed, or reset.
+    /// in or after the login, in the middle of a statement; half closed, closed, or reset.
     pub fn churn(&mut self, address: SocketAddr, count: usize) -> Result<Churned> {
         writeln!(self.talk, "churn {address} {count}")?;
         let line = self.line()?;

@@ -174,10 +174,24 @@ impl Raw {
         bail!("the connection ended in the login; seen: {}", kinds(&seen))
     }
 
+    /// A simple query, without waiting for what comes back.
+    pub fn ask(&mut self, text: &str) -> Result<()> {
+        self.message(b'Q', &[text.as_bytes(), &[0]].concat())
+    }
+
     /// A simple query and all that comes back.
     pub fn query(&mut self, text: &str) -> Result<Vec<Message>> {
-        self.message(b'Q', &[text.as_bytes(), &[0]].concat())?;
+        self.ask(text)?;
         self.up_to(b'Z')
+    }
+
+    /// What the other side says until it ends the connection: it must be one message, an error.
+    pub fn parting_word(&mut self, limit: Duration) -> Result<Message> {
+        self.input = self.ended_within(limit)?;
+        match (self.framed()?, self.input.is_empty()) {
+            (Some(message), true) if message.kind == b'E' => Ok(message),
+            (first, _) => bail!("not one error, but {first:?} and {:?}", self.input),
+        }
     }
 
     /// Everything until the other side ends the connection; an error when it does not within `limit`.

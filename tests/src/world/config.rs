@@ -75,14 +75,13 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
     }
     let token = world.token_file().display().to_string();
     writeln!(yaml, "workloads:")?;
-    writeln!(yaml, "  - name: {WORKLOAD}")?;
-    writeln!(yaml, "    cgroups: [\"agents/{WORKLOAD}*\"]")?;
-    writeln!(yaml, "    labels: {{ team: data }}")?;
-    writeln!(
-        yaml,
-        "    token: {}",
-        builder.token_sources.replace("FILE", &token)
-    )?;
+    let token = builder.token_sources.replace("FILE", &token);
+    for name in std::iter::once(&WORKLOAD).chain(&builder.others) {
+        writeln!(yaml, "  - name: {name}")?;
+        writeln!(yaml, "    cgroups: [\"agents/{name}*\"]")?;
+        writeln!(yaml, "    labels: {{ team: data }}")?;
+        writeln!(yaml, "    token: {token}")?;
+    }
     writeln!(yaml, "policies: [ {} ]", policies.display())?;
     yaml.push_str(&builder.settings);
     let config = world.write("config.yaml", &yaml)?;

@@ -50,6 +50,7 @@ pub struct Builder {
     token_sources: &'static str,
     servers: Vec<(String, SocketAddr, &'static str)>,
     issuer_tls: bool,
+    others: Vec<&'static str>,
     seed: &'static str,
     settings: String,
     pg_settings: &'static str,
@@ -119,6 +120,13 @@ impl Builder {
         self
     }
 
+    /// With a further workload, in the labelled cgroup that [`World::cgroup_of`] names.
+    #[must_use]
+    pub fn workload(mut self, name: &'static str) -> Self {
+        self.others.push(name);
+        self
+    }
+
     /// With these statements run in every cluster first.
     #[must_use]
     pub fn seed(mut self, statements: &'static str) -> Self {
@@ -157,6 +165,9 @@ impl Builder {
         };
         let tree = Tree::new()?;
         tree.child(&format!("agents/{WORKLOAD}"))?;
+        for other in &self.others {
+            tree.child(&format!("agents/{other}"))?;
+        }
         tree.child("others")?;
         let clusters: Vec<Cluster> = starting
             .into_iter()
@@ -200,6 +211,7 @@ impl World {
             token_sources: "[ { file: FILE }, password ]",
             servers: Vec::new(),
             issuer_tls: false,
+            others: Vec::new(),
             seed: "",
             settings: String::new(),
             pg_settings: "",
@@ -241,6 +253,11 @@ impl World {
             Place::Inside => format!("agents/{WORKLOAD}"),
             Place::Outside => "others".to_owned(),
         })
+    }
+
+    /// The cgroup of a further workload.
+    pub fn cgroup_of(&self, workload: &str) -> PathBuf {
+        self.tree.path().join("agents").join(workload)
     }
 
     /// The subtree of cgroups that is this world's.
@@ -323,6 +340,22 @@ impl World {
     /// A client of bytes, connected from inside to the first cluster, nothing said yet.
     pub fn raw(&self, dialer: &mut Dialer) -> Result<Raw> {
         Raw::new(dialer.dial(self.cluster().address())?)
+    }
+
+    /// The same, logged in at protocol 3.0.
+    pub fn client(&self, dialer: &mut Dialer) -> Result<Raw> {
+        let mut client = self.raw(dialer)?;
+        client.login(pg::SERVICE, pg::DATABASE, self.password(Place::Inside))?;
+        Ok(client)
+    }
+
+    /// How many statements that hold this text the first cluster runs now.
+    pub fn running(&self, text: &str) -> Result<usize> {
+        let count = format!(
+            "select count(*) from pg_stat_activity where state = 'active' \
+             and query like '%{text}%' and pid <> pg_backend_pid()"
+        );
+        Ok(self.cluster().sql(pg::DATABASE, &count)?.parse()?)
     }
 
     /// Puts a token where the workload's is read; empty text takes it away.
