@@ -49,6 +49,7 @@ pub struct Builder {
     upstream_tls: &'static str,
     token_sources: &'static str,
     servers: Vec<(String, SocketAddr, &'static str)>,
+    servers_ca: Option<PathBuf>,
     issuer_tls: bool,
     seed: &'static str,
     settings: String,
@@ -109,6 +110,13 @@ impl Builder {
     #[must_use]
     pub fn server(mut self, name: &str, address: SocketAddr, tls: &'static str) -> Self {
         self.servers.push((name.to_owned(), address, tls));
+        self
+    }
+
+    /// With this authority trusted for the servers that are no clusters, where the TLS is verified.
+    #[must_use]
+    pub fn servers_ca(mut self, ca_file: &Path) -> Self {
+        self.servers_ca = Some(ca_file.to_path_buf());
         self
     }
 
@@ -199,6 +207,7 @@ impl World {
             upstream_tls: "verify-full",
             token_sources: "[ { file: FILE }, password ]",
             servers: Vec::new(),
+            servers_ca: None,
             issuer_tls: false,
             seed: "",
             settings: String::new(),
