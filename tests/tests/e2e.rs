@@ -10,6 +10,7 @@
 
 mod e2e {
     mod drivers;
+    mod hostile;
     mod lifecycle;
     mod story;
     mod tokio_postgres;
