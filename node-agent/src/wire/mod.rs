@@ -79,7 +79,8 @@ impl Default for FrontLimits {
             startup: 10_000,
             message: 16 << 20,
             names: 10_000,
-            pending: 100_000,
+            // Some hundred bytes each: a flood of Syncs must not become tens of megabytes.
+            pending: 16_000,
             plaintext: true,
         }
     }
