@@ -35,6 +35,10 @@ const READ: usize = 64 << 10;
 const IDLE_READ: usize = 4 << 10;
 /// How long a parting word may take.
 const PARTING: Duration = Duration::from_secs(2);
+/// How often the database is asked to cancel what still runs when its session is over, and how long
+/// it is waited for after each. A request that comes before its statement has begun does nothing.
+const CANCELS: usize = 8;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
@@ -225,6 +229,38 @@ impl<W: Wire> Session<W> {
         });
     }
 
+    /// Says goodbye to a database that is busy, off this task: cancels until it has closed its side.
+    fn see_out(&mut self) {
+        let endpoint = self.endpoint.clone();
+        let (process, secret) = self.server_key.clone();
+        let goodbye = self.link.outgoing().bytes().to_vec();
+        let upstream = std::mem::replace(&mut self.upstream, Leg::Closed);
+        tokio::spawn(async move {
+            let (mut from, mut to) = tokio::io::split(upstream);
+            let say = async {
+                let _ = to.write_all(&goodbye).await;
+                let _ = to.shutdown().await;
+            };
+            // What is still coming is read and dropped, or the database could not end.
+            let mut nowhere = tokio::io::sink();
+            let hear = tokio::io::copy(&mut from, &mut nowhere);
+            let mut closed = pin!(async { tokio::join!(say, hear) });
+            for _ in 0..CANCELS {
+                let cancelled = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
+                tokio::select! {
+                    biased;
+                    _ = closed.as_mut() => return,
+                    sent = cancelled => if let Err(error) = sent {
+                        tracing::warn!(%error, "a running statement could not be cancelled");
+                    },
+                }
+                if timeout(BETWEEN, closed.as_mut()).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         while self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER && !self.link.full() {
@@ -349,20 +385,22 @@ impl<W: Wire> Session<W> {
         tracing::debug!(session = %self.id, ?why, "session ends");
         let running = !self.link.idle();
         self.link.farewell();
+        if running {
+            // A running statement would notice late that its client has gone.
+            self.see_out();
+        }
         let parting = async {
             if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
                 let _ = self.client.write_all(&self.out).await;
                 let _ = self.client.flush().await;
             }
             let _ = self.client.shutdown().await;
-            // An open transaction is rolled back by the database when its client goes; a running
-            // statement would notice late, so it is cancelled as well.
-            if running {
-                self.cancel_running();
+            if !running {
+                // An open transaction is rolled back by the database when its client goes.
+                let goodbye = self.link.outgoing().bytes().to_vec();
+                let _ = self.upstream.write_all(&goodbye).await;
+                let _ = self.upstream.shutdown().await;
             }
-            let goodbye = self.link.outgoing().bytes().to_vec();
-            let _ = self.upstream.write_all(&goodbye).await;
-            let _ = self.upstream.shutdown().await;
         };
         let _ = timeout(PARTING, parting).await;
     }
