@@ -12,6 +12,7 @@ mod e2e {
     mod drivers;
     mod hostile;
     mod lifecycle;
+    mod rogue;
     mod story;
     mod tokio_postgres;
 

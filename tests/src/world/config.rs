@@ -76,6 +76,10 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
         }
         credential(&mut yaml, &password)?;
     }
+    for (name, address) in &builder.trusting {
+        target(&mut yaml, name, *address, "disable")?;
+        writeln!(yaml, "    credential: {{ username: {} }}", pg::SERVICE)?;
+    }
     let token = world.token_file().display().to_string();
     writeln!(yaml, "workloads:")?;
     writeln!(yaml, "  - name: {WORKLOAD}")?;

@@ -50,6 +50,7 @@ pub struct Builder {
     token_sources: &'static str,
     servers: Vec<(String, SocketAddr, &'static str)>,
     servers_ca: Option<PathBuf>,
+    trusting: Vec<(String, SocketAddr)>,
     issuer_tls: bool,
     seed: &'static str,
     settings: String,
@@ -110,6 +111,14 @@ impl Builder {
     #[must_use]
     pub fn server(mut self, name: &str, address: SocketAddr, tls: &'static str) -> Self {
         self.servers.push((name.to_owned(), address, tls));
+        self
+    }
+
+    /// With a target for a server that is no cluster, in clear, to which the agent has no password:
+    /// it is taken at its word.
+    #[must_use]
+    pub fn trusting_server(mut self, name: &str, address: SocketAddr) -> Self {
+        self.trusting.push((name.to_owned(), address));
         self
     }
 
@@ -208,6 +217,7 @@ impl World {
             token_sources: "[ { file: FILE }, password ]",
             servers: Vec::new(),
             servers_ca: None,
+            trusting: Vec::new(),
             issuer_tls: false,
             seed: "",
             settings: String::new(),
