@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::mask::{MaskPlan, MaskedRows, Undecodable};
 use crate::model::{Refusal, RefusalCode, ResultHead};
 use crate::record::{Delivered, End, Why};
-use crate::wire::{Answer, Garbled, ServerError, Talk, Transaction, Wire};
+use crate::sql::{StatementKind, Sureness};
+use crate::wire::{Answer, Garbled, Peer, ServerError, Talk, Transaction, Wire};
 
 use super::execution::{Execution, Prepared, Relaying};
 use super::pump::Session;
@@ -115,9 +116,8 @@ impl<W: Wire> Session<W> {
         replacement: &mut BytesMut,
     ) -> Result<Settled, Broken> {
         let fate = match answer {
-            Answer::Control | Answer::CopyIn | Answer::Suspended | Answer::Ready { .. } => {
-                Fate::Verbatim
-            }
+            Answer::Control | Answer::Suspended | Answer::Ready { .. } => Fate::Verbatim,
+            Answer::CopyIn => self.copy(StatementKind::CopyIn, "CopyInResponse")?,
             Answer::Hidden => Fate::Replaced,
             Answer::Head => {
                 if let Some(execution) = self.link.current() {
@@ -135,7 +135,7 @@ impl<W: Wire> Session<W> {
             }
             Answer::Rows { count } => return self.rows(*count, frame, replacement),
             Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
-            Answer::CopyOut => Fate::Verbatim,
+            Answer::CopyOut => self.copy(StatementKind::CopyOut, "CopyOutResponse")?,
             Answer::CopyRows { count } => self.counted(*count, frame.len()),
             Answer::Done { .. } => match self.link.current() {
                 Some(execution) => match &execution.stopped {
@@ -275,6 +275,24 @@ impl<W: Wire> Session<W> {
         }
         self.check_limits();
         Ok(Settled::Fate(Fate::Verbatim))
+    }
+
+    /// A copy begins: only where the text asked for one. A client would otherwise send whatever it
+    /// reads from, and copied rows would pass that no plan was made for.
+    fn copy(&mut self, kind: StatementKind, seen: &str) -> Result<Fate, Broken> {
+        let asked = self.link.current().is_some_and(|execution| {
+            let analysis = &execution.statement.analysis;
+            let mut kinds = analysis.statements.iter().flat_map(|facts| &facts.kinds);
+            matches!(analysis.sureness, Sureness::Opaque(_)) || kinds.any(|seen| *seen == kind)
+        });
+        if asked {
+            return Ok(Fate::Verbatim);
+        }
+        Err(Broken::Garbled(Garbled {
+            who: Peer::Server,
+            expected: "no copy, since the statement is none",
+            seen: seen.to_owned(),
+        }))
     }
 
     fn counted(&mut self, count: u64, bytes: usize) -> Fate {
