@@ -402,7 +402,7 @@ async fn admit<W: Wire>(
         database: hello.database.clone(),
         settings: upstream_settings(hello, &principal),
         tls: arrived.reachable.tls.is_some(),
-        cleartext: arrived
+        proven: arrived
             .reachable
             .tls
             .as_ref()

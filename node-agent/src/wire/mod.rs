@@ -191,8 +191,9 @@ pub struct BackLogin {
     pub settings: Vec<(String, String)>,
     /// Whether to ask for TLS first; the server must agree.
     pub tls: bool,
-    /// Whether a password may be sent in clear (only inside verified TLS).
-    pub cleartext: bool,
+    /// Whether verified TLS has proven who the server is. If not, and there is a password, SCRAM must
+    /// prove it: no password in clear, no md5 answer, no login without a question.
+    pub proven: bool,
 }
 
 /// What a back wants next.
