@@ -311,6 +311,7 @@ impl<W: Wire> Session<W> {
     /// The database's own words can quote any value. A statement that touches a masked relation
     /// gets the kind of error and nothing else; so does one whose origin is unclear.
     fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
+        self.told |= matches!(error.severity.as_str(), "FATAL" | "PANIC");
         let Some(execution) = self.link.current() else {
             return Fate::Verbatim;
         };

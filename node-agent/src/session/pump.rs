@@ -65,6 +65,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) out: BytesMut,
     /// From the database, not yet relayed.
     pub(super) answers: Intake,
+    /// The client was told by the database that the session is over.
+    pub(super) told: bool,
     client: Leg,
     client_in: Intake,
     upstream: Leg,
@@ -115,6 +117,7 @@ impl<W: Wire> Session<W> {
             link: Link::new(limits),
             owed: None,
             out: BytesMut::new(),
+            told: false,
             answers: Intake::new(opened.database.rest),
             client: opened.client,
             client_in: Intake::new(opened.client_rest),
@@ -149,11 +152,11 @@ impl<W: Wire> Session<W> {
             self.hear_client().await?;
             match self.wait().await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
-                Peer::Server => Why::UpstreamGone,
+                Peer::Server => self.upstream_gone(),
             })? {
                 Woke::Moved => {}
                 Woke::ClientGone => return Err(Why::ClientGone),
-                Woke::UpstreamGone => return Err(Why::UpstreamGone),
+                Woke::UpstreamGone => return Err(self.upstream_gone()),
                 Woke::Ended(ended) => self.ended(ended)?,
             }
         }
@@ -197,11 +200,49 @@ impl<W: Wire> Session<W> {
                 return Ok(());
             }
         };
+        self.last_word(refusal);
+        Err(why)
+    }
+
+    /// The database went away: the client is told, unless the database did so itself.
+    fn upstream_gone(&mut self) -> Why {
+        if !self.told {
+            self.last_word(Refusal::fatal(
+                crate::model::RefusalCode::Upstream,
+                "the database closed the connection",
+            ));
+        }
+        Why::UpstreamGone
+    }
+
+    /// An answer cannot be passed on. The client learns that, and the log the details: those may
+    /// quote what it is not to see.
+    fn cut_short(&mut self, why: &Why) {
+        tracing::warn!(session = %self.id, ?why, "an answer is withheld and its session ended");
+        let (code, words) = match why {
+            Why::RecordFailed(_) => (
+                crate::model::RefusalCode::RecordFault,
+                "the session can no longer be recorded, so it ends",
+            ),
+            _ => (
+                crate::model::RefusalCode::Upstream,
+                "the database's answer cannot be judged, so none of it is passed on; \
+                 the gateway's log says why",
+            ),
+        };
+        self.last_word(Refusal::fatal(code, words));
+    }
+
+    /// Writes the error that ends the session. Behind half a message there is no place for one: the
+    /// client would read it as data.
+    fn last_word(&mut self, refusal: Refusal) {
+        if self.link.inside_message() {
+            return;
+        }
         W::Talk::<Arc<Prepared>, Execution>::write_refusal(
             &refusal.at(self.reference()),
             &mut self.out,
         );
-        Err(why)
     }
 
     /// The latest statement's reference.
@@ -275,10 +316,7 @@ impl<W: Wire> Session<W> {
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
         let refusal = Refusal::fatal(crate::model::RefusalCode::Protocol, garbled.to_string());
-        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
-            &refusal.at(self.reference()),
-            &mut self.out,
-        );
+        self.last_word(refusal);
         match garbled.who {
             Peer::Client => Why::ClientGarbled(garbled.to_string()),
             Peer::Server => Why::UpstreamGarbled(garbled.to_string()),
@@ -296,7 +334,10 @@ impl<W: Wire> Session<W> {
                 Ok(())
             }
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
-            Err(super::answer::Broken::Ended(why)) => Err(why),
+            Err(super::answer::Broken::Ended(why)) => {
+                self.cut_short(&why);
+                Err(why)
+            }
         }
     }
 

@@ -129,6 +129,11 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.idle()
     }
 
+    /// Half a message of the database is with the client.
+    pub fn inside_message(&self) -> bool {
+        self.talk.inside_message()
+    }
+
     /// The pipeline is at its bound.
     pub fn full(&self) -> bool {
         self.talk.full()

@@ -488,6 +488,10 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// it after `Failed`, `Refused` and `Ready`, and after `send`.
     fn skipped(&mut self) -> Option<E>;
 
+    /// Whether the answers passed on so far end inside a message (a large row goes out in pieces):
+    /// nothing of ours can be put behind them.
+    fn inside_message(&self) -> bool;
+
     /// Takes the executions still under way, one a call, when the session is over.
     fn abandoned(&mut self) -> Option<E>;
 

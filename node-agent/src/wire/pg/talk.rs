@@ -226,6 +226,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         self.take_message(input, up, out)
     }
 
+    fn inside_message(&self) -> bool {
+        self.streaming.is_some()
+    }
+
     fn full(&self) -> bool {
         self.held_up()
     }
