@@ -332,6 +332,14 @@ fn login() -> BackLogin {
     }
 }
 
+/// The same to a server whose certificate was verified.
+fn proven() -> BackLogin {
+    BackLogin {
+        proven: true,
+        ..login()
+    }
+}
+
 fn opening() -> Vec<u8> {
     packet(b"\0\x03\0\0user\0svc\0database\0orders\0client_encoding\0UTF8\0TimeZone\0UTC\0\0")
 }
@@ -502,7 +510,7 @@ fn a_database_that_reads_statements_otherwise_is_not_used() {
         &b"client_encoding\0SJIS\0"[..],
         b"standard_conforming_strings\0off\0",
     ] {
-        let mut server = Server::new(login());
+        let mut server = Server::new(proven());
         let need = server.says(&[OK, &frame(b'S', report)[..]].concat());
         assert!(failed(need).contains("insists"));
     }
@@ -524,7 +532,7 @@ fn what_is_out_of_turn_closes() {
         b"R\0\x10\0\0".to_vec(),
         b"R\xff\xff\xff\xff".to_vec(),
     ] {
-        assert!(Server::new(login()).says(&said).is_err(), "{said:?}");
+        assert!(Server::new(proven()).says(&said).is_err(), "{said:?}");
     }
 }
 
