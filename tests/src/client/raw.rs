@@ -220,10 +220,11 @@ impl Raw {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(match &mut self.cover {
+        match &mut self.cover {
             None => self.stream.write_all(bytes)?,
             Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).write_all(bytes)?,
-        })
+        }
+        Ok(())
     }
 
     /// Ends the connection by a reset, as a client that was killed may.

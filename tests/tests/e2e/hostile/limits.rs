@@ -141,7 +141,7 @@ fn a_claim_buys_no_memory_and_the_most_parameters_still_pass() -> Result<()> {
     // 65,535 is what the protocol can count to.
     let mut raw = siege.session()?;
     let most = usize::from(u16::MAX);
-    let text = format!("select 1 where $1::text is not null or $65535::text is null");
+    let text = "select 1 where $1::text is not null or $65535::text is null";
     let mut body = b"\0\0\0\0\xff\xff".to_vec();
     body.extend(b"\0\0\0\x01x".repeat(most));
     body.extend(b"\0\0");

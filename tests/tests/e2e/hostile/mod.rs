@@ -1,15 +1,18 @@
 //! Clients that speak as no driver does. Each must get what a careful server gives it, the database
 //! must get nothing of what follows, and everybody else must not notice.
 
+mod leaving;
 mod limits;
+mod masked;
 mod names;
+mod patience;
 mod startup;
 mod stream;
 
 use std::time::Duration;
 
 use anyhow::Result;
-use node_agent_tests::client::{Dialer, Message, Raw, kinds, query};
+use node_agent_tests::client::{Dialer, Message, Raw, kinds, query, startup};
 use node_agent_tests::world::{Builder, WORTHLESS};
 use node_agent_tests::{World, metrics, pg, until};
 
@@ -24,7 +27,7 @@ const SEED: &str = "create table canary (x int); \
     grant all on all tables in schema public to public";
 
 /// How long a hostile client may stay connected once it has shown what it is.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// A world under attack, and an ordinary session that was there before.
 struct Siege {
@@ -94,7 +97,7 @@ impl Siege {
         })
     }
 
-    /// Resident memory's highest since the last call or `forget_peak`, beyond what it is now.
+    /// The most resident memory since `measure`, KiB.
     fn peak(&self) -> Result<u64> {
         metrics::peak(self.world.agent().id())
     }
@@ -143,4 +146,12 @@ fn answer(messages: &[Message]) -> String {
         [row] if row.len() == 1 => row[0].clone().unwrap_or_default(),
         _ => panic!("no single cell in {}", kinds(messages)),
     }
+}
+
+/// The start-up parameters of an ordinary session.
+const ORDINARY: &[(&str, &str)] = &[("user", pg::SERVICE), ("database", pg::DATABASE)];
+
+/// Its start-up packet, with more parameters.
+fn with(more: &[(&str, &str)]) -> Vec<u8> {
+    startup((3, 0), &[ORDINARY, more].concat())
 }
