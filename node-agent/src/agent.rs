@@ -16,7 +16,7 @@ use crate::accept::{accept, permits};
 use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{CgroupRoot, Config, OnFailure, RowsMode, Target, UpstreamTlsMode};
-use crate::connection::Gate;
+use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{PolicyFault, follow_hosts, follow_policies, load_policies, look_up};
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
@@ -186,6 +186,7 @@ impl Agent {
             reachable,
             workloads: config.workloads.iter().cloned().map(Arc::new).collect(),
             hosts: hosts.clone(),
+            half_open: HalfOpen::default(),
         });
         let mut tasks = JoinSet::new();
         let mut serving = JoinSet::new();

@@ -2,10 +2,10 @@
 //! target's dialect. No byte is read before all three are known.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, HostTable, WorkloadRule};
 
@@ -26,6 +26,25 @@ pub struct Accepted {
     pub netns: NetnsCookie,
 }
 
+/// Logins under way at once, for one workload: far more than a pool opens, and few enough that one
+/// workload's flood takes no room from the others.
+const HALF_OPEN: usize = 1_000;
+
+/// Counts logins under way, by workload.
+#[derive(Debug, Default)]
+pub struct HalfOpen(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
+
+impl HalfOpen {
+    /// A place among the workload's logins until it is dropped; `None`: all are taken.
+    fn enter(&self, workload: &Arc<str>) -> Option<OwnedSemaphorePermit> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all
+            .entry(workload.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(HALF_OPEN)));
+        own.clone().try_acquire_owned().ok()
+    }
+}
+
 /// What connections are told apart by. Immutable but for the addresses of host names.
 #[derive(Debug)]
 pub struct Gate {
@@ -41,6 +60,8 @@ pub struct Gate {
     pub workloads: Vec<Arc<WorkloadRule>>,
     /// Addresses of the targets' host names.
     pub hosts: watch::Receiver<Arc<HostTable>>,
+    /// Logins under way.
+    pub half_open: HalfOpen,
 }
 
 /// Serves one connection to its end.
@@ -62,6 +83,11 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         name: rule.name.clone(),
         labels: rule.labels.clone(),
     };
+    let Some(half_open) = gate.half_open.enter(&rule.name) else {
+        // Not a word: whoever floods does not read it, and writing it would cost more than closing.
+        tracing::warn!(client = %accepted.client, workload = %rule.name, "too many logins at once");
+        return;
+    };
     let hosts = gate.hosts.borrow().clone();
     let Some(target) = gate.config.target_for(flow.destination, &hosts) else {
         return turn_away(&gate, accepted.stream, &flow, &workload).await;
@@ -82,6 +108,7 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
     let arrived = Arrived {
         session,
         stream: Some(accepted.stream),
+        half_open: Some(half_open),
         client: accepted.client,
         flow,
         workload,

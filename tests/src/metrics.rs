@@ -13,9 +13,14 @@ pub fn rss(pid: u32) -> Result<u64> {
     status_field(pid, "VmRSS:")
 }
 
-/// The highest that its resident memory was, in KiB.
+/// The most resident memory that a process has had since `forget_peak`, in KiB.
 pub fn peak(pid: u32) -> Result<u64> {
     status_field(pid, "VmHWM:")
+}
+
+/// Begins a new measurement of `peak` (proc(5), clear_refs: 5).
+pub fn forget_peak(pid: u32) -> Result<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }
 
 /// Its threads.

@@ -15,9 +15,11 @@ mod e2e {
     mod drain;
     mod drivers;
     mod ends;
+    mod hostile;
     mod leaks;
     mod lifecycle;
     mod reload;
+    mod rogue;
     mod story;
     mod tokio_postgres;
 

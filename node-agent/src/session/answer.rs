@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::mask::{MaskPlan, MaskedRows, Undecodable};
 use crate::model::{Refusal, RefusalCode, ResultHead};
 use crate::record::{Delivered, End, Why};
-use crate::wire::{Answer, Garbled, ServerError, Talk, Transaction, Wire};
+use crate::sql::{StatementKind, Sureness};
+use crate::wire::{Answer, Garbled, Peer, ServerError, Talk, Transaction, Wire};
 
 use super::execution::{Execution, Prepared, Relaying};
 use super::pump::Session;
@@ -122,7 +123,8 @@ impl<W: Wire> Session<W> {
         replacement: &mut BytesMut,
     ) -> Result<Settled, Broken> {
         let fate = match answer {
-            Answer::Control | Answer::CopyIn | Answer::Ready { .. } => Fate::Verbatim,
+            Answer::Control | Answer::Ready { .. } => Fate::Verbatim,
+            Answer::CopyIn => self.copy(StatementKind::CopyIn, "CopyInResponse")?,
             Answer::Hidden => Fate::Replaced,
             Answer::Head => {
                 if let Some(execution) = self.link.current() {
@@ -140,17 +142,7 @@ impl<W: Wire> Session<W> {
             }
             Answer::Rows { count } => return self.rows(*count, frame, replacement),
             Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
-            Answer::CopyOut => {
-                // Copy data has no columns that a mask could follow. Policy refuses such a copy
-                // before it runs; should one begin all the same, nothing of it passes.
-                if self.link.current().is_some_and(|execution| {
-                    execution.obligations.touches_masked && !execution.obligations.masks.is_empty()
-                }) {
-                    let words = "copy data of a relation with masks".to_owned();
-                    return Err(Broken::Ended(Why::MaskFailed(words)));
-                }
-                Fate::Verbatim
-            }
+            Answer::CopyOut => self.copy(StatementKind::CopyOut, "CopyOutResponse")?,
             Answer::CopyRows { count } => self.counted(*count, frame.len()),
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {
                 Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
@@ -165,35 +157,16 @@ impl<W: Wire> Session<W> {
             // Channels and payloads can carry any value; with masks in force none passes.
             Answer::Notification if self.masks_in_force() => Fate::Replaced,
             Answer::Notification => Fate::Verbatim,
-            Answer::Parameter { name, value } => self.parameter(name, value)?,
+            // A setting's value can be made from data; only what the protocol itself reports passes
+            // while masks are in force.
+            Answer::Parameter { name, .. }
+                if self.masks_in_force() && !HARMLESS.contains(&name.as_str()) =>
+            {
+                Fate::Replaced
+            }
+            Answer::Parameter { .. } => Fate::Verbatim,
         };
         Ok(Settled::Fate(fate))
-    }
-
-    /// A setting of the session as the database reports it.
-    fn parameter(&mut self, name: &str, value: &str) -> Result<Fate, Broken> {
-        let kept = match name {
-            // Both change what the bytes of a statement mean: what is judged and what is run would
-            // no longer be the same.
-            "client_encoding" => value == "UTF8",
-            "standard_conforming_strings" => value == "on",
-            _ => true,
-        };
-        if !kept {
-            let words = format!(
-                "{name} has become {value}: statements could be read in two ways, so the session ends"
-            );
-            let refusal = Refusal::fatal(RefusalCode::Unsupported, &words);
-            let why = Why::UpstreamGarbled(words);
-            return Err(Broken::Refused(Box::new(refusal), why));
-        }
-        // A setting's value can be made from data; only what the protocol itself reports passes
-        // while masks are in force.
-        Ok(if self.masks_in_force() && !HARMLESS.contains(&name) {
-            Fate::Replaced
-        } else {
-            Fate::Verbatim
-        })
     }
 
     /// An answer that was stopped came to its end all the same, before the database heard of it:
@@ -328,6 +301,35 @@ impl<W: Wire> Session<W> {
         Ok(Settled::Fate(Fate::Verbatim))
     }
 
+    /// A copy begins: only where the text asked for one. A client would otherwise send whatever it
+    /// reads from, and copied rows would pass that no plan was made for.
+    fn copy(&mut self, kind: StatementKind, seen: &str) -> Result<Fate, Broken> {
+        if let Some(execution) = self.link.current() {
+            let analysis = &execution.statement.analysis;
+            let mut kinds = analysis.statements.iter().flat_map(|facts| &facts.kinds);
+            let asked =
+                matches!(analysis.sureness, Sureness::Opaque(_)) || kinds.any(|seen| *seen == kind);
+            let obligations = &execution.obligations;
+            if kind == StatementKind::CopyOut
+                && obligations.touches_masked
+                && !obligations.masks.is_empty()
+            {
+                // Copy data has no columns that a mask could follow. Policy refuses such a copy
+                // before it runs; should one begin all the same, nothing of it passes.
+                let words = "copy data of a relation with masks".to_owned();
+                return Err(Broken::Ended(Why::MaskFailed(words)));
+            }
+            if asked {
+                return Ok(Fate::Verbatim);
+            }
+        }
+        Err(Broken::Garbled(Garbled {
+            who: Peer::Server,
+            expected: "no copy, since the statement is none",
+            seen: seen.to_owned(),
+        }))
+    }
+
     fn counted(&mut self, count: u64, bytes: usize) -> Fate {
         if let Some(execution) = self.link.current() {
             if execution.stopped.is_some() {
@@ -344,6 +346,7 @@ impl<W: Wire> Session<W> {
     /// The database's own words can quote any value. A statement that touches a masked relation
     /// gets the kind of error and nothing else; so does one whose origin is unclear.
     fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
+        self.told |= matches!(error.severity.as_str(), "FATAL" | "PANIC");
         let withheld = self.withheld();
         let Some(execution) = self.link.current() else {
             return if withheld && !self.link.failed_text() {

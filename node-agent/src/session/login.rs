@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock;
 use crate::config::{Credential as DatabaseCredential, PasswordSource, TokenSource};
@@ -25,7 +26,7 @@ use crate::wire::{
 use super::cancel::{CancelGuard, Cancels};
 use super::{Arrived, Shared};
 
-/// From the first byte to the welcome, in total and not per byte.
+/// From the accept to the client's last word about who it is, in total and not per byte or message.
 const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 /// Verifying a token and opening the database, together.
 const OPENING_DEADLINE: Duration = Duration::from_secs(30);
@@ -58,6 +59,10 @@ struct Greeting<W: Wire> {
     leg: Leg,
     input: BytesMut,
     out: BytesMut,
+    /// When the client must have said all.
+    until: Instant,
+    /// Its place among the workload's logins.
+    half_open: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a greeting stopped.
@@ -108,10 +113,12 @@ pub(super) async fn open<W: Wire>(shared: &Arc<Shared>, arrived: Arrived) -> Out
         None => return Outcome::Ended(Why::Fault("the connection was served twice".to_owned())),
     };
     let mut greeting = Greeting::<W>::new(limits, stream);
+    greeting.half_open = arrived.half_open.take();
+    let until = greeting.until;
     let arrived = Box::new(arrived);
     let hosts = &arrived.reachable.target.hosts;
     let hello = greeting.hello(shared, &arrived.flow, hosts, &arrived.workload.name);
-    let hello = match timeout(GREETING_DEADLINE, hello).await {
+    let hello = match timeout_at(until, hello).await {
         Ok(Ok(hello)) => hello,
         // A cancel request is not a session: nothing began.
         Ok(Err(Stop::Cancelled)) => return Outcome::Ended(Why::ClientQuit),
@@ -238,6 +245,8 @@ impl<W: Wire> Greeting<W> {
             leg: Leg::Plain(stream),
             input: BytesMut::with_capacity(1024),
             out: BytesMut::with_capacity(512),
+            until: Instant::now() + GREETING_DEADLINE,
+            half_open: None,
         }
     }
 
@@ -340,6 +349,7 @@ impl<W: Wire> Greeting<W> {
     }
 
     async fn ask(&mut self, how: Ask4) -> Result<Credential, Stop> {
+        let until = self.until;
         self.front.ask(how, &mut self.out);
         self.flush().await?;
         let answer = async {
@@ -354,9 +364,7 @@ impl<W: Wire> Greeting<W> {
                 }
             }
         };
-        timeout(GREETING_DEADLINE, answer)
-            .await
-            .unwrap_or(Err(Stop::Gone))
+        timeout_at(until, answer).await.unwrap_or(Err(Stop::Gone))
     }
 }
 
@@ -381,6 +389,7 @@ async fn admit<W: Wire>(
         )));
     }
     let user = identify(shared, arrived, greeting).await?;
+    greeting.half_open = None;
     let principal = Arc::new(Principal {
         workload: arrived.workload.clone(),
         user,
@@ -393,7 +402,7 @@ async fn admit<W: Wire>(
         database: hello.database.clone(),
         settings: upstream_settings(hello, &principal),
         tls: arrived.reachable.tls.is_some(),
-        cleartext: arrived
+        proven: arrived
             .reachable
             .tls
             .as_ref()

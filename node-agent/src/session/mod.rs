@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
-use tokio::sync::watch as signal;
+use tokio::sync::{OwnedSemaphorePermit, watch as signal};
 
 use crate::approval::Desk;
 use crate::config::{Target, WorkloadRule};
@@ -93,6 +93,8 @@ pub struct Arrived {
     pub session: SessionId,
     /// The accepted socket; taken by the login.
     pub stream: Option<TcpStream>,
+    /// Its place among the workload's logins; given back once it is known who it is.
+    pub half_open: Option<OwnedSemaphorePermit>,
     /// Its peer.
     pub client: ClientAddr,
     /// The kernel's word.

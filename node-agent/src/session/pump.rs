@@ -38,6 +38,10 @@ const IDLE_READ: usize = 4 << 10;
 const PARTING: Duration = Duration::from_secs(2);
 /// How long the database may take to take a cancel request.
 const CANCELLING: Duration = Duration::from_secs(10);
+/// How often the database is asked to cancel what still runs when its session is over, and how long
+/// it is waited for after each. A request that comes before its statement has begun does nothing.
+const CANCELS: usize = 8;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
@@ -72,6 +76,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) out: BytesMut,
     /// From the database, not yet relayed.
     pub(super) answers: Intake,
+    /// The client was told by the database that the session is over.
+    pub(super) told: bool,
     client: Leg,
     client_in: Intake,
     upstream: Leg,
@@ -133,6 +139,7 @@ impl<W: Wire> Session<W> {
             dropping: false,
             owed: None,
             out: BytesMut::new(),
+            told: false,
             answers: Intake::new(opened.database.rest),
             client: opened.client,
             client_in: Intake::new(opened.client_rest),
@@ -177,11 +184,11 @@ impl<W: Wire> Session<W> {
             self.watch_time(watch);
             match self.wait(watch).await.map_err(|side| match side {
                 Peer::Client => Why::ClientGone,
-                Peer::Server => Why::UpstreamGone,
+                Peer::Server => self.upstream_gone(),
             })? {
                 Woke::Moved => {}
                 Woke::ClientGone => return Err(Why::ClientGone),
-                Woke::UpstreamGone => return Err(Why::UpstreamGone),
+                Woke::UpstreamGone => return Err(self.upstream_gone()),
                 Woke::Ended(ended) => self.ended(ended)?,
             }
         }
@@ -232,18 +239,49 @@ impl<W: Wire> Session<W> {
                 return Ok(());
             }
         };
-        self.last_words(refusal);
+        self.last_word(refusal);
         Err(why)
     }
 
-    /// Says why the session ends, unless that would land in the middle of an answer.
-    fn last_words(&mut self, refusal: Refusal) {
-        if self.link.between() {
-            W::Talk::<Arc<Prepared>, Execution>::write_refusal(
-                &refusal.at(self.reference()),
-                &mut self.out,
-            );
+    /// The database went away: the client is told, unless the database did so itself.
+    fn upstream_gone(&mut self) -> Why {
+        if !self.told {
+            self.last_word(Refusal::fatal(
+                crate::model::RefusalCode::Upstream,
+                "the database closed the connection",
+            ));
         }
+        Why::UpstreamGone
+    }
+
+    /// An answer cannot be passed on. The client learns that, and the log the details: those may
+    /// quote what it is not to see.
+    fn withhold(&mut self, why: &Why) {
+        tracing::warn!(session = %self.id, ?why, "an answer is withheld and its session ended");
+        let (code, words) = match why {
+            Why::RecordFailed(_) => (
+                crate::model::RefusalCode::RecordFault,
+                "the session can no longer be recorded, so it ends",
+            ),
+            _ => (
+                crate::model::RefusalCode::Upstream,
+                "the database's answer cannot be judged, so none of it is passed on; \
+                 the gateway's log says why",
+            ),
+        };
+        self.last_word(Refusal::fatal(code, words));
+    }
+
+    /// Writes the error that ends the session. Behind half a message there is no place for one: the
+    /// client would read it as data.
+    fn last_word(&mut self, refusal: Refusal) {
+        if self.link.inside_message() {
+            return;
+        }
+        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
+            &refusal.at(self.reference()),
+            &mut self.out,
+        );
     }
 
     /// The latest statement's reference.
@@ -280,6 +318,38 @@ impl<W: Wire> Session<W> {
         });
     }
 
+    /// Says goodbye to a database that is busy, off this task: cancels until it has closed its side.
+    fn see_out(&mut self) {
+        let endpoint = self.endpoint.clone();
+        let (process, secret) = self.server_key.clone();
+        let goodbye = self.link.outgoing().bytes().to_vec();
+        let upstream = std::mem::replace(&mut self.upstream, Leg::Closed);
+        tokio::spawn(async move {
+            let (mut from, mut to) = tokio::io::split(upstream);
+            let say = async {
+                let _ = to.write_all(&goodbye).await;
+                let _ = to.shutdown().await;
+            };
+            // What is still coming is read and dropped, or the database could not end.
+            let mut nowhere = tokio::io::sink();
+            let hear = tokio::io::copy(&mut from, &mut nowhere);
+            let mut closed = pin!(async { tokio::join!(say, hear) });
+            for _ in 0..CANCELS {
+                let cancelled = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
+                tokio::select! {
+                    biased;
+                    _ = closed.as_mut() => return,
+                    sent = cancelled => if let Err(error) = sent {
+                        tracing::warn!(%error, "a running statement could not be cancelled");
+                    },
+                }
+                if timeout(BETWEEN, closed.as_mut()).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
@@ -301,7 +371,7 @@ impl<W: Wire> Session<W> {
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
         let refusal = Refusal::fatal(crate::model::RefusalCode::Protocol, garbled.to_string());
-        self.last_words(refusal);
+        self.last_word(refusal);
         match garbled.who {
             Peer::Client => Why::ClientGarbled(garbled.to_string()),
             Peer::Server => Why::UpstreamGarbled(garbled.to_string()),
@@ -313,15 +383,11 @@ impl<W: Wire> Session<W> {
             Ok(()) => Ok(()),
             Err(super::answer::Broken::Garbled(garbled)) => Err(self.garbled(&garbled)),
             Err(super::answer::Broken::Refused(refusal, why)) => {
-                self.last_words(*refusal);
+                self.last_word(*refusal);
                 Err(why)
             }
             Err(super::answer::Broken::Ended(why)) => {
-                let refusal = Refusal::fatal(
-                    crate::model::RefusalCode::Unsupported,
-                    "an answer could not be masked or recorded, so the session ends",
-                );
-                self.last_words(refusal);
+                self.withhold(&why);
                 Err(why)
             }
         }
@@ -436,35 +502,27 @@ impl<W: Wire> Session<W> {
     /// Tells the client and the database that this is over.
     async fn part(&mut self, why: &Why) {
         tracing::debug!(session = %self.id, ?why, "session ends");
-        // An open transaction is rolled back by the database when its client goes; a running
-        // statement would notice late, so it is cancelled first.
-        if !self.link.idle() {
-            self.cancel_running();
-        }
+        let running = !self.link.idle();
         self.link.farewell();
-        let words = !self.out.is_empty() && !matches!(why, Why::ClientGone);
-        let (client, out) = (&mut self.client, &self.out);
-        let to_client = async {
-            if words {
-                let _ = client.write_all(out).await;
-                let _ = client.flush().await;
+        if running {
+            // A running statement would notice late that its client has gone. Off this task: a
+            // client that does not read must not keep the database waiting.
+            self.see_out();
+        }
+        let parting = async {
+            if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
+                let _ = self.client.write_all(&self.out).await;
+                let _ = self.client.flush().await;
             }
-            let _ = client.shutdown().await;
+            let _ = self.client.shutdown().await;
+            if !running {
+                // An open transaction is rolled back by the database when its client goes.
+                let goodbye = self.link.outgoing().bytes().to_vec();
+                let _ = self.upstream.write_all(&goodbye).await;
+                let _ = self.upstream.shutdown().await;
+            }
         };
-        let (upstream, link) = (&mut self.upstream, &mut self.link);
-        let to_database = async {
-            let goodbye = link.outgoing().bytes().to_vec();
-            let _ = upstream.write_all(&goodbye).await;
-            let _ = upstream.shutdown().await;
-        };
-        // Side by side: a client that does not read must not keep the database waiting.
-        let cancelling = &mut self.cancelling;
-        let cancelled = async { while cancelling.join_next().await.is_some() {} };
-        let _ = tokio::join!(
-            timeout(PARTING, to_client),
-            timeout(PARTING, to_database),
-            timeout(PARTING, cancelled)
-        );
+        let _ = timeout(PARTING, parting).await;
         self.cancelling.detach_all();
     }
 }

@@ -209,7 +209,7 @@ pub async fn cancel<B: Back>(
                 database: String::new(),
                 settings: Vec::new(),
                 tls: true,
-                cleartext: false,
+                proven: false,
             });
             let mut stream = stream;
             let (mut input, mut out) = (BytesMut::new(), BytesMut::new());

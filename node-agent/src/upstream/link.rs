@@ -89,11 +89,6 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.running()
     }
 
-    /// No answer is half delivered. See `Talk::between`.
-    pub fn between(&self) -> bool {
-        self.talk.between()
-    }
-
     /// The latest error answered a Parse. See `Talk::failed_text`.
     pub fn failed_text(&self) -> bool {
         self.talk.failed_text()
@@ -147,6 +142,11 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     /// Nothing outstanding, no transaction.
     pub fn idle(&self) -> bool {
         self.talk.idle()
+    }
+
+    /// Half a message of the database is with the client.
+    pub fn inside_message(&self) -> bool {
+        self.talk.inside_message()
     }
 
     /// The pipeline is at its bound.

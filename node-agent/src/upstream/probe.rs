@@ -29,6 +29,9 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid \
 /// The largest single row that a catalogue answer may hold.
 const ROW_BYTES: usize = 1 << 20;
 
+/// The largest answer in all: some millions of columns. More is no catalogue, and would be kept.
+const ANSWER_BYTES: usize = 128 << 20;
+
 /// A connection for the agent's own questions.
 pub(super) struct Probe<W: Wire> {
     leg: Leg,
@@ -64,9 +67,14 @@ impl<W: Wire> Probe<W> {
             .send(question(text), (), Wants::default(), &mut out);
         self.leg.write_all(&out).await.map_err(broken)?;
         self.leg.flush().await.map_err(broken)?;
+        let mut heard = 0_usize;
         loop {
             while let Some((span, answer)) = self.talk.listen(&self.input)? {
                 let frames = self.input.split_to(span.min(self.input.len()));
+                heard = heard.saturating_add(frames.len());
+                if heard > ANSWER_BYTES {
+                    return Err(broken(std::io::Error::other("the catalogue has no end")));
+                }
                 match answer {
                     Answer::Head => self.talk.hold_rows(true),
                     Answer::Rows { .. } => rows(&frames, &mut row),

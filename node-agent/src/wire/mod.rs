@@ -79,7 +79,8 @@ impl Default for FrontLimits {
             startup: 10_000,
             message: 16 << 20,
             names: 10_000,
-            pending: 100_000,
+            // Some hundred bytes each: a flood of Syncs must not become tens of megabytes.
+            pending: 16_000,
             plaintext: true,
         }
     }
@@ -190,8 +191,9 @@ pub struct BackLogin {
     pub settings: Vec<(String, String)>,
     /// Whether to ask for TLS first; the server must agree.
     pub tls: bool,
-    /// Whether a password may be sent in clear (only inside verified TLS).
-    pub cleartext: bool,
+    /// Whether verified TLS has proven who the server is. If not, and there is a password, SCRAM must
+    /// prove it: no password in clear, no md5 answer, no login without a question.
+    pub proven: bool,
 }
 
 /// What a back wants next.
@@ -481,9 +483,6 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// anything about it.
     fn running(&mut self) -> Option<&mut E>;
 
-    /// No answer is half delivered: words of our own can be put behind what was.
-    fn between(&self) -> bool;
-
     /// The latest error answered a Parse: nothing was evaluated but the text's own constants.
     fn failed_text(&self) -> bool;
 
@@ -500,6 +499,10 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// The next execution that was sent and never ran, because something before it failed. Drain
     /// it after `Failed`, `Refused` and `Ready`, and after `send`.
     fn skipped(&mut self) -> Option<E>;
+
+    /// Whether the answers passed on so far end inside a message (a large row goes out in pieces):
+    /// nothing of ours can be put behind them.
+    fn inside_message(&self) -> bool;
 
     /// Takes the executions still under way, one a call, when the session is over.
     fn abandoned(&mut self) -> Option<E>;

@@ -5,5 +5,8 @@ mod raw;
 mod tls;
 
 pub use dialer::{Churned, Dialer};
-pub use raw::{Message, Raw, error_field, startup};
+pub use raw::{
+    GSS_REQUEST, Message, Raw, SSL_REQUEST, about, bind, cells, error_field, execute, flush, kinds,
+    parse, query, startup, sync,
+};
 pub use tls::{Connect, MakeTls, Tls, client_config};

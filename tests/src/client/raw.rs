@@ -2,9 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustls::{ClientConfig, ClientConnection};
+use rustls_pki_types::ServerName;
 
 /// One message of the server: its type and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +21,15 @@ pub struct Message {
 /// A connection.
 pub struct Raw {
     stream: TcpStream,
+    cover: Option<Box<ClientConnection>>,
     input: Vec<u8>,
+    all: Vec<u8>,
 }
+
+/// The request for TLS.
+pub const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
+/// The request for encryption by GSSAPI.
+pub const GSS_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
 
 /// The body of a start-up message of this version with these pairs.
 pub fn startup(version: (u16, u16), pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -49,7 +59,88 @@ pub fn error_field(body: &[u8], field: u8) -> Option<String> {
         .map(|part| String::from_utf8_lossy(&part[1..]).into_owned())
 }
 
+/// A simple query as it is sent.
+pub fn query(text: &str) -> Vec<u8> {
+    Message::frame(b'Q', &[text.as_bytes(), &[0]].concat())
+}
+
+/// A Parse without parameter types.
+pub fn parse(name: &str, text: &str) -> Vec<u8> {
+    Message::frame(b'P', format!("{name}\0{text}\0\0\0").as_bytes())
+}
+
+/// A Bind without parameters; `formats` are those of the result.
+pub fn bind(portal: &str, statement: &str, formats: &[u16]) -> Vec<u8> {
+    let mut body = format!("{portal}\0{statement}\0\0\0\0\0").into_bytes();
+    body.extend(u16::try_from(formats.len()).expect("few").to_be_bytes());
+    body.extend(formats.iter().flat_map(|format| format.to_be_bytes()));
+    Message::frame(b'B', &body)
+}
+
+/// A Describe (`b'D'`) or a Close (`b'C'`) of a statement (`S`) or a portal (`P`).
+pub fn about(kind: u8, which: char, name: &str) -> Vec<u8> {
+    Message::frame(kind, format!("{which}{name}\0").as_bytes())
+}
+
+/// An Execute; 0 rows: all.
+pub fn execute(portal: &str, rows: u32) -> Vec<u8> {
+    let body = [portal.as_bytes(), &[0], &rows.to_be_bytes()].concat();
+    Message::frame(b'E', &body)
+}
+
+/// A Sync.
+pub fn sync() -> Vec<u8> {
+    Message::frame(b'S', b"")
+}
+
+/// A Flush.
+pub fn flush() -> Vec<u8> {
+    Message::frame(b'H', b"")
+}
+
+/// The text cells of the DataRows among messages; NULL is `None`.
+pub fn cells(messages: &[Message]) -> Vec<Vec<Option<String>>> {
+    let rows = messages.iter().filter(|message| message.kind == b'D');
+    rows.map(|row| cells_of(&row.body)).collect()
+}
+
+fn cells_of(mut body: &[u8]) -> Vec<Option<String>> {
+    let mut cells = Vec::new();
+    body = &body[2..];
+    while let Some((size, rest)) = body.split_first_chunk::<4>() {
+        match usize::try_from(i32::from_be_bytes(*size)) {
+            Err(_) => {
+                cells.push(None);
+                body = rest;
+            }
+            Ok(size) => {
+                cells.push(Some(String::from_utf8_lossy(&rest[..size]).into_owned()));
+                body = &rest[size..];
+            }
+        }
+    }
+    cells
+}
+
 impl Message {
+    /// The messages that bytes are; what is left over at the end is left out.
+    pub fn all(mut bytes: &[u8]) -> Vec<Self> {
+        let mut messages = Vec::new();
+        while let Some((&[kind, a, b, c, d], rest)) = bytes.split_first_chunk::<5>() {
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            let Some((body, next)) = length.checked_sub(4).and_then(|n| rest.split_at_checked(n))
+            else {
+                break;
+            };
+            messages.push(Self {
+                kind,
+                body: body.to_vec(),
+            });
+            bytes = next;
+        }
+        messages
+    }
+
     /// A message to send.
     pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
         [&[kind], untyped(body).as_slice()].concat()
@@ -80,7 +171,9 @@ impl Raw {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
+            cover: None,
             input: Vec::new(),
+            all: Vec::new(),
         })
     }
 
@@ -97,9 +190,47 @@ impl Raw {
         &self.stream
     }
 
+    /// Everything that ever came, inside TLS as it was before encryption.
+    pub fn all(&self) -> &[u8] {
+        &self.all
+    }
+
+    /// Makes a TLS handshake now: after the answer to a request, or without one.
+    pub fn secure(&mut self, config: ClientConfig, name: &str) -> Result<()> {
+        if !self.input.is_empty() {
+            bail!("bytes in clear came before the handshake");
+        }
+        let name = ServerName::try_from(name.to_owned())?;
+        let mut tls = ClientConnection::new(Arc::new(config), name)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.cover = Some(Box::new(tls));
+        Ok(())
+    }
+
+    /// Asks for TLS, hears the yes, and makes the handshake.
+    pub fn ask_for_tls(&mut self, config: ClientConfig, name: &str) -> Result<()> {
+        self.send(SSL_REQUEST)?;
+        match self.byte()? {
+            Some(b'S') => self.secure(config, name),
+            other => bail!("asked for TLS, got {other:?}"),
+        }
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(bytes)?)
+        match &mut self.cover {
+            None => self.stream.write_all(bytes)?,
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).write_all(bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Ends the connection by a reset, as a client that was killed may.
+    pub fn reset(self) -> Result<()> {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        Ok(())
     }
 
     /// Sends a message.
@@ -238,18 +369,23 @@ impl Raw {
 
     /// Reads more; `false` when the other side has ended the connection, also by reset.
     fn fill(&mut self) -> Result<bool> {
-        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         let mut block = [0; 1 << 16];
-        match self.stream.read(&mut block) {
+        let read = match &mut self.cover {
+            None => self.stream.read(&mut block),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut block),
+        };
+        match read {
             Ok(0) => Ok(false),
             Ok(count) => {
                 self.input.extend_from_slice(&block[..count]);
+                self.all.extend_from_slice(&block[..count]);
                 Ok(true)
             }
             Err(error)
                 if matches!(
                     error.kind(),
-                    ConnectionReset | ConnectionAborted | BrokenPipe
+                    ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof
                 ) =>
             {
                 Ok(false)
@@ -260,7 +396,7 @@ impl Raw {
 }
 
 /// The types of messages, in order.
-fn kinds(messages: &[Message]) -> String {
+pub fn kinds(messages: &[Message]) -> String {
     messages
         .iter()
         .map(|message| match message.sqlstate() {

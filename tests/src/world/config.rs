@@ -71,7 +71,14 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
     }
     for (name, address, tls) in &builder.servers {
         target(&mut yaml, name, *address, tls)?;
+        if let (Some(ca), "verify-full") = (&builder.servers_ca, *tls) {
+            writeln!(yaml, "      ca_file: {}", ca.display())?;
+        }
         credential(&mut yaml, &password)?;
+    }
+    for (name, address) in &builder.trusting {
+        target(&mut yaml, name, *address, "disable")?;
+        writeln!(yaml, "    credential: {{ username: {} }}", pg::SERVICE)?;
     }
     let token = world.token_file().display().to_string();
     writeln!(yaml, "workloads:")?;

@@ -49,6 +49,8 @@ pub struct Builder {
     upstream_tls: &'static str,
     token_sources: &'static str,
     servers: Vec<(String, SocketAddr, &'static str)>,
+    servers_ca: Option<PathBuf>,
+    trusting: Vec<(String, SocketAddr)>,
     issuer_tls: bool,
     others: Vec<&'static str>,
     seed: &'static str,
@@ -110,6 +112,21 @@ impl Builder {
     #[must_use]
     pub fn server(mut self, name: &str, address: SocketAddr, tls: &'static str) -> Self {
         self.servers.push((name.to_owned(), address, tls));
+        self
+    }
+
+    /// With a target for a server that is no cluster, in clear, to which the agent has no password:
+    /// it is taken at its word.
+    #[must_use]
+    pub fn trusting_server(mut self, name: &str, address: SocketAddr) -> Self {
+        self.trusting.push((name.to_owned(), address));
+        self
+    }
+
+    /// With this authority trusted for the servers that are no clusters, where the TLS is verified.
+    #[must_use]
+    pub fn servers_ca(mut self, ca_file: &Path) -> Self {
+        self.servers_ca = Some(ca_file.to_path_buf());
         self
     }
 
@@ -210,6 +227,8 @@ impl World {
             upstream_tls: "verify-full",
             token_sources: "[ { file: FILE }, password ]",
             servers: Vec::new(),
+            servers_ca: None,
+            trusting: Vec::new(),
             issuer_tls: false,
             others: Vec::new(),
             seed: "",

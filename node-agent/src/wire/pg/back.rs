@@ -17,6 +17,10 @@ use super::{answer, cancel, frame, greeting, login, refusal};
 /// No message of a login is longer, unless something else than a database sends it.
 const LONGEST: usize = 64 << 10;
 
+/// More SCRAM rounds than any database is set to, and less than a second's work. The server says the
+/// number before it has proven anything.
+const MOST_ROUNDS: u64 = 1_000_000;
+
 /// More parameter reports than any server sends.
 const MOST_PARAMETERS: usize = 1_000;
 
@@ -175,6 +179,11 @@ impl Back {
     fn asked(&mut self, ask: Ask<'_>, out: &mut BytesMut) -> Result<Option<BackNeed>, Garbled> {
         let state = std::mem::replace(&mut self.state, State::Over);
         match (ask, state) {
+            (Ask::Ok, State::Authenticating) if self.unproven() => Ok(Some(self.failed(
+                "28000",
+                "the database let the agent in without a proof that it knows the password; \
+                 a target that is to be trusted has no password, or tls: verify-full",
+            ))),
             (Ask::Ok, State::Authenticating | State::Proven) => {
                 self.state = State::Accepted;
                 Ok(None)
@@ -182,7 +191,7 @@ impl Back {
             // A server that skips its own proof does not know the password.
             (Ask::Ok, _) => Err(garbled("the server's proof", "a yes without it")),
             (Ask::Cleartext, State::Authenticating) => {
-                if !self.login.cleartext {
+                if !self.login.proven {
                     return Ok(Some(self.failed(
                         "28000",
                         "the database asks for the password in clear, outside verified TLS",
@@ -195,6 +204,11 @@ impl Back {
                 self.state = State::Proven;
                 Ok(None)
             }
+            (Ask::Md5(_), State::Authenticating) if self.unproven() => Ok(Some(self.failed(
+                "28000",
+                "the database asks for an md5 answer outside verified TLS: whoever gets it can \
+                 find the password, and proves nothing",
+            ))),
             (Ask::Md5(salt), State::Authenticating) => {
                 let Some(password) = self.password() else {
                     return Ok(Some(self.no_password()));
@@ -219,6 +233,12 @@ impl Back {
                 login::write_choice(mechanism, scram.message(), out);
                 self.state = State::ScramFirst(Box::new(scram));
                 Ok(None)
+            }
+            (Ask::SaslContinue(words), State::ScramFirst(_)) if rounds(words) > MOST_ROUNDS => {
+                Ok(Some(self.failed(
+                    "28000",
+                    "the database's SCRAM challenge asks for too many rounds",
+                )))
             }
             (Ask::SaslContinue(words), State::ScramFirst(mut scram)) => {
                 if scram.update(words).is_err() {
@@ -256,6 +276,12 @@ impl Back {
                 _,
             ) => Err(garbled("the next step of the login", "another")),
         }
+    }
+
+    /// There is a password to protect, and nothing but SCRAM could tell the database from an
+    /// impostor.
+    fn unproven(&self) -> bool {
+        self.login.password.is_some() && !self.login.proven
     }
 
     fn password(&self) -> Option<Secret<String>> {
@@ -351,6 +377,20 @@ impl crate::wire::Back for Back {
 
     fn cancel(process: u32, secret: &[u8]) -> Bytes {
         cancel::request(process, secret)
+    }
+}
+
+/// The rounds that a SCRAM challenge asks for (RFC 5802, 5.1: `i=`); what is no number is refused by
+/// who reads the rest.
+fn rounds(challenge: &[u8]) -> u64 {
+    let mut parts = challenge.split(|byte| *byte == b',');
+    let digits = parts.find_map(|part| part.strip_prefix(b"i="));
+    let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+    match text.map(str::parse) {
+        Some(Ok(rounds)) => rounds,
+        // Too large for the type, or not a number at all.
+        Some(Err(_)) => u64::MAX,
+        None => 0,
     }
 }
 

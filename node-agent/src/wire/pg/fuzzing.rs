@@ -99,7 +99,7 @@ pub fn back(bytes: &[u8]) {
         database: "db".to_owned(),
         settings: Vec::new(),
         tls: mood & 2 != 0,
-        cleartext: mood & 4 != 0,
+        proven: mood & 4 != 0,
     });
     let mut out = BytesMut::new();
     let mut input = BytesMut::new();

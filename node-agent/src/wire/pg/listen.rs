@@ -62,6 +62,7 @@ impl<S: Clone, E> Talk<S, E> {
             Kind::Parameter => {
                 self.belongs_to_running();
                 let (name, value) = answer::parameter(frame)?;
+                same_meaning(&name, &value)?;
                 Answer::Parameter { name, value }
             }
             kind => self.expected(kind, frame)?,
@@ -483,6 +484,24 @@ fn fits(frame: &[u8], width: Option<usize>) -> bool {
         (Some(_), None) => true,
         (Some(count), Some(width)) => usize::from(u16::from_be_bytes(*count)) == width,
     }
+}
+
+/// Both say what the bytes of a statement mean, and were right at login. However they came to change,
+/// from here on the database would read another statement than the one that was judged.
+fn same_meaning(name: &str, value: &str) -> Result<(), Garbled> {
+    let (expected, kept) = match name {
+        "client_encoding" => ("client_encoding to stay UTF8", value == "UTF8"),
+        "standard_conforming_strings" => ("standard_conforming_strings to stay on", value == "on"),
+        _ => return Ok(()),
+    };
+    if kept {
+        return Ok(());
+    }
+    Err(Garbled {
+        who: Peer::Server,
+        expected,
+        seen: "another value".to_owned(),
+    })
 }
 
 fn bad_row() -> Garbled {

@@ -143,6 +143,9 @@ pub(super) struct Fault<E> {
     pub(super) copying: bool,
 }
 
+/// Entries for which an empty queue keeps room.
+const KEPT: usize = 64;
+
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Queue<E> {
@@ -202,6 +205,10 @@ impl<E> Queue<E> {
         let (boundaries, names) = Self::weigh(&due);
         self.boundaries = self.boundaries.saturating_sub(boundaries);
         self.names = self.names.saturating_sub(names);
+        if self.due.is_empty() {
+            // An idle session does not keep the room of its longest pipeline.
+            self.due.shrink_to(KEPT);
+        }
         Some(due)
     }
 

@@ -229,6 +229,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         self.take_message(input, up, out)
     }
 
+    fn inside_message(&self) -> bool {
+        self.streaming.is_some()
+    }
+
     fn full(&self) -> bool {
         self.held_up()
     }
@@ -331,10 +335,6 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
 
     fn running(&mut self) -> Option<&mut E> {
         self.queue.oldest()
-    }
-
-    fn between(&self) -> bool {
-        self.streaming.is_none()
     }
 
     fn failed_text(&self) -> bool {

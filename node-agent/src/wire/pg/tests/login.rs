@@ -328,7 +328,15 @@ fn login() -> BackLogin {
         database: "orders".to_owned(),
         settings: vec![("TimeZone".to_owned(), "UTC".to_owned())],
         tls: false,
-        cleartext: false,
+        proven: false,
+    }
+}
+
+/// The same to a server whose certificate was verified.
+fn proven() -> BackLogin {
+    BackLogin {
+        proven: true,
+        ..login()
     }
 }
 
@@ -347,7 +355,10 @@ const OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 
 #[test]
 fn a_database_that_trusts_is_ready_after_its_reports() {
-    let mut server = Server::new(login());
+    let mut server = Server::new(BackLogin {
+        password: None,
+        ..login()
+    });
     assert_eq!(server.gets(), opening());
     let answer = [
         OK.to_vec(),
@@ -410,7 +421,7 @@ fn a_password_goes_in_clear_only_where_that_is_allowed() {
     assert!(failed(server.says(&ask)).contains("in clear"));
     assert_eq!(server.gets(), b"");
     let mut server = Server::new(BackLogin {
-        cleartext: true,
+        proven: true,
         ..login()
     });
     server.gets();
@@ -424,6 +435,7 @@ fn md5_is_answered_with_its_salt() {
     let mut server = Server::new(BackLogin {
         user: "md5_user".to_owned(),
         password: Some(Secret::new("password".to_owned())),
+        proven: true,
         ..login()
     });
     server.gets();
@@ -434,6 +446,46 @@ fn md5_is_answered_with_its_salt() {
         server.gets(),
         frame(b'p', b"md562af4dd09bbb41884907a838a3233294\0")
     );
+}
+
+#[test]
+fn a_server_that_nothing_proves_gets_no_answer_but_scrams() {
+    let begin = |proven| {
+        let mut server = Server::new(BackLogin { proven, ..login() });
+        server.gets();
+        server
+    };
+    assert!(failed(begin(false).says(OK)).contains("without a proof"));
+    assert!(matches!(begin(true).says(OK), Ok(BackNeed::More)));
+    let md5 = frame(b'R', b"\0\0\0\x05abcd");
+    let mut server = begin(false);
+    assert!(failed(server.says(&md5)).contains("md5"));
+    assert_eq!(server.gets(), b"");
+    assert!(matches!(begin(true).says(&md5), Ok(BackNeed::More)));
+}
+
+#[test]
+fn a_challenge_that_asks_for_endless_work_is_not_begun() {
+    for rounds in [
+        "1000001",
+        "2147483647",
+        "99999999999999999999",
+        "-1",
+        "x",
+        "",
+    ] {
+        let mut server = Server::new(login());
+        server.gets();
+        server
+            .says(&frame(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"))
+            .unwrap();
+        let chosen = server.gets();
+        let text = String::from_utf8_lossy(&chosen);
+        let nonce = text.split("r=").nth(1).unwrap();
+        let words = format!("\0\0\0\x0br={nonce}x,s=c2FsdA==,i={rounds}");
+        let message = failed(server.says(&frame(b'R', words.as_bytes())));
+        assert!(message.contains("SCRAM challenge"), "{rounds}: {message}");
+    }
 }
 
 #[test]
@@ -458,7 +510,7 @@ fn a_database_that_reads_statements_otherwise_is_not_used() {
         &b"client_encoding\0SJIS\0"[..],
         b"standard_conforming_strings\0off\0",
     ] {
-        let mut server = Server::new(login());
+        let mut server = Server::new(proven());
         let need = server.says(&[OK, &frame(b'S', report)[..]].concat());
         assert!(failed(need).contains("insists"));
     }
@@ -480,7 +532,7 @@ fn what_is_out_of_turn_closes() {
         b"R\0\x10\0\0".to_vec(),
         b"R\xff\xff\xff\xff".to_vec(),
     ] {
-        assert!(Server::new(login()).says(&said).is_err(), "{said:?}");
+        assert!(Server::new(proven()).says(&said).is_err(), "{said:?}");
     }
 }
 
