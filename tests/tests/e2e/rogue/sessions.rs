@@ -387,6 +387,9 @@ masks: [ { name: ssn, columns: ['*.people.ssn'], with: null } ]
     for rogue in &rogues {
         let mut raw = den.raw(rogue)?;
         raw.login(pg::SERVICE, pg::DATABASE, WORTHLESS)?;
+        // The agent waits for a catalogue twice, 10 s each, on a machine that is slow at that.
+        raw.stream()
+            .set_read_timeout(Some(Duration::from_secs(60)))?;
         raw.send(&query("select ssn from people"))?;
         let mut told = false;
         while let Ok(Some(message)) = raw.next() {
