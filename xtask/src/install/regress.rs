@@ -174,12 +174,22 @@ fn source_lines(targets: &str) -> String {
     lines.concat()
 }
 
-/// The versions in `apt-cache showsrc`'s answer, which has the newest first.
+/// The versions in `apt-cache showsrc`'s answer, the newest first.
 fn versions(showsrc: &str) -> Vec<&str> {
-    showsrc
+    let mut versions: Vec<&str> = showsrc
         .lines()
         .filter_map(|line| line.strip_prefix("Version: "))
-        .collect()
+        .collect();
+    // Versions of one source package differ in their numbers alone.
+    let numbers = |version: &&str| -> Vec<u64> {
+        version
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect()
+    };
+    versions.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
+    versions.dedup();
+    versions
 }
 
 #[cfg(test)]
@@ -201,8 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_read_in_the_order_in_which_they_are_told() {
-        let text = "Package: p\nVersion: 15.20-0\nPackage-List: \n\nPackage: p\nVersion: 15.18-0\n";
-        assert_eq!(versions(text), ["15.20-0", "15.18-0"]);
+    fn the_newest_version_is_tried_first() {
+        let text = "Package: p\nVersion: 15.9-0\nPackage-List: \n\nPackage: p\n\
+            Version: 15.18-0+deb12u1\n\nVersion: 15.20-0\n\nVersion: 15.9-0\n";
+        assert_eq!(versions(text), ["15.20-0", "15.18-0+deb12u1", "15.9-0"]);
     }
 }
