@@ -97,16 +97,15 @@ fn the_suite_says_the_same_with_and_without_the_agent() -> Result<()> {
     }
     let statements = world.agent().metric("node_agent_statements_total")?;
     println!(
-        "{} files, {statements} statements through the agent; {taken} differences, all listed; \
+        "{} files, {statements} statements through the agent; {taken} listed differences; \
          {unsteady} lines differ by themselves",
         suite.files.len()
     );
     let log = fs::read_to_string(world.agent().log())?;
     assert!(!log.contains("panicked"), "the agent panicked: {log}");
-    assert!(faults.is_empty(), "not listed:\n{faults}");
     assert!(
-        listed.left().is_empty(),
-        "listed, and the same now: {:#?}",
+        faults.is_empty() && listed.left().is_empty(),
+        "not listed:\n{faults}\nlisted, and the same now:\n{:#?}",
         listed.left()
     );
     assert!(statements >= LEAST, "only {statements} statements");
