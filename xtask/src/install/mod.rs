@@ -5,6 +5,7 @@ mod apt;
 mod clients;
 mod compiler;
 mod postgres18;
+mod regress;
 mod tools;
 
 use std::time::Instant;
@@ -223,6 +224,16 @@ fn test_parts() -> Vec<Part> {
             name: "PostgreSQL 18 server",
             present: postgres18::is_present,
             get: Get::Steps(postgres18::get),
+        },
+        Part {
+            name: "bzip2 (unpacks the next)",
+            present: || crate::ground::program("bzip2").is_some(),
+            get: Get::Packages(&["bzip2"]),
+        },
+        Part {
+            name: "PostgreSQL's regression suite",
+            present: regress::is_present,
+            get: Get::Steps(regress::get),
         },
     ]
 }

@@ -199,6 +199,8 @@ fn with_cargo(arguments: &Arguments, skips: &mut Skips) -> Result<bool> {
         "--bins",
         "--test",
         "e2e",
+        "--test",
+        "corpus",
     ];
     let kernel: &[&str] = &["--package", "node-agent-tests", "--test", "kernel"];
     let runs: &[(Suite, &[&str])] = match arguments.suite {
