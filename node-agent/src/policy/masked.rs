@@ -105,6 +105,15 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             return Err(refuse::written_elsewhere(rule, &read.relation));
         }
     }
+    // A mask goes by names: under another one the values would be seen.
+    let moved = |used: &&RelationUse| {
+        used.touch == Touch::Define && relevant.iter().any(|mask| on(judge, mask, used))
+    };
+    if facts.moves
+        && let Some(used) = facts.relations.iter().find(moved)
+    {
+        return Err(refuse::moved(rule, &used.relation));
+    }
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
     for column in facts
         .columns

@@ -248,6 +248,24 @@ pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName) -> Box<
     )
 }
 
+pub(super) fn moved(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+    denial(
+        Some(rule),
+        refusal(format!(
+            "renaming, moving or attaching on {} is refused: it has masked columns",
+            Shown(relation)
+        ))
+        .detail(format!(
+            "{}: a mask goes by the names of schema, table and column, and would not follow",
+            masked(rule)
+        ))
+        .hint(
+            "Have somebody whom the mask exempts do it, together with the change of the mask. \
+             A name without its schema may mean a masked table: write the schema.",
+        ),
+    )
+}
+
 pub(super) fn source_of_write(rule: &RuleRef, column: &str) -> Box<Denial> {
     denial(
         Some(rule),
