@@ -77,6 +77,10 @@ pub struct ResolvedNames {
     /// reaches only itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<(RelationName, Vec<(String, String)>)>,
+    /// As written: a view among what it may stand for has its rows, or those of a view that it
+    /// reads, from code (functions, operators); what that reads, nothing shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<RelationName>,
 }
 
 /// The answer.
