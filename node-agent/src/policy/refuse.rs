@@ -224,23 +224,20 @@ pub(super) fn unmaskable(rule: &RuleRef, kind: StatementKind) -> Box<Denial> {
     )
 }
 
-pub(super) fn copy_of_masked(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+pub(super) fn copy_of_masked(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
     denial(
         Some(rule),
-        refusal(format!(
-            "copy_out on {} is refused: it has masked columns",
-            Shown(relation)
-        ))
-        .detail(masked(rule))
-        .hint("Use SELECT, which is answered with the columns masked."),
+        refusal(format!("copy_out on {} is refused: {why}", Shown(relation)))
+            .detail(masked(rule))
+            .hint("Use SELECT, which is answered with the columns masked."),
     )
 }
 
-pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
     denial(
         Some(rule),
         refusal(format!(
-            "writing elsewhere what is read from {} is refused: it has masked columns",
+            "writing elsewhere what is read from {} is refused: {why}",
             Shown(relation)
         ))
         .detail(masked(rule))
@@ -248,11 +245,11 @@ pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName) -> Box<
     )
 }
 
-pub(super) fn moved(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+pub(super) fn moved(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
     denial(
         Some(rule),
         refusal(format!(
-            "renaming, moving or attaching on {} is refused: it has masked columns",
+            "renaming, moving or attaching on {} is refused: {why}",
             Shown(relation)
         ))
         .detail(format!(

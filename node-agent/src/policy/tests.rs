@@ -106,6 +106,49 @@ fn names_are_needed_only_where_a_rule_names_one() {
 }
 
 #[test]
+fn a_view_made_by_code_counts_as_masked_while_any_mask_is_in_force() {
+    let policy = set(&["\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: p }
+mode: enforce
+subjects: [ { groups: [ai-agents] } ]
+targets: [ '*' ]
+rules:
+  - { name: all, effect: allow, statements: [read, create, copy_out], tables: ['*.*'] }
+masks:
+  - { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 } }
+"]);
+    for (opaque, text, touches) in [
+        (false, "SELECT n FROM app.v", Some(false)),
+        (true, "SELECT n FROM app.v", Some(true)),
+        (false, "COPY app.v TO STDOUT", Some(false)),
+        (true, "COPY app.v TO STDOUT", None),
+        (true, "COPY (SELECT n FROM app.v) TO STDOUT", None),
+        (true, "CREATE TABLE app.t AS SELECT n FROM app.v", None),
+        (true, "SELECT n FROM app.v WHERE ssn LIKE '1%'", None),
+    ] {
+        let mut question = Asker::default().question(text).unwrap();
+        if opaque {
+            let view = RelationName {
+                schema: Some("app".to_owned()),
+                name: "v".to_owned(),
+            };
+            question.names = Arc::new(ResolvedNames {
+                opaque: vec![view],
+                ..ResolvedNames::default()
+            });
+        }
+        let seen = match decide(&policy, &question) {
+            Decision::Allow(allow) => Some(allow.obligations.touches_masked),
+            Decision::Deny(_) => None,
+            Decision::Hold(_) => panic!("nobody asks"),
+        };
+        assert_eq!(seen, touches, "{opaque} {text}");
+    }
+}
+
+#[test]
 fn nothing_that_a_mask_is_on_is_renamed_moved_or_attached() {
     let policy = set(&["\
 apiVersion: node-agent/v1
