@@ -11,6 +11,7 @@
 mod e2e {
     mod drivers;
     mod lifecycle;
+    mod masks;
     mod story;
     mod tokio_postgres;
 
