@@ -18,6 +18,7 @@ mod e2e {
     mod hostile;
     mod leaks;
     mod lifecycle;
+    mod masks;
     mod reload;
     mod rogue;
     mod story;

@@ -98,6 +98,13 @@ pub trait Relations {
         let _ = relation;
         Vec::new()
     }
+
+    /// Whether code makes the relation's rows, or those of a view that it reads: they can come
+    /// from anywhere.
+    fn opaque(&self, relation: u32) -> bool {
+        let _ = relation;
+        false
+    }
 }
 
 /// One attribute of a relation.

@@ -43,15 +43,15 @@ impl MaskPlan {
         self.passes == Passes::All
     }
 
-    /// An origin was met that the catalogue does not know; its column is masked whole. A newer
-    /// catalogue may know it: plan again with one.
+    /// An origin was met that the catalogue does not know, or that the text does not name; its column
+    /// is masked whole. A newer catalogue may know it: plan again with one.
     pub fn met_unknown(&self) -> bool {
         self.met_unknown
     }
 
     /// Which rule masks which column, by position from 0. Columns that are masked whole because
     /// nothing proves where they come from name the policy `node-agent` and the reason as rule:
-    /// `unknown-origin`, `unknown-relation`, `whole-row`, `computed-relation`.
+    /// `unknown-origin`, `unknown-relation`, `unnamed-relation`, `whole-row`, `computed-relation`.
     pub fn applied(&self) -> Vec<(u16, RuleRef)> {
         (0..=u16::MAX)
             .zip(&self.columns)
@@ -95,7 +95,7 @@ enum Treatment<'a> {
     /// Masked whole: nothing proves that its values are not masked ones.
     Whole(&'static str),
     /// The same, and a newer catalogue may know better.
-    Unknown,
+    Unknown(&'static str),
 }
 
 /// Plans one result. Fails closed: what the wire or the catalogue cannot place is masked whole as
@@ -125,9 +125,9 @@ pub fn plan(
                     rule: Some(mask.rule.clone()),
                 },
                 Treatment::Whole(why) => whole(why),
-                Treatment::Unknown => {
+                Treatment::Unknown(why) => {
                     met_unknown = true;
-                    whole("unknown-relation")
+                    whole(why)
                 }
             }
         })
@@ -170,8 +170,13 @@ fn treat<'a>(
         return Treatment::Pass;
     }
     let Some(attribute) = relations.attribute(relation, number) else {
-        return Treatment::Unknown;
+        return Treatment::Unknown("unknown-relation");
     };
+    // The catalogue's word against the text's: one of them is about another relation, so neither
+    // says what the values are.
+    if obligations.touches_masked && !obligations.sources.hold(attribute.schema, attribute.table) {
+        return Treatment::Unknown("unnamed-relation");
+    }
     let ancestors = relations.ancestors(relation);
     if let Some(mask) = strongest(&obligations.masks, &attribute, &ancestors) {
         return Treatment::Mask(mask);
@@ -184,7 +189,7 @@ fn treat<'a>(
         let mut patterns = obligations.masks.iter().flat_map(|mask| &mask.columns);
         patterns.any(|pattern| of_table(pattern, schema, table))
     };
-    if obligations.touches_masked || ancestors.iter().any(of_masked) {
+    if obligations.touches_masked || relations.opaque(relation) || ancestors.iter().any(of_masked) {
         return Treatment::Whole("computed-relation");
     }
     Treatment::Pass

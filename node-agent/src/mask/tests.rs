@@ -543,7 +543,8 @@ proptest! {
 }
 
 /// sales.customers (1) with id, ssn; sales.notes (2) with note; the view sales.v (3) over
-/// customers; the view sales.w (4) over notes; sales.customers_2026 (5), a partition of customers.
+/// customers; the view sales.w (4) over notes; sales.customers_2026 (5), a partition of customers;
+/// sales.f (6), a view over a function.
 struct Sales;
 
 impl Relations for Sales {
@@ -555,6 +556,7 @@ impl Relations for Sales {
             (3, 1) => ("v", "s", false),
             (4, 1) => ("w", "n", false),
             (5, 2) => ("customers_2026", "ssn", true),
+            (6, 1) => ("f", "x", false),
             _ => return None,
         };
         Some(Attribute {
@@ -563,6 +565,10 @@ impl Relations for Sales {
             column,
             stored,
         })
+    }
+
+    fn opaque(&self, relation: u32) -> bool {
+        relation == 6
     }
 
     fn ancestors(&self, relation: u32) -> Vec<(&str, &str)> {
@@ -627,6 +633,8 @@ fn a_column_is_masked_by_its_origin_and_never_by_its_name() {
         (at(3, 1), false, Some("computed-relation")),
         (at(4, 1), false, None),
         (at(4, 1), true, Some("computed-relation")),
+        (at(6, 1), false, Some("computed-relation")),
+        (at(6, 1), true, Some("computed-relation")),
         (at(9, 1), false, Some("unknown-relation")),
         (at(1, 9), true, Some("unknown-relation")),
     ] {
@@ -666,6 +674,76 @@ fn a_column_is_masked_by_its_origin_and_never_by_its_name() {
         ..Obligations::default()
     };
     assert!(!plan(&head(&[ColumnOrigin::Unknown]), &unsure, &Sales, &key()).passes());
+}
+
+/// An object id means another table on another server, or after a change: what the text does not
+/// name cannot be where the values come from.
+#[test]
+fn an_origin_that_the_text_does_not_name_is_not_believed() {
+    let sources = |text: &str| {
+        let mut asker = crate::policy::cases::Asker::default();
+        let schemas = vec!["sales".to_owned()];
+        asker.names.insert("customers".to_owned(), schemas);
+        let customers = vec!["sales.customers_2026".to_owned()];
+        asker
+            .reaches
+            .insert("sales.customers".to_owned(), customers);
+        let question = asker.question(text).unwrap();
+        let policy = crate::policy::parse(
+            "apiVersion: node-agent/v1\n\
+             kind: Policy\n\
+             metadata: { name: p }\n\
+             mode: enforce\n\
+             subjects: [ { groups: [ai-agents] } ]\n\
+             targets: [ '*' ]\n\
+             rules: [ { name: all, effect: allow, statements: [read], tables: ['*.*'] } ]\n\
+             masks: [ { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 } } ]\n",
+            "p.yaml",
+        );
+        let policy = crate::policy::PolicySet::compile(policy.unwrap()).unwrap();
+        match crate::policy::decide(&policy, &question) {
+            crate::policy::Decision::Allow(allow) => allow.obligations,
+            other => panic!("{text}: {other:?}"),
+        }
+    };
+    for (text, origin, want) in [
+        ("select ssn from sales.customers", at(1, 2), Some("ssn")),
+        ("select ssn from customers", at(1, 2), Some("ssn")),
+        ("select ssn from sales.customers", at(5, 2), Some("ssn")),
+        ("select id from sales.customers", at(1, 1), None),
+        (
+            "select ssn from sales.customers",
+            at(2, 1),
+            Some("unnamed-relation"),
+        ),
+        (
+            "select ssn from customers",
+            at(2, 1),
+            Some("unnamed-relation"),
+        ),
+        ("select * from sales.customers, sales.notes", at(2, 1), None),
+        ("select * from sales.customers, notes", at(2, 1), None),
+        (
+            "select * from sales.customers, app.notes",
+            at(2, 1),
+            Some("unnamed-relation"),
+        ),
+        // Where nothing masked is touched, nothing hangs on it.
+        ("select note from sales.orders", at(2, 1), None),
+    ] {
+        let made = plan(&head(&[origin]), &sources(text), &Sales, &key());
+        let rule = made
+            .applied()
+            .first()
+            .map(|(_, rule)| rule.rule.to_string());
+        assert_eq!(rule.as_deref(), want, "{text} {origin:?}");
+        // A newer catalogue may know better.
+        assert_eq!(
+            made.met_unknown(),
+            want == Some("unnamed-relation"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

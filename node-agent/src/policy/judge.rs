@@ -15,7 +15,7 @@ use super::names::{Candidates, is_descriptive, is_sample, is_telling};
 use super::pattern::{FunctionPattern, Glob, TablePattern};
 use super::refuse;
 use super::words::KindSet;
-use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef};
+use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
 use crate::sql::{
     FunctionClass, RelationUse, StatementFacts, StatementKind, Sureness, Touch, classify_function,
 };
@@ -114,9 +114,15 @@ impl<'a> Judge<'a> {
                 return Decision::Deny(*denial);
             }
         };
+        let touches_masked = masked::touches(self);
         let obligations = Arc::new(Obligations {
             masks: self.masks.iter().map(|mask| mask.mask.clone()).collect(),
-            touches_masked: masked::touches(self),
+            touches_masked,
+            sources: if touches_masked {
+                Sources::of(self.question)
+            } else {
+                Sources::Any
+            },
             limits: self.limits.get(),
         });
         match held {

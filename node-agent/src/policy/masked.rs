@@ -10,8 +10,8 @@ use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
 use super::refuse;
 use crate::sql::{
-    ColumnRole, FunctionClass, ROW_READERS, RelationUse, StatementFacts, StatementKind, Sureness,
-    Touch, classify_function,
+    ColumnRole, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
+    StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
 
@@ -61,6 +61,17 @@ fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
             .names
             .reached(relation)
             .any(|(schema, table)| meets(schema, table))
+        // What code reads, nothing shows.
+        || judge.question.names.is_opaque(relation)
+}
+
+/// Why masks matter for a relation, to end a sentence.
+fn reason(judge: &Judge<'_>, relation: &RelationName) -> &'static str {
+    if judge.question.names.is_opaque(relation) {
+        "code makes its rows, and may read masked columns"
+    } else {
+        "it has masked columns"
+    }
 }
 
 /// Refuses a statement that a mask cannot be kept in.
@@ -90,7 +101,11 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     };
     if let Some(read) = facts.relations.iter().find(masked_read) {
         if case.kinds.has(K::CopyOut) {
-            return Err(refuse::copy_of_masked(rule, &read.relation));
+            return Err(refuse::copy_of_masked(
+                rule,
+                &read.relation,
+                reason(judge, &read.relation),
+            ));
         }
         // Reading what the same statement changes (RETURNING) is no way out of the table; a copy
         // of its values is caught by the columns below.
@@ -102,8 +117,25 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             || case.kinds.has(K::CopyProgram)
             || facts.relations.iter().any(|w| elsewhere(&w));
         if out {
-            return Err(refuse::written_elsewhere(rule, &read.relation));
+            return Err(refuse::written_elsewhere(
+                rule,
+                &read.relation,
+                reason(judge, &read.relation),
+            ));
         }
+    }
+    // A mask goes by names: under another one the values would be seen.
+    let moved = |used: &&RelationUse| {
+        used.touch == Touch::Define && relevant.iter().any(|mask| on(judge, mask, used))
+    };
+    if facts.moves
+        && let Some(used) = facts.relations.iter().find(moved)
+    {
+        return Err(refuse::moved(
+            rule,
+            &used.relation,
+            reason(judge, &used.relation),
+        ));
     }
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
     for column in facts

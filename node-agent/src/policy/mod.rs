@@ -5,6 +5,7 @@
 //! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. docs/policy-language.md is
 //! the same for people who write policies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ pub struct ResolvedNames {
     /// reaches only itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<(RelationName, Vec<(String, String)>)>,
+    /// As written: a view among what it may stand for has its rows, or those of a view that it
+    /// reads, from code (functions, operators); what that reads, nothing shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<RelationName>,
 }
 
 /// The answer.
@@ -150,8 +155,37 @@ pub struct Obligations {
     pub masks: Vec<MaskRule>,
     /// The statement touches a relation that carries a masked column, or cannot be shown not to.
     pub touches_masked: bool,
+    /// Where the columns of the answer can come from.
+    #[serde(skip)]
+    pub sources: Sources,
     /// Limits.
     pub limits: Limits,
+}
+
+/// The relations that a text names or reaches. An answer that touches masked data and claims a
+/// column of another relation is not believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sources {
+    /// Nothing hangs on it: no masked data is touched.
+    #[default]
+    Any,
+    /// These tables.
+    These(Arc<HashMap<String, Schemas>>),
+}
+
+/// The schemas that a table may be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schemas {
+    /// The text does not say, and no catalogue knows.
+    Any,
+    /// These.
+    These(Vec<String>),
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        Schemas::These(Vec::new())
+    }
 }
 
 /// A mask, as policy states it.

@@ -1,6 +1,9 @@
 //! What a name as written may stand for, and which of the server's own relations matter.
 
-use super::{Question, ResolvedNames};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Question, ResolvedNames, Schemas, Sources};
 use crate::sql::RelationName;
 
 /// The schemas a name may be in.
@@ -54,6 +57,11 @@ impl<'a> Candidates<'a> {
 }
 
 impl ResolvedNames {
+    /// Whether code may make the rows of what a name stands for.
+    pub(super) fn is_opaque(&self, relation: &RelationName) -> bool {
+        self.opaque.contains(relation)
+    }
+
     /// The base tables a name reaches through views, partitions and inheritance.
     pub(super) fn reached<'a>(
         &'a self,
@@ -63,6 +71,63 @@ impl ResolvedNames {
             .iter()
             .filter(move |(name, _)| name == relation)
             .flat_map(|(_, bases)| bases.iter().map(|(schema, table)| (&**schema, &**table)))
+    }
+}
+
+impl Sources {
+    /// Those of all statements of a question's text.
+    pub(super) fn of(question: &Question) -> Self {
+        let mut sources: HashMap<String, Schemas> = HashMap::new();
+        for used in question
+            .analysis
+            .statements
+            .iter()
+            .flat_map(|s| &s.relations)
+        {
+            let relation = &used.relation;
+            let at = sources.entry(relation.name.clone()).or_default();
+            match Candidates::of(question, relation) {
+                // Whose temporary schema it is, the name does not say.
+                Candidates::One("pg_temp") | Candidates::Unresolved => *at = Schemas::Any,
+                Candidates::One(schema) => at.add(schema),
+                Candidates::Many(schemas) => schemas.iter().for_each(|schema| at.add(schema)),
+            }
+            for (schema, table) in question.names.reached(relation) {
+                match sources.get_mut(table) {
+                    Some(at) => at.add(schema),
+                    None => {
+                        let at = Schemas::These(vec![schema.to_owned()]);
+                        sources.insert(table.to_owned(), at);
+                    }
+                }
+            }
+        }
+        Sources::These(Arc::new(sources))
+    }
+
+    /// Whether a relation is among them.
+    pub fn hold(&self, schema: &str, table: &str) -> bool {
+        match self {
+            Sources::Any => true,
+            Sources::These(sources) => match sources.get(table) {
+                Some(Schemas::Any) => true,
+                Some(Schemas::These(schemas)) => schemas.iter().any(|known| known == schema),
+                None => false,
+            },
+        }
+    }
+}
+
+impl Schemas {
+    fn add(&mut self, schema: &str) {
+        match self {
+            Schemas::Any => {}
+            Schemas::These(schemas) => {
+                if !schemas.iter().any(|known| known == schema) {
+                    schemas.push(schema.to_owned());
+                }
+            }
+        }
     }
 }
 

@@ -224,27 +224,42 @@ pub(super) fn unmaskable(rule: &RuleRef, kind: StatementKind) -> Box<Denial> {
     )
 }
 
-pub(super) fn copy_of_masked(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+pub(super) fn copy_of_masked(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
     denial(
         Some(rule),
-        refusal(format!(
-            "copy_out on {} is refused: it has masked columns",
-            Shown(relation)
-        ))
-        .detail(masked(rule))
-        .hint("Use SELECT, which is answered with the columns masked."),
+        refusal(format!("copy_out on {} is refused: {why}", Shown(relation)))
+            .detail(masked(rule))
+            .hint("Use SELECT, which is answered with the columns masked."),
     )
 }
 
-pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
     denial(
         Some(rule),
         refusal(format!(
-            "writing elsewhere what is read from {} is refused: it has masked columns",
+            "writing elsewhere what is read from {} is refused: {why}",
             Shown(relation)
         ))
         .detail(masked(rule))
         .hint("Read it with SELECT, which is answered with the columns masked."),
+    )
+}
+
+pub(super) fn moved(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
+    denial(
+        Some(rule),
+        refusal(format!(
+            "renaming, moving or attaching on {} is refused: {why}",
+            Shown(relation)
+        ))
+        .detail(format!(
+            "{}: a mask goes by the names of schema, table and column, and would not follow",
+            masked(rule)
+        ))
+        .hint(
+            "Have somebody whom the mask exempts do it, together with the change of the mask. \
+             A name without its schema may mean a masked table: write the schema.",
+        ),
     )
 }
 

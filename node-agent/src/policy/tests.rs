@@ -106,6 +106,139 @@ fn names_are_needed_only_where_a_rule_names_one() {
 }
 
 #[test]
+fn a_view_made_by_code_counts_as_masked_while_any_mask_is_in_force() {
+    let policy = set(&["\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: p }
+mode: enforce
+subjects: [ { groups: [ai-agents] } ]
+targets: [ '*' ]
+rules:
+  - { name: all, effect: allow, statements: [read, create, copy_out], tables: ['*.*'] }
+masks:
+  - { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 } }
+"]);
+    for (opaque, text, touches) in [
+        (false, "SELECT n FROM app.v", Some(false)),
+        (true, "SELECT n FROM app.v", Some(true)),
+        (false, "COPY app.v TO STDOUT", Some(false)),
+        (true, "COPY app.v TO STDOUT", None),
+        (true, "COPY (SELECT n FROM app.v) TO STDOUT", None),
+        (true, "CREATE TABLE app.t AS SELECT n FROM app.v", None),
+        (true, "SELECT n FROM app.v WHERE ssn LIKE '1%'", None),
+    ] {
+        let mut question = Asker::default().question(text).unwrap();
+        if opaque {
+            let view = RelationName {
+                schema: Some("app".to_owned()),
+                name: "v".to_owned(),
+            };
+            question.names = Arc::new(ResolvedNames {
+                opaque: vec![view],
+                ..ResolvedNames::default()
+            });
+        }
+        let seen = match decide(&policy, &question) {
+            Decision::Allow(allow) => Some(allow.obligations.touches_masked),
+            Decision::Deny(_) => None,
+            Decision::Hold(_) => panic!("nobody asks"),
+        };
+        assert_eq!(seen, touches, "{opaque} {text}");
+    }
+}
+
+#[test]
+fn nothing_that_a_mask_is_on_is_renamed_moved_or_attached() {
+    let policy = set(&["\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: p }
+mode: enforce
+subjects: [ { groups: [ai-agents] } ]
+targets: [ '*' ]
+rules:
+  - { name: all, effect: allow, statements: [read, create, alter, drop, admin], tables: ['*.*'] }
+masks:
+  - { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 } }
+"]);
+    let mut asker = Asker::default();
+    asker
+        .names
+        .insert("customers".to_owned(), vec!["sales".to_owned()]);
+    asker
+        .names
+        .insert("notes".to_owned(), vec!["app".to_owned()]);
+    let parent = vec!["sales.customers".to_owned()];
+    asker
+        .reaches
+        .insert("sales.customers_2026".to_owned(), parent);
+    for (text, refused) in [
+        (
+            "ALTER TABLE sales.customers RENAME COLUMN ssn TO note",
+            true,
+        ),
+        ("ALTER TABLE customers RENAME COLUMN ssn TO note", true),
+        ("ALTER TABLE sales.customers RENAME TO people", true),
+        ("ALTER INDEX sales.customers RENAME TO people", true),
+        ("ALTER VIEW sales.customers RENAME COLUMN ssn TO note", true),
+        ("ALTER TABLE sales.customers SET SCHEMA app", true),
+        ("ALTER SCHEMA sales RENAME TO shop", true),
+        (
+            "ALTER TABLE sales.customers_2026 NO INHERIT sales.customers",
+            true,
+        ),
+        ("ALTER TABLE app.t INHERIT sales.customers", true),
+        (
+            "ALTER TABLE sales.customers DETACH PARTITION sales.customers_2026",
+            true,
+        ),
+        (
+            "ALTER TABLE sales.customers_2026 RENAME COLUMN ssn TO note",
+            true,
+        ),
+        (
+            "ALTER TABLE app.t ATTACH PARTITION sales.customers DEFAULT",
+            true,
+        ),
+        ("ALTER TABLE sales.customers OF app.person", true),
+        ("ALTER TABLE sales.customers NOT OF", true),
+        (
+            "ALTER TYPE app.person RENAME ATTRIBUTE ssn TO note CASCADE",
+            true,
+        ),
+        ("ALTER EXTENSION e SET SCHEMA app", true),
+        // Under another column, or by a computed one.
+        (
+            "ALTER TABLE sales.customers ALTER COLUMN name TYPE text USING ssn",
+            true,
+        ),
+        (
+            "ALTER TABLE sales.customers ADD COLUMN c text GENERATED ALWAYS AS (ssn) STORED",
+            true,
+        ),
+        // What leaves every name where it is, and what no mask is on.
+        ("ALTER TABLE sales.customers ADD COLUMN note text", false),
+        ("ALTER TABLE sales.customers DROP COLUMN name", false),
+        ("ALTER TABLE notes RENAME COLUMN a TO b", false),
+        ("ALTER TABLE sales.orders RENAME TO purchases", false),
+        ("ALTER SCHEMA app RENAME TO shop", false),
+        ("ALTER TABLE app.t ATTACH PARTITION app.u DEFAULT", false),
+    ] {
+        let question = asker.question(text).unwrap();
+        match decide(&policy, &question) {
+            Decision::Deny(denial) => {
+                let rule = denial.rule.map(|rule| rule.rule.to_string());
+                assert!(refused, "{text}: {}", denial.refusal);
+                assert_eq!(rule.as_deref(), Some("ssn"), "{text}: {}", denial.refusal);
+            }
+            Decision::Allow(_) => assert!(!refused, "{text} is allowed"),
+            Decision::Hold(_) => panic!("nobody asks"),
+        }
+    }
+}
+
+#[test]
 fn masks_are_those_in_force() {
     let set = set(&[DEMO]);
     let question = Asker::default().question("SELECT 1").unwrap();

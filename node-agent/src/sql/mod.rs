@@ -67,6 +67,10 @@ pub struct StatementFacts {
     pub effects: Vec<Effect>,
     /// It carries a password or another secret: the text must be redacted before it is recorded.
     pub secret: bool,
+    /// It gives relations or columns other names or places, or changes what is a part or child of
+    /// what: rules and masks, which go by names, would stay behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moves: bool,
     /// Names under which columns travel on inside the statement (aliases, alias lists, set
     /// operations, computed columns): so that renaming a column does not hide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -54,6 +54,7 @@ impl StatementFacts {
                 self.kinds.push(*kind);
             }
         }
+        self.moves |= inner.moves;
         self.relations.extend(inner.relations.iter().cloned());
         self.functions.extend(inner.functions.iter().cloned());
         self.columns.extend(inner.columns.iter().cloned());

@@ -5,9 +5,12 @@ mod catalogue;
 mod dial;
 mod leg;
 mod link;
+mod lookup;
 mod probe;
+mod reach;
 
-pub use catalogue::{Catalogue, CatalogueError, Catalogues, Lookup};
+pub use catalogue::{Catalogue, CatalogueError};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
 pub use leg::Leg;
 pub use link::{Link, Outgoing};
+pub use lookup::{Catalogues, Lookup};

@@ -7,6 +7,7 @@ use crate::model::UpstreamAddr;
 use crate::wire::{Answer, Asked, FrontLimits, Phase, Talk, Text, Wants, Wire};
 
 use super::Leg;
+use super::catalogue::CatalogueError;
 use super::dial::{Dialled, UpstreamError};
 
 /// oid, schema, name, kind of everything that has columns.
@@ -17,20 +18,41 @@ pub(super) const RELATIONS: &str = "select c.oid, n.nspname, c.relname, c.relkin
 pub(super) const COLUMNS: &str = "select a.attrelid, a.attnum, a.attname \
      from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
      where a.attnum > 0 and not a.attisdropped and c.relkind in ('r','p','v','m','f','t')";
-/// What a relation's rows can come from: views through their rules, inheritance both ways.
-pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid \
+/// What a relation's rows can come from: views through their rules; children and their parents;
+/// and code.
+///
+/// Code is whatever a view calls that did not come with the server (a function by itself or behind
+/// an operator; object ids below 16384 are the server's own), and those of the server's own functions
+/// that run a text or read a file. Neither shows what it reads. Dependencies on the server's own
+/// objects are not listed, so that those are looked for in the view's tree.
+pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_catalog.text \
      from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d \
        on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
       and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
      where d.refobjid <> r.ev_class group by 1, 2 \
-     union select inhparent, inhrelid from pg_catalog.pg_inherits \
-     union select inhrelid, inhparent from pg_catalog.pg_inherits";
+     union select inhrelid, inhparent, 'inherits' from pg_catalog.pg_inherits \
+     union select r.ev_class, 0, 'calls' \
+     from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d \
+       on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
+      and d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, \
+                           'pg_catalog.pg_operator'::pg_catalog.regclass) \
+     where r.ev_type = '1' and d.refobjid >= 16384 \
+     union select r.ev_class, 0, 'calls' \
+     from pg_catalog.pg_rewrite r join pg_catalog.pg_proc p \
+       on pg_catalog.strpos(r.ev_action::pg_catalog.text, \
+                            pg_catalog.format(':funcid %s ', p.oid)) > 0 \
+     where r.ev_type = '1' and r.ev_class >= 16384 and p.oid < 16384 and p.proname in ( \
+       'query_to_xml', 'query_to_xml_and_xmlschema', 'table_to_xml', \
+       'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xml_and_xmlschema', \
+       'database_to_xml', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'ts_stat', \
+       'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread')";
 
 /// The largest single row that a catalogue answer may hold.
 const ROW_BYTES: usize = 1 << 20;
-
-/// The largest answer in all: some millions of columns. More is no catalogue, and would be kept.
-const ANSWER_BYTES: usize = 128 << 20;
+/// The most rows of one reading: columns of some ten thousands of tables.
+const ROWS: usize = 2_000_000;
+/// The most bytes of one reading, on the wire.
+const BYTES: usize = 128 << 20;
 
 /// A connection for the agent's own questions.
 pub(super) struct Probe<W: Wire> {
@@ -38,6 +60,8 @@ pub(super) struct Probe<W: Wire> {
     talk: W::Talk<(), ()>,
     input: BytesMut,
     address: UpstreamAddr,
+    rows_left: usize,
+    bytes_left: usize,
 }
 
 impl<W: Wire> Probe<W> {
@@ -51,15 +75,21 @@ impl<W: Wire> Probe<W> {
             talk: W::Talk::new(limits),
             input: dialled.rest,
             address,
+            rows_left: ROWS,
+            bytes_left: BYTES,
         }
     }
 
     /// Asks, and gives each row's text cells to `row`.
+    ///
+    /// # Errors
+    /// The connection or the database failed, or the answers on this connection are together more
+    /// than the agent holds.
     pub(super) async fn each(
         &mut self,
         text: &'static str,
         mut row: impl FnMut(&[Option<&str>]),
-    ) -> Result<(), UpstreamError> {
+    ) -> Result<(), CatalogueError> {
         let address = self.address;
         let broken = |source| UpstreamError::Broken { address, source };
         let mut out = BytesMut::new();
@@ -67,20 +97,27 @@ impl<W: Wire> Probe<W> {
             .send(question(text), (), Wants::default(), &mut out);
         self.leg.write_all(&out).await.map_err(broken)?;
         self.leg.flush().await.map_err(broken)?;
-        let mut heard = 0_usize;
         loop {
-            while let Some((span, answer)) = self.talk.listen(&self.input)? {
+            while let Some((span, answer)) =
+                self.talk.listen(&self.input).map_err(UpstreamError::from)?
+            {
                 let frames = self.input.split_to(span.min(self.input.len()));
-                heard = heard.saturating_add(frames.len());
-                if heard > ANSWER_BYTES {
-                    return Err(broken(std::io::Error::other("the catalogue has no end")));
-                }
+                self.bytes_left = self
+                    .bytes_left
+                    .checked_sub(frames.len())
+                    .ok_or(CatalogueError::TooLarge("bytes"))?;
                 match answer {
                     Answer::Head => self.talk.hold_rows(true),
-                    Answer::Rows { .. } => rows(&frames, &mut row),
+                    Answer::Rows { .. } => {
+                        let seen = rows(&frames, &mut row);
+                        self.rows_left = self
+                            .rows_left
+                            .checked_sub(seen)
+                            .ok_or(CatalogueError::TooLarge("rows"))?;
+                    }
                     Answer::Failed(error) => {
                         let (code, message) = (error.code, error.message);
-                        return Err(UpstreamError::Refused { code, message });
+                        return Err(UpstreamError::Refused { code, message }.into());
                     }
                     Answer::Ready { .. } => {
                         let _answered = self.talk.finished();
@@ -98,12 +135,13 @@ impl<W: Wire> Probe<W> {
                     | Answer::CopyIn
                     | Answer::CopyOut
                     | Answer::CopyRows { .. } => {
-                        return Err(broken(std::io::Error::other("an answer nobody asked for")));
+                        let error = std::io::Error::other("an answer nobody asked for");
+                        return Err(broken(error).into());
                     }
                 }
             }
             if self.leg.read_buf(&mut self.input).await.map_err(broken)? == 0 {
-                return Err(broken(std::io::ErrorKind::UnexpectedEof.into()));
+                return Err(broken(std::io::ErrorKind::UnexpectedEof.into()).into());
             }
         }
     }
@@ -129,16 +167,18 @@ fn question(text: &'static str) -> Asked<()> {
     }
 }
 
-/// Walks whole DataRow frames. What does not decode is left out: an attribute that is not in the
+/// Walks whole DataRow frames, and gives their number. What does not decode is left out: an attribute that is not in the
 /// catalogue is unknown, and the unknown is masked.
-fn rows(mut frames: &[u8], row: &mut impl FnMut(&[Option<&str>])) {
+fn rows(mut frames: &[u8], row: &mut impl FnMut(&[Option<&str>])) -> usize {
+    let mut seen = 0;
     while let Some((&[b'D', a, b, c, d], rest)) = frames.split_first_chunk::<5>() {
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(0);
         let Some((body, next)) = length.checked_sub(4).and_then(|n| rest.split_at_checked(n))
         else {
-            return;
+            return seen;
         };
         frames = next;
+        seen += 1;
         let Some((count, mut body)) = body.split_first_chunk::<2>() else {
             continue;
         };
@@ -160,5 +200,66 @@ fn rows(mut frames: &[u8], row: &mut impl FnMut(&[Option<&str>])) {
             body = rest;
         }
         row(&cells);
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wire::Greeted;
+    use crate::wire::pg::Pg;
+
+    const HEAD: &[u8] = b"T\0\0\0\x1a\0\x01o\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    const ROW: &[u8] = b"D\0\0\0\x0c\0\x01\0\0\0\x021234".split_at(13).0;
+
+    /// What comes of a question to a server whose answer has so many rows, and of how many it was
+    /// told, where so many rows and bytes are left.
+    async fn asked(
+        rows: usize,
+        rows_left: usize,
+        bytes_left: usize,
+    ) -> (usize, Result<(), CatalogueError>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut question = vec![0; 5 + RELATIONS.len() + 1];
+            stream.read_exact(&mut question).await.unwrap();
+            let mut answer = HEAD.to_vec();
+            answer.extend(ROW.repeat(rows));
+            answer.extend(b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I");
+            // The other side may have had enough.
+            let _ = stream.write_all(&answer).await;
+        });
+        let dialled = Dialled {
+            leg: Leg::Plain(TcpStream::connect(address).await.unwrap()),
+            greeted: Greeted::default(),
+            rest: BytesMut::new(),
+        };
+        let mut probe = Probe::<Pg>::new(dialled, UpstreamAddr(address));
+        probe.rows_left = rows_left;
+        probe.bytes_left = bytes_left;
+        let mut seen = 0;
+        let done = probe.each(RELATIONS, |_| seen += 1).await;
+        drop(probe);
+        server.await.unwrap();
+        (seen, done)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_an_error_and_not_a_part_of_the_catalogue() {
+        let (seen, done) = asked(1000, 1000, 1 << 20).await;
+        assert_eq!(seen, 1000);
+        done.unwrap();
+        for (rows_left, bytes_left, what) in [(999, 1 << 20, "rows"), (1000, 4096, "bytes")] {
+            let (_, done) = asked(1000, rows_left, bytes_left).await;
+            assert!(
+                matches!(done, Err(CatalogueError::TooLarge(w)) if w == what),
+                "{done:?}"
+            );
+        }
     }
 }

@@ -210,10 +210,7 @@ fn a_session_whose_statements_could_be_read_in_two_ways_ends() -> Result<()> {
     let world = world(&policy)?;
     let text = seen(&world, "encoding")?;
     assert_eq!(line(&text, "before"), "before: ok 1 ['1']");
-    assert!(
-        text.contains("FATAL 08"),
-        "{text}"
-    );
+    assert!(text.contains("FATAL 08"), "{text}");
     assert!(text.contains("status BAD"), "{text}");
     Ok(())
 }

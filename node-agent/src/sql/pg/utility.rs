@@ -405,6 +405,13 @@ impl Walk {
             | T::AtForceRowSecurity
             | T::AtNoForceRowSecurity => self.kind(StatementKind::DefineCode),
             T::AtChangeOwner => self.kind(StatementKind::Grant),
+            T::AtAddInherit
+            | T::AtDropInherit
+            | T::AtAttachPartition
+            | T::AtDetachPartition
+            | T::AtDetachPartitionFinalize
+            | T::AtAddOf
+            | T::AtDropOf => self.facts.moves = true,
             _ => {}
         }
         match command.def.as_ref().and_then(|n| n.node.as_ref()) {
@@ -415,8 +422,12 @@ impl Walk {
 
     pub(super) fn rename(&mut self, rename: &pb::RenameStmt) {
         self.define(StatementKind::Alter, rename.relation.as_ref());
+        self.facts.moves = true;
         if rename.rename_type() == pb::ObjectType::ObjectSchema {
             self.touch(names::whole_schema(&rename.subname), Touch::Define);
+        } else if rename.rename_type() == pb::ObjectType::ObjectAttribute {
+            // The columns of every table of that type go along; which these are, no text shows.
+            self.touch(names::whole_schema("*"), Touch::Define);
         } else if rename.rename_type() == pb::ObjectType::ObjectRole {
             self.kind(StatementKind::Role);
         } else if rename.rename_type() == pb::ObjectType::ObjectDatabase {
@@ -426,6 +437,11 @@ impl Walk {
 
     pub(super) fn alter_schema(&mut self, alter: &pb::AlterObjectSchemaStmt) {
         self.define(StatementKind::Alter, alter.relation.as_ref());
+        self.facts.moves = true;
+        if alter.object_type() == pb::ObjectType::ObjectExtension {
+            // The extension's tables go along, from a schema that no text shows.
+            self.touch(names::whole_schema("*"), Touch::Define);
+        }
         // The table arrives in another schema under its own name.
         if let Some(var) = &alter.relation {
             let moved = RelationName {
