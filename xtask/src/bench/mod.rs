@@ -184,7 +184,9 @@ fn recorded(agent: &Agent) -> Result<u64> {
     let mut statements = 0;
     for line in text.lines() {
         let session: Value = serde_json::from_str(line).context("sessions ls --json")?;
-        let count = session.get("statements").and_then(Value::as_u64);
+        let count = session
+            .pointer("/totals/statements")
+            .and_then(Value::as_u64);
         statements += count.context("a session without a count of statements")?;
     }
     Ok(statements)
