@@ -90,7 +90,12 @@ fn built() -> Result<Vec<Built>> {
     let mut cargo = ground::cargo();
     // All of the workspace, so that features are as for any other run and nothing is built twice.
     cargo.args(["test", "--locked", "--workspace", "--no-run"]);
-    cargo.args(["--test", "kernel", "--message-format", "json"]);
+    cargo.args([
+        "--test",
+        "kernel",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     let built = programs(&run::captured(&mut cargo)?);
     if !built.iter().any(|one| one.name == "kernel") {
         bail!("cargo built no test named kernel");
