@@ -23,14 +23,24 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
 results=/dev/null
-if [ $$ = 1 ]; then
-    results=/dev/ttyS1
-    ip link set lo up
-fi
+[ $$ != 1 ] || results=/dev/ttyS1
 
 while read -r module; do
     [ ! -e "/modules/$module.ko" ] || insmod "/modules/$module.ko" 2>/tmp/insmod || echo "module $module: $(cat /tmp/insmod)"
 done </modules/order
+
+if [ $$ = 1 ]; then
+    # This shell takes its own tools before those on the path.
+    ip=/usr/sbin/ip
+    # A network that leads nowhere, as seen from most machines: an address beside loopback's, and a way to the others.
+    $ip link set lo up
+    $ip link add nowhere type dummy
+    $ip link set nowhere up
+    $ip address add 198.51.100.2/24 dev nowhere
+    $ip route add default dev nowhere
+    $ip -6 address add 2001:db8:ffff::2/64 dev nowhere nodad
+    $ip -6 route add default dev nowhere
+fi
 
 # Some tests need a cgroup of their own that is not the root.
 own=/sys/fs/cgroup/node-agent-kernel-tests

@@ -254,6 +254,11 @@ fn test_parts() -> Vec<Part> {
 fn vm_parts() -> Vec<Part> {
     vec![
         Part {
+            name: "util-linux",
+            present: || crate::ground::program("setpriv").is_some(),
+            get: Get::Packages(&["util-linux"]),
+        },
+        Part {
             name: "qemu",
             present: || crate::ground::program("qemu-system-x86_64").is_some(),
             get: Get::Packages(&["qemu-system-x86"]),

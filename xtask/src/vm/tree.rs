@@ -12,13 +12,35 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::install::kernel61;
-use crate::{ground, run};
+use crate::{ground, install, run};
 
-/// What they need of this machine: the shell and its tools, and the tools of iproute2.
-const TOOLS: [(&str, &str); 3] = [
+/// What they need of this machine: the shell and its tools, those of iproute2, and those of
+/// util-linux that busybox has less of.
+const TOOLS: [(&str, &str); 6] = [
     ("busybox", "bin/busybox"),
     ("ip", "usr/sbin/ip"),
     ("tc", "usr/sbin/tc"),
+    ("nsenter", "usr/bin/nsenter"),
+    ("setpriv", "usr/bin/setpriv"),
+    ("unshare", "usr/bin/unshare"),
+];
+
+/// The distribution's, which is not somebody's wrapper in front of another one.
+const PYTHON: &str = "/usr/bin/python3";
+/// Parts of Python's library that no test needs: two thirds of it.
+const PYTHON_WITHOUT: [&str; 12] = [
+    "dist-packages",
+    "site-packages",
+    "test",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "lib2to3",
+    "pydoc_data",
+    "distutils",
+    "unittest",
+    "xml",
 ];
 
 /// Builds the tests and puts the directory together.
@@ -43,6 +65,9 @@ pub(super) fn make(names: &[String]) -> Result<PathBuf> {
         copy(&file, &root.join(place))?;
         libraries.extend(libraries_of(&file)?);
     }
+    if Path::new(PYTHON).is_file() {
+        libraries.extend(python(&root)?);
+    }
     for library in libraries {
         copy(&library, &below(&root, &library))?;
     }
@@ -55,6 +80,33 @@ pub(super) fn make(names: &[String]) -> Result<PathBuf> {
     let names: String = lines(names);
     write(&root.join("tests/names"), &names)?;
     Ok(root)
+}
+
+/// Puts Python there, and gives the shared libraries that it needs. Without it the tests with a part
+/// in Python say that they skip it.
+fn python(root: &Path) -> Result<Vec<PathBuf>> {
+    copy(Path::new(PYTHON), &below(root, Path::new(PYTHON)))?;
+    let ask = "import sysconfig; print(sysconfig.get_path('stdlib'))";
+    let said = run::captured(Command::new(PYTHON).args(["-c", ask]))?;
+    let mut places = vec![PathBuf::from(said.trim_end())];
+    let mut needed = libraries_of(Path::new(PYTHON))?;
+    while let Some(dir) = places.pop() {
+        for path in install::under(&dir) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                let unwanted = PYTHON_WITHOUT.contains(&&*name) || name.starts_with("config-");
+                if !unwanted {
+                    places.push(path);
+                }
+            } else if path.is_file() {
+                if name.ends_with(".so") {
+                    needed.extend(libraries_of(&path)?);
+                }
+                copy(&path, &below(root, &path))?;
+            }
+        }
+    }
+    Ok(needed)
 }
 
 /// Adds the modules of Debian's 6.1 kernel: a virtual machine with another kernel has its own.
@@ -123,8 +175,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let dir = to.parent().context("a file without a directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     fs::copy(from, to)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    Ok(())
+        .and_then(|_| fs::metadata(from)?.modified())
+        .and_then(|time| fs::File::open(to)?.set_modified(time))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -48,9 +48,11 @@ pub(super) fn main(kernels: &[Kernel], keep: bool, names: &[String]) -> Result<(
              `cargo xtask vm` tries Debian's 6.1 kernel without it"
         );
     }
-    for tool in ["busybox", "ip", "tc"] {
+    for tool in ["busybox", "ip", "tc", "setpriv"] {
         if ground::program(tool).is_none() {
-            bail!("the machines are given {tool} from here: install busybox-static and iproute2");
+            bail!(
+                "the machines are given {tool} from here: install busybox-static, iproute2 and util-linux"
+            );
         }
     }
     tree::make(names)?;
