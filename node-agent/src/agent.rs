@@ -199,7 +199,7 @@ impl Agent {
             interceptor.take_sightings(),
         )?);
         if let Some(events) = interceptor.take_events() {
-            tasks.spawn(tell_events(events));
+            tasks.spawn(tell_events(config.clone(), events));
         }
         let reload = Arc::new(Notify::new());
         tasks.spawn(follow_policies(
@@ -508,9 +508,21 @@ async fn accept_all(
 }
 
 /// Tells the log what the kernel programs saw.
-async fn tell_events(mut events: mpsc::Receiver<Event>) {
+async fn tell_events(config: Arc<Config>, mut events: mpsc::Receiver<Event>) {
+    let name = |index: WorkloadIndex| {
+        let rule = usize::try_from(index.0).ok();
+        let rule = rule.and_then(|at| config.workloads.get(at));
+        rule.map_or("?", |rule| &*rule.name)
+    };
     while let Some(event) = events.recv().await {
-        tracing::debug!(?event, "kernel");
+        match event {
+            Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Bypass(how, dial) => tracing::warn!(
+                ?how, destination = %dial.destination, workload = name(dial.workload),
+                cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,
+                "stopped an attempt to get round the agent"
+            ),
+        }
     }
 }
 
