@@ -11,6 +11,11 @@
 #[path = "../src/kernel.rs"]
 mod support;
 
+#[path = "kernel/gates.rs"]
+mod gates;
+#[path = "kernel/routes.rs"]
+mod routes;
+
 use node_agent::enrol::Because;
 use node_agent::intercept::{
     Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, cgroup_id,
@@ -18,7 +23,7 @@ use node_agent::intercept::{
 };
 use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, port};
 
-fn settings(top: &Cgroup) -> Settings {
+pub(crate) fn settings(top: &Cgroup) -> Settings {
     Settings::new(&top.path, port(), own_cgroup().unwrap())
 }
 
@@ -773,7 +778,7 @@ fn events_tell_who_dialled_whereto() {
 }
 
 /// Removes pins also when a test panics.
-struct Uninstall(std::path::PathBuf);
+pub(crate) struct Uninstall(pub(crate) std::path::PathBuf);
 
 impl Drop for Uninstall {
     fn drop(&mut self) {

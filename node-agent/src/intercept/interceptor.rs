@@ -1,5 +1,6 @@
 //! The running redirect.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap as StdHashMap};
 use std::fmt;
 use std::fs::File;
@@ -178,10 +179,9 @@ impl Interceptor {
         ))?;
         let ebpf = locked(&self.ebpf);
         let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
-        if !gates.contains_key(&cgroup) {
+        if let Entry::Vacant(open) = gates.entry(cgroup) {
             let pin = self.settings.pin.as_deref();
-            let links = pins::close_gates(ebpf, directory.as_fd(), cgroup, pin)?;
-            gates.insert(cgroup, links);
+            open.insert(pins::close_gates(ebpf, directory.as_fd(), cgroup, pin)?);
         }
         match pins::wait(ebpf, directory.as_fd()) {
             Ok(link) => drop(waits.insert(cgroup, link)),
