@@ -15,14 +15,16 @@ use tokio::time::timeout;
 use crate::accept::{accept, permits};
 use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
-use crate::config::{CgroupRoot, Config, OnFailure, RowsMode, Target, UpstreamTlsMode};
+use crate::config::{
+    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
+};
 use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{PolicyFault, follow_hosts, follow_policies, load_policies, look_up};
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
-    Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex, cgroup_id,
-    cgroup_root,
+    Allowed, Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex,
+    cgroup_id, cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -425,8 +427,21 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
             settings.ports.push(target.port);
         }
     }
+    settings.allowed = match &config.guard.egress {
+        Egress::Open => None,
+        Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
+    };
     settings.pin = Some(pin_directory(config));
     Ok(settings)
+}
+
+/// A place as the kernel side takes it. Every checked prefix is one there too.
+fn allowed(place: &Place) -> Option<Allowed> {
+    let prefix = Prefix::new(place.prefix.addr, place.prefix.len)?;
+    Some(Allowed {
+        prefix,
+        port: place.port,
+    })
 }
 
 /// The directory of the agent's own cgroup: the one exemption from the redirect.

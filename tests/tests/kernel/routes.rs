@@ -320,10 +320,9 @@ fn all_routes(name: &str, place: Place, who: &str) {
 
 /// What nobody can do there, labelled or not.
 fn hopeless(place: Place, route: &str, to: To) -> bool {
-    // The host's own setting for pings is not ours to change.
-    (place == Place::Host && route == "ping")
-        // What comes from loopback's device must have gone there by the IP layer.
-        || (place == Place::Host && route == "packet")
+    // The host's own setting for pings is not ours to change, and what comes from loopback's device
+    // must have gone there by the IP layer.
+    (place == Place::Host && matches!(route, "ping" | "packet"))
         // Not every kernel has them.
         || matches!(route, "vsock" | "int-0x80" | "mptcp" | "mptcp-fast-open" | "udp-lite")
         || (route.starts_with("io-uring"))
