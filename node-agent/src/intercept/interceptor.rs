@@ -108,10 +108,21 @@ impl Interceptor {
         tables.nobody_listens()?;
         tables.count_again();
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
-        let gates = match &settings.pin {
+        let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
             None => StdHashMap::new(),
         };
+        // Left by an agent that died while it took a label away.
+        let labelled = tables.labelled()?;
+        let idle: Vec<CgroupId> = gates
+            .keys()
+            .filter(|id| !labelled.iter().any(|(labelled, _)| labelled == *id))
+            .copied()
+            .collect();
+        for id in idle {
+            let links = gates.remove(&id).unwrap_or_default();
+            pins::open_gates(links, id, settings.pin.as_deref())?;
+        }
 
         let mut degraded: Vec<String> = handed_out(settings.listen_port).into_iter().collect();
         for (program, tracepoint) in TRACEPOINTS {

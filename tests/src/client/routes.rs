@@ -35,19 +35,7 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
                 Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
                 done => done?,
             }
-            let socket = TcpStream::from(socket);
-            let until = Instant::now() + PATIENCE;
-            while socket.peer_addr().is_err() {
-                if let Some(error) = socket.take_error()? {
-                    return Err(error);
-                }
-                if Instant::now() > until {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            socket.set_nonblocking(false)?;
-            greeting(socket.into())
+            greeting_when_there(socket)
         }
         "twice" => {
             let socket = connected(stream()?)?;
@@ -69,6 +57,18 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
             let mark = 0x539_u32.to_ne_bytes();
             calls::set(&socket, libc::SOL_SOCKET, libc::SO_MARK, &mark)?;
             greeting(connected(socket)?)
+        }
+        "bound-to-device" => {
+            let socket = stream()?;
+            let device = if to.ip().is_loopback() { "lo" } else { "wire" };
+            let option = libc::SO_BINDTODEVICE;
+            calls::set(&socket, libc::SOL_SOCKET, option, device.as_bytes())?;
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            match calls::connect(&socket, to) {
+                Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
+                done => done?,
+            }
+            greeting_when_there(socket)
         }
         "int-0x80" => greeting(calls::connect_32(to)?),
         "address-form" => {
@@ -173,6 +173,23 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
 
 fn set_only(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<String> {
     calls::set(socket, level, option, value).map(|()| "set".into())
+}
+
+/// Waits for a connect that goes on by itself.
+fn greeting_when_there(socket: OwnedFd) -> io::Result<String> {
+    let socket = TcpStream::from(socket);
+    let until = Instant::now() + PATIENCE;
+    while socket.peer_addr().is_err() {
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        if Instant::now() > until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    socket.set_nonblocking(false)?;
+    greeting(socket.into())
 }
 
 /// The first line that the other side of a stream says. What was agreed on before is read first.

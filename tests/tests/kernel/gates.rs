@@ -196,6 +196,44 @@ fn one_workload_s_flood_costs_another_nothing() {
 }
 
 #[test]
+fn a_share_is_counted_on_by_the_next_agent() {
+    if !able("a_share_is_counted_on") {
+        return;
+    }
+    let top = Cgroup::top("share");
+    let inside = top.child("inside");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let settings = Settings {
+        ports: vec![5432],
+        quota: 5,
+        pin: Some(pin),
+        ..settings(&top)
+    };
+    let own = settings.listen_port;
+    // Somebody else's listener stands in for that of an agent that hangs.
+    let deaf = std::net::TcpListener::bind(("127.0.0.1", own)).unwrap();
+    let mut flood = Client::inside(&inside);
+    for round in 0..3 {
+        let interceptor = Interceptor::start(settings.clone()).unwrap();
+        interceptor.label(inside.id(), WorkloadIndex(0)).unwrap();
+        let opened = if round == 0 { 5 } else { 0 };
+        let answer = flood.ask("flood 20 192.0.2.7:5432");
+        assert_eq!(answer, format!("opened={opened}"), "{round}");
+        assert_eq!(interceptor.entries().unwrap().flows, 5);
+    }
+    drop(flood);
+    let interceptor = Interceptor::start(settings).unwrap();
+    eventually("the flood is gone", || {
+        interceptor.entries().unwrap().flows == 0
+    });
+    let mut flood = Client::inside(&inside);
+    assert_eq!(flood.ask("flood 20 192.0.2.7:5432"), "opened=5");
+    drop(deaf);
+}
+
+#[test]
 fn the_gates_and_the_port_are_kept_while_there_is_no_agent() {
     if !able("the_gates_and_the_port") {
         return;
