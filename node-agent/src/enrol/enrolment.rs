@@ -202,7 +202,7 @@ fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
         match sighting {
             Sighting::Exec(pid) | Sighting::Socket(pid, _) => shared.with(|state| state.meet(pid)),
             // Many moves are one look.
-            Sighting::Moved | Sighting::Lost => {
+            Sighting::Moved(_) | Sighting::Left(..) | Sighting::Forked(_) | Sighting::Lost => {
                 if !shared.look.load(Ordering::Acquire) {
                     shared.tell(&shared.look);
                 }

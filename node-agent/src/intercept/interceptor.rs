@@ -15,6 +15,7 @@ use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
 use node_agent_common::names;
 use tokio::sync::mpsc;
 
+use super::diag::Diag;
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
 use super::object::{self, TRACEPOINTS, WAIT};
@@ -61,13 +62,15 @@ pub trait Governs: Send + Sync + 'static {
 /// Dropping it detaches everything, unless a pin directory was given: then the redirect stays, and
 /// leads nowhere, until an agent starts again on the same directory or somebody uninstalls.
 pub struct Interceptor {
-    tables: Arc<Tables>,
-    links: Mutex<Vec<Link>>,
+    pub(super) tables: Arc<Tables>,
+    /// What is kept beside each socket.
+    pub(super) sockets: Option<OwnedFd>,
+    pub(super) links: Mutex<Vec<Link>>,
     ebpf: Mutex<Option<Ebpf>>,
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
-    mount: File,
+    pub(super) mount: File,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -101,6 +104,10 @@ impl Interceptor {
         // Pinned prefixes stay until somebody says what replaces them.
         tables.set_ports(&settings.ports.iter().copied().collect())?;
         tables.add_prefixes(&settings.protected)?;
+        let sockets = match ebpf.map(names::SOCKETS) {
+            Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
+            Some(_) | None => None,
+        };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
 
         let mut degraded = Vec::new();
@@ -114,6 +121,7 @@ impl Interceptor {
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
+            sockets,
             links: Mutex::new(links),
             ebpf: Mutex::new(Some(ebpf)),
             ear,
@@ -275,6 +283,13 @@ impl Interceptor {
             tracing::warn!(%error, netns = %cookie, "a namespace is missing in the filter of sightings");
         }
         Ok(cookie)
+    }
+
+    /// Asks about sockets in a namespace the agent listens in.
+    pub(super) fn diag(&self, netns: NetnsCookie) -> Option<Arc<Diag>> {
+        locked(&self.open)
+            .get(&netns)
+            .map(|open| Arc::clone(&open.diag))
     }
 
     /// Tells the holder of that namespace's listener to close it.

@@ -9,8 +9,10 @@
 //! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
 //! [`Interceptor::uninstall`] takes it away.
 
+mod diag;
 mod error;
 mod events;
+mod foreign;
 mod interceptor;
 mod listen;
 mod object;
@@ -22,6 +24,7 @@ mod tables;
 
 pub use error::InterceptError;
 pub use events::{Dial, Event, RefusedBecause, Sighting};
+pub use foreign::{Ended, Peer, SocketSeen};
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
