@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,9 @@ use super::listen::{self, Listener, Open};
 use super::object::{self, TRACEPOINTS, WAIT};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
-use super::{Event, InterceptError, Prefix, Settings, Sighting, WorkloadIndex, pins};
+use super::{
+    Ended, Event, InterceptError, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex, pins,
+};
 use crate::model::{CgroupId, NetnsCookie};
 
 /// How many new listeners wait for the accept side. It never falls that far behind.
@@ -55,6 +57,18 @@ pub trait Governs: Send + Sync + 'static {
 
     /// Leaves a network namespace, so that it can end.
     fn leave(&self, netns: NetnsCookie);
+
+    /// What a descriptor of a labelled process is to the redirect.
+    ///
+    /// # Errors
+    /// It is no socket, or nothing can be learnt of it.
+    fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen>;
+
+    /// Ends a socket that leads past the agent.
+    ///
+    /// # Errors
+    /// It is still connected.
+    fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended>;
 }
 
 /// The kernel programs at work. Share it as `Arc`.
@@ -357,6 +371,14 @@ impl Governs for Interceptor {
 
     fn leave(&self, netns: NetnsCookie) {
         Interceptor::leave(self, netns);
+    }
+
+    fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen> {
+        Interceptor::look_at(self, socket)
+    }
+
+    fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended> {
+        Interceptor::end(self, socket)
     }
 }
 
