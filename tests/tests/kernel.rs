@@ -11,6 +11,12 @@
 #[path = "../src/kernel.rs"]
 mod support;
 
+mod kernel {
+    mod enrol;
+    mod leaving;
+    mod origins;
+}
+
 use node_agent::enrol::Because;
 use node_agent::intercept::{
     Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, cgroup_id,
