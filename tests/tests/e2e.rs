@@ -11,16 +11,19 @@
 mod e2e {
     mod answers;
     mod bulk;
+    mod canary;
     mod cancel;
     mod drain;
     mod drivers;
     mod ends;
+    mod enrol;
     mod hostile;
     mod leaks;
     mod lifecycle;
     mod masks;
     mod reload;
     mod rogue;
+    mod storm;
     mod story;
     mod tokio_postgres;
 

@@ -55,7 +55,7 @@ fn a_process_that_leaves_raises_an_alarm_whoever_moves_it() {
     let outside_path = outside.path.display().to_string();
 
     // By itself.
-    let mut client = Client::inside(&inside);
+    let mut client = at_work(&inside);
     let since = Instant::now();
     assert_eq!(client.ask(&format!("move {outside_path}")), "moved");
     let left = alarm(&governing, client.pid(), since);
