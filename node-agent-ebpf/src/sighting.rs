@@ -1,16 +1,14 @@
 //! Where enrolment should look. Tracepoints see every task of the machine; only labelled ones
 //! are told of, and those that were labelled a moment ago.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::RawTracePointContext;
-use aya_ebpf::EbpfContext;
 use node_agent_common::rule::NOBODY;
-use node_agent_common::sighting::{
-    SIGHTING_EXEC, SIGHTING_FORKED, SIGHTING_LEFT, SIGHTING_MOVED,
-};
+use node_agent_common::sighting::{SIGHTING_EXEC, SIGHTING_FORKED, SIGHTING_LEFT, SIGHTING_MOVED};
 
 use crate::context;
 use crate::news;

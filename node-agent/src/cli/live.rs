@@ -73,7 +73,10 @@ impl StatusArguments {
             out::table(&rows)?;
             for governed in &status.governed {
                 for reason in &governed.reasons {
-                    out::line(format!("  {} {}: {reason}", governed.cgroup, governed.state))?;
+                    out::line(format!(
+                        "  {} {}: {reason}",
+                        governed.cgroup, governed.state
+                    ))?;
                 }
                 for note in &governed.notes {
                     out::line(format!("  {} note: {note}", governed.cgroup))?;

@@ -71,7 +71,10 @@ fn one_table(governs: &dyn Governs, pid: Pid, thread: u32, held: &mut Held) -> i
     let directory = Path::new(&directory);
     let mut opened: Option<OwnedFd> = None;
     for fd in fs::read_dir(directory)? {
-        let Some(fd) = fd.ok().and_then(|entry| entry.file_name().to_str()?.parse().ok()) else {
+        let Some(fd) = fd
+            .ok()
+            .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+        else {
             continue;
         };
         let Ok(target) = fs::read_link(directory.join(fd_name(fd))) else {

@@ -161,7 +161,12 @@ impl Canary {
     }
 
     /// Asks it at once and then so often, until `stop` resolves. `port` is a guarded one.
-    pub async fn watch(self: Arc<Self>, every: Duration, port: u16, stop: impl Future<Output = ()>) {
+    pub async fn watch(
+        self: Arc<Self>,
+        every: Duration,
+        port: u16,
+        stop: impl Future<Output = ()>,
+    ) {
         let watching = async {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -183,7 +188,11 @@ impl Canary {
         if let Verdict::NotGoverning { why, mend } = &verdict {
             self.failures.fetch_add(1, Ordering::Relaxed);
             if before != verdict {
-                tracing::error!(why, mend, "NOT GOVERNING: labelled workloads may reach databases past the agent");
+                tracing::error!(
+                    why,
+                    mend,
+                    "NOT GOVERNING: labelled workloads may reach databases past the agent"
+                );
             }
         } else if before != verdict && before != Verdict::NotYet {
             tracing::info!("governing again: the canary's dials reach the agent");
@@ -206,7 +215,8 @@ impl Canary {
             match self.dial(bird, to).await {
                 Ok(Heard::Word) => {}
                 Ok(Heard::Other(said)) => {
-                    let why = format!("a labelled dial to {to} was not answered by the agent: {said}");
+                    let why =
+                        format!("a labelled dial to {to} was not answered by the agent: {said}");
                     return no(why, RESTART);
                 }
                 Err(error) => {

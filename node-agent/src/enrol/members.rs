@@ -156,7 +156,11 @@ impl State {
             .filter(|member| member.started == started);
         let (mut sticks, ended) = before.map_or_else(Default::default, |m| (m.held, m.ended));
         let held = audit::audit(&*self.governs, pid, &ended);
-        let may = self.members.host.get_or_insert_with(Host::look).posture(pid);
+        let may = self
+            .members
+            .host
+            .get_or_insert_with(Host::look)
+            .posture(pid);
         let name = process::name(pid);
         for cut in &held.cut {
             self.members.cut_total = self.members.cut_total.saturating_add(1);

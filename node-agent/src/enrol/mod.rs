@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use canary::{CANARY, Canary, CanaryError, Verdict, sing};
 pub use enrolment::Enrolment;
 pub use error::EnrolError;
-pub use canary::{CANARY, Canary, CanaryError, Verdict, sing};
 pub use exec::ExecCgroup;
 pub use members::Left;
 pub use reason::{Found, Reason, Standing, Weight};

@@ -163,9 +163,7 @@ impl Reason {
             Reason::UnconnectedSocket { .. }
             | Reason::UngovernedSocket { .. }
             | Reason::Ring { .. }
-            | Reason::NotEnded { .. } => {
-                "restart the process, so that it starts inside its cgroup"
-            }
+            | Reason::NotEnded { .. } => "restart the process, so that it starts inside its cgroup",
             Reason::Unseen => "give the agent CAP_SYS_PTRACE, or restart the process",
             Reason::RawPackets => "drop NET_RAW, or give it a network namespace of its own",
             Reason::NetAdmin => "drop NET_ADMIN",

@@ -112,8 +112,7 @@ impl Diag {
         let socket = locked(&self.0);
         // What is left of an earlier question that failed half-way is not this one's answer.
         let mut room = vec![0; 2_048];
-        while recv(&*socket, room.as_mut_slice(), RecvFlags::DONTWAIT).is_ok_and(|got| got.0 > 0) {
-        }
+        while recv(&*socket, room.as_mut_slice(), RecvFlags::DONTWAIT).is_ok_and(|got| got.0 > 0) {}
         send(&*socket, request, SendFlags::empty())?;
         let (length, _) = recv(&*socket, room.as_mut_slice(), RecvFlags::DONTWAIT)?;
         room.truncate(length);
@@ -256,7 +255,14 @@ mod tests {
 
     #[test]
     fn a_cut_answer_is_not_read_beyond_its_end() {
-        let mut answer = request(BY_FAMILY, 0, TCP, ([1, 2, 3, 4], 5).into(), ([1, 2, 3, 4], 5).into(), 7);
+        let mut answer = request(
+            BY_FAMILY,
+            0,
+            TCP,
+            ([1, 2, 3, 4], 5).into(),
+            ([1, 2, 3, 4], 5).into(),
+            7,
+        );
         answer.resize(88, 0);
         answer[..4].copy_from_slice(&88_u32.to_ne_bytes());
         assert!(seen(&answer).is_some());

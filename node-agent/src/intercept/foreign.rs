@@ -149,7 +149,11 @@ impl Interceptor {
                 let fits = [cgroup, origin.cgroup]
                     .into_iter()
                     .any(|at| self.workload_of(at) == Some(origin.workload));
-                Ok(if fits { Peer::Same } else { Peer::Elsewhere(cgroup) })
+                Ok(if fits {
+                    Peer::Same
+                } else {
+                    Peer::Elsewhere(cgroup)
+                })
             }
         }
     }

@@ -120,7 +120,11 @@ fn a_canary_that_is_silent_counts_as_not_governing_until_it_answers_again() -> R
         Ok(ready(&world)?.0.then_some(()))
     })?;
     until("it says so", SOON, || {
-        Ok(world.agent().log_tail().contains("governing again").then_some(()))
+        Ok(world
+            .agent()
+            .log_tail()
+            .contains("governing again")
+            .then_some(()))
     })?;
     Ok(())
 }
@@ -134,9 +138,12 @@ fn the_canary_s_cgroup_gives_nobody_else_its_word() -> Result<()> {
     // A stranger who runs in it gets no session; what it is told proves nothing to the agent.
     let nest = world.tree().path().join("node-agent.canary");
     let dsn = world.dsn(Place::Inside, world.cluster(), "disable");
-    let seen = node_agent_tests::program::Program::in_cgroup(&nest, node_agent_tests::parts::on_path("psql")?)
-        .args(["-X", "-c", "select 1", &dsn])
-        .run()?;
+    let seen = node_agent_tests::program::Program::in_cgroup(
+        &nest,
+        node_agent_tests::parts::on_path("psql")?,
+    )
+    .args(["-X", "-c", "select 1", &dsn])
+    .run()?;
     assert!(!seen.status.success(), "{}", seen.stdout);
     assert!(!seen.stdout.contains('1'), "{}", seen.stdout);
     // Its cgroup goes with an agent that stops, and stays for one that was killed.

@@ -36,9 +36,15 @@ fn a_query_in_flight_is_cut_by_the_label_and_the_reconnect_is_governed() -> Resu
     let cut = running.finish()?;
     assert!(!cut.status.success());
     assert!(cut.stderr.contains("connection abort"), "{}", cut.stderr);
-    assert_eq!(world.agent().metric("node_agent_connections_cut_total")?, 1.0);
+    assert_eq!(
+        world.agent().metric("node_agent_connections_cut_total")?,
+        1.0
+    );
     let log = std::fs::read_to_string(world.agent().log())?;
-    assert!(log.contains("ended a connection that led past the agent"), "{log}");
+    assert!(
+        log.contains("ended a connection that led past the agent"),
+        "{log}"
+    );
 
     let again = Program::in_cgroup(&late, "psql")
         .args(["-XAtc", "select current_user"])
@@ -66,7 +72,10 @@ fn who_leaves_is_in_the_log_the_metric_and_the_status() -> Result<()> {
     }
     let world = World::builder().start().unwrap();
     let outside = world.cgroup(Place::Outside);
-    let script = format!("echo $$ > {}/cgroup.procs; exec sleep 30", outside.display());
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; exec sleep 30",
+        outside.display()
+    );
     let _leaver = world
         .program(Place::Inside, "sh")
         .args(["-c", &script])
@@ -75,7 +84,10 @@ fn who_leaves_is_in_the_log_the_metric_and_the_status() -> Result<()> {
         Ok((world.agent().metric("node_agent_left_total")? >= 1.0).then_some(()))
     })?;
     let status = world.cli(&["status"])?.stdout;
-    assert!(status.contains("LEFT: process ") && status.contains("others"), "{status}");
+    assert!(
+        status.contains("LEFT: process ") && status.contains("others"),
+        "{status}"
+    );
     let log = std::fs::read_to_string(world.agent().log())?;
     assert!(log.contains("a process left its labelled cgroup"), "{log}");
     Ok(())

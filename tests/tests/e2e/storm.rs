@@ -25,7 +25,10 @@ impl Greeter {
     fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let (visits, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (visits, stop) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (counted, stopping) = (visits.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -79,7 +82,10 @@ fn a_thousand_connects_a_second_through_kills_and_restarts_reach_no_database() -
     let second = Duration::from_secs(1);
     let mut outside = Dialer::start(&world.cgroup(Place::Outside))?;
     let free = outside.storm(greeter.address, 100, second, || Ok(()))?;
-    assert!(free.greeted > 10 && greeter.visits() == free.opened, "{free:?}");
+    assert!(
+        free.greeted > 10 && greeter.visits() == free.opened,
+        "{free:?}"
+    );
     let before = greeter.visits();
 
     let mut inside = world.dialer()?;

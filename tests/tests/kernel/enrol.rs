@@ -84,7 +84,10 @@ fn a_connection_from_before_the_label_is_cut_and_the_next_one_is_governed() {
     assert_eq!(cut, 5);
     elsewhere.speak();
     assert_eq!(bystander.ask("read"), "read=9");
-    assert_eq!(unconnected(&found(&governing, &cgroup)), Vec::<&Found>::new());
+    assert_eq!(
+        unconnected(&found(&governing, &cgroup)),
+        Vec::<&Found>::new()
+    );
 
     // And unlabelled again, while they run.
     cgroup.attribute(None);
@@ -148,8 +151,15 @@ fn what_cannot_be_cleaned_leaves_the_workload_partly_governed_until_its_process_
     });
     let said = seen(&governing, &inside).unwrap();
     let socket = unconnected(&said.found)[0];
-    assert_eq!((said.standing, socket.pid), (Standing::Partly, client.pid()));
-    assert!(socket.text().contains("restart the process"), "{}", socket.text());
+    assert_eq!(
+        (said.standing, socket.pid),
+        (Standing::Partly, client.pid())
+    );
+    assert!(
+        socket.text().contains("restart the process"),
+        "{}",
+        socket.text()
+    );
     drop(client);
     eventually("gone with its process", || {
         found(&governing, &inside).is_empty()
@@ -194,7 +204,11 @@ fn what_a_process_may_do_is_said_and_what_may_do_nothing_is_governed() {
         &[("w", &[format!("{}/inside", top.name())])],
     );
     let standing = || seen(&governing, &inside).map(|s| s.standing);
-    let says = |reason: Reason| found(&governing, &inside).iter().any(|f| f.reason == reason);
+    let says = |reason: Reason| {
+        found(&governing, &inside)
+            .iter()
+            .any(|f| f.reason == reason)
+    };
     assert_eq!(standing(), Some(Standing::Governed), "nothing runs in it");
 
     let harmless = sleeper(&[
@@ -206,7 +220,12 @@ fn what_a_process_may_do_is_said_and_what_may_do_nothing_is_governed() {
     ]);
     inside.adopt(node_agent::model::Pid(harmless.0.id()));
     eventually("seen", || says(Reason::Vsock));
-    assert_eq!(standing(), Some(Standing::Governed), "{:?}", found(&governing, &inside));
+    assert_eq!(
+        standing(),
+        Some(Standing::Governed),
+        "{:?}",
+        found(&governing, &inside)
+    );
 
     // What containers have unless it is taken away, in the host's network.
     let raw = sleeper(&[

@@ -59,8 +59,14 @@ fn a_process_that_leaves_raises_an_alarm_whoever_moves_it() {
     let since = Instant::now();
     assert_eq!(client.ask(&format!("move {outside_path}")), "moved");
     let left = alarm(&governing, client.pid(), since);
-    assert_eq!((left.program.as_str(), left.workload.as_str()), ("kernel-client", "w"));
-    assert!(left.from.ends_with("/inside") && left.to.ends_with("/outside"), "{left:?}");
+    assert_eq!(
+        (left.program.as_str(), left.workload.as_str()),
+        ("kernel-client", "w")
+    );
+    assert!(
+        left.from.ends_with("/inside") && left.to.ends_with("/outside"),
+        "{left:?}"
+    );
 
     // By another.
     let other = at_work(&inside);
@@ -77,7 +83,12 @@ fn a_process_that_leaves_raises_an_alarm_whoever_moves_it() {
     let since = Instant::now();
     outside.adopt(last.pid());
     alarm(&governing, last.pid(), since);
-    let pids: Vec<Pid> = governing.enrolment.left().iter().map(|left| left.pid).collect();
+    let pids: Vec<Pid> = governing
+        .enrolment
+        .left()
+        .iter()
+        .map(|left| left.pid)
+        .collect();
     assert_eq!(pids, [client.pid(), other.pid(), last.pid()]);
     assert_eq!(governing.enrolment.totals().0, 3);
 }

@@ -24,7 +24,11 @@ fn an_entry_that_names_another_socket_or_another_place_is_not_believed() {
         .unwrap();
     let listener = listeners.try_recv().unwrap();
     let mut client = Client::inside(&inside);
-    for to in ["192.0.2.7:5432", "[2001:db8::7]:5432", "[::ffff:192.0.2.7]:5432"] {
+    for to in [
+        "192.0.2.7:5432",
+        "[2001:db8::7]:5432",
+        "[::ffff:192.0.2.7]:5432",
+    ] {
         assert_eq!(client.ask(&format!("open {to}")), "open", "{to}");
         let mut accepted = None;
         eventually("accepted", || {
