@@ -68,6 +68,9 @@ impl Admin {
                 .map(|labelled| governed(&labelled, fault.as_deref()))
                 .collect()
         });
+        let policies = self.trouble.load_full().map(|fault| {
+            format!("the policy files are wrong; the last good ones go on. Mend them: {fault}")
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: self.policies.load().version().to_string(),
@@ -79,7 +82,7 @@ impl Admin {
                 .map_or_else(Vec::new, |enrolment| enrolment.left()),
             sessions: self.live.count(),
             not_ready,
-            degraded: self.degraded.clone(),
+            degraded: self.degraded.iter().cloned().chain(policies).collect(),
         }
     }
 
