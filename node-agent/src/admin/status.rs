@@ -108,7 +108,7 @@ impl Admin {
         let fault = self.fault();
         scraped.governing = fault.is_none();
         if let Some(canary) = &self.canary {
-            scraped.canary_failures = canary.failures();
+            (scraped.canary_dials, scraped.canary_failures) = canary.totals();
         }
         if let Some(enrolment) = &self.enrolment {
             let snapshot = enrolment.snapshot();

@@ -90,6 +90,7 @@ pub struct Canary {
     /// What the agent answers to the dial that is under way.
     word: Mutex<Option<String>>,
     verdict: watch::Sender<Verdict>,
+    heard: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -128,6 +129,7 @@ impl Canary {
             attached,
             word: Mutex::default(),
             verdict: watch::Sender::new(Verdict::NotYet),
+            heard: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         })
     }
@@ -142,9 +144,10 @@ impl Canary {
         self.verdict.borrow().clone()
     }
 
-    /// How often it said no.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// How many of its dials reached the agent, and how often it said no.
+    pub fn totals(&self) -> (u64, u64) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (of(&self.heard), of(&self.failures))
     }
 
     /// What to answer a connection with the canary's label: the word, once, when it is the
@@ -153,6 +156,7 @@ impl Canary {
         if from != self.cgroup {
             return None;
         }
+        self.heard.fetch_add(1, Ordering::Relaxed);
         self.word().take()
     }
 

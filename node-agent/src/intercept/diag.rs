@@ -47,7 +47,17 @@ pub(super) struct Seen {
 
 /// A way to ask in one network namespace.
 #[derive(Debug)]
-pub(super) struct Diag(Mutex<OwnedFd>);
+pub(super) struct Diag(Mutex<Asking>);
+
+#[derive(Debug)]
+struct Asking {
+    socket: OwnedFd,
+    /// A question failed half-way: its answer may still come, and is not the next one's.
+    stale: bool,
+}
+
+/// An answer is a message of 88 bytes and some attributes.
+const ROOM: usize = 1_024;
 
 impl Diag {
     /// In the namespace of the calling thread.
@@ -58,7 +68,10 @@ impl Diag {
             SocketFlags::CLOEXEC,
             Some(netlink::SOCK_DIAG),
         )?;
-        Ok(Diag(Mutex::new(socket)))
+        Ok(Diag(Mutex::new(Asking {
+            socket,
+            stale: false,
+        })))
     }
 
     /// In the namespace behind the descriptor, which a thread of its own enters.
@@ -109,14 +122,16 @@ impl Diag {
 
     /// One question, one answer: the kernel has it ready when `send` returns.
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let socket = locked(&self.0);
-        // What is left of an earlier question that failed half-way is not this one's answer.
-        let mut room = vec![0; 2_048];
-        while recv(&*socket, room.as_mut_slice(), RecvFlags::DONTWAIT).is_ok_and(|got| got.0 > 0) {}
-        send(&*socket, request, SendFlags::empty())?;
-        let (length, _) = recv(&*socket, room.as_mut_slice(), RecvFlags::DONTWAIT)?;
-        room.truncate(length);
-        Ok(room)
+        let mut asking = locked(&self.0);
+        let mut room = [0; ROOM];
+        while asking.stale {
+            asking.stale = recv(&asking.socket, room.as_mut_slice(), RecvFlags::DONTWAIT).is_ok();
+        }
+        asking.stale = true;
+        send(&asking.socket, request, SendFlags::empty())?;
+        let (length, _) = recv(&asking.socket, room.as_mut_slice(), RecvFlags::DONTWAIT)?;
+        asking.stale = false;
+        room.get(..length).map(<[u8]>::to_vec).ok_or_else(malformed)
     }
 }
 

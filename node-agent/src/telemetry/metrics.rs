@@ -85,6 +85,12 @@ pub const METRICS: &[Meaning] = &[
         "1 while the canary's dials reach the agent and its links stand, else 0",
     ),
     of(
+        "node_agent_canary_dials_total",
+        "counter",
+        "",
+        "dials of the canary that reached the agent; the kernel counts them as redirected",
+    ),
+    of(
         "node_agent_canary_failures_total",
         "counter",
         "",
@@ -203,6 +209,7 @@ struct Stands {
 #[allow(missing_docs, reason = "see METRICS")]
 pub struct Scraped {
     pub governing: bool,
+    pub canary_dials: u64,
     pub canary_failures: u64,
     pub left: u64,
     pub cut: u64,
@@ -230,6 +237,7 @@ pub struct Metrics {
     unread: Counter,
     unconfirmed: Counter,
     governing: Gauge<u64, AtomicU64>,
+    canary_dials: Counter,
     canary_failures: Counter,
     standings: Family<Stands, Gauge<u64, AtomicU64>>,
     left: Counter,
@@ -273,6 +281,7 @@ impl Metrics {
             unread: Counter::default(),
             unconfirmed: Counter::default(),
             governing: Gauge::default(),
+            canary_dials: Counter::default(),
             canary_failures: Counter::default(),
             standings: Family::default(),
             left: Counter::default(),
@@ -318,6 +327,11 @@ impl Metrics {
             metrics.unconfirmed.clone(),
         );
         add(registry, "node_agent_governing", metrics.governing.clone());
+        add(
+            registry,
+            "node_agent_canary_dials_total",
+            metrics.canary_dials.clone(),
+        );
         add(
             registry,
             "node_agent_canary_failures_total",
@@ -446,6 +460,7 @@ impl Metrics {
         self.labelled.set(now.labelled);
         self.governing.set(u64::from(now.governing));
         let counted = [
+            (&self.canary_dials, now.canary_dials),
             (&self.canary_failures, now.canary_failures),
             (&self.left, now.left),
             (&self.cut, now.cut),

@@ -129,6 +129,55 @@ fn a_process_that_is_moved_into_a_label_brings_no_connection_with_it() {
 }
 
 #[test]
+fn a_connection_that_is_handed_into_a_label_is_cut_at_the_next_look() {
+    if !able("a_connection_that_is_handed") {
+        return;
+    }
+    let top = Cgroup::top("handed-in");
+    let inside = top.child("inside");
+    let database = Database::silent();
+    let governing = Governing::looking_every(
+        Duration::from_millis(50),
+        Settings {
+            ports: vec![database.port],
+            ..settings(&top)
+        },
+        &[("w", &[format!("{}/inside", top.name())])],
+    );
+    // The parent stays unlabelled and dials; the child is labelled and gets the socket.
+    let program = format!(
+        r#"
+import os, socket, sys
+ours, theirs = socket.socketpair()
+child = os.fork()
+if child == 0:
+    open("{inside}/cgroup.procs", "w").write("0")
+    theirs.send(b"in")
+    _, files, _, _ = socket.recv_fds(theirs, 8, 1)
+    given = socket.socket(fileno=files[0])
+    given.settimeout(10)
+    try:
+        print("read", given.recv(16), flush=True)
+    except OSError as error:
+        print("cut", error.errno, flush=True)
+    os._exit(0)
+ours.recv(8)
+dialled = socket.create_connection(("127.0.0.1", {port}))
+socket.send_fds(ours, [b"x"], [dialled.fileno()])
+dialled.close()
+os.waitpid(child, 0)
+"#,
+        inside = inside.path.display(),
+        port = database.port,
+    );
+    let Some((_parent, line)) = python(&program) else {
+        return;
+    };
+    assert_eq!(line.trim(), "cut 103");
+    assert_eq!(governing.enrolment.totals().1, 1);
+}
+
+#[test]
 fn what_cannot_be_cleaned_leaves_the_workload_partly_governed_until_its_process_ends() {
     if !able("what_cannot_be_cleaned") {
         return;
