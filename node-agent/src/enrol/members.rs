@@ -54,6 +54,8 @@ pub(super) struct Members {
     /// Where the round-robin of second looks goes on.
     next: Option<Pid>,
     window: Option<(Instant, u32)>,
+    /// Parents whose children are to be looked at in the next round.
+    owed: BTreeSet<Pid>,
     left: VecDeque<(Instant, u64, Left)>,
     left_total: u64,
     cut_total: u64,
@@ -64,6 +66,8 @@ pub(super) struct Members {
 const AT_ONCE: u32 = 500;
 /// Second looks in one round.
 const AGAIN: usize = 64;
+/// Parents that wait for a round.
+const OWED: usize = 4_096;
 /// How often a cgroup is looked at again while connections are still being cut in it.
 const PASSES: usize = 4;
 /// How many leavings are shown, and for how long.
@@ -226,9 +230,14 @@ impl State {
 
     /// Its children may be elsewhere from their first instruction on.
     pub(super) fn strays(&mut self, parent: Pid) {
-        if !self.members.afford() {
-            return;
+        if self.members.afford() {
+            self.look_for_strays(parent);
+        } else if self.members.owed.len() < OWED {
+            self.members.owed.insert(parent);
         }
+    }
+
+    fn look_for_strays(&mut self, parent: Pid) {
         let Some((_, Some(place))) = self.place(parent) else {
             return;
         };
@@ -236,6 +245,10 @@ impl State {
             return;
         };
         for child in process::children(parent) {
+            // Those are missed by name should they go.
+            if self.members.known.contains_key(&child) {
+                continue;
+            }
             let Some((to, below)) = self.place(child) else {
                 continue;
             };
@@ -325,6 +338,9 @@ impl State {
     /// Once each interval: a share of the processes is looked at again, for what gives no sign.
     pub(super) fn second_looks(&mut self) {
         self.members.host = None;
+        for parent in std::mem::take(&mut self.members.owed) {
+            self.look_for_strays(parent);
+        }
         let from = self.members.next.unwrap_or_default();
         let (after, before): (Vec<Pid>, Vec<Pid>) =
             self.members.known.keys().partition(|pid| **pid > from);

@@ -27,12 +27,21 @@ pub(super) struct Credentials {
     pub(super) filtered: bool,
 }
 
-/// When a process started, in clock ticks since boot: with its number, its identity.
+/// When a process started, in clock ticks since boot: with its number, its identity. `None` for
+/// one that has ended, also when nobody took note yet: it holds nothing and does nothing.
 pub(super) fn started(pid: Pid) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    read_started(&stat)
+}
+
+fn read_started(stat: &str) -> Option<u64> {
     // The name may hold anything; what follows its last parenthesis is fixed.
     let (_, after) = stat.rsplit_once(')')?;
-    after.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = after.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 pub(super) fn name(pid: Pid) -> String {
@@ -148,6 +157,16 @@ mod tests {
         assert!(read.permitted.has(13) && !read.permitted.has(21));
         let nothing = read_status("");
         assert!(nothing.permitted.has(21) && nothing.fsuid == 0 && !nothing.filtered);
+    }
+
+    #[test]
+    fn a_process_starts_where_its_name_cannot_say_so() {
+        let stat = |state: &str| {
+            format!("7 (a) Z 1 (b) {state} 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9")
+        };
+        assert_eq!(read_started(&stat("S")), Some(4_242));
+        assert_eq!(read_started(&stat("Z")), None);
+        assert_eq!(read_started("7 (cut"), None);
     }
 
     #[test]
