@@ -11,7 +11,7 @@ pub struct Sighting {
     pub kind: u32,
     /// The thread group concerned; 0 when unknown.
     pub pid: u32,
-    /// The network namespace's cookie; 0 when unknown.
+    /// The network namespace's cookie; for `SIGHTING_LEFT` the cgroup that was left; else 0.
     pub netns: u64,
 }
 
@@ -19,7 +19,12 @@ pub struct Sighting {
 pub const SIGHTING_EXEC: u32 = 1;
 /// A labelled task made a socket, or was redirected, in a namespace without a listener.
 pub const SIGHTING_SOCKET: u32 = 2;
-/// Some task was moved between cgroups.
+/// Some task was moved between cgroups; the thread group is its mover's.
 pub const SIGHTING_MOVED: u32 = 3;
+/// A task that was labelled was moved, or runs a program where it is not labelled. Whether it is
+/// labelled now too, enrolment sees.
+pub const SIGHTING_LEFT: u32 = 4;
+/// A labelled task made another, which may be in another cgroup.
+pub const SIGHTING_FORKED: u32 = 5;
 
 const _: () = assert!(size_of::<Sighting>() == 16);

@@ -100,13 +100,23 @@ pub fn on_setsockopt(ctx: SockoptContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn on_exec(_ctx: RawTracePointContext) -> i32 {
-    sighting::exec()
+pub fn on_exec(ctx: RawTracePointContext) -> i32 {
+    sighting::exec(&ctx)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn on_fork(ctx: RawTracePointContext) -> i32 {
+    sighting::fork(&ctx)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn on_exit(ctx: RawTracePointContext) -> i32 {
+    sighting::exit(&ctx)
 }
 
 #[raw_tracepoint(tracepoint = "cgroup_attach_task")]
-pub fn on_attach_task(_ctx: RawTracePointContext) -> i32 {
-    sighting::moved()
+pub fn on_attach_task(ctx: RawTracePointContext) -> i32 {
+    sighting::moved(&ctx)
 }
 
 /// Only helpers open to every licence are used.

@@ -19,7 +19,7 @@ use crate::config::{
     CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
 };
 use crate::connection::{Gate, HalfOpen};
-use crate::enrol::{self, EnrolError, EnrolSettings, Enrolment};
+use crate::enrol::{self, Canary, CanaryError, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{
     PolicyFault, PolicyTrouble, follow_hosts, follow_policies, load_policies, look_up,
 };
@@ -76,6 +76,9 @@ pub enum AgentError {
     /// Enrolment.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// The canary.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
     /// Admin.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -180,6 +183,7 @@ impl Agent {
 
         let interceptor = Arc::new(Interceptor::start(settings(&config, &mount, &base)?)?);
         protect(&config, &hosts.borrow(), &interceptor)?;
+        let canary = Arc::new(Canary::make(&base, interceptor.clone())?);
         let gate = Arc::new(Gate {
             shared,
             origins: Origins::Kernel {
@@ -191,6 +195,7 @@ impl Agent {
             workloads: config.workloads.iter().cloned().map(Arc::new).collect(),
             hosts: hosts.clone(),
             half_open: HalfOpen::default(),
+            canary: Some(canary.clone()),
         });
         let mut tasks = JoinSet::new();
         let mut serving = JoinSet::new();
@@ -202,6 +207,11 @@ impl Agent {
             interceptor.clone(),
             interceptor.take_sightings(),
         )?);
+        tasks.spawn(canary.clone().watch(
+            config.guard.canary_every,
+            dialled_port(&config),
+            stopping(drained.clone()),
+        ));
         if let Some(events) = interceptor.take_events() {
             tasks.spawn(tell_events(config.clone(), events));
         }
@@ -224,6 +234,7 @@ impl Agent {
             policies,
             trouble,
             enrolment: Some(enrolment.clone()),
+            canary: Some(canary),
             degraded: interceptor.degraded().to_vec(),
             interceptor: Some(interceptor.clone()),
             drain: drained,
@@ -525,6 +536,18 @@ async fn accept_all(
         }
     }
     while accepting.join_next().await.is_some() {}
+}
+
+/// A port that is guarded whatever else is: the canary dials it.
+fn dialled_port(config: &Config) -> u16 {
+    let declared = config.targets.iter().map(|target| target.port);
+    let guarded = config.guard.ports.iter().copied();
+    guarded.chain(declared).next().unwrap_or(5432)
+}
+
+/// Resolves when the agent begins to stop: its listeners close, and nothing answers any more.
+async fn stopping(mut drain: watch::Receiver<Drain>) {
+    let _ = drain.wait_for(|drain| *drain != Drain::Running).await;
 }
 
 /// Tells the log what the kernel programs saw.

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, HostTable, WorkloadRule};
+use crate::enrol::{CANARY, Canary};
 
 use crate::model::{ClientAddr, Dialect, NetnsCookie, Refusal, RefusalCode, SessionId, Workload};
 use crate::origin::{Flow, NoOrigin, Origins};
@@ -62,6 +63,8 @@ pub struct Gate {
     pub hosts: watch::Receiver<Arc<HostTable>>,
     /// Logins under way.
     pub half_open: HalfOpen,
+    /// What tries the redirect; `None` where there is none.
+    pub canary: Option<Arc<Canary>>,
 }
 
 /// Serves one connection to its end.
@@ -70,6 +73,9 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         Ok(flow) => flow,
         Err(reason) => return close_unread(&gate, &accepted, &reason),
     };
+    if flow.workload == CANARY {
+        return greet_canary(&gate, accepted, &flow).await;
+    }
     let at = usize::try_from(flow.workload.0).ok();
     let Some(rule) = at.and_then(|at| gate.workloads.get(at)) else {
         // A label that an earlier configuration left: nobody by that number is known now.
@@ -127,10 +133,31 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
     tracing::info!(%session, workload = %rule.name, target = %name, ?why, "session ended");
 }
 
+/// The canary hears the word that proves who answers, and nobody else does.
+async fn greet_canary(gate: &Gate, mut accepted: Accepted, flow: &Flow) {
+    use tokio::io::AsyncWriteExt;
+    let canary = gate.canary.as_ref();
+    let Some(word) = canary.and_then(|canary| canary.answer(flow.process.cgroup)) else {
+        tracing::warn!(client = %accepted.client, cgroup = %flow.process.cgroup, "not the canary: closed unread");
+        return;
+    };
+    // A canary that is gone by now hears nothing, and says so itself.
+    let _ = accepted
+        .stream
+        .write_all(format!("{word}\n").as_bytes())
+        .await;
+}
+
 /// No origin, or one that does not fit: whoever dialled the agent itself, or won a race, learns
 /// nothing. Dropping the socket unread sends a reset.
 fn close_unread(gate: &Gate, accepted: &Accepted, reason: &NoOrigin) {
     gate.shared.metrics.no_origin();
+    if matches!(
+        reason,
+        NoOrigin::Unconfirmed { .. } | NoOrigin::Unasked { .. }
+    ) {
+        gate.shared.metrics.unconfirmed();
+    }
     tracing::warn!(client = %accepted.client, netns = %accepted.netns, %reason, "closed unread");
 }
 

@@ -1,6 +1,9 @@
 //! IO. Where was this connection really going? Asked once for each accepted connection, before a
 //! byte of it is read.
 //!
+//! The entry is what the kernel programs wrote; the kernel's own table of sockets must confirm it,
+//! so that an entry that went stale is nobody's.
+//!
 //! No entry, or one that does not fit, means that nobody was redirected to us by that tuple: the
 //! connection is closed. There is no guess and no default, for a wrong origin is a wrong identity.
 
@@ -9,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::intercept::{Interceptor, OriginRecord, WorkloadIndex, cgroup_id};
+use crate::intercept::{Interceptor, OriginRecord, Peer, WorkloadIndex, cgroup_id};
 use crate::model::{CgroupId, ClientAddr, NetnsCookie, OriginalDst, Pid, ProcessFacts};
 
 /// What an accepted connection really is.
@@ -33,6 +36,27 @@ pub enum NoOrigin {
         netns: NetnsCookie,
         /// The peer.
         client: ClientAddr,
+    },
+    /// sock_diag does not confirm the entry: the peer is another socket, gone, or not where its
+    /// workload is.
+    #[error("the kernel's sockets do not confirm {client} in network namespace {netns}: {peer:?}")]
+    Unconfirmed {
+        /// The namespace.
+        netns: NetnsCookie,
+        /// The peer.
+        client: ClientAddr,
+        /// What was found.
+        peer: Peer,
+    },
+    /// sock_diag could not be asked: nothing is taken on trust.
+    #[error("the kernel could not be asked about {client} in network namespace {netns}: {why}")]
+    Unasked {
+        /// The namespace.
+        netns: NetnsCookie,
+        /// The peer.
+        client: ClientAddr,
+        /// Why.
+        why: std::io::ErrorKind,
     },
     /// The destination is the agent: dialling on would come back here.
     #[error("{0} is the agent's own address")]
@@ -72,6 +96,20 @@ impl Origins {
                 let record = interceptor
                     .take(netns, client.0)
                     .ok_or(NoOrigin::NoEntry { netns, client })?;
+                match interceptor.same_socket(netns, client.0, &record) {
+                    Ok(Peer::Same) => {}
+                    Ok(peer @ (Peer::Gone | Peer::Another | Peer::Elsewhere(_))) => {
+                        return Err(NoOrigin::Unconfirmed {
+                            netns,
+                            client,
+                            peer,
+                        });
+                    }
+                    Err(error) => {
+                        let why = error.kind();
+                        return Err(NoOrigin::Unasked { netns, client, why });
+                    }
+                }
                 let destination = destination(&record, interceptor.settings().listen_port)?;
                 let executable = executable(cgroup_root, record.pid, record.cgroup);
                 Ok(Flow {

@@ -198,20 +198,38 @@ pub(crate) struct Database {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     visits: Arc<AtomicU16>,
+    /// Who came and was not greeted yet.
+    waiting: Arc<Mutex<Vec<std::net::TcpStream>>>,
+    speaks: Arc<AtomicBool>,
 }
 
 impl Database {
     pub(crate) fn start() -> Self {
+        let database = Database::silent();
+        database.speak();
+        database
+    }
+
+    /// Says nothing before `speak`.
+    pub(crate) fn silent() -> Self {
         let port = port();
         let stop = Arc::new(AtomicBool::new(false));
         let visits = Arc::new(AtomicU16::new(0));
+        let waiting: Arc<Mutex<Vec<std::net::TcpStream>>> = Arc::default();
+        let speaks = Arc::new(AtomicBool::new(false));
         let threads = ["0.0.0.0", "::1"]
             .map(|at| {
                 let listener = TcpListener::bind((at, port)).unwrap();
                 let visits = Arc::clone(&visits);
+                let (waiting, speaks) = (Arc::clone(&waiting), Arc::clone(&speaks));
                 serve(listener, Arc::clone(&stop), move |mut stream, _| {
                     visits.fetch_add(1, Ordering::Relaxed);
-                    let _ = stream.write_all(b"DATABASE\n");
+                    let mut waiting = waiting.lock().unwrap();
+                    if speaks.load(Ordering::Relaxed) {
+                        let _ = stream.write_all(b"DATABASE\n");
+                    } else {
+                        waiting.push(stream);
+                    }
                 })
             })
             .into();
@@ -220,6 +238,17 @@ impl Database {
             stop,
             threads,
             visits,
+            waiting,
+            speaks,
+        }
+    }
+
+    /// Greets whoever waits, and from now on whoever comes.
+    pub(crate) fn speak(&self) {
+        let mut waiting = self.waiting.lock().unwrap();
+        self.speaks.store(true, Ordering::Relaxed);
+        for mut stream in waiting.drain(..) {
+            let _ = stream.write_all(b"DATABASE\n");
         }
     }
 

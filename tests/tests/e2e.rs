@@ -11,10 +11,12 @@
 mod e2e {
     mod answers;
     mod bulk;
+    mod canary;
     mod cancel;
     mod drain;
     mod drivers;
     mod ends;
+    mod enrol;
     mod hostile;
     mod leaks;
     mod lifecycle;
@@ -22,6 +24,7 @@ mod e2e {
     mod outside;
     mod reload;
     mod rogue;
+    mod storm;
     mod story;
     mod tokio_postgres;
 

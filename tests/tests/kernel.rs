@@ -15,6 +15,11 @@ mod support;
 mod gates;
 #[path = "kernel/routes.rs"]
 mod routes;
+mod kernel {
+    mod enrol;
+    mod leaving;
+    mod origins;
+}
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

@@ -7,7 +7,7 @@ mod status;
 
 use std::sync::Arc;
 
-use crate::enrol::Enrolment;
+use crate::enrol::{Canary, Enrolment};
 use crate::feed::{Policies, PolicyTrouble};
 use crate::intercept::Interceptor;
 use crate::record::Recorder;
@@ -33,6 +33,8 @@ pub struct Admin {
     pub trouble: PolicyTrouble,
     /// Labelled cgroups; `None` where the agent runs without the kernel.
     pub enrolment: Option<Arc<Enrolment>>,
+    /// What tries the redirect, where the agent runs with one.
+    pub canary: Option<Arc<Canary>>,
     /// The kernel programs, where the agent runs with them.
     pub interceptor: Option<Arc<Interceptor>>,
     /// Whether the agent is on its way to a stop.

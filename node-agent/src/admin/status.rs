@@ -1,8 +1,10 @@
 //! What is governed at this moment, and how well.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::enrol::LabelledCgroup;
+use crate::enrol::{Found, LabelledCgroup, Left, Standing, Weight};
 use crate::record::Health;
 use crate::session::Drain;
 use crate::telemetry::Scraped;
@@ -16,8 +18,12 @@ pub struct Status {
     pub version: String,
     /// Digest of the policies that decide now.
     pub policy_version: String,
+    /// Whether the canary's dials reach the agent and its links stand, at this moment.
+    pub governing: bool,
     /// Labelled cgroups.
     pub governed: Vec<Governed>,
+    /// Processes that left their labelled cgroups in the last hour.
+    pub left: Vec<Left>,
     /// Live sessions.
     pub sessions: u64,
     /// Why the agent is not ready; empty: it is.
@@ -35,8 +41,12 @@ pub struct Governed {
     pub workload: String,
     /// How many network namespaces the agent listens in for it.
     pub namespaces: usize,
-    /// Why it is only partly governed; empty: governed.
+    /// `governed`, `partly governed` or `not governed`.
+    pub state: String,
+    /// Why it is less than governed, each with the mend; empty: governed.
     pub reasons: Vec<String>,
+    /// What is open to it and does not lead round the agent.
+    pub notes: Vec<String>,
 }
 
 impl Admin {
@@ -49,16 +59,13 @@ impl Admin {
         if *self.drain.borrow() != Drain::Running {
             not_ready.push("the agent is stopping".to_owned());
         }
+        let fault = self.fault();
+        not_ready.extend(fault.clone());
         let governed = self.enrolment.as_ref().map_or_else(Vec::new, |enrolment| {
             enrolment
                 .snapshot()
                 .into_iter()
-                .map(|labelled| Governed {
-                    cgroup: labelled.path.display().to_string(),
-                    workload: labelled.workload.to_string(),
-                    namespaces: labelled.namespaces.len(),
-                    reasons: reasons(&labelled),
-                })
+                .map(|labelled| governed(&labelled, fault.as_deref()))
                 .collect()
         });
         let policies = self.trouble.load_full().map(|fault| {
@@ -67,11 +74,23 @@ impl Admin {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: self.policies.load().version().to_string(),
+            governing: fault.is_none(),
             governed,
+            left: self
+                .enrolment
+                .as_ref()
+                .map_or_else(Vec::new, |enrolment| enrolment.left()),
             sessions: self.live.count(),
             not_ready,
             degraded: self.degraded.iter().cloned().chain(policies).collect(),
         }
+    }
+
+    /// Why nothing counts as governed; `None`: the redirect holds.
+    fn fault(&self) -> Option<String> {
+        self.canary
+            .as_ref()
+            .and_then(|canary| canary.verdict().fault())
     }
 
     /// Gauges for a scrape; the kernel's counters are set on the way.
@@ -86,8 +105,27 @@ impl Admin {
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
             ..Scraped::default()
         };
+        let fault = self.fault();
+        scraped.governing = fault.is_none();
+        if let Some(canary) = &self.canary {
+            (scraped.canary_dials, scraped.canary_failures) = canary.totals();
+        }
         if let Some(enrolment) = &self.enrolment {
-            scraped.labelled = enrolment.snapshot().len() as u64;
+            let snapshot = enrolment.snapshot();
+            scraped.labelled = snapshot.len() as u64;
+            (scraped.left, scraped.cut) = enrolment.totals();
+            // A workload is as well governed as its worst cgroup.
+            let mut worst: BTreeMap<&str, Standing> = BTreeMap::new();
+            for labelled in &snapshot {
+                let standing = standing(labelled, fault.as_deref());
+                let has = worst.entry(&labelled.workload).or_insert(standing);
+                *has = (*has).max(standing);
+            }
+            scraped.states = &STATES;
+            scraped.standings = worst
+                .into_iter()
+                .map(|(workload, standing)| (workload.to_owned(), standing.word()))
+                .collect();
         }
         if let Some(interceptor) = &self.interceptor {
             if let Ok(entries) = interceptor.entries() {
@@ -113,11 +151,46 @@ impl Admin {
     }
 }
 
-/// Why a cgroup is not wholly governed.
-fn reasons(labelled: &LabelledCgroup) -> Vec<String> {
+const STATES: [&str; 3] = ["governed", "partly governed", "not governed"];
+
+/// How well a cgroup is governed when also the canary and the listeners are asked.
+fn standing(labelled: &LabelledCgroup, fault: Option<&str>) -> Standing {
+    let deaf = labelled
+        .namespaces
+        .iter()
+        .any(|namespace| namespace.problem.is_some());
+    match (fault, deaf) {
+        (Some(_), _) => Standing::Not,
+        // Refused there, not let through; but not served either.
+        (None, true) => labelled.standing.max(Standing::Partly),
+        (None, false) => labelled.standing,
+    }
+}
+
+fn governed(labelled: &LabelledCgroup, fault: Option<&str>) -> Governed {
     let unheard = labelled
         .namespaces
         .iter()
         .filter_map(|namespace| namespace.problem.clone());
-    labelled.problem.iter().cloned().chain(unheard).collect()
+    let found = |weight| {
+        labelled
+            .found
+            .iter()
+            .filter(move |found| found.reason.weight() == weight)
+            .map(Found::text)
+    };
+    Governed {
+        cgroup: labelled.path.display().to_string(),
+        workload: labelled.workload.to_string(),
+        namespaces: labelled.namespaces.len(),
+        state: standing(labelled, fault).word().to_owned(),
+        reasons: fault
+            .map(str::to_owned)
+            .into_iter()
+            .chain(labelled.problem.clone())
+            .chain(unheard)
+            .chain(found(Weight::Partly))
+            .collect(),
+        notes: found(Weight::Said).collect(),
+    }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use node_agent::agent::{Agent, pin_directory};
+use node_agent::agent::{Agent, cgroup2, pin_directory};
 use node_agent::config::{Config, PasswordSource, TokenSource};
+use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::telemetry::start_log;
@@ -184,6 +185,9 @@ pub(crate) fn uninstall(with: &WithConfig) -> anyhow::Result<Answer> {
     let config = with.load()?;
     let pins = pin_directory(&config);
     Interceptor::uninstall_pinned(&pins)?;
+    if let Ok((_, base)) = cgroup2(&config) {
+        Canary::remove(&base);
+    }
     out::line(format!("the redirect pinned at {} is gone", pins.display()))?;
     Ok(Answer::Good)
 }

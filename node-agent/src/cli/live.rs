@@ -49,6 +49,8 @@ impl StatusArguments {
                 "node-agent {}: {state}, policies {}, {} live sessions",
                 status.version, status.policy_version, status.sessions
             ))?;
+            let governing = if status.governing { "yes" } else { "NO" };
+            out::line(format!("  governing: {governing}"))?;
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }
@@ -61,19 +63,31 @@ impl StatusArguments {
                     .to_vec(),
             ];
             for governed in &status.governed {
-                let state = if governed.reasons.is_empty() {
-                    "governed".to_owned()
-                } else {
-                    format!("partly governed: {}", governed.reasons.join("; "))
-                };
                 rows.push(vec![
                     governed.workload.clone(),
                     governed.cgroup.clone(),
                     governed.namespaces.to_string(),
-                    state,
+                    governed.state.clone(),
                 ]);
             }
             out::table(&rows)?;
+            for governed in &status.governed {
+                for reason in &governed.reasons {
+                    out::line(format!(
+                        "  {} {}: {reason}",
+                        governed.cgroup, governed.state
+                    ))?;
+                }
+                for note in &governed.notes {
+                    out::line(format!("  {} note: {note}", governed.cgroup))?;
+                }
+            }
+            for left in &status.left {
+                out::line(format!(
+                    "  LEFT: process {} ({}) of {} moved from {} to {} and is not governed: end it, and mount cgroupfs read-only for its workload",
+                    left.pid, left.program, left.workload, left.from, left.to
+                ))?;
+            }
         }
         Ok(if ready { Answer::Good } else { Answer::No })
     }

@@ -67,6 +67,9 @@ enum Command {
     Approvals(live::ApprovalsCommand),
     /// Take the redirect away: labelled workloads then reach databases directly
     Uninstall(WithConfig),
+    /// Dial what standard input names: the daemon starts this, to try its own redirect
+    #[command(hide = true)]
+    Canary,
     /// Print a generated reference
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -101,6 +104,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Approvals(approvals) => approvals.run(),
         Command::Uninstall(with) => daemon::uninstall(&with),
+        Command::Canary => node_agent::enrol::sing()
+            .map(|()| Answer::Good)
+            .map_err(anyhow::Error::from),
         Command::Reference(reference) => reference.run(),
     };
     match answer {

@@ -55,6 +55,7 @@ pub enum CgroupRoot {
 pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
+    pub canary_every: Duration,
 }
 
 /// What else a labelled workload may reach.

@@ -84,6 +84,12 @@ pub const KEYS: &[Key] = &[
         "what stays open under databases-only: ADDRESS/LENGTH:PORT, IPv6 in brackets, * for every port",
     ),
     key(
+        "guard.canary_every",
+        "duration, 100ms to 60s",
+        "10s",
+        "how often the agent dials a guarded address from a labelled cgroup of its own; readiness, a metric and the log follow the answer",
+    ),
+    key(
         "identity.issuers[].url",
         "https URL",
         "required",

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::state::State;
 use super::tree::Change;
-use super::{EnrolError, EnrolSettings, Governs, LabelledCgroup};
+use super::{EnrolError, EnrolSettings, Governs, LabelledCgroup, Left};
 use crate::intercept::Sighting;
 
 /// Keeps labels and listeners in step with cgroups and tasks until it is dropped. Dropping takes
@@ -38,6 +38,13 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
         then(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Many moves are one look.
+    fn look_soon(&self) {
+        if !self.look.load(Ordering::Acquire) {
+            self.tell(&self.look);
+        }
     }
 
     /// Sets a flag and wakes the follower, which reads it.
@@ -102,6 +109,16 @@ impl Enrolment {
     /// What is labelled now, and where its tasks are.
     pub fn snapshot(&self) -> Vec<LabelledCgroup> {
         self.with(|state| state.snapshot())
+    }
+
+    /// The processes that left their labelled cgroups in the last hour, oldest first.
+    pub fn left(&self) -> Vec<Left> {
+        self.with(|state| state.members.left())
+    }
+
+    /// How many processes ever left, and how many connections past the agent were ever ended.
+    pub fn totals(&self) -> (u64, u64) {
+        self.with(|state| state.members.totals())
     }
 
     pub(super) fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
@@ -200,13 +217,18 @@ fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
             return;
         };
         match sighting {
-            Sighting::Exec(pid) | Sighting::Socket(pid, _) => shared.with(|state| state.meet(pid)),
-            // Many moves are one look.
-            Sighting::Moved | Sighting::Lost => {
-                if !shared.look.load(Ordering::Acquire) {
-                    shared.tell(&shared.look);
-                }
+            Sighting::Exec(pid) => shared.with(|state| state.runs(pid)),
+            Sighting::Socket(pid, _) => shared.with(|state| state.meet(pid)),
+            Sighting::Forked(pid) => shared.with(|state| state.strays(pid)),
+            Sighting::Left(pid, cgroup) => {
+                shared.with(|state| state.moved_out(pid, cgroup));
+                shared.look_soon();
             }
+            Sighting::Moved(mover) => {
+                shared.with(|state| state.strays(mover));
+                shared.look_soon();
+            }
+            Sighting::Lost => shared.look_soon(),
         }
     }
 }

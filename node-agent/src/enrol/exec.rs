@@ -143,7 +143,7 @@ impl State {
         if let Some(made) = self.exec.get_mut(&path) {
             made.moved_in = true;
         }
-        self.meet(pid);
+        self.runs(pid);
         Ok(())
     }
 

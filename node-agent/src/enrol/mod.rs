@@ -4,13 +4,23 @@
 //! it carries the extended attribute `user.node-agent.workload`, or because it was made for
 //! `node-agent exec`. A label covers everything below; what is below cannot change it.
 //!
+//! What a process brings into its label is looked at: connections that lead past the agent are
+//! ended, and whatever else leads round it, or may, is said as a [`Reason`]. Who leaves is told of.
+//! The [`Canary`] tries from the inside, again and again, whether the redirect holds.
+//!
 //! New cgroups are seen at once: every directory is watched *before* it is read, so nothing falls
 //! between. How a label governs is not known here: [`Governs`] does it.
 
+mod audit;
+mod canary;
 mod enrolment;
 mod error;
 mod exec;
+mod members;
 mod namespaces;
+mod posture;
+mod process;
+mod reason;
 mod rules;
 mod state;
 mod tree;
@@ -21,9 +31,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use canary::{CANARY, Canary, CanaryError, Verdict, sing};
 pub use enrolment::Enrolment;
 pub use error::EnrolError;
 pub use exec::ExecCgroup;
+pub use members::Left;
+pub use reason::{Found, Reason, Standing, Weight};
 
 pub use crate::intercept::{Governs, WorkloadIndex};
 use crate::model::{CgroupId, NetnsCookie};
@@ -107,6 +120,10 @@ pub struct LabelledCgroup {
     pub index: WorkloadIndex,
     /// Why it is labelled.
     pub because: Because,
+    /// How well it is governed.
+    pub standing: Standing,
+    /// What stands against it, and what is only said.
+    pub found: Vec<Found>,
     /// Processes in it and below.
     pub processes: usize,
     /// Where those processes are.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use node_agent_common::rule::MAX_DEPTH;
 
+use super::canary::{self, CANARY};
+use super::members::Members;
 use super::namespaces::{self, Inode, Namespaces};
 use super::rules::Rules;
 use super::tree::{Change, Tree};
@@ -38,6 +40,10 @@ pub(super) struct State {
     /// Cgroups made for `exec`: whether a process was ever in them.
     pub(super) exec: BTreeMap<PathBuf, super::exec::Use>,
     pub(super) exec_parent: PathBuf,
+    /// The processes in labelled cgroups.
+    pub(super) members: Members,
+    /// The hierarchy's own mount, from which /proc names places.
+    pub(super) mount: PathBuf,
     reconcile: Duration,
     /// Set once all labels are this agent's. Nothing is listened for before: no origin that bears
     /// an earlier agent's numbering is ever accepted.
@@ -59,9 +65,12 @@ impl State {
         let tree = Tree::open(&root).map_err(EnrolError::call("inotify_init", &root))?;
         let above = cgroup_root().ok();
         let depth = above
+            .as_ref()
             .and_then(|above| root.strip_prefix(above).ok().map(levels))
             .unwrap_or(0);
         Ok(State {
+            mount: above.unwrap_or_else(|| root.clone()),
+            members: Members::default(),
             root,
             depth,
             rules,
@@ -99,8 +108,9 @@ impl State {
         }
         self.grow(Path::new(""))?;
         let mine: BTreeSet<CgroupId> = self.labelled.values().map(|l| l.id).collect();
-        for (id, _) in self.governs.labelled()? {
-            if !mine.contains(&id) {
+        for (id, index) in self.governs.labelled()? {
+            // The canary's label is its own keeper's.
+            if !mine.contains(&id) && index != CANARY {
                 self.governs.unlabel(id)?;
             }
         }
@@ -163,7 +173,7 @@ impl State {
     }
 
     fn wants(&self, path: &Path) -> Option<Labelled> {
-        if self.above(path).is_some() {
+        if self.above(path).is_some() || path.file_name().is_some_and(|name| name == canary::NAME) {
             return None;
         }
         let (rule, because) = match self.exec.get(path) {
@@ -251,6 +261,7 @@ impl State {
             }
             if self.settled {
                 self.meet_all(path);
+                self.purge(path);
             }
         }
     }
@@ -263,6 +274,7 @@ impl State {
             Ok(()) => {
                 tracing::info!(cgroup = %path.display(), workload = %has.workload, "a cgroup is no longer labelled");
                 self.labelled.remove(path);
+                self.members.forget(path);
             }
             Err(error) => {
                 // Fail closed: it stays governed, and is tried again each round.
@@ -306,21 +318,33 @@ impl State {
     }
 
     /// Listens wherever the tasks of a cgroup are.
-    fn meet_all(&mut self, path: &Path) -> BTreeSet<Inode> {
-        let pids = namespaces::processes(&self.root.join(path));
-        pids.into_iter()
-            .filter_map(|pid| self.namespaces.meet(&*self.governs, pid))
-            .collect()
+    fn meet_all(&mut self, path: &Path) {
+        for pid in namespaces::processes(&self.root.join(path)) {
+            self.meet(pid);
+        }
     }
 
-    /// Looks for tasks in namespaces nobody listens in, everywhere.
+    /// Looks for tasks in namespaces nobody listens in, for new ones and for those who left,
+    /// everywhere.
     pub(super) fn look(&mut self) {
-        self.all_inodes();
+        self.survey();
+        self.tell_standings();
     }
 
-    fn all_inodes(&mut self) -> BTreeSet<Inode> {
+    fn survey(&mut self) -> BTreeSet<Inode> {
         let paths: Vec<PathBuf> = self.labelled.keys().cloned().collect();
-        paths.iter().flat_map(|path| self.meet_all(path)).collect()
+        let mut present = BTreeSet::new();
+        let mut inodes = BTreeSet::new();
+        for path in paths {
+            let pids = namespaces::processes(&self.root.join(&path));
+            for pid in pids {
+                inodes.extend(self.namespaces.meet(&*self.governs, pid));
+                self.attend(&path, pid);
+                present.insert(pid);
+            }
+        }
+        self.missing(&present);
+        inodes
     }
 
     /// Once each interval: what gave no sign, and what failed.
@@ -335,9 +359,10 @@ impl State {
             self.judge(&path);
         }
         self.sweep_exec();
-        let wanted = self.all_inodes();
+        let wanted = self.survey();
         self.namespaces
             .round(&*self.governs, &wanted, self.reconcile);
+        self.second_looks();
     }
 
     /// A labelled process was seen somewhere new.
@@ -351,7 +376,10 @@ impl State {
             .map(|(path, has)| {
                 let pids = namespaces::processes(&self.root.join(path));
                 let inodes: BTreeSet<Inode> = pids.iter().filter_map(|pid| inode(*pid)).collect();
+                let (standing, found) = self.standing(path);
                 LabelledCgroup {
+                    standing,
+                    found,
                     path: path.clone(),
                     id: has.id,
                     workload: Arc::clone(&has.workload),

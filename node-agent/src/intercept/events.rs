@@ -89,8 +89,12 @@ pub enum Sighting {
     Exec(Pid),
     /// A labelled process made a socket in a namespace without a listener.
     Socket(Pid, NetnsCookie),
-    /// Some process was moved between cgroups.
-    Moved,
+    /// Some process was moved between cgroups, by this one.
+    Moved(Pid),
+    /// A process that was in this labelled cgroup was moved, or runs a program elsewhere.
+    Left(Pid, CgroupId),
+    /// A labelled process made another one.
+    Forked(Pid),
     /// Sightings were lost: look at everything.
     Lost,
 }
@@ -134,7 +138,9 @@ impl Sighting {
         Some(match raw.kind {
             sighting::SIGHTING_EXEC => Sighting::Exec(Pid(raw.pid)),
             sighting::SIGHTING_SOCKET => Sighting::Socket(Pid(raw.pid), NetnsCookie(raw.netns)),
-            sighting::SIGHTING_MOVED => Sighting::Moved,
+            sighting::SIGHTING_MOVED => Sighting::Moved(Pid(raw.pid)),
+            sighting::SIGHTING_LEFT => Sighting::Left(Pid(raw.pid), CgroupId(raw.netns)),
+            sighting::SIGHTING_FORKED => Sighting::Forked(Pid(raw.pid)),
             _ => return None,
         })
     }

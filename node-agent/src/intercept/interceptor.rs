@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -16,12 +16,15 @@ use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
 use node_agent_common::names;
 use tokio::sync::mpsc;
 
+use super::diag::Diag;
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
-use super::{Event, InterceptError, Prefix, Settings, Sighting, WorkloadIndex, pins};
+use super::{
+    Ended, Event, InterceptError, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex, pins,
+};
 use crate::model::{CgroupId, NetnsCookie};
 
 /// How many new listeners wait for the accept side. It never falls that far behind.
@@ -55,6 +58,18 @@ pub trait Governs: Send + Sync + 'static {
 
     /// Leaves a network namespace, so that it can end.
     fn leave(&self, netns: NetnsCookie);
+
+    /// What a descriptor of a labelled process is to the redirect.
+    ///
+    /// # Errors
+    /// It is no socket, or nothing can be learnt of it.
+    fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen>;
+
+    /// Ends a socket that leads past the agent.
+    ///
+    /// # Errors
+    /// It is still connected.
+    fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended>;
 }
 
 /// The kernel programs at work. Share it as `Arc`.
@@ -62,15 +77,17 @@ pub trait Governs: Send + Sync + 'static {
 /// Dropping it detaches everything, unless a pin directory was given: then the redirect stays, and
 /// leads nowhere, until an agent starts again on the same directory or somebody uninstalls.
 pub struct Interceptor {
-    tables: Arc<Tables>,
-    links: Mutex<Vec<Link>>,
+    pub(super) tables: Arc<Tables>,
+    /// What is kept beside each socket.
+    pub(super) sockets: Option<OwnedFd>,
+    pub(super) links: Mutex<Vec<Link>>,
     ebpf: Mutex<Option<Ebpf>>,
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
-    mount: File,
     /// The second gate of each labelled cgroup.
     gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    pub(super) mount: File,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -107,6 +124,10 @@ impl Interceptor {
         tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
         tables.nobody_listens()?;
         tables.count_again();
+        let sockets = match ebpf.map(names::SOCKETS) {
+            Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
+            Some(_) | None => None,
+        };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
@@ -135,6 +156,7 @@ impl Interceptor {
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
+            sockets,
             links: Mutex::new(links),
             ebpf: Mutex::new(Some(ebpf)),
             ear,
@@ -306,6 +328,13 @@ impl Interceptor {
         Ok(cookie)
     }
 
+    /// Asks about sockets in a namespace the agent listens in.
+    pub(super) fn diag(&self, netns: NetnsCookie) -> Option<Arc<Diag>> {
+        locked(&self.open)
+            .get(&netns)
+            .map(|open| Arc::clone(&open.diag))
+    }
+
     /// Tells the holder of that namespace's listener to close it.
     pub fn leave(&self, netns: NetnsCookie) {
         locked(&self.open).remove(&netns);
@@ -374,6 +403,14 @@ impl Governs for Interceptor {
 
     fn leave(&self, netns: NetnsCookie) {
         Interceptor::leave(self, netns);
+    }
+
+    fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen> {
+        Interceptor::look_at(self, socket)
+    }
+
+    fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended> {
+        Interceptor::end(self, socket)
     }
 }
 

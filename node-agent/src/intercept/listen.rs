@@ -4,11 +4,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::watch;
 
+use super::diag::Diag;
 use super::{InterceptError, sys};
 use crate::model::NetnsCookie;
 
@@ -47,7 +49,11 @@ impl Closed {
 
 /// Keeps a [`Listener`] open; dropping it tells the holder to close.
 #[derive(Debug)]
-pub(super) struct Open(#[expect(dead_code, reason = "held for its drop")] watch::Sender<()>);
+pub(super) struct Open {
+    _told: watch::Sender<()>,
+    /// Asks about the peers of what is accepted there.
+    pub(super) diag: Arc<Diag>,
+}
 
 /// Opens the listeners in the namespace behind `netns`, on a thread that enters it and ends.
 pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), InterceptError> {
@@ -84,6 +90,11 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
             &"listener",
             "Linux 5.15 or newer is needed",
         ))?;
+        let diag = Diag::here().map_err(InterceptError::call(
+            "socket(NETLINK_SOCK_DIAG)",
+            &"network namespace",
+            "use a kernel with CONFIG_INET_DIAG: without it no peer can be verified",
+        ))?;
         let (open, closed) = watch::channel(());
         Ok((
             Listener {
@@ -92,7 +103,10 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
                 v6,
                 closed: Closed(closed),
             },
-            Open(open),
+            Open {
+                _told: open,
+                diag: Arc::new(diag),
+            },
         ))
     };
     // A thread of its own: the namespace is a property of the thread, and this one ends.

@@ -9,8 +9,11 @@
 //! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
 //! [`Interceptor::uninstall`] takes it away.
 
+mod diag;
 mod error;
 mod events;
+mod foreign;
+mod intact;
 mod interceptor;
 mod listen;
 mod object;
@@ -22,6 +25,8 @@ mod tables;
 
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
+pub use foreign::{Ended, Peer, SocketSeen};
+pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
@@ -49,6 +54,11 @@ pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, 
 /// When the mount table cannot be read or has no cgroup2 in it.
 pub fn cgroup_root() -> Result<std::path::PathBuf, InterceptError> {
     sys::cgroup_root()
+}
+
+/// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.
+pub fn same_files(one: u32, other: u32) -> Option<bool> {
+    sys::same_files(one, other)
 }
 
 /// The cgroup this process runs in.

@@ -64,7 +64,10 @@ pub(super) const GATES: [Hook; 3] = [
 ];
 
 /// Tracepoints: news only, so they end with the process and may be missing.
-pub(super) const TRACEPOINTS: [(&str, &str); 2] = [
+pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
+    // Before those that enter tasks into the map which it cleans.
+    ("on_exit", "sched_process_exit"),
+    ("on_fork", "sched_process_fork"),
     ("on_exec", "sched_process_exec"),
     ("on_attach_task", "cgroup_attach_task"),
 ];

@@ -25,6 +25,7 @@ const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
 /// `BPF_FS_MAGIC`.
 const BPFFS: rustix::fs::FsWord = 0xcafe_4a11;
 
+const MAP_LOOKUP: libc::c_int = 1;
 const MAP_LOOKUP_AND_DELETE: libc::c_int = 21;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
@@ -69,8 +70,10 @@ fn owned(answer: i64) -> io::Result<OwnedFd> {
 pub(super) struct Link(OwnedFd);
 
 /// What the kernel says about a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkFacts {
+    pub(super) id: u32,
+    pub(super) program: u32,
     pub(super) cgroup: CgroupId,
     pub(super) attach_type: u32,
 }
@@ -195,6 +198,8 @@ impl Link {
         // the read must not be taken for the earlier default.
         let info = unsafe { std::ptr::read_volatile(&raw const info) };
         Ok(LinkFacts {
+            id: info.id,
+            program: info.program,
             cgroup: CgroupId(info.cgroup),
             attach_type: info.attach_type,
         })
@@ -215,6 +220,19 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`: reads an entry and removes it, as one step, so that it is
 /// had once. `None` when there is none.
 pub(super) fn take<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    read_entry(MAP_LOOKUP_AND_DELETE, map, key)
+}
+
+/// `BPF_MAP_LOOKUP_ELEM`. `None` when there is none.
+pub(super) fn look_up<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    read_entry(MAP_LOOKUP, map, key)
+}
+
+fn read_entry<K: Pod, V: Pod>(
+    command: libc::c_int,
+    map: BorrowedFd<'_>,
+    key: &K,
+) -> io::Result<Option<V>> {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Body {
@@ -233,7 +251,7 @@ pub(super) fn take<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<O
         value: std::ptr::from_mut(&mut value) as u64,
         flags: 0,
     };
-    match bpf(MAP_LOOKUP_AND_DELETE, &mut Attributes { body }) {
+    match bpf(command, &mut Attributes { body }) {
         // SAFETY: ours and initialised; volatile because the kernel wrote it.
         Ok(_) => Ok(Some(unsafe { std::ptr::read_volatile(&raw const value) })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -260,6 +278,30 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// `SIOCGSKNS`: the network namespace a socket is in, which need not be its holder's.
+pub(super) fn socket_netns(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: the request takes nothing and gives a descriptor.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), 0x894c) };
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        owned(fd.into())
+    }
+}
+
+/// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.
+pub(super) fn same_files(one: u32, other: u32) -> Option<bool> {
+    const FILES: libc::c_int = 2;
+    // SAFETY: numbers only.
+    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
+    (answer >= 0).then_some(answer == 0)
+}
+
+/// The path an open directory has now.
+pub(super) fn path_of(directory: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
 /// `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.

@@ -234,6 +234,26 @@ impl Tables {
         Ok(raw.map(|raw| OriginRecord::read(&raw)))
     }
 
+    /// The label of this very cgroup, if it has one.
+    pub(super) fn label_at(&self, cgroup: CgroupId) -> Option<WorkloadIndex> {
+        let label = locked(&self.labels).get(&cgroup.0, 0).ok()?;
+        Some(WorkloadIndex(label.saturating_sub(1)))
+    }
+
+    /// Is it on a guarded port, or a protected address?
+    pub(super) fn guards(&self, at: SocketAddr) -> io::Result<bool> {
+        let found = |answer: Result<u8, MapError>| match answer {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if found(locked(&self.ports).get(&at.port(), 0))? {
+            return Ok(true);
+        }
+        let Address(words) = address(at.ip());
+        found(locked(&self.prefixes).get(&Key::new(128, words), 0))
+    }
+
     /// Removes origins that waited longer than `age`.
     pub(super) fn sweep(&self, age: Duration) {
         let now = sys::monotonic();

@@ -73,6 +73,48 @@ pub const METRICS: &[Meaning] = &[
         "connections without an origin, closed before a byte was read",
     ),
     of(
+        "node_agent_origins_unconfirmed_total",
+        "counter",
+        "",
+        "origins that the kernel's own table of sockets did not confirm; also closed unread",
+    ),
+    of(
+        "node_agent_governing",
+        "gauge",
+        "",
+        "1 while the canary's dials reach the agent and its links stand, else 0",
+    ),
+    of(
+        "node_agent_canary_dials_total",
+        "counter",
+        "",
+        "dials of the canary that reached the agent; the kernel counts them as redirected",
+    ),
+    of(
+        "node_agent_canary_failures_total",
+        "counter",
+        "",
+        "times that the canary found the redirect not to hold",
+    ),
+    of(
+        "node_agent_workload_governed",
+        "gauge",
+        "workload, state",
+        "1 at the state of the workload's worst cgroup: governed, partly governed, not governed",
+    ),
+    of(
+        "node_agent_left_total",
+        "counter",
+        "",
+        "processes that left their labelled cgroup",
+    ),
+    of(
+        "node_agent_connections_cut_total",
+        "counter",
+        "",
+        "connections from before a label that led past the agent and were ended",
+    ),
+    of(
         "node_agent_undeclared_total",
         "counter",
         "",
@@ -167,10 +209,24 @@ struct BypassKind {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Stands {
+    workload: String,
+    state: &'static str,
+}
+
 /// Gauges that are read elsewhere at the moment of a scrape.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "see METRICS")]
 pub struct Scraped {
+    pub governing: bool,
+    pub canary_dials: u64,
+    pub canary_failures: u64,
+    pub left: u64,
+    pub cut: u64,
+    /// Each workload with the state it is in, and all states there are.
+    pub standings: Vec<(String, &'static str)>,
+    pub states: &'static [&'static str],
     pub sessions_open: u64,
     pub queued_bytes: u64,
     pub record_failures: u64,
@@ -190,6 +246,13 @@ pub struct Metrics {
     rows: Counter,
     bytes: Counter,
     unread: Counter,
+    unconfirmed: Counter,
+    governing: Gauge<u64, AtomicU64>,
+    canary_dials: Counter,
+    canary_failures: Counter,
+    standings: Family<Stands, Gauge<u64, AtomicU64>>,
+    left: Counter,
+    cut: Counter,
     undeclared: Counter,
     upstream: Counter,
     reloads: Family<Reload, Counter>,
@@ -228,6 +291,13 @@ impl Metrics {
             rows: Counter::default(),
             bytes: Counter::default(),
             unread: Counter::default(),
+            unconfirmed: Counter::default(),
+            governing: Gauge::default(),
+            canary_dials: Counter::default(),
+            canary_failures: Counter::default(),
+            standings: Family::default(),
+            left: Counter::default(),
+            cut: Counter::default(),
             undeclared: Counter::default(),
             upstream: Counter::default(),
             reloads: Family::default(),
@@ -263,6 +333,33 @@ impl Metrics {
             registry,
             "node_agent_closed_unread_total",
             metrics.unread.clone(),
+        );
+        add(
+            registry,
+            "node_agent_origins_unconfirmed_total",
+            metrics.unconfirmed.clone(),
+        );
+        add(registry, "node_agent_governing", metrics.governing.clone());
+        add(
+            registry,
+            "node_agent_canary_dials_total",
+            metrics.canary_dials.clone(),
+        );
+        add(
+            registry,
+            "node_agent_canary_failures_total",
+            metrics.canary_failures.clone(),
+        );
+        add(
+            registry,
+            "node_agent_workload_governed",
+            metrics.standings.clone(),
+        );
+        add(registry, "node_agent_left_total", metrics.left.clone());
+        add(
+            registry,
+            "node_agent_connections_cut_total",
+            metrics.cut.clone(),
         );
         add(
             registry,
@@ -341,6 +438,11 @@ impl Metrics {
         self.unread.inc();
     }
 
+    /// An origin was not confirmed.
+    pub fn unconfirmed(&self) {
+        self.unconfirmed.inc();
+    }
+
     /// A connection went to an undeclared database.
     pub fn undeclared(&self) {
         self.undeclared.inc();
@@ -383,6 +485,28 @@ impl Metrics {
             .inner()
             .store(now.record_lost, Ordering::Relaxed);
         self.labelled.set(now.labelled);
+        self.governing.set(u64::from(now.governing));
+        let counted = [
+            (&self.canary_dials, now.canary_dials),
+            (&self.canary_failures, now.canary_failures),
+            (&self.left, now.left),
+            (&self.cut, now.cut),
+        ];
+        for (counter, count) in counted {
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        // A workload without a cgroup now is in no state.
+        self.standings.clear();
+        for (workload, is) in now.standings {
+            for state in now.states {
+                let stands = Stands {
+                    workload: workload.clone(),
+                    state,
+                };
+                let value = u64::from(*state == is);
+                self.standings.get_or_create(&stands).set(value);
+            }
+        }
         self.origins.set(now.origins);
         self.tasks.set(now.tasks);
         let mut text = String::new();
@@ -415,7 +539,15 @@ mod tests {
         metrics.policies_reloaded(true);
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
-        let text = metrics.encode(Scraped::default());
+        let text = metrics.encode(Scraped {
+            standings: vec![("w".to_owned(), "governed")],
+            states: &["governed", "not governed"],
+            ..Scraped::default()
+        });
+        assert!(
+            text.contains("node_agent_workload_governed{workload=\"w\",state=\"not governed\"} 0"),
+            "{text}"
+        );
         for meaning in METRICS {
             assert!(
                 text.contains(&format!("\n{}", meaning.name)),

@@ -1,6 +1,7 @@
 //! Dials where its test says, inside the cgroup it was started in, and passes the sockets back.
 #![allow(clippy::print_stderr, reason = "a program's words")]
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use node_agent_tests::client::{Raw, startup};
@@ -35,7 +36,13 @@ fn serve() -> Result<()> {
         match words.as_slice() {
             ["dial", address] => dial(&talk, address.parse()?)?,
             ["churn", address, count] => churn(&talk, address.parse()?, count.parse()?)?,
-            _ => bail!("{line}: dial ADDRESS, or churn ADDRESS COUNT"),
+            ["storm", address, rate, millis] => storm(
+                &talk,
+                address.parse()?,
+                rate.parse()?,
+                Duration::from_millis(millis.parse()?),
+            )?,
+            _ => bail!("{line}: dial ADDRESS, churn ADDRESS COUNT, or storm ADDRESS RATE MILLIS"),
         }
     }
     Ok(())
@@ -88,6 +95,82 @@ fn churn(talk: &UnixStream, address: SocketAddr, count: usize) -> Result<()> {
     });
     let (opened, refused) = (opened.into_inner(), refused.into_inner());
     Ok(writeln!(&mut &*talk, "{opened} {refused}")?)
+}
+
+/// How long a connection is listened to before it is dropped.
+const LISTENED: Duration = Duration::from_millis(50);
+
+/// What a storm met with.
+#[derive(Default)]
+struct Met {
+    opened: AtomicUsize,
+    refused: AtomicUsize,
+    greeted: AtomicUsize,
+    other: AtomicUsize,
+}
+
+/// Connects at this rate, whatever becomes of it, and hears who speaks first: a database that
+/// does is reached, the agent never does.
+fn storm(talk: &UnixStream, address: SocketAddr, rate: u32, lasts: Duration) -> Result<()> {
+    const WORKERS: u32 = 8;
+    let met = Met::default();
+    let pause = Duration::from_secs(1) * WORKERS / rate.max(1);
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| one_worker(address, pause, lasts, &met));
+        }
+    });
+    let Met {
+        opened,
+        refused,
+        greeted,
+        other,
+    } = met;
+    Ok(writeln!(
+        &mut &*talk,
+        "{} {} {} {}",
+        opened.into_inner(),
+        refused.into_inner(),
+        greeted.into_inner(),
+        other.into_inner()
+    )?)
+}
+
+fn one_worker(address: SocketAddr, pause: Duration, lasts: Duration, met: &Met) {
+    use std::io::ErrorKind;
+    let begun = Instant::now();
+    let mut next = begun;
+    let mut held: VecDeque<(Instant, TcpStream)> = VecDeque::new();
+    let hear = |mut stream: TcpStream| {
+        let mut said = [0; 16];
+        if stream.set_nonblocking(true).is_ok() && stream.read(&mut said).is_ok_and(|n| n > 0) {
+            met.greeted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    while begun.elapsed() < lasts {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += pause;
+        match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+            Ok(stream) => {
+                met.opened.fetch_add(1, Ordering::Relaxed);
+                held.push_back((Instant::now(), stream));
+            }
+            Err(error) => {
+                let count = match error.kind() {
+                    ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => &met.refused,
+                    _ => &met.other,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        while held.front().is_some_and(|(at, _)| at.elapsed() > LISTENED) {
+            if let Some((_, stream)) = held.pop_front() {
+                hear(stream);
+            }
+        }
+    }
+    std::thread::sleep(LISTENED);
+    held.into_iter().for_each(|(_, stream)| hear(stream));
 }
 
 /// Half a start-up message, an SSLRequest, and bytes that are nothing.

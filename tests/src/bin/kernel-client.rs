@@ -30,6 +30,8 @@ struct Client {
     streams: Vec<TcpStream>,
     half_open: Vec<OwnedFd>,
     listener: Option<TcpListener>,
+    listeners: Vec<TcpListener>,
+    datagrams: Vec<UdpSocket>,
     socket: Option<OwnedFd>,
 }
 
@@ -113,6 +115,32 @@ impl Client {
                 rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))
                     .map(|_| "made".into())
                     .map_err(Into::into)
+            }
+            // What became of the last connection.
+            ["read"] => {
+                let stream = self.streams.last().ok_or(io::ErrorKind::NotConnected)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                let mut line = [0; 256];
+                (&mut &*stream).read(&mut line).map(|n| format!("read={n}"))
+            }
+            ["listen", at] => {
+                self.listeners.push(TcpListener::bind(address(at)?)?);
+                Ok("listening".into())
+            }
+            ["udp-open", to] => {
+                let socket = UdpSocket::bind(any(address(to)?))?;
+                socket.connect(address(to)?)?;
+                self.datagrams.push(socket);
+                Ok("open".into())
+            }
+            ["udp-peer"] => {
+                let socket = self.datagrams.last().ok_or(io::ErrorKind::NotFound)?;
+                socket.peer_addr().map(|peer| format!("peer={peer}"))
+            }
+            // Leaves its cgroup for another one.
+            ["move", cgroup] => {
+                std::fs::write(format!("{cgroup}/cgroup.procs"), "0")?;
+                Ok("moved".into())
             }
             ["bind", at] => TcpListener::bind(address(at)?).map(|_| "bound".into()),
             ["route", name, to] => routes::go(name, address(to)?).map(|who| format!("got={who}")),

@@ -33,6 +33,19 @@ pub struct Churned {
     pub refused: usize,
 }
 
+/// What a storm of connections met with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stormed {
+    /// connect() succeeded.
+    pub opened: usize,
+    /// connect() was refused or reset.
+    pub refused: usize,
+    /// Somebody spoke first, as no agent does.
+    pub greeted: usize,
+    /// connect() failed otherwise.
+    pub other: usize,
+}
+
 impl Dialer {
     /// Starts it in a cgroup.
     pub fn start(cgroup: &Path) -> Result<Self> {
@@ -90,6 +103,27 @@ impl Dialer {
         Ok(Churned {
             opened: next()?,
             refused: next()?,
+        })
+    }
+
+    /// Connects at this rate a second for so long, and meanwhile does something else.
+    pub fn storm(
+        &mut self,
+        address: SocketAddr,
+        rate: u32,
+        lasts: Duration,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Stormed> {
+        writeln!(self.talk, "storm {address} {rate} {}", lasts.as_millis())?;
+        meanwhile()?;
+        let line = self.line()?;
+        let mut words = line.split(' ').map(str::parse);
+        let mut next = || words.next().context("an answer")?.context("a number");
+        Ok(Stormed {
+            opened: next()?,
+            refused: next()?,
+            greeted: next()?,
+            other: next()?,
         })
     }
 

@@ -4,7 +4,7 @@ mod dialer;
 mod raw;
 mod tls;
 
-pub use dialer::{Churned, Dialer};
+pub use dialer::{Churned, Dialer, Stormed};
 pub use raw::{
     GSS_REQUEST, Message, Raw, SSL_REQUEST, about, bind, cells, error_field, execute, flush, kinds,
     parse, query, startup, sync,

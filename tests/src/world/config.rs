@@ -51,7 +51,12 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
     writeln!(yaml, "state_dir: {}", state_dir.display())?;
     // A subtree of its own, so that many agents live side by side.
     writeln!(yaml, "attach: {tree}")?;
-    writeln!(yaml, "guard: {{ ports: [{}] }}", pg::PORT)?;
+    writeln!(
+        yaml,
+        "guard: {{ ports: [{}], canary_every: {} }}",
+        pg::PORT,
+        builder.canary_every
+    )?;
     writeln!(yaml, "identity:\n  issuers:")?;
     writeln!(yaml, "    - url: {}", world.idp.url())?;
     writeln!(yaml, "      audience: node-agent")?;

@@ -56,6 +56,7 @@ pub struct Builder {
     seed: &'static str,
     settings: String,
     pg_settings: &'static str,
+    canary_every: &'static str,
 }
 
 /// The world.
@@ -158,6 +159,13 @@ impl Builder {
         self
     }
 
+    /// With the canary asked so often.
+    #[must_use]
+    pub fn canary_every(mut self, duration: &'static str) -> Self {
+        self.canary_every = duration;
+        self
+    }
+
     /// With these further lines in every postgresql.conf.
     #[must_use]
     pub fn pg_settings(mut self, lines: &'static str) -> Self {
@@ -234,6 +242,7 @@ impl World {
             seed: "",
             settings: String::new(),
             pg_settings: "",
+            canary_every: "10s",
         }
     }
 

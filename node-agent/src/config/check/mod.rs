@@ -267,7 +267,23 @@ impl Check<'_> {
                 Egress::Open
             }
         };
-        Guard { ports, egress }
+        let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
+        let canary_every = self
+            .duration("guard.canary_every", raw.canary_every.as_ref())
+            .unwrap_or(Duration::from_secs(10));
+        if let (Some(text), false) = (&raw.canary_every, bounds.contains(&canary_every)) {
+            self.fault(
+                text.referenced,
+                "guard.canary_every",
+                format!("`{}` is out of bounds", text.value),
+                "write 100ms to 60s",
+            );
+        }
+        Guard {
+            ports,
+            egress,
+            canary_every,
+        }
     }
 
     fn allowed(&mut self, raw: &[Spanned<String>]) -> Vec<Place> {
