@@ -128,7 +128,7 @@ impl<W: Wire> Session<W> {
     }
 
     /// Says goodbye to a database that is busy, off this task: cancels until it has closed its side.
-    fn see_out(&mut self) {
+    fn see_out(&mut self) -> tokio::task::JoinHandle<()> {
         let endpoint = self.endpoint.clone();
         let (process, secret) = self.server_key.clone();
         let goodbye = self.link.outgoing().bytes().to_vec();
@@ -156,7 +156,7 @@ impl<W: Wire> Session<W> {
                     return;
                 }
             }
-        });
+        })
     }
 
     /// Tells the client and the database that this is over.
@@ -164,11 +164,9 @@ impl<W: Wire> Session<W> {
         tracing::debug!(session = %self.id, ?why, "session ends");
         let running = !self.link.idle();
         self.link.farewell();
-        if running {
-            // A running statement would notice late that its client has gone. Off this task: a
-            // client that does not read must not keep the database waiting.
-            self.see_out();
-        }
+        // A running statement would notice late that its client has gone. By a task of its own: a
+        // client that does not read must not keep the database waiting.
+        let seen_out = running.then(|| self.see_out());
         let parting = async {
             if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
                 let _ = self.client.write_all(&self.out).await;
@@ -182,7 +180,14 @@ impl<W: Wire> Session<W> {
                 let _ = self.upstream.shutdown().await;
             }
         };
-        let _ = timeout(PARTING, parting).await;
+        let seeing_out = async {
+            if let Some(seen_out) = seen_out {
+                // An agent that stops waits for its sessions, so that none of them leaves a
+                // statement running; what takes longer goes on without it.
+                let _ = timeout(PARTING, seen_out).await;
+            }
+        };
+        let _ = tokio::join!(timeout(PARTING, parting), seeing_out);
         self.cancelling.detach_all();
     }
 }
