@@ -11,6 +11,7 @@
 mod e2e {
     mod answers;
     mod bulk;
+    mod bypass;
     mod cancel;
     mod drain;
     mod drivers;
