@@ -11,6 +11,7 @@
 mod e2e {
     mod answers;
     mod bulk;
+    mod bypass;
     mod canary;
     mod cancel;
     mod drain;

@@ -8,11 +8,8 @@
     reason = "a test's other half, which takes ways that no safe interface offers"
 )]
 
-#[path = "../client/calls.rs"]
 mod calls;
-#[path = "../client/ring.rs"]
 mod ring;
-#[path = "../client/routes.rs"]
 mod routes;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
