@@ -96,9 +96,27 @@ pub struct SocketState {
     pub stage: u32,
     /// Under which key the origin is published, when it is.
     pub key: FlowKey,
-    /// The last redirected connect's origin.
+    /// The last redirected connect's origin. From birth, before any connect: who made the socket.
     pub origin: OriginRecord,
 }
+
+/// What one label has in the table of origins, and how much was told of it lately.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Share {
+    /// Origins published, less those withdrawn by the kernel. Less those taken by the agent, that
+    /// is how many wait.
+    pub published: u64,
+    /// When the present second of telling began, `CLOCK_MONOTONIC` in nanoseconds.
+    pub since: u64,
+    /// How many attempts were told of in it.
+    pub told: u64,
+}
+
+/// An earlier agent listened in that namespace, this one does not yet.
+pub const HEARD_BEFORE: u8 = 0;
+/// The agent listens there.
+pub const HEARD_NOW: u8 = 1;
 
 /// No connect of this socket is redirected.
 pub const SOCKET_IDLE: u32 = 0;
@@ -133,6 +151,20 @@ pub const EVENT_REFUSED_OWN_PORT: u32 = 4;
 pub const EVENT_REFUSED_SOCKET: u32 = 5;
 /// A connect was refused because nothing could be kept beside the socket.
 pub const EVENT_REFUSED_MEMORY: u32 = 6;
+/// A connect was refused because too many of its workload wait for the agent.
+pub const EVENT_REFUSED_QUOTA: u32 = 7;
+/// A connect or a datagram was refused because it leads neither to a database nor to what is
+/// allowed.
+pub const EVENT_REFUSED_CLOSED: u32 = 8;
+/// A packet to a guarded place that no connect hook had led to the agent was dropped.
+pub const EVENT_BYPASS_PACKET: u32 = 9;
+/// A packet with IP options or a routing header was dropped.
+pub const EVENT_BYPASS_HEADER: u32 = 10;
+/// A connection opened inwards from a protected address was dropped; the destination is that
+/// address.
+pub const EVENT_BYPASS_INWARD: u32 = 11;
+/// Setting IP options or a routing header was refused.
+pub const EVENT_BYPASS_OPTION: u32 = 12;
 
 const _: () = {
     assert!(size_of::<Address>() == 16 && align_of::<Address>() == 4);
@@ -143,4 +175,5 @@ const _: () = {
     assert!(size_of::<SocketState>() == 8 + 32 + 80);
     assert!(offset_of!(SocketState, key) == 8 && offset_of!(SocketState, origin) == 40);
     assert!(size_of::<FlowEvent>() == 16 + 80);
+    assert!(size_of::<Share>() == 24);
 };

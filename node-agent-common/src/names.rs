@@ -2,7 +2,7 @@
 
 /// Changes whenever a pinned map's meaning or layout changes. It is part of every pinned map's
 /// name, so that an agent never reads another version's bytes as its own.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Hash: cgroup id → `rule::Label`. Written by the agent only.
 pub const LABELS: &str = "LABELS";
@@ -15,8 +15,16 @@ pub const PREFIXES: &str = "PREFIXES";
 pub const FLOWS: &str = "FLOWS";
 /// Socket storage: `SocketState`. Written by the kernel only, gone with the socket.
 pub const SOCKETS: &str = "SOCKETS";
-/// Hash: network namespace cookie → 1 where the agent listens. Filters sightings and ends the wait
-/// of the first SYNs; decides nothing.
+/// LPM trie: port, then prefix → 1. What labelled workloads reach besides databases where all else
+/// is refused. Port 0 stands for every port. Written by the agent only.
+pub const ALLOWED: &str = "ALLOWED";
+/// Hash: label → `flow::Share`. Written by the kernel only.
+pub const SHARES: &str = "SHARES";
+/// Hash: label → how many of its origins the agent took out of the table. Written by the agent
+/// only.
+pub const TAKEN: &str = "TAKEN";
+/// Hash: network namespace cookie → `flow::HEARD_*`. Ends the wait of the first SYNs, filters
+/// sightings, and keeps the agent's port free of others. Written by the agent only.
 pub const HEARD: &str = "HEARD";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
@@ -37,10 +45,24 @@ pub const COUNTER_LOST_EVENTS: u32 = 3;
 pub const COUNTER_LOST_SIGHTINGS: u32 = 4;
 /// Origins that could not be published although the connect was let go: the agent closes those.
 pub const COUNTER_UNPUBLISHED: u32 = 5;
+/// Connects refused because their workload had too many waiting; also counted as refused.
+pub const COUNTER_QUOTA: u32 = 6;
+/// Packets to a guarded place that no connect hook had led to the agent; dropped.
+pub const COUNTER_BYPASS_PACKET: u32 = 7;
+/// Packets with IP options or a routing header; dropped.
+pub const COUNTER_BYPASS_HEADER: u32 = 8;
+/// Connections opened inwards from a protected address; dropped.
+pub const COUNTER_BYPASS_INWARD: u32 = 9;
+/// Attempts to set IP options or a routing header; refused.
+pub const COUNTER_BYPASS_OPTION: u32 = 10;
 /// How many counters.
-pub const COUNTER_COUNT: u32 = 6;
+pub const COUNTER_COUNT: u32 = 11;
 
 /// Global: the agent's listening port, host order.
 pub const LISTEN_PORT: &str = "LISTEN_PORT";
 /// Global: the cgroup id of the agent itself.
 pub const AGENT_CGROUP: &str = "AGENT_CGROUP";
+/// Global: how many origins of one label may wait in the table.
+pub const QUOTA: &str = "QUOTA";
+/// Global: not zero where labelled workloads reach databases and `ALLOWED` only.
+pub const CLOSED: &str = "CLOSED";

@@ -4,7 +4,7 @@
     reason = "aya asks for `Pod`; the layouts are asserted beside the types"
 )]
 
-use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, SocketState};
+use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState};
 use crate::sighting::Sighting;
 
 macro_rules! pod {
@@ -21,5 +21,6 @@ pod!(
     OriginRecord,
     SocketState,
     FlowEvent,
+    Share,
     Sighting
 );

@@ -17,6 +17,12 @@ pub const SYN_RETRY_JIFFIES: u32 = 20;
 pub const TCP: u32 = 6;
 /// `IPPROTO_UDP`.
 pub const UDP: u32 = 17;
+/// `IPPROTO_UDPLITE`.
+pub const UDP_LITE: u32 = 136;
+/// `IPPROTO_SCTP`.
+pub const SCTP: u32 = 132;
+/// `IPPROTO_DCCP`.
+pub const DCCP: u32 = 33;
 /// `IPPROTO_MPTCP`.
 pub const MPTCP: u32 = 262;
 /// `SOCK_STREAM`.
@@ -126,6 +132,48 @@ pub fn decide(reach: Reach, protocol: u32) -> Verdict {
     }
 }
 
+/// How many attempts to get round the agent are told of per label and second. All are counted.
+pub const TOLD_PER_SECOND: u64 = 10;
+
+/// Do the first four bytes of this protocol's header hold its ports?
+#[inline(always)]
+pub fn has_ports(protocol: u32) -> bool {
+    protocol == TCP
+        || protocol == UDP
+        || protocol == UDP_LITE
+        || protocol == SCTP
+        || protocol == DCCP
+}
+
+/// TCP's flag SYN (RFC 9293, 3.1).
+pub const SYN: u8 = 0x02;
+/// TCP's flag RST.
+pub const RST: u8 = 0x04;
+/// TCP's flag ACK.
+pub const ACK: u8 = 0x10;
+
+/// Does a packet with these flags open a connection?
+#[inline(always)]
+pub fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | RST) == SYN
+}
+
+/// Does a socket option send packets by a route of the sender's choice? `IP_OPTIONS` can hold a
+/// source route (RFC 791, 3.1); an IPv6 routing header is one (RFC 8200, 4.4), and so may be the
+/// packet options of RFC 2292.
+#[inline(always)]
+pub fn routes_itself(level: i32, option: i32) -> bool {
+    const IP: i32 = 0;
+    const IP_OPTIONS: i32 = 4;
+    const IPV6: i32 = 41;
+    const IPV6_2292RTHDR: i32 = 5;
+    const IPV6_2292PKTOPTIONS: i32 = 6;
+    const IPV6_RTHDR: i32 = 57;
+    (level == IP && option == IP_OPTIONS)
+        || (level == IPV6
+            && (option == IPV6_RTHDR || option == IPV6_2292RTHDR || option == IPV6_2292PKTOPTIONS))
+}
+
 /// May a labelled task make this socket? Only kinds whose every way out runs a hook: a raw,
 /// UDP-Lite, ICMP, SCTP or DCCP socket reaches an address without one.
 #[inline(always)]
@@ -228,6 +276,37 @@ mod tests {
             (6, 33, false), // DCCP
         ] {
             assert_eq!(may_make(kind, protocol), want, "{kind} {protocol}");
+        }
+    }
+
+    #[test]
+    fn only_a_bare_syn_opens_a_connection() {
+        for (flags, want) in [
+            (SYN, true),
+            (SYN | 0xc0, true), // with ECN
+            (SYN | ACK, false),
+            (ACK, false),
+            (0x01 | ACK, false),
+            (RST, false),
+            (SYN | RST, false),
+        ] {
+            assert_eq!(opens(flags), want, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn options_that_choose_the_route_are_known() {
+        for (level, option, want) in [
+            (0, 4, true),
+            (41, 57, true),
+            (41, 5, true),
+            (41, 6, true),
+            (41, 26, false), // IPV6_V6ONLY
+            (0, 1, false),   // IP_TOS
+            (1, 4, false),   // SO_ERROR
+            (6, 1, false),   // TCP_NODELAY
+        ] {
+            assert_eq!(routes_itself(level, option), want, "{level} {option}");
         }
     }
 

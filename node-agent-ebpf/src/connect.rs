@@ -9,18 +9,21 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::SockAddrContext;
 use node_agent_common::flow::{
-    Address, EVENT_REDIRECTED, EVENT_REFUSED_FULL, EVENT_REFUSED_MEMORY, EVENT_REFUSED_OWN_PORT,
-    EVENT_REFUSED_PROTOCOL, FlowKey, OriginRecord, SOCKET_IDLE, SOCKET_REDIRECTED,
+    Address, EVENT_REDIRECTED, EVENT_REFUSED_CLOSED, EVENT_REFUSED_FULL, EVENT_REFUSED_MEMORY,
+    EVENT_REFUSED_OWN_PORT, EVENT_REFUSED_PROTOCOL, EVENT_REFUSED_QUOTA, FlowKey, OriginRecord,
+    SOCKET_IDLE, SOCKET_REDIRECTED,
 };
-use node_agent_common::names::{COUNTER_FULL, COUNTER_REDIRECTED, COUNTER_REFUSED};
+use node_agent_common::names::{COUNTER_FULL, COUNTER_QUOTA, COUNTER_REDIRECTED, COUNTER_REFUSED};
 use node_agent_common::rule::{self, Label, NOBODY, Reach, Verdict};
 
 use node_agent_common::sighting::SIGHTING_SOCKET;
 
 use crate::context::{self, Family};
 use crate::established;
-use crate::maps::{FLOWS, HEARD, PORTS, PREFIXES};
+use crate::maps::{ALLOWED, FLOWS, PORTS, PREFIXES};
 use crate::news;
+use crate::share;
+use crate::wait;
 
 /// What a cgroup hook answers: the call goes on, or fails with EPERM.
 pub const ALLOW: i32 = 1;
@@ -41,7 +44,7 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     let listen = context::listen_port();
     let reach = rule::reach(address, port, listen, guarded(address, port));
     // The cheap question first: most connects of a machine lead elsewhere.
-    if matches!(reach, Reach::Elsewhere) {
+    if matches!(reach, Reach::Elsewhere) && !context::closed() {
         return ALLOW;
     }
     let label = context::caller(sk);
@@ -50,6 +53,7 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     }
     let protocol = context::protocol(ctx);
     match rule::decide(reach, protocol) {
+        Verdict::Pass if context::closed() => closed(ctx, address, port, label),
         Verdict::Pass => ALLOW,
         Verdict::RefuseProtocol => refuse(ctx, address, port, label, EVENT_REFUSED_PROTOCOL),
         Verdict::RefuseOwnPort => refuse(ctx, address, port, label, EVENT_REFUSED_OWN_PORT),
@@ -74,6 +78,14 @@ fn redirect(
     // origin is published (and its key known) it cannot. The probe's key names no connection: no
     // socket has port 0. Should others take the room in between, publishing fails and the agent
     // closes the connection for want of an entry.
+    if !share::has_room(label) {
+        news::count(COUNTER_QUOTA);
+        news::count(COUNTER_REFUSED);
+        if share::may_tell(label) {
+            news::tell(EVENT_REFUSED_QUOTA, rule::TCP, netns, &origin);
+        }
+        return REFUSE;
+    }
     let probe = FlowKey {
         netns: origin.socket,
         address: Address::UNSPECIFIED,
@@ -115,7 +127,7 @@ fn redirect(
         }
     };
     context::write(ctx, family, to, context::listen_port());
-    if HEARD.get_ptr(netns).is_none() {
+    if !wait::heard(netns) {
         news::sight(SIGHTING_SOCKET, origin.pid, netns);
     }
     news::count(COUNTER_REDIRECTED);
@@ -128,14 +140,37 @@ fn redirect(
 pub fn send(ctx: &SockAddrContext, family: Family) -> i32 {
     let address = rule::normal(context::address(ctx, family));
     let port = context::port(ctx);
-    if !guarded(address, port) {
+    let guarded = guarded(address, port);
+    if !guarded && !context::closed() {
         return ALLOW;
     }
     let label = context::caller(context::socket(ctx));
     if label == NOBODY {
         return ALLOW;
     }
-    refuse(ctx, address, port, label, EVENT_REFUSED_PROTOCOL)
+    if guarded {
+        refuse(ctx, address, port, label, EVENT_REFUSED_PROTOCOL)
+    } else {
+        closed(ctx, address, port, label)
+    }
+}
+
+/// Neither a database nor the agent, where only what is allowed may be reached besides.
+#[inline(always)]
+fn closed(ctx: &SockAddrContext, address: Address, port: u16, label: Label) -> i32 {
+    let Address([a, b, c, d]) = address;
+    let at = |port: u16| ALLOWED.get(Key::new(160, [u32::from(port), a, b, c, d]));
+    if at(port).is_some() || at(0).is_some() {
+        return ALLOW;
+    }
+    news::count(COUNTER_REFUSED);
+    if share::may_tell(label) {
+        let origin = origin(ctx, address, port, label);
+        // SAFETY: the helper takes the hook's context.
+        let netns = unsafe { bpf_get_netns_cookie(context::raw(ctx)) };
+        news::tell(EVENT_REFUSED_CLOSED, context::protocol(ctx), netns, &origin);
+    }
+    REFUSE
 }
 
 /// The workload sees the peer it asked for.
@@ -153,9 +188,16 @@ pub fn peer_name(ctx: &SockAddrContext, family: Family) -> i32 {
 
 #[inline(always)]
 fn guarded(address: Address, port: u16) -> bool {
-    if PORTS.get_ptr(port).is_some() {
-        return true;
-    }
+    guarded_port(port) || guarded_address(address)
+}
+
+#[inline(always)]
+pub fn guarded_port(port: u16) -> bool {
+    PORTS.get_ptr(port).is_some()
+}
+
+#[inline(always)]
+pub fn guarded_address(address: Address) -> bool {
     let Address(words) = address;
     PREFIXES.get(Key::new(128, words)).is_some()
 }

@@ -24,6 +24,10 @@ pub enum Family {
 static LISTEN_PORT: u32 = 0;
 #[unsafe(no_mangle)]
 static AGENT_CGROUP: u64 = 0;
+#[unsafe(no_mangle)]
+static QUOTA: u32 = 0;
+#[unsafe(no_mangle)]
+static CLOSED: u32 = 0;
 
 /// The agent's port. Set by the loader.
 #[inline(always)]
@@ -32,11 +36,32 @@ pub fn listen_port() -> u16 {
     unsafe { ptr::read_volatile(&raw const LISTEN_PORT) as u16 }
 }
 
+/// The agent's own cgroup. Set by the loader.
+#[inline(always)]
+pub fn agent_cgroup() -> u64 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const AGENT_CGROUP) }
+}
+
+/// How many connects of one label may wait for the agent. Set by the loader.
+#[inline(always)]
+pub fn quota() -> u32 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const QUOTA) }
+}
+
+/// Do labelled workloads reach databases and what is allowed, and nothing else? Set by the loader.
+#[inline(always)]
+pub fn closed() -> bool {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const CLOSED) != 0 }
+}
+
 /// Is the running task in the agent's own cgroup? Exactly that one: a cgroup below it is not.
 #[inline(always)]
-fn is_agent() -> bool {
-    // SAFETY: as above; the helper takes nothing.
-    unsafe { bpf_get_current_cgroup_id() == ptr::read_volatile(&raw const AGENT_CGROUP) }
+pub fn is_agent() -> bool {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_current_cgroup_id() == agent_cgroup() }
 }
 
 /// The label of the running task: of its outermost labelled ancestor, so that nobody changes a

@@ -15,6 +15,7 @@ use node_agent_common::names::COUNTER_UNPUBLISHED;
 use crate::context;
 use crate::maps::FLOWS;
 use crate::news;
+use crate::share;
 use crate::wait;
 
 /// `AF_INET`.
@@ -70,7 +71,11 @@ fn publish(ctx: &SockOpsContext, state: *mut SocketState) {
             return;
         }
         let origin = (*state).origin;
+        let label = origin.workload + 1;
+        // Counted first: an entry that was taken is never counted after it.
+        share::add(label, 1);
         if FLOWS.insert(&key, &origin, u64::from(BPF_ANY)).is_err() {
+            share::add(label, -1);
             news::count(COUNTER_UNPUBLISHED);
             return;
         }
@@ -91,7 +96,10 @@ pub fn withdraw(state: *mut SocketState) {
         let key = (*state).key;
         if let Some(entry) = FLOWS.get_ptr(&key) {
             if (*entry).socket == (*state).origin.socket {
-                let _ = FLOWS.remove(&key);
+                // The agent may take it at this moment: whoever removes it counts it.
+                if FLOWS.remove(&key).is_ok() {
+                    share::add((*state).origin.workload + 1, -1);
+                }
             }
         }
         (*state).stage = SOCKET_IDLE;

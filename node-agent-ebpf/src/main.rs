@@ -1,22 +1,32 @@
 //! The kernel programs: entry points only, and the licence.
 //!
 //! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
-//! labels sockets at birth, `wait` gives the agent time to listen, `sighting` tells enrolment where to look, `maps` documents every map.
+//! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it), `share`
+//! keeps one workload's flood from the others, `wait` gives the agent time to listen, `sighting`
+//! tells enrolment where to look, `maps` documents every map.
 #![no_std]
 #![no_main]
+// For one atomic addition. Only this crate's compiler has the target at all.
+#![feature(asm_experimental_arch)]
 
 mod connect;
 mod context;
 mod established;
+mod gate;
 mod maps;
 mod news;
+mod packet;
+mod share;
 mod sighting;
 mod socket;
 mod wait;
 
-use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops};
+use aya_ebpf::macros::{
+    cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, raw_tracepoint, sock_ops,
+};
 use aya_ebpf::programs::{
     RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+    SockoptContext,
 };
 
 #[cgroup_sock_addr(connect4)]
@@ -71,7 +81,22 @@ pub fn on_sock_ops(ctx: SockOpsContext) -> u32 {
 
 #[cgroup_skb(egress)]
 pub fn on_egress(ctx: SkBuffContext) -> i32 {
+    gate::egress(&ctx)
+}
+
+#[cgroup_skb(egress)]
+pub fn on_wait(ctx: SkBuffContext) -> i32 {
     wait::egress(&ctx)
+}
+
+#[cgroup_skb(ingress)]
+pub fn on_ingress(ctx: SkBuffContext) -> i32 {
+    gate::ingress(&ctx)
+}
+
+#[cgroup_sockopt(setsockopt)]
+pub fn on_setsockopt(ctx: SockoptContext) -> i32 {
+    gate::set_option(&ctx)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{HashMap, LpmTrie, PerCpuArray, RingBuf};
-use node_agent_common::flow::{FlowKey, OriginRecord, SocketState};
+use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
 use node_agent_common::rule::Label;
 
 /// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
@@ -21,6 +21,11 @@ pub static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(1_024, 0);
 #[map]
 pub static PREFIXES: LpmTrie<[u32; 4], u8> = LpmTrie::with_max_entries(16_384, 0);
 
+/// Port and prefix → 1: what labelled workloads reach besides databases, where everything else is
+/// refused. The agent writes.
+#[map]
+pub static ALLOWED: LpmTrie<[u32; 5], u8> = LpmTrie::with_max_entries(16_384, 0);
+
 /// Key of a redirected connection → where it was going. The kernel writes before the SYN. The
 /// agent deletes what it takes; the kernel deletes at close and at the socket's next connect.
 ///
@@ -35,8 +40,18 @@ pub static FLOWS: HashMap<FlowKey, OriginRecord> =
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
-/// Network namespace cookie → 1 where the agent listens. Filters sightings and ends the wait of
-/// the first SYNs; decides nothing.
+/// Label → what it has of the table of origins. The kernel writes; a workload's flood is refused
+/// before it takes the others' room.
+#[map]
+pub static SHARES: HashMap<Label, Share> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Label → how many of its origins the agent took. The agent alone writes, so that neither side
+/// has to change what the other counts.
+#[map]
+pub static TAKEN: HashMap<Label, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Network namespace cookie → `HEARD_*`. Ends the wait of the first SYNs, filters sightings, and
+/// keeps the agent's port free of others, also between one agent and the next. The agent writes.
 #[map]
 pub static HEARD: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
 

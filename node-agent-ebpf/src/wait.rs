@@ -3,12 +3,13 @@
 //! when the agent is there. Decides nothing about who may go where: with or without it, a
 //! redirected connection reaches the agent or nobody.
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sk_fullsock};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::SkBuffContext;
-use node_agent_common::flow::{SOCKET_IDLE, SocketState};
+use node_agent_common::flow::{HEARD_NOW, SOCKET_IDLE, SocketState};
 use node_agent_common::rule::{SYN_PATIENCE_NANOS, SYN_RETRY_JIFFIES};
 
 use crate::context;
+use crate::gate;
 use crate::maps::HEARD;
 
 /// `TCP_SYN_SENT`.
@@ -16,22 +17,27 @@ const SYN_SENT: u32 = 2;
 const PASS: i32 = 1;
 const DROP: i32 = 0;
 
+/// A packet on its way out: does it go now?
 #[inline(always)]
 pub fn egress(ctx: &SkBuffContext) -> i32 {
-    // SAFETY: a field of the hook's context; null for what has no socket.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
-    if sk.is_null() {
-        return PASS;
-    }
-    // SAFETY: checked for null as the verifier demands.
-    let sk = unsafe { bpf_sk_fullsock(sk) };
-    // SAFETY: as above. Nearly every packet ends here.
+    let sk = gate::socket(ctx);
+    // SAFETY: checked for null first. Nearly every packet ends here.
     if sk.is_null() || unsafe { (*sk).state } != SYN_SENT {
         return PASS;
     }
     match context::state(sk) {
         Some(state) if unheard(state) => DROP,
         Some(_) | None => PASS,
+    }
+}
+
+/// Does the agent listen in that namespace?
+#[inline(always)]
+pub fn heard(netns: u64) -> bool {
+    match HEARD.get_ptr(netns) {
+        // SAFETY: checked for null; one byte.
+        Some(value) => unsafe { *value == HEARD_NOW },
+        None => false,
     }
 }
 
@@ -47,7 +53,7 @@ fn unheard(state: *mut SocketState) -> bool {
     // SAFETY: the kernel's storage of this socket, checked for null by the caller.
     let (stage, netns, since) =
         unsafe { ((*state).stage, (*state).key.netns, (*state).origin.time) };
-    if stage == SOCKET_IDLE || HEARD.get_ptr(netns).is_some() {
+    if stage == SOCKET_IDLE || heard(netns) {
         return false;
     }
     // SAFETY: takes nothing.

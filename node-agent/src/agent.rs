@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use crate::accept::{accept, permits};
 use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
-use crate::config::{CgroupRoot, Config, OnFailure, RowsMode, Target, UpstreamTlsMode};
+use crate::config::{
+    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
+};
 use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, Canary, CanaryError, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{
@@ -23,8 +25,8 @@ use crate::feed::{
 };
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
-    Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex, cgroup_id,
-    cgroup_root,
+    Allowed, Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex,
+    cgroup_id, cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -211,7 +213,7 @@ impl Agent {
             stopping(drained.clone()),
         ));
         if let Some(events) = interceptor.take_events() {
-            tasks.spawn(tell_events(events));
+            tasks.spawn(tell_events(config.clone(), events));
         }
         let reload = Arc::new(Notify::new());
         let trouble = PolicyTrouble::default();
@@ -441,8 +443,21 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
             settings.ports.push(target.port);
         }
     }
+    settings.allowed = match &config.guard.egress {
+        Egress::Open => None,
+        Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
+    };
     settings.pin = Some(pin_directory(config));
     Ok(settings)
+}
+
+/// A place as the kernel side takes it. Every checked prefix is one there too.
+fn allowed(place: &Place) -> Option<Allowed> {
+    let prefix = Prefix::new(place.prefix.addr, place.prefix.len)?;
+    Some(Allowed {
+        prefix,
+        port: place.port,
+    })
 }
 
 /// The directory of the agent's own cgroup: the one exemption from the redirect.
@@ -536,9 +551,21 @@ async fn stopping(mut drain: watch::Receiver<Drain>) {
 }
 
 /// Tells the log what the kernel programs saw.
-async fn tell_events(mut events: mpsc::Receiver<Event>) {
+async fn tell_events(config: Arc<Config>, mut events: mpsc::Receiver<Event>) {
+    let name = |index: WorkloadIndex| {
+        let rule = usize::try_from(index.0).ok();
+        let rule = rule.and_then(|at| config.workloads.get(at));
+        rule.map_or("?", |rule| &*rule.name)
+    };
     while let Some(event) = events.recv().await {
-        tracing::debug!(?event, "kernel");
+        match event {
+            Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Bypass(how, dial) => tracing::warn!(
+                ?how, destination = %dial.destination, workload = name(dial.workload),
+                cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,
+                "stopped an attempt to get round the agent"
+            ),
+        }
     }
 }
 

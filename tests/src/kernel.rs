@@ -1,6 +1,7 @@
 //! What the kernel tests stand on: cgroups, workloads and databases of their own, cleaned up when
 //! dropped, also by a panicking test.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -383,6 +384,10 @@ impl Drop for Agent {
     }
 }
 
+/// How many answered connections are kept open, and how long.
+const PARTING: usize = 100;
+const PARTED: Duration = Duration::from_millis(100);
+
 fn answer(
     listener: TcpListener,
     netns: NetnsCookie,
@@ -392,7 +397,17 @@ fn answer(
 ) -> JoinHandle<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     std::thread::spawn(move || {
+        // Closed a little later: data that is on its way meets a socket, and no reset takes the
+        // answer away again.
+        let mut parting = VecDeque::new();
         while !stop.load(Ordering::Relaxed) && !closed.is_closed() {
+            while parting.len() > PARTING
+                || parting
+                    .front()
+                    .is_some_and(|(since, _): &(Instant, _)| since.elapsed() > PARTED)
+            {
+                parting.pop_front();
+            }
             let mut fds = [PollFd::new(&listener, PollFlags::IN)];
             let _ = poll(
                 &mut fds,
@@ -415,6 +430,7 @@ fn answer(
                         facts.comm,
                         name.to_string_lossy()
                     );
+                    parting.push_back((Instant::now(), stream));
                 }
             }
         }

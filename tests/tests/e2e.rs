@@ -21,6 +21,7 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod outside;
     mod reload;
     mod rogue;
     mod storm;

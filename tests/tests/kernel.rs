@@ -16,6 +16,10 @@ mod kernel {
     mod leaving;
     mod origins;
 }
+#[path = "kernel/gates.rs"]
+mod gates;
+#[path = "kernel/routes.rs"]
+mod routes;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{
@@ -24,7 +28,7 @@ use node_agent::intercept::{
 };
 use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, port};
 
-fn settings(top: &Cgroup) -> Settings {
+pub(crate) fn settings(top: &Cgroup) -> Settings {
     Settings::new(&top.path, port(), own_cgroup().unwrap())
 }
 
@@ -131,8 +135,9 @@ fn what_is_not_labelled_is_never_touched() {
             .ask(&format!("udp-send 127.0.0.1:{}", guarded.port))
             .starts_with("sent=")
     );
+    // In a namespace where the agent does not listen, its port is anybody's.
     assert_eq!(
-        stranger.ask(&format!("bind 127.0.0.2:{}", agent.port)),
+        Client::alone(&outside).ask(&format!("bind 127.0.0.2:{}", agent.port)),
         "bound"
     );
     assert_eq!(
@@ -333,6 +338,12 @@ fn a_dial_to_the_agent_itself_has_no_origin() {
         assert!(!answer.contains("AGENT"), "{answer}");
         answer.starts_with("greeting= ")
     });
+    // Taking the port is refused to everybody where the agent listens, by whatever protocol is
+    // accepted there.
+    let refused = "error=Operation-not-permitted-(os-error-1)";
+    for at in ["127.0.0.5", "0.0.0.0", "[::]", "[::1]"] {
+        assert_eq!(stranger.ask(&format!("bind {at}:{own}")), refused, "{at}");
+    }
     // Labelled: refused, and so is taking the port.
     let mut client = Client::inside(&inside);
     let refused = "error=Operation-not-permitted-(os-error-1)";
@@ -704,7 +715,7 @@ fn pins_can_lie_in_a_bpffs_that_is_there_already() {
         "error=Connection-refused-(os-error-111)"
     );
     Interceptor::uninstall_pinned(&pin).unwrap();
-    assert!(!pin.exists() && mount.join("map_LABELS_v1").exists());
+    assert!(!pin.exists() && mount.join("map_LABELS_v2").exists());
     assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
 }
 
@@ -722,7 +733,7 @@ fn pins_of_another_version_are_not_touched() {
         ..settings(&top)
     };
     Agent::start(settings.clone()).die();
-    std::fs::rename(pin.join("map_FLOWS_v1"), pin.join("map_FLOWS_v0")).unwrap();
+    std::fs::rename(pin.join("map_FLOWS_v2"), pin.join("map_FLOWS_v0")).unwrap();
     let error = Interceptor::start(settings).unwrap_err().to_string();
     assert!(
         error.contains("map_FLOWS_v0") && error.contains("uninstall"),
@@ -772,7 +783,7 @@ fn events_tell_who_dialled_whereto() {
 }
 
 /// Removes pins also when a test panics.
-struct Uninstall(std::path::PathBuf);
+pub(crate) struct Uninstall(pub(crate) std::path::PathBuf);
 
 impl Drop for Uninstall {
     fn drop(&mut self) {

@@ -68,7 +68,7 @@ enum Verb {
     },
     /// The generated references under docs/reference
     Gen(r#gen::Arguments),
-    /// Kernel tests inside one virtual machine for each kernel line
+    /// Kernel tests in other kernels: 6.1 under emulation, or virtual machines by vagrant
     Vm(vm::Arguments),
 }
 

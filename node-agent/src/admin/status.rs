@@ -139,6 +139,12 @@ impl Admin {
                 self.metrics
                     .kernel("lost_sightings", counters.lost_sightings);
                 self.metrics.kernel("unpublished", counters.unpublished);
+                self.metrics.kernel("quota", counters.quota);
+                let bypass = counters.bypass;
+                self.metrics.bypasses("packet", bypass.packet);
+                self.metrics.bypasses("header", bypass.header);
+                self.metrics.bypasses("inward", bypass.inward);
+                self.metrics.bypasses("option", bypass.option);
             }
         }
         scraped

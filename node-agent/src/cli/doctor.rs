@@ -1,14 +1,29 @@
-//! `doctor`: what this kernel and host can do.
+//! `doctor`: what this kernel and host can do; with `--reach`, what a database lets others do.
 
 use node_agent::intercept::{State, probe};
 
-use super::{Answer, out};
+use super::{Answer, WithConfig, out, outside};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status 1: something is missing without which nothing can be governed."
+    after_help = "Exit status 1: something is missing without which nothing can be governed; with \
+                  --reach: the database takes others than the agent, or it is not known.\n\n\
+                  Examples:\n  node-agent doctor\n  \
+                  node-agent doctor --reach orders --database orders\n  \
+                  nsenter --target PID --net node-agent doctor --reach orders --database orders"
 )]
 pub(crate) struct Doctor {
+    #[command(flatten)]
+    with: WithConfig,
+    /// Dial this target's database directly, without a credential, from where this runs
+    #[arg(long, value_name = "TARGET", requires = "database")]
+    reach: Option<String>,
+    /// To which database, since the server decides by it; may be repeated
+    #[arg(long, value_name = "NAME", requires = "reach")]
+    database: Vec<String>,
+    /// As which role; may be repeated (default: the agent's own)
+    #[arg(long, value_name = "ROLE", requires = "reach")]
+    user: Vec<String>,
     /// One JSON list
     #[arg(long)]
     json: bool,
@@ -16,6 +31,15 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
+        if let Some(target) = &self.reach {
+            let asked = outside::Asked {
+                target,
+                users: &self.user,
+                databases: &self.database,
+                json: self.json,
+            };
+            return outside::run(&self.with.load()?, &asked);
+        }
         let findings = probe();
         let missing = findings
             .iter()

@@ -5,6 +5,7 @@ mod doctor;
 mod exec;
 mod live;
 mod out;
+mod outside;
 mod policy;
 mod reference;
 mod sessions;
@@ -48,7 +49,7 @@ enum Command {
     Exec(exec::Exec),
     /// What is governed at this moment, and how well
     Status(live::StatusArguments),
-    /// What this kernel and host can do, each line with its mend
+    /// What this kernel and host can do, or whether a database takes others than the agent
     Doctor(doctor::Doctor),
     /// Check a configuration file
     #[command(subcommand)]

@@ -2,6 +2,7 @@
 //! error names file, line, column, key and the mend.
 
 mod check;
+mod place;
 mod prefix;
 mod raw;
 mod resolved;
@@ -9,6 +10,7 @@ mod scalars;
 mod words;
 mod yaml;
 
+pub use place::{BadPlace, Place};
 pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Prefix;
+use super::{Place, Prefix};
 use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
 
 /// Everything, checked.
@@ -59,10 +59,12 @@ pub struct Guard {
 }
 
 /// What else a labelled workload may reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Egress {
     /// Everything that is not a guarded port or a protected address.
     Open,
+    /// These places and nothing else.
+    DatabasesOnly(Vec<Place>),
 }
 
 /// An OIDC issuer.

@@ -61,6 +61,17 @@ fn what_is_left_out_has_its_default() {
 
 /// Every wording a user can meet, with its place. Read the snapshot as a user would.
 #[test]
+fn closed_egress_leaves_open_what_is_named() {
+    let text = "guard: { egress: databases-only, allow: [10.0.0.53:53, \"[2001:db8::/32]:*\"] }\n";
+    let config = Config::parse(text, "config.yaml").unwrap();
+    let Egress::DatabasesOnly(places) = config.guard.egress else {
+        panic!("{:?}", config.guard);
+    };
+    let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["10.0.0.53/32:53", "[2001:db8::/32]:*"]);
+}
+
+#[test]
 fn a_fault_names_its_place_its_key_and_the_mend() {
     let target = |inner: &str| {
         format!(
@@ -93,7 +104,9 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("a relative state directory", "state_dir: here\n".into()),
         ("an attach point outside", "attach: ../other\n".into()),
         ("guarding the proxy's own port", "guard: { ports: [15001] }\n".into()),
-        ("closed egress", "guard: { egress: databases-only, allow: [10.0.0.0/8:443] }\n".into()),
+        ("an egress that is none", "guard: { egress: none }\n".into()),
+        ("allowing what is open", "guard: { allow: [10.0.0.0/8:443] }\n".into()),
+        ("a place without port", "guard: { egress: databases-only, allow: [10.0.0.0/8, 10.0.0.1/8:443] }\n".into()),
         ("a target with nothing", "targets: [ {} ]\n".into()),
         ("a target without destination", "targets: [ { name: a, protocol: postgres, credential: { username: u } } ]\n".into()),
         ("MySQL", "targets: [ { name: a, protocol: mysql, hosts: [a.example], credential: { username: u } } ]\n".into()),

@@ -73,11 +73,16 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "guard.egress",
+        "open, databases-only",
         "open",
-        "open",
-        "what else labelled workloads reach",
+        "what else labelled workloads reach; with databases-only every other connect and datagram fails, to loopback and to the resolver too, unless guard.allow names it",
     ),
-    key("guard.allow", "list", "[]", "not available yet"),
+    key(
+        "guard.allow",
+        "list of places",
+        "[]",
+        "what stays open under databases-only: ADDRESS/LENGTH:PORT, IPv6 in brackets, * for every port",
+    ),
     key(
         "guard.canary_every",
         "duration, 100ms to 60s",

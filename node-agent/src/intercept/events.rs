@@ -48,6 +48,25 @@ pub enum RefusedBecause {
     OwnPort,
     /// The kernel had no memory to keep the destination beside the socket.
     NoMemory,
+    /// Too many connects of its workload wait for the agent.
+    Quota,
+    /// The destination is neither a database nor allowed, and all else is refused.
+    Closed,
+    /// Sockets of this kind cannot be governed.
+    Socket(u32),
+}
+
+/// How somebody tried to get round the agent. Each way was stopped by the second gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// A packet to a guarded place that no connect had led to the agent, of this protocol.
+    Packet(u32),
+    /// A packet with IP options or a routing header.
+    Header,
+    /// A connection opened inwards from a protected address.
+    Inward,
+    /// A socket option that chooses the packets' route.
+    Option,
 }
 
 /// News of a call by a labelled caller.
@@ -57,6 +76,10 @@ pub enum Event {
     Redirected(Dial),
     /// It failed with EPERM.
     Refused(RefusedBecause, Dial),
+    /// Something got past the first gate and was stopped by the second. The process is that which
+    /// made the socket, 0 when the socket is older than the label. At most ten a second of one
+    /// workload are told; all are counted.
+    Bypass(Bypass, Dial),
 }
 
 /// Where enrolment should look again.
@@ -96,6 +119,15 @@ impl Event {
             flow::EVENT_REFUSED_FULL => Event::Refused(RefusedBecause::TableFull, dial),
             flow::EVENT_REFUSED_OWN_PORT => Event::Refused(RefusedBecause::OwnPort, dial),
             flow::EVENT_REFUSED_MEMORY => Event::Refused(RefusedBecause::NoMemory, dial),
+            flow::EVENT_REFUSED_QUOTA => Event::Refused(RefusedBecause::Quota, dial),
+            flow::EVENT_REFUSED_CLOSED => Event::Refused(RefusedBecause::Closed, dial),
+            flow::EVENT_REFUSED_SOCKET => {
+                Event::Refused(RefusedBecause::Socket(raw.protocol), dial)
+            }
+            flow::EVENT_BYPASS_PACKET => Event::Bypass(Bypass::Packet(raw.protocol), dial),
+            flow::EVENT_BYPASS_HEADER => Event::Bypass(Bypass::Header, dial),
+            flow::EVENT_BYPASS_INWARD => Event::Bypass(Bypass::Inward, dial),
+            flow::EVENT_BYPASS_OPTION => Event::Bypass(Bypass::Option, dial),
             _ => return None,
         })
     }
@@ -239,6 +271,7 @@ impl Listen {
             if swept.elapsed() > SWEEP_EVERY {
                 swept = std::time::Instant::now();
                 self.tables.sweep(SWEEP_AGE);
+                self.tables.forget_unheard();
             }
         }
     }

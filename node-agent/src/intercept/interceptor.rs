@@ -1,5 +1,6 @@
 //! The running redirect.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap as StdHashMap};
 use std::fmt;
 use std::fs::File;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use super::diag::Diag;
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
-use super::object::{self, TRACEPOINTS, WAIT};
+use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::{
@@ -85,6 +86,8 @@ pub struct Interceptor {
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
+    /// The second gate of each labelled cgroup.
+    gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -122,9 +125,27 @@ impl Interceptor {
             Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
             Some(_) | None => None,
         };
+        tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
+        tables.nobody_listens()?;
+        tables.count_again();
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
+        let mut gates = match &settings.pin {
+            Some(directory) => pins::take_over_gates(&ebpf, directory)?,
+            None => StdHashMap::new(),
+        };
+        // Left by an agent that died while it took a label away.
+        let labelled = tables.labelled()?;
+        let idle: Vec<CgroupId> = gates
+            .keys()
+            .filter(|id| !labelled.iter().any(|(labelled, _)| labelled == *id))
+            .copied()
+            .collect();
+        for id in idle {
+            let links = gates.remove(&id).unwrap_or_default();
+            pins::open_gates(links, id, settings.pin.as_deref())?;
+        }
 
-        let mut degraded = Vec::new();
+        let mut degraded: Vec<String> = handed_out(settings.listen_port).into_iter().collect();
         for (program, tracepoint) in TRACEPOINTS {
             if let Err(error) = object::trace(&mut ebpf, program, tracepoint) {
                 degraded.push(error.to_string());
@@ -141,6 +162,7 @@ impl Interceptor {
             ear,
             open: Mutex::default(),
             mount: cgroup,
+            gates: Mutex::new(gates),
             waits: Mutex::default(),
             degraded,
             listeners,
@@ -171,17 +193,16 @@ impl Interceptor {
         if cgroup == self.settings.agent_cgroup {
             return Err(InterceptError::AgentsOwn(cgroup));
         }
+        // The label first: the connect hooks ask for it, and the gates let pass what has none. A
+        // cgroup whose gates cannot be closed keeps the label, which only ever refuses more, and is
+        // not reported as governed.
         self.tables.label(cgroup, workload)?;
-        if let Err(error) = self.wait_in(cgroup) {
-            // Governed all the same: a connect that comes before the listener is refused.
-            tracing::warn!(%error, %cgroup, "connects of new network namespaces will not wait");
-        }
-        Ok(())
+        self.close_gates(cgroup)
     }
 
-    fn wait_in(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
-        let mut waits = locked(&self.waits);
-        if waits.contains_key(&cgroup) {
+    fn close_gates(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        let (mut gates, mut waits) = (locked(&self.gates), locked(&self.waits));
+        if gates.contains_key(&cgroup) && waits.contains_key(&cgroup) {
             return Ok(());
         }
         let directory = sys::open_cgroup(&self.mount, cgroup).map_err(InterceptError::call(
@@ -191,10 +212,17 @@ impl Interceptor {
         ))?;
         let ebpf = locked(&self.ebpf);
         let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
-        let link = object::with_program(ebpf, WAIT.program, |program| {
-            pins::create(&WAIT, program, directory.as_fd())
-        })?;
-        waits.insert(cgroup, link);
+        if let Entry::Vacant(open) = gates.entry(cgroup) {
+            let pin = self.settings.pin.as_deref();
+            open.insert(pins::close_gates(ebpf, directory.as_fd(), cgroup, pin)?);
+        }
+        match pins::wait(ebpf, directory.as_fd()) {
+            Ok(link) => drop(waits.insert(cgroup, link)),
+            // Governed all the same: a connect that comes before the listener is refused.
+            Err(error) => {
+                tracing::warn!(%error, %cgroup, "connects of new network namespaces will not wait");
+            }
+        }
         Ok(())
     }
 
@@ -205,7 +233,8 @@ impl Interceptor {
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
         self.tables.unlabel(cgroup)?;
         locked(&self.waits).remove(&cgroup);
-        Ok(())
+        let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
+        pins::open_gates(links, cgroup, self.settings.pin.as_deref())
     }
 
     /// All labels there are.
@@ -327,6 +356,9 @@ impl Interceptor {
             ))?;
         }
         locked(&self.waits).clear();
+        for (cgroup, links) in locked(&self.gates).drain() {
+            pins::open_gates(links, cgroup, self.settings.pin.as_deref())?;
+        }
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
         match &self.settings.pin {
@@ -410,6 +442,9 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         prefixes: Mutex::new(typed::<LpmTrie<_, _, _>>(ebpf, names::PREFIXES)?),
         flows: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::FLOWS)?),
         flows_fd,
+        allowed: Mutex::new(typed::<LpmTrie<_, _, _>>(ebpf, names::ALLOWED)?),
+        shares: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::SHARES)?),
+        taken: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::TAKEN)?),
         heard: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::HEARD)?),
         counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
     };
@@ -418,4 +453,26 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         sightings: typed::<RingBuf<_>>(ebpf, names::SIGHTINGS)?,
     };
     Ok((tables, rings))
+}
+
+/// Why a port is a bad one to listen on: the kernel may give it to a client that names none, which
+/// then stands where the agent should, or connects to itself.
+fn handed_out(port: u16) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let range = read("ip_local_port_range").ok()?;
+    let mut ends = range
+        .split_whitespace()
+        .map_while(|end| end.parse::<u16>().ok());
+    let (first, last) = (ends.next()?, ends.next()?);
+    let reserved = read("ip_local_reserved_ports").unwrap_or_default();
+    let kept = reserved.trim().split(',').any(|part| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        matches!((low.parse::<u16>(), high.parse::<u16>()), (Ok(low), Ok(high)) if (low..=high).contains(&port))
+    });
+    ((first..=last).contains(&port) && !kept).then(|| {
+        format!(
+            "port {port} lies in the range the kernel hands out ({first}-{last}): \
+             sysctl -w net.ipv4.ip_local_reserved_ports={port}, or choose another listen.port"
+        )
+    })
 }

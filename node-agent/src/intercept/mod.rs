@@ -24,14 +24,14 @@ mod sys;
 mod tables;
 
 pub use error::InterceptError;
-pub use events::{Dial, Event, RefusedBecause, Sighting};
+pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
 pub use foreign::{Ended, Peer, SocketSeen};
 pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
-pub use settings::{NotAPrefix, Prefix, Settings};
-pub use tables::{Counters, Entries, OriginRecord};
+pub use settings::{Allowed, NotAPrefix, Prefix, Settings};
+pub use tables::{Bypasses, Counters, Entries, OriginRecord};
 
 use serde::{Deserialize, Serialize};
 

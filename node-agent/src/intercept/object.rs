@@ -53,7 +53,15 @@ pub(super) const HOOKS: [Hook; 10] = [
 
 /// Attached to each labelled cgroup while this process runs: holds back SYNs for an agent that is
 /// not there yet. Never pinned, for a dead agent should refuse at once.
-pub(super) const WAIT: Hook = hook("on_egress", "", 1);
+pub(super) const WAIT: Hook = hook("on_wait", "", 1);
+
+/// The second gate, attached to each labelled cgroup: what is not labelled pays nothing for it.
+/// Pinned as the others are, with the cgroup's id behind the name.
+pub(super) const GATES: [Hook; 3] = [
+    hook("on_egress", "link_gate_egress", 1),
+    hook("on_ingress", "link_gate_ingress", 0),
+    hook("on_setsockopt", "link_gate_setsockopt", 22),
+];
 
 /// Tracepoints: news only, so they end with the process and may be missing.
 pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
@@ -65,12 +73,16 @@ pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that outlive the process when there is a pin directory.
-pub(super) const PINNED: [&str; 5] = [
+pub(super) const PINNED: [&str; 9] = [
     names::LABELS,
     names::PORTS,
     names::PREFIXES,
     names::FLOWS,
     names::SOCKETS,
+    names::ALLOWED,
+    names::SHARES,
+    names::TAKEN,
+    names::HEARD,
 ];
 
 /// How many entries a map of the object holds.
@@ -90,11 +102,15 @@ pub(super) fn map_pin(map: &str) -> String {
 pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
     let object = OBJECT.ok_or(InterceptError::NotBuilt)?;
     let port = u32::from(settings.listen_port);
+    let quota = settings.quota.max(1);
+    let closed = u32::from(settings.allowed.is_some());
     let mut loader = EbpfLoader::new();
     loader
         .btf(None) // nothing is relocated against the kernel's types
         .override_global(names::LISTEN_PORT, &port, true)
         .override_global(names::AGENT_CGROUP, &settings.agent_cgroup.0, true)
+        .override_global(names::QUOTA, &quota, true)
+        .override_global(names::CLOSED, &closed, true)
         .map_max_entries(names::FLOWS, settings.flows.max(1));
     if let Some(pins) = &settings.pin {
         for map in PINNED {
@@ -108,7 +124,7 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         mend: "run `node-agent doctor`; the agent needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and \
                CAP_SYS_ADMIN",
     })?;
-    for hook in HOOKS.iter().chain([&WAIT]) {
+    for hook in HOOKS.iter().chain(&GATES).chain([&WAIT]) {
         load_program(&mut ebpf, hook.program)?;
     }
     Ok(ebpf)
@@ -126,6 +142,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), InterceptE
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSock(p) => p.load(),
         Program::CgroupSkb(p) => p.load(),
+        Program::CgroupSockopt(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::RawTracePoint(p) => p.load(),
         _ => return Err(missing()),

@@ -1,5 +1,6 @@
 //! The pin directory: links and maps that outlive the agent, so that its death refuses.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -11,7 +12,7 @@ use aya::Ebpf;
 use aya::maps::MapInfo;
 
 use super::InterceptError;
-use super::object::{self, HOOKS, Hook, PINNED};
+use super::object::{self, GATES, HOOKS, Hook, PINNED, WAIT};
 use super::sys::{self, Link};
 use crate::model::CgroupId;
 
@@ -65,7 +66,8 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
             || HOOKS
                 .iter()
-                .any(|hook| hook.pin == file || fresh(hook) == file);
+                .any(|hook| hook.pin == file || fresh(hook) == file)
+            || gate_of(&file).is_some();
         if !known {
             return Err(other(file));
         }
@@ -83,8 +85,8 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 5] = {
-    use node_agent_common::flow::{FlowKey, OriginRecord, SocketState};
+const SIZES: [(&str, u32, u32); 9] = {
+    use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
     use node_agent_common::names;
     [
         (names::LABELS, 8, 4),
@@ -96,6 +98,10 @@ const SIZES: [(&str, u32, u32); 5] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
+        (names::ALLOWED, 24, 1),
+        (names::SHARES, 4, size_of::<Share>() as u32),
+        (names::TAKEN, 4, 8),
+        (names::HEARD, 8, 1),
     ]
 };
 
@@ -138,8 +144,111 @@ pub(super) fn attach(
         .collect()
 }
 
+/// The file a gate's link is pinned as.
+fn gate_pin(gate: &Hook, cgroup: CgroupId) -> String {
+    format!("{}_{}", gate.pin, cgroup.0)
+}
+
+/// Which gate of which cgroup a file is.
+fn gate_of(file: &str) -> Option<(&'static Hook, CgroupId)> {
+    GATES.iter().find_map(|gate| {
+        let id = file.strip_prefix(gate.pin)?.strip_prefix('_')?;
+        Some((gate, CgroupId(id.parse().ok()?)))
+    })
+}
+
+/// Attaches the second gate to a labelled cgroup. What of it is pinned already is replaced.
+pub(super) fn close_gates(
+    ebpf: &Ebpf,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<Vec<Link>, InterceptError> {
+    GATES
+        .iter()
+        .map(|gate| {
+            let link =
+                object::with_program(ebpf, gate.program, |program| create(gate, program, cgroup))?;
+            if let Some(directory) = directory {
+                let path = directory.join(gate_pin(gate, id));
+                // The new one is attached: for a moment there are two, never none.
+                remove_link(&path)?;
+                link.pin(&path).map_err(InterceptError::call(
+                    "bpf(BPF_OBJ_PIN)",
+                    &path.display(),
+                    "`node-agent uninstall`, then start again",
+                ))?;
+            }
+            Ok(link)
+        })
+        .collect()
+}
+
+/// Takes the second gate away from a cgroup.
+pub(super) fn open_gates(
+    links: Vec<Link>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<(), InterceptError> {
+    for link in links {
+        detach(&link).map_err(InterceptError::call(
+            "bpf(BPF_LINK_DETACH)",
+            &id,
+            "unlabel the cgroup again",
+        ))?;
+    }
+    if let Some(directory) = directory {
+        for gate in &GATES {
+            remove_link(&directory.join(gate_pin(gate, id)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The gates an earlier agent left, with this agent's programs put in the place of its own. A
+/// cgroup that lacks one of the three is not among them, and one that is gone is forgotten.
+pub(super) fn take_over_gates(
+    ebpf: &Ebpf,
+    directory: &Path,
+) -> Result<HashMap<CgroupId, Vec<Link>>, InterceptError> {
+    let mut gates: HashMap<CgroupId, Vec<Link>> = HashMap::new();
+    for file in list(directory)? {
+        let Some((gate, id)) = gate_of(&file) else {
+            continue;
+        };
+        let path = directory.join(&file);
+        let at = |call: &'static str| {
+            InterceptError::call(
+                call,
+                &path.display(),
+                "`node-agent uninstall`, then start again",
+            )
+        };
+        let Some(link) = Link::pinned(&path).map_err(at("bpf(BPF_OBJ_GET)"))? else {
+            continue;
+        };
+        let facts = link.facts().map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)"))?;
+        if facts.cgroup != id || facts.attach_type != gate.attach_type {
+            // Its cgroup is gone, and the attachment with it.
+            remove_link(&path)?;
+            continue;
+        }
+        object::with_program(ebpf, gate.program, |program| {
+            link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))
+        })?;
+        gates.entry(id).or_default().push(link);
+    }
+    gates.retain(|_, links| links.len() == GATES.len());
+    Ok(gates)
+}
+
+/// Lets connects of a labelled cgroup wait for the agent, for as long as the link is held.
+pub(super) fn wait(ebpf: &Ebpf, cgroup: BorrowedFd<'_>) -> Result<Link, InterceptError> {
+    object::with_program(ebpf, WAIT.program, |program| create(&WAIT, program, cgroup))
+}
+
 /// Attaches one program, for as long as the link is held.
-pub(super) fn create(
+fn create(
     hook: &Hook,
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,

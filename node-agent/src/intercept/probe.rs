@@ -91,7 +91,8 @@ fn cgroup2() -> Finding {
 }
 
 /// capabilities(7), by number.
-const NEEDED: [(u32, &str); 6] = [
+const NEEDED: [(u32, &str); 7] = [
+    (2, "CAP_DAC_READ_SEARCH"),
     (12, "CAP_NET_ADMIN"),
     (19, "CAP_SYS_PTRACE"),
     (21, "CAP_SYS_ADMIN"),

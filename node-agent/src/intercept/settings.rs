@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -28,10 +29,25 @@ pub struct Settings {
     pub pin: Option<PathBuf>,
     /// How many redirected connections can wait for the agent at once.
     pub flows: u32,
+    /// How many of them may be of one workload. Below the length of a listener's queue, so that one
+    /// workload does not fill that either.
+    pub quota: u32,
+    /// What labelled workloads reach besides databases, when all else is refused. `None`: all.
+    pub allowed: Option<Vec<Allowed>>,
+}
+
+/// A place that stays open where everything else is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Allowed {
+    /// The addresses.
+    pub prefix: Prefix,
+    /// The port; `None` for every port.
+    pub port: Option<NonZeroU16>,
 }
 
 impl Settings {
-    /// Nothing guarded yet, nothing pinned, room for 65,536 waiting connections.
+    /// Nothing guarded yet, nothing pinned, room for 65,536 waiting
+    /// connections, 1,024 of them of one workload; everything that is not guarded is open.
     pub fn new(attach: impl Into<PathBuf>, listen_port: u16, agent_cgroup: CgroupId) -> Self {
         Settings {
             attach: attach.into(),
@@ -41,6 +57,8 @@ impl Settings {
             agent_cgroup,
             pin: None,
             flows: 65_536,
+            quota: 1_024,
+            allowed: None,
         }
     }
 }

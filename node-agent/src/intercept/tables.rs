@@ -1,6 +1,6 @@
 //! The maps, as the agent uses them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use node_agent_common::names;
 use node_agent_common::rule::Label;
 use serde::Serialize;
 
-use super::{InterceptError, Prefix, WorkloadIndex, sys};
+use super::{Allowed, InterceptError, Prefix, WorkloadIndex, sys};
 use crate::model::{CgroupId, NetnsCookie, Pid};
 
 /// Where a redirected connection was going, and who dialled, as the kernel recorded it.
@@ -68,6 +68,23 @@ pub struct Counters {
     pub lost_sightings: u64,
     /// Connections that reached the agent without an origin because it could not be published.
     pub unpublished: u64,
+    /// Connects refused because too many of their workload waited (also in `refused`).
+    pub quota: u64,
+    /// Attempts to get round the agent that the second gate stopped.
+    pub bypass: Bypasses,
+}
+
+/// Attempts to get round the agent, by kind. Each was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Bypasses {
+    /// Packets to a guarded place that no connect had led to the agent.
+    pub packet: u64,
+    /// Packets with IP options or a routing header.
+    pub header: u64,
+    /// Connections opened inwards from a protected address.
+    pub inward: u64,
+    /// Socket options that choose a packet's route.
+    pub option: u64,
 }
 
 /// How many entries each map holds.
@@ -92,6 +109,10 @@ pub(super) struct Tables {
     pub(super) prefixes: Mutex<LpmTrie<MapData, [u32; 4], u8>>,
     pub(super) flows: Mutex<HashMap<MapData, FlowKey, flow::OriginRecord>>,
     pub(super) flows_fd: OwnedFd,
+    pub(super) allowed: Mutex<LpmTrie<MapData, [u32; 5], u8>>,
+    pub(super) shares: Mutex<HashMap<MapData, Label, flow::Share>>,
+    /// Also held while an origin is taken, so that nobody counts between the two.
+    pub(super) taken: Mutex<HashMap<MapData, Label, u64>>,
     pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
 }
@@ -165,6 +186,28 @@ impl Tables {
         Ok(())
     }
 
+    /// Exactly these places stay open where everything else is refused. New ones first.
+    pub(super) fn set_allowed(&self, places: &[Allowed]) -> Result<(), InterceptError> {
+        let mut map = locked(&self.allowed);
+        let mut keep = BTreeSet::new();
+        for place in places {
+            let key = place_key(*place);
+            keep.insert((key.prefix_len(), key.data()));
+            map.insert(&key, 1, 0).map_err(full_or(names::ALLOWED))?;
+        }
+        let old: Vec<Key<[u32; 5]>> = map
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::ALLOWED))?;
+        for key in old
+            .iter()
+            .filter(|key| !keep.contains(&(key.prefix_len(), key.data())))
+        {
+            gone_is_fine(map.remove(key)).map_err(InterceptError::map(names::ALLOWED))?;
+        }
+        Ok(())
+    }
+
     /// The origin of the connection whose peer is `client`, had once.
     pub(super) fn take(
         &self,
@@ -177,7 +220,17 @@ impl Tables {
             port: client.port(),
             zero: [0; 3],
         };
+        let mut taken = locked(&self.taken);
         let raw: Option<flow::OriginRecord> = sys::take(self.flows_fd.as_fd(), &key)?;
+        if let Some(raw) = &raw {
+            let label = raw.workload.wrapping_add(1);
+            let before = taken.get(&label, 0).unwrap_or(0);
+            // Not counted, the workload has room for one less until all are counted again.
+            if let Err(error) = taken.insert(label, before.wrapping_add(1), 0) {
+                tracing::warn!(%error, "counting an origin that was taken");
+            }
+        }
+        drop(taken);
         Ok(raw.map(|raw| OriginRecord::read(&raw)))
     }
 
@@ -214,11 +267,68 @@ impl Tables {
             // Taken by somebody since: that is what entries are for.
             let _ = locked(&self.flows).remove(&key);
         }
+        self.count_again();
+    }
+
+    /// Brings what is counted as taken in line with what waits: after an agent that died between
+    /// taking and counting, or an entry that was swept. A label that dials meanwhile is left for
+    /// the next time.
+    pub(super) fn count_again(&self) {
+        let published = || -> BTreeMap<Label, u64> {
+            let shares = locked(&self.shares);
+            let pairs = shares.iter().flatten();
+            pairs
+                .map(|(label, share)| (label, share.published))
+                .collect()
+        };
+        let mut taken = locked(&self.taken);
+        let before = published();
+        let mut waiting: BTreeMap<Label, u64> = BTreeMap::new();
+        for (_, origin) in locked(&self.flows).iter().flatten() {
+            let count = waiting.entry(origin.workload.wrapping_add(1)).or_default();
+            *count = count.saturating_add(1);
+        }
+        for (label, after) in published() {
+            if before.get(&label) == Some(&after) {
+                let waiting = waiting.get(&label).copied().unwrap_or(0);
+                if let Err(error) = taken.insert(label, after.wrapping_sub(waiting), 0) {
+                    tracing::warn!(%error, "counting the origins that wait");
+                }
+            }
+        }
+    }
+
+    /// Nobody listens anywhere yet, but where an earlier agent did its port stays kept.
+    pub(super) fn nobody_listens(&self) -> Result<(), InterceptError> {
+        let mut map = locked(&self.heard);
+        let before: Vec<u64> = map
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::HEARD))?;
+        for netns in before {
+            map.insert(netns, flow::HEARD_BEFORE, 0)
+                .map_err(full_or(names::HEARD))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets namespaces of an earlier agent which this one had no reason to enter.
+    pub(super) fn forget_unheard(&self) {
+        let mut map = locked(&self.heard);
+        let before = map
+            .iter()
+            .flatten()
+            .filter(|(_, state)| *state == flow::HEARD_BEFORE);
+        let before: Vec<u64> = before.map(|(netns, _)| netns).collect();
+        for netns in before {
+            // It stays until the next time when it cannot be removed: a port that is kept.
+            let _ = map.remove(&netns);
+        }
     }
 
     pub(super) fn hear(&self, netns: NetnsCookie) -> Result<(), InterceptError> {
         locked(&self.heard)
-            .insert(netns.0, 1, 0)
+            .insert(netns.0, flow::HEARD_NOW, 0)
             .map_err(full_or(names::HEARD))
     }
 
@@ -239,6 +349,13 @@ impl Tables {
             lost_events: self.count(names::COUNTER_LOST_EVENTS)?,
             lost_sightings: self.count(names::COUNTER_LOST_SIGHTINGS)?,
             unpublished: self.count(names::COUNTER_UNPUBLISHED)?,
+            quota: self.count(names::COUNTER_QUOTA)?,
+            bypass: Bypasses {
+                packet: self.count(names::COUNTER_BYPASS_PACKET)?,
+                header: self.count(names::COUNTER_BYPASS_HEADER)?,
+                inward: self.count(names::COUNTER_BYPASS_INWARD)?,
+                option: self.count(names::COUNTER_BYPASS_OPTION)?,
+            },
         })
     }
 
@@ -263,7 +380,11 @@ impl Tables {
             ports: size(names::PORTS, locked(&self.ports).keys())?,
             prefixes: size(names::PREFIXES, locked(&self.prefixes).keys())?,
             flows: size(names::FLOWS, locked(&self.flows).keys())?,
-            listening: size(names::HEARD, locked(&self.heard).keys())?,
+            listening: locked(&self.heard)
+                .iter()
+                .flatten()
+                .filter(|(_, state)| *state == flow::HEARD_NOW)
+                .count(),
         })
     }
 }
@@ -299,6 +420,13 @@ fn key(prefix: Prefix) -> Key<[u32; 4]> {
     let Address(words) = address(prefix.address());
     let mapped = if prefix.address().is_ipv4() { 96 } else { 0 };
     Key::new(mapped + u32::from(prefix.length()), words)
+}
+
+fn place_key(place: Allowed) -> Key<[u32; 5]> {
+    let inner = key(place.prefix);
+    let [a, b, c, d] = inner.data();
+    let port = place.port.map_or(0, |port| u32::from(port.get()));
+    Key::new(inner.prefix_len().saturating_add(32), [port, a, b, c, d])
 }
 
 fn parts(key: &Key<[u32; 4]>) -> (u32, [u32; 4]) {

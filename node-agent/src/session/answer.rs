@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::mask::{MaskPlan, MaskedRows, Undecodable};
-use crate::model::{Refusal, RefusalCode, ResultHead};
+use crate::model::{Refusal, ResultHead};
 use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
-use crate::wire::{Answer, Garbled, Peer, ServerError, Talk, Transaction, Wire};
+use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
 use super::execution::{Execution, Prepared, Relaying};
 use super::pump::Session;
@@ -37,7 +37,7 @@ impl From<Undecodable> for Broken {
 }
 
 /// What happens to the bytes of one answer.
-enum Fate {
+pub(super) enum Fate {
     /// They go on as they are.
     Verbatim,
     /// They are dropped, or were replaced in `out` already.
@@ -167,27 +167,6 @@ impl<W: Wire> Session<W> {
             Answer::Parameter { .. } => Fate::Verbatim,
         };
         Ok(Settled::Fate(fate))
-    }
-
-    /// An answer that was stopped came to its end all the same, before the database heard of it:
-    /// its end is our refusal, not the database's "done".
-    fn cut_short(&mut self, replacement: &mut BytesMut) -> Result<Fate, Broken> {
-        let Some(execution) = self.link.current() else {
-            return Ok(Fate::Verbatim);
-        };
-        let Some(mut refusal) = execution.stopped.clone() else {
-            return Ok(Fate::Verbatim);
-        };
-        let more = execution.done + 1 < execution.statement.analysis.statements.len();
-        if more || !self.link.break_off() {
-            // To the client everything behind an error is skipped. What was sent behind this one
-            // runs: its answers would be taken for those of something else.
-            refusal.fatal = true;
-            let why = Why::LimitReached(refusal.message.clone());
-            return Err(Broken::Refused(Box::new(refusal), why));
-        }
-        write::<W>(&refusal, replacement);
-        Ok(Fate::Replaced)
     }
 
     fn plan_later(&mut self) -> Settled {
@@ -343,53 +322,6 @@ impl<W: Wire> Session<W> {
         Fate::Verbatim
     }
 
-    /// The database's own words can quote any value. A statement that touches a masked relation
-    /// gets the kind of error and nothing else; so does one whose origin is unclear.
-    fn failed(&mut self, error: &ServerError, replacement: &mut BytesMut) -> Fate {
-        self.told |= matches!(error.severity.as_str(), "FATAL" | "PANIC");
-        let withheld = self.withheld();
-        let Some(execution) = self.link.current() else {
-            return if withheld && !self.link.failed_text() {
-                write_failure::<W>(error, replacement);
-                Fate::Replaced
-            } else {
-                Fate::Verbatim
-            };
-        };
-        execution.end = Some(End::Failed);
-        if let Some(refusal) = execution.stopped.clone() {
-            execution.error = Some((error.code.clone(), refusal.message.clone()));
-            write::<W>(&refusal, replacement);
-            Fate::Replaced
-        } else if withheld {
-            execution.error = Some((error.code.clone(), WITHHELD.to_owned()));
-            write_failure::<W>(error, replacement);
-            Fate::Replaced
-        } else {
-            execution.error = Some((error.code.clone(), error.message.clone()));
-            Fate::Verbatim
-        }
-    }
-
-    /// Whether the database's own words may quote a masked value: those about a statement that
-    /// touches one; those about anything later in its transaction, since constraints can be
-    /// checked late; those that belong to no execution while masks are in force.
-    fn withheld(&mut self) -> bool {
-        self.touched
-            || match self.link.current() {
-                Some(execution) => execution.obligations.touches_masked,
-                None => self.known.masks,
-            }
-    }
-
-    fn notice(&mut self) -> Fate {
-        if self.withheld() {
-            Fate::Replaced
-        } else {
-            Fate::Verbatim
-        }
-    }
-
     /// What follows from an answer once it was relayed: names, ends, the record.
     fn after(&mut self, answer: &Answer) {
         match answer {
@@ -500,62 +432,6 @@ impl<W: Wire> Session<W> {
             .map_err(failed)?;
         Ok(crate::mask::plan(head, obligations, &*newer, key))
     }
-
-    /// Stops the current answer when it passed a limit.
-    fn check_limits(&mut self) {
-        let reference = self.reference();
-        let Some(execution) = self.link.current() else {
-            return;
-        };
-        let limits = execution.obligations.limits;
-        let over = |limit: Option<u64>, seen: u64| limit.is_some_and(|limit| seen > limit);
-        let words = if over(limits.rows_returned, execution.rows) {
-            format!(
-                "the statement returned more than {} rows",
-                limits.rows_returned.unwrap_or(0)
-            )
-        } else if over(limits.bytes_returned, execution.bytes) {
-            let limit = limits.bytes_returned.unwrap_or(0);
-            format!("the statement returned more than {limit} bytes")
-        } else {
-            return;
-        };
-        execution.stopped = Some(
-            Refusal::new(RefusalCode::Limit, words)
-                .hint("ask for less: a WHERE, a LIMIT, or fewer columns")
-                .at(crate::model::Reference {
-                    seq: execution.seq,
-                    ..reference
-                }),
-        );
-        execution.end = Some(End::Stopped);
-        self.cancel_running();
-    }
-
-    /// The current statement passed its time.
-    pub(super) fn stop_overdue(&mut self) {
-        let reference = self.reference();
-        let Some(execution) = self.link.running() else {
-            return;
-        };
-        let limit = execution
-            .obligations
-            .limits
-            .statement_timeout_ms
-            .unwrap_or(0);
-        execution.stopped = Some(
-            Refusal::new(
-                RefusalCode::Limit,
-                format!("the statement ran longer than {limit} ms"),
-            )
-            .at(crate::model::Reference {
-                seq: execution.seq,
-                ..reference
-            }),
-        );
-        execution.end = Some(End::Stopped);
-        self.cancel_running();
-    }
 }
 
 /// What `settle` found.
@@ -569,10 +445,6 @@ const KEPT_BYTES: u64 = 64 << 10;
 
 /// Below this, copying is cheaper than giving a buffer away and growing another.
 const WORTH_MOVING: usize = 8 << 10;
-
-/// What stands in for a message that may quote a masked value.
-const WITHHELD: &str = "the statement failed; the database's message is withheld because the \
-                        statement touches masked data";
 
 /// Parameters that the protocol itself reports, whose values a session cannot fill with data
 /// without `SET` being judged first.
@@ -591,10 +463,6 @@ const HARMLESS: &[&str] = &[
     "default_transaction_read_only",
 ];
 
-fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
+pub(super) fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
     W::Talk::<Arc<Prepared>, Execution>::write_refusal(refusal, out);
-}
-
-fn write_failure<W: Wire>(error: &ServerError, out: &mut BytesMut) {
-    W::Talk::<Arc<Prepared>, Execution>::write_failure(&error.severity, &error.code, WITHHELD, out);
 }

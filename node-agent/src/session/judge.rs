@@ -9,7 +9,9 @@ use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
-use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named, shape, stands_for_its_shape};
+use crate::sql::{
+    Analysis, Sureness, analyze, expand_named, runs_by_name, shape, stands_for_its_shape,
+};
 use crate::wire::{Text, Wire};
 
 use super::execution::{Prepared, Verdict};
@@ -73,21 +75,6 @@ impl Analyses {
         }
         analysis
     }
-}
-
-/// Whether a text runs something by its name.
-fn runs_by_name(analysis: &Analysis) -> bool {
-    let effects = analysis.statements.iter().flat_map(|facts| &facts.effects);
-    effects.into_iter().any(|effect| match effect {
-        Effect::Executes(_) | Effect::Fetches(_) => true,
-        Effect::Prepares { .. }
-        | Effect::Declares { .. }
-        | Effect::Deallocates(_)
-        | Effect::Closes(_)
-        | Effect::ForgetsNames
-        | Effect::Sets { .. }
-        | Effect::Defines => false,
-    })
 }
 
 impl<W: Wire> Session<W> {

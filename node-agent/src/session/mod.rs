@@ -3,8 +3,11 @@
 
 mod answer;
 mod cancel;
+mod ending;
+mod errors;
 mod execution;
 mod judge;
+mod limits;
 mod login;
 mod names;
 mod pump;

@@ -10,16 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::policy::PolicySet;
 use crate::record::{SessionRecorder, Why};
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
-use crate::wire::{FrontLimits, Garbled, Peer, Talk, Wire};
+use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
 use super::execution::{Execution, Prepared};
@@ -34,15 +33,6 @@ const HIGH_WATER: usize = 256 << 10;
 const READ: usize = 64 << 10;
 /// A read buffer kept by an idle session.
 const IDLE_READ: usize = 4 << 10;
-/// How long a parting word may take.
-const PARTING: Duration = Duration::from_secs(2);
-/// How long the database may take to take a cancel request.
-const CANCELLING: Duration = Duration::from_secs(10);
-/// How often the database is asked to cancel what still runs when its session is over, and how long
-/// it is waited for after each. A request that comes before its statement has begun does nothing.
-const CANCELS: usize = 8;
-const BETWEEN: Duration = Duration::from_millis(500);
-
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
 
@@ -78,15 +68,15 @@ pub(super) struct Session<W: Wire> {
     pub(super) answers: Intake,
     /// The client was told by the database that the session is over.
     pub(super) told: bool,
-    client: Leg,
+    pub(super) client: Leg,
     client_in: Intake,
-    upstream: Leg,
+    pub(super) upstream: Leg,
     client_flush: bool,
     upstream_flush: bool,
-    server_key: (u32, Vec<u8>),
+    pub(super) server_key: (u32, Vec<u8>),
     /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
     /// came late would hit the next statement.
-    cancelling: JoinSet<()>,
+    pub(super) cancelling: JoinSet<()>,
     _cancel: CancelGuard,
 }
 
@@ -201,89 +191,6 @@ impl<W: Wire> Session<W> {
         self.hear_client().await.map_err(Stopped::Here)
     }
 
-    fn ended(&mut self, ended: Ended) -> Result<(), Why> {
-        let (refusal, why) = match ended {
-            // Draining lets a transaction finish; the pump asks again at the next idle moment.
-            Ended::DrainSoon if !self.link.idle() => return Ok(()),
-            Ended::DrainSoon | Ended::DrainNow => (
-                Refusal::fatal(
-                    crate::model::RefusalCode::Draining,
-                    "the gateway is stopping; connect again in a moment",
-                ),
-                Why::Drained,
-            ),
-            Ended::Expired => (
-                Refusal::fatal(
-                    crate::model::RefusalCode::Identity,
-                    "the identity token has expired; a session does not outlive its token",
-                )
-                .hint("connect again with a fresh token"),
-                Why::IdentityExpired,
-            ),
-            Ended::Killed => (
-                Refusal::fatal(
-                    crate::model::RefusalCode::Policy,
-                    "an operator ended this session",
-                ),
-                Why::Killed,
-            ),
-            Ended::RecordFailed(words) => (
-                Refusal::fatal(
-                    crate::model::RefusalCode::RecordFault,
-                    "the session can no longer be recorded, so it ends",
-                ),
-                Why::RecordFailed(words),
-            ),
-            Ended::Overdue => {
-                self.stop_overdue();
-                return Ok(());
-            }
-        };
-        self.last_word(refusal);
-        Err(why)
-    }
-
-    /// The database went away: the client is told, unless the database did so itself.
-    fn upstream_gone(&mut self) -> Why {
-        if !self.told {
-            self.last_word(Refusal::fatal(
-                crate::model::RefusalCode::Upstream,
-                "the database closed the connection",
-            ));
-        }
-        Why::UpstreamGone
-    }
-
-    /// An answer cannot be passed on. The client learns that, and the log the details: those may
-    /// quote what it is not to see.
-    fn withhold(&mut self, why: &Why) {
-        tracing::warn!(session = %self.id, ?why, "an answer is withheld and its session ended");
-        let (code, words) = match why {
-            Why::RecordFailed(_) => (
-                crate::model::RefusalCode::RecordFault,
-                "the session can no longer be recorded, so it ends",
-            ),
-            _ => (
-                crate::model::RefusalCode::Upstream,
-                "the database's answer cannot be judged, so none of it is passed on; \
-                 the gateway's log says why",
-            ),
-        };
-        self.last_word(Refusal::fatal(code, words));
-    }
-
-    /// Writes the error that ends the session. Behind half a message there is no place for one: the
-    /// client would read it as data.
-    fn last_word(&mut self, refusal: Refusal) {
-        if self.link.inside_message() {
-            return;
-        }
-        W::Talk::<Arc<Prepared>, Execution>::write_refusal(
-            &refusal.at(self.reference()),
-            &mut self.out,
-        );
-    }
-
     /// The latest statement's reference.
     pub(super) fn reference(&self) -> Reference {
         Reference {
@@ -295,59 +202,6 @@ impl<W: Wire> Session<W> {
     /// The policies of this moment.
     pub(super) fn policies(&self) -> Arc<PolicySet> {
         self.shared.policies.load_full()
-    }
-
-    /// Asks the database to cancel what runs, by its own key, off this task.
-    pub(super) fn cancel_running(&mut self) {
-        if !self.cancelling.is_empty() {
-            return;
-        }
-        let endpoint = self.endpoint.clone();
-        let (process, secret) = self.server_key.clone();
-        self.cancelling.spawn(async move {
-            let sent = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
-            match timeout(CANCELLING, sent).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "a running statement could not be cancelled");
-                }
-                Err(late) => {
-                    tracing::warn!(error = %late, "a running statement could not be cancelled");
-                }
-            }
-        });
-    }
-
-    /// Says goodbye to a database that is busy, off this task: cancels until it has closed its side.
-    fn see_out(&mut self) {
-        let endpoint = self.endpoint.clone();
-        let (process, secret) = self.server_key.clone();
-        let goodbye = self.link.outgoing().bytes().to_vec();
-        let upstream = std::mem::replace(&mut self.upstream, Leg::Closed);
-        tokio::spawn(async move {
-            let (mut from, mut to) = tokio::io::split(upstream);
-            let say = async {
-                let _ = to.write_all(&goodbye).await;
-                let _ = to.shutdown().await;
-            };
-            // What is still coming is read and dropped, or the database could not end.
-            let mut nowhere = tokio::io::sink();
-            let hear = tokio::io::copy(&mut from, &mut nowhere);
-            let mut closed = pin!(async { tokio::join!(say, hear) });
-            for _ in 0..CANCELS {
-                let cancelled = crate::upstream::cancel::<W::Back>(&endpoint, process, &secret);
-                tokio::select! {
-                    biased;
-                    _ = closed.as_mut() => return,
-                    sent = cancelled => if let Err(error) = sent {
-                        tracing::warn!(%error, "a running statement could not be cancelled");
-                    },
-                }
-                if timeout(BETWEEN, closed.as_mut()).await.is_ok() {
-                    return;
-                }
-            }
-        });
     }
 
     /// Hears every whole message the client has sent, as far as the bounds allow.
@@ -497,33 +351,6 @@ impl<W: Wire> Session<W> {
         }
         // Answers that waited for room are relayed in the next round.
         Ok(above && self.out.len() < HIGH_WATER)
-    }
-
-    /// Tells the client and the database that this is over.
-    async fn part(&mut self, why: &Why) {
-        tracing::debug!(session = %self.id, ?why, "session ends");
-        let running = !self.link.idle();
-        self.link.farewell();
-        if running {
-            // A running statement would notice late that its client has gone. Off this task: a
-            // client that does not read must not keep the database waiting.
-            self.see_out();
-        }
-        let parting = async {
-            if !self.out.is_empty() && !matches!(why, Why::ClientGone) {
-                let _ = self.client.write_all(&self.out).await;
-                let _ = self.client.flush().await;
-            }
-            let _ = self.client.shutdown().await;
-            if !running {
-                // An open transaction is rolled back by the database when its client goes.
-                let goodbye = self.link.outgoing().bytes().to_vec();
-                let _ = self.upstream.write_all(&goodbye).await;
-                let _ = self.upstream.shutdown().await;
-            }
-        };
-        let _ = timeout(PARTING, parting).await;
-        self.cancelling.detach_all();
     }
 }
 

@@ -24,7 +24,7 @@ pub mod fuzzing;
 
 pub(crate) use functions::ROW_READERS;
 pub use functions::{FunctionClass, classify_function};
-pub use named::expand_named;
+pub use named::{expand_named, runs_by_name};
 pub use shape::{shape, stands_for_its_shape};
 
 /// Everything the analyser found in one message's text.

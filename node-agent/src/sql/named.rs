@@ -18,16 +18,8 @@ pub fn expand_named<'a>(
         let named: Vec<String> = statement
             .effects
             .iter()
-            .filter_map(|effect| match effect {
-                Effect::Executes(name) | Effect::Fetches(name) => Some(name.clone()),
-                Effect::Prepares { .. }
-                | Effect::Declares { .. }
-                | Effect::Deallocates(_)
-                | Effect::Closes(_)
-                | Effect::ForgetsNames
-                | Effect::Sets { .. }
-                | Effect::Defines => None,
-            })
+            .filter_map(Effect::runs)
+            .map(str::to_owned)
             .collect();
         for name in named {
             match lookup(&name) {
@@ -44,6 +36,29 @@ pub fn expand_named<'a>(
         }
     }
     expanded
+}
+
+/// Whether something in the text runs by its name, so that what the text does hangs on what the name
+/// stands for when it runs.
+pub fn runs_by_name(analysis: &Analysis) -> bool {
+    let mut effects = analysis.statements.iter().flat_map(|facts| &facts.effects);
+    effects.any(|effect| effect.runs().is_some())
+}
+
+impl Effect {
+    /// The name of what it runs.
+    fn runs(&self) -> Option<&str> {
+        match self {
+            Effect::Executes(name) | Effect::Fetches(name) => Some(name),
+            Effect::Prepares { .. }
+            | Effect::Declares { .. }
+            | Effect::Deallocates(_)
+            | Effect::Closes(_)
+            | Effect::ForgetsNames
+            | Effect::Sets { .. }
+            | Effect::Defines => None,
+        }
+    }
 }
 
 impl StatementFacts {

@@ -55,11 +55,12 @@ pub fn shape(text: &str) -> Option<String> {
                 let end = run(bytes, at, |byte| word(byte) || byte == b'.');
                 let digits = bytes.get(at..end).unwrap_or_default();
                 let plain = digits.len() <= DIGITS && digits.iter().all(u8::is_ascii_digit);
-                if plain && before == Before::NameOperator {
-                    if let Some(span) = shaped.get_mut(at..end) {
-                        span.fill(b'0');
-                        changed = true;
-                    }
+                if plain
+                    && before == Before::NameOperator
+                    && let Some(span) = shaped.get_mut(at..end)
+                {
+                    span.fill(b'0');
+                    changed = true;
                 }
                 before = Before::Other;
                 end

@@ -174,6 +174,12 @@ pub const METRICS: &[Meaning] = &[
         "event",
         "what the kernel programs counted: redirected, refused, lost",
     ),
+    of(
+        "node_agent_bypass_attempts_total",
+        "counter",
+        "kind",
+        "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route)",
+    ),
 ];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -202,6 +208,11 @@ struct KernelEvent {
 struct Stands {
     workload: String,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BypassKind {
+    kind: &'static str,
 }
 
 /// Gauges that are read elsewhere at the moment of a scrape.
@@ -253,6 +264,7 @@ pub struct Metrics {
     origins: Gauge<u64, AtomicU64>,
     tasks: Gauge<u64, AtomicU64>,
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
+    bypasses: Family<BypassKind, Counter>,
 }
 
 impl Default for Metrics {
@@ -297,6 +309,7 @@ impl Metrics {
             origins: Gauge::default(),
             tasks: Gauge::default(),
             kernel: Family::default(),
+            bypasses: Family::default(),
         };
         let registry = &mut metrics.registry;
         add(
@@ -386,6 +399,11 @@ impl Metrics {
         add(registry, "node_agent_origins", metrics.origins.clone());
         add(registry, "node_agent_tasks", metrics.tasks.clone());
         add(registry, "node_agent_kernel_events", metrics.kernel.clone());
+        add(
+            registry,
+            "node_agent_bypass_attempts_total",
+            metrics.bypasses.clone(),
+        );
         metrics
     }
 
@@ -444,6 +462,15 @@ impl Metrics {
     /// What a kernel counter stands at.
     pub fn kernel(&self, event: &'static str, count: u64) {
         self.kernel.get_or_create(&KernelEvent { event }).set(count);
+    }
+
+    /// How often the kernel's second gate stopped this kind of attempt.
+    pub fn bypasses(&self, kind: &'static str, count: u64) {
+        // The kernel counts; this repeats what it stands at.
+        self.bypasses
+            .get_or_create(&BypassKind { kind })
+            .inner()
+            .store(count, Ordering::Relaxed);
     }
 
     /// The text of a scrape.
@@ -511,6 +538,7 @@ mod tests {
         metrics.session_ended("w", "t", "client_quit");
         metrics.policies_reloaded(true);
         metrics.kernel("redirected", 7);
+        metrics.bypasses("packet", 1);
         let text = metrics.encode(Scraped {
             standings: vec![("w".to_owned(), "governed")],
             states: &["governed", "not governed"],

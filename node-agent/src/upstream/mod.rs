@@ -1,11 +1,13 @@
 //! IO. The database: dial, TLS, log in with the target's own credential, the name catalogue, and
-//! the one door through which anything runs (`Link::execute`, which takes a `Permit`).
+//! the one door through which anything runs (`Link::execute`, which takes a `Permit`). `outsider` is
+//! what somebody without the credential would see.
 
 mod catalogue;
 mod dial;
 mod leg;
 mod link;
 mod lookup;
+mod outsider;
 mod probe;
 mod reach;
 
@@ -14,3 +16,4 @@ pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
 pub use leg::Leg;
 pub use link::{Link, Outgoing};
 pub use lookup::{Catalogues, Lookup};
+pub use outsider::{Outside, Seen, outsider};

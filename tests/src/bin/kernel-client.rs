@@ -3,8 +3,17 @@
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test's other half"
+    clippy::indexing_slicing,
+    unsafe_code,
+    reason = "a test's other half, which takes ways that no safe interface offers"
 )]
+
+#[path = "../client/calls.rs"]
+mod calls;
+#[path = "../client/ring.rs"]
+mod ring;
+#[path = "../client/routes.rs"]
+mod routes;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,6 +30,8 @@ struct Client {
     streams: Vec<TcpStream>,
     listeners: Vec<TcpListener>,
     datagrams: Vec<UdpSocket>,
+    half_open: Vec<OwnedFd>,
+    listener: Option<TcpListener>,
     socket: Option<OwnedFd>,
 }
 
@@ -132,6 +143,77 @@ impl Client {
                 Ok("moved".into())
             }
             ["bind", at] => TcpListener::bind(address(at)?).map(|_| "bound".into()),
+            ["route", name, to] => routes::go(name, address(to)?).map(|who| format!("got={who}")),
+            ["database", ref ports @ ..] => {
+                let ports: Vec<u16> = ports
+                    .iter()
+                    .map(|port| port.parse().map_err(io::Error::other))
+                    .collect::<io::Result<_>>()?;
+                routes::database(&ports).map(|()| "open".into())
+            }
+            ["become", who] => calls::become_one(who).map(|()| "so".into()),
+            ["enter", pid] => {
+                calls::enter(pid.parse().map_err(io::Error::other)?).map(|()| "there".into())
+            }
+            ["join", cgroup] => std::fs::write(cgroup, "0").map(|()| "joined".into()),
+            ["lend", to] => routes::lend(address(to)?).map(|fd| fd.to_string()),
+            ["borrow", pid, fd, to] => {
+                let (pid, fd) = (pid.parse(), fd.parse());
+                let (pid, fd) = (
+                    pid.map_err(io::Error::other)?,
+                    fd.map_err(io::Error::other)?,
+                );
+                routes::borrow(pid, fd, address(to)?).map(|who| format!("got={who}"))
+            }
+            // Connects and speaks later, when the label may have come in between.
+            ["dial-first", to] => {
+                let to = address(to)?;
+                let connected = socket(to)?;
+                rustix::net::connect(&connected, &to)?;
+                self.socket = Some(connected);
+                Ok("connected".into())
+            }
+            ["speak-later"] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                let mut stream = TcpStream::from(socket);
+                stream.write_all(b"?")?;
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                let mut echo = [0; 64];
+                let mut heard = Vec::new();
+                while !heard.ends_with(b"ECHO\n") {
+                    let length = stream.read(&mut echo)?;
+                    if length == 0 {
+                        break;
+                    }
+                    heard.extend(&echo[..length]);
+                }
+                Ok(format!(
+                    "got={}",
+                    String::from_utf8_lossy(&heard).trim().replace('\n', "+")
+                ))
+            }
+            // Connects to where nothing may answer.
+            ["reach", to] => {
+                let patience = Duration::from_millis(700);
+                let stream = TcpStream::connect_timeout(&address(to)?, patience)?;
+                self.streams.push(stream);
+                Ok("reached".into())
+            }
+            ["serve", at] => {
+                self.listener = Some(routes::serve(address(at)?)?);
+                Ok("listening".into())
+            }
+            ["visited"] => {
+                let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                routes::visited(listener)
+            }
+            ["flood", count, to] => {
+                let opened = routes::flood(number(count)?, address(to)?, &mut self.half_open)?;
+                Ok(format!("opened={opened}"))
+            }
+            ["measure", count, to] => {
+                routes::measure(number(count)?, address(to)?).map(|p50| p50.to_string())
+            }
             ["unshare"] => {
                 #[allow(
                     deprecated,

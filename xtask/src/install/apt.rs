@@ -143,7 +143,7 @@ pub(super) fn has_postgres() -> bool {
 }
 
 /// The entries of a directory; nothing when it is not there.
-pub(super) fn under(dir: impl AsRef<Path>) -> Vec<PathBuf> {
+pub(crate) fn under(dir: impl AsRef<Path>) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };

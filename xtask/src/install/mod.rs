@@ -4,6 +4,7 @@
 mod apt;
 mod clients;
 mod compiler;
+pub(crate) mod kernel61;
 mod postgres18;
 mod regress;
 mod tools;
@@ -15,7 +16,7 @@ use clap::{Args, ValueEnum};
 
 use crate::interrupt;
 
-pub(crate) use apt::postgres_bin;
+pub(crate) use apt::{postgres_bin, under};
 pub(crate) use tools::{has_deny, has_nextest};
 
 /// What the parts are for.
@@ -27,6 +28,8 @@ pub(crate) enum For {
     Demo,
     /// The tests: demo, and the drivers and servers that the tests talk to
     Test,
+    /// `cargo xtask vm`: build, qemu, and Debian's 6.1 kernel
+    Vm,
     /// `cargo xtask check`: build, and cargo-deny
     Check,
     /// The benchmark: demo, and PgBouncer
@@ -82,6 +85,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         bail!("{missing} missing; `cargo xtask install` gets them");
     }
     Ok(())
+}
+
+/// Whether nothing is missing for `what`.
+pub(crate) fn has(what: For) -> bool {
+    parts(what).iter().all(|part| (part.present)())
 }
 
 /// Installs what is missing for `what`; silent about the rest but for one line.
@@ -172,6 +180,8 @@ fn parts(what: For) -> Vec<Part> {
             present: apt::has_postgres,
             get: Get::Packages(&["postgresql"]),
         });
+    }
+    if all || matches!(what, For::Demo | For::Test | For::Bench | For::Vm) {
         parts.push(Part {
             name: "iproute2",
             present: || crate::ground::program("ip").is_some(),
@@ -180,6 +190,9 @@ fn parts(what: For) -> Vec<Part> {
     }
     if all || what == For::Test {
         parts.extend(test_parts());
+    }
+    if all || what == For::Vm {
+        parts.extend(vm_parts());
     }
     if all || what == For::Bench {
         parts.push(Part {
@@ -238,6 +251,31 @@ fn test_parts() -> Vec<Part> {
     ]
 }
 
+fn vm_parts() -> Vec<Part> {
+    vec![
+        Part {
+            name: "util-linux",
+            present: || crate::ground::program("setpriv").is_some(),
+            get: Get::Packages(&["util-linux"]),
+        },
+        Part {
+            name: "qemu",
+            present: || crate::ground::program("qemu-system-x86_64").is_some(),
+            get: Get::Packages(&["qemu-system-x86"]),
+        },
+        Part {
+            name: "busybox",
+            present: || crate::ground::program("busybox").is_some(),
+            get: Get::Packages(&["busybox-static"]),
+        },
+        Part {
+            name: "Debian's 6.1 kernel",
+            present: kernel61::is_present,
+            get: Get::Steps(kernel61::get),
+        },
+    ]
+}
+
 /// Tries once more when a registry or a mirror did not answer the first time.
 fn twice(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
     match attempt() {
@@ -274,7 +312,14 @@ mod tests {
     #[test]
     fn all_holds_every_part_of_every_purpose() {
         let all: Vec<&str> = parts(For::All).iter().map(|part| part.name).collect();
-        for what in [For::Build, For::Demo, For::Test, For::Check, For::Bench] {
+        for what in [
+            For::Build,
+            For::Demo,
+            For::Test,
+            For::Vm,
+            For::Check,
+            For::Bench,
+        ] {
             for part in parts(what) {
                 assert!(all.contains(&part.name), "{} of {what:?}", part.name);
             }

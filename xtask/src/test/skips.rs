@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::vm;
+
 const MARK: &str = "SKIPPED: ";
 
 /// A reason that a machine may have, and how to tell that it has it.
@@ -19,6 +21,10 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         says: "PostgreSQL 15 is not installed",
         holds: || !exists("/usr/lib/postgresql/15/bin/postgres"),
+    },
+    Excuse {
+        says: "the 6.1 kernel for these tests",
+        holds: || vm::cannot().is_some(),
     },
 ];
 
@@ -41,8 +47,13 @@ impl Skips {
                 continue;
             };
             let reason = reason.split(']').next().unwrap_or(reason).trim();
-            *self.reasons.entry(reason.to_owned()).or_default() += 1;
+            self.add(reason);
         }
+    }
+
+    /// Counts one that was not run, with the reason.
+    pub(super) fn add(&mut self, reason: &str) {
+        *self.reasons.entry(reason.to_owned()).or_default() += 1;
     }
 
     /// Adds tests that are marked `#[ignore]`.
@@ -102,6 +113,8 @@ mod tests {
     #[test]
     fn a_reason_is_checked_and_not_believed() {
         assert!(!excuse("it was late"));
+        let reason = "the 6.1 kernel for these tests is one for x86_64";
+        assert_eq!(excuse(reason), vm::cannot().is_some());
         let reason = "PostgreSQL 15 is not installed: `cargo xtask test` installs it";
         assert_eq!(
             excuse(reason),

@@ -14,7 +14,7 @@ use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, R
 use super::resolved::{
     Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
 };
-use super::{ConfigError, scalars};
+use super::{ConfigError, Place, scalars};
 
 /// Checks a whole configuration.
 pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigError>> {
@@ -243,31 +243,30 @@ impl Check<'_> {
         if ports.is_empty() {
             ports = vec![5432, 3306];
         }
-        match raw.egress.as_ref() {
-            None => {}
-            Some(text) if text.value == "open" => {}
-            // Accepting it and not doing it would be a promise of isolation that nobody keeps.
-            Some(text) if text.value == "databases-only" => self.fault(
-                text.referenced,
-                "guard.egress",
-                "databases-only is not available yet",
-                "write open, and confine egress by other means",
-            ),
-            Some(text) => self.fault(
-                text.referenced,
-                "guard.egress",
-                format!("`{}` is not known", text.value),
-                "write open",
-            ),
-        }
-        if let Some(first) = raw.allow.first() {
-            self.fault(
-                first.referenced,
-                "guard.allow",
-                "is not available yet",
-                "it belongs to egress: databases-only; leave it out",
-            );
-        }
+        let egress = match raw.egress.as_ref() {
+            Some(text) if text.value == "databases-only" => {
+                Egress::DatabasesOnly(self.allowed(&raw.allow))
+            }
+            other => {
+                if let Some(text) = other.filter(|text| text.value != "open") {
+                    self.fault(
+                        text.referenced,
+                        "guard.egress",
+                        format!("`{}` is not known", text.value),
+                        "write open or databases-only",
+                    );
+                }
+                if let Some(first) = raw.allow.first() {
+                    self.fault(
+                        first.referenced,
+                        "guard.allow",
+                        "allows nothing that is not open already",
+                        "it belongs to egress: databases-only; leave it out",
+                    );
+                }
+                Egress::Open
+            }
+        };
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -282,9 +281,23 @@ impl Check<'_> {
         }
         Guard {
             ports,
-            egress: Egress::Open,
+            egress,
             canary_every,
         }
+    }
+
+    fn allowed(&mut self, raw: &[Spanned<String>]) -> Vec<Place> {
+        let mut places = Vec::new();
+        for text in raw {
+            match text.value.parse::<Place>() {
+                Ok(place) => places.push(place),
+                Err(why) => {
+                    let what = format!("`{}`: {why}", text.value);
+                    self.fault(text.referenced, "guard.allow", what, "");
+                }
+            }
+        }
+        places
     }
 
     fn cgroup_root(&mut self, value: Option<&Spanned<String>>) -> CgroupRoot {

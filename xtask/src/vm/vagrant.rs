@@ -1,16 +1,18 @@
-//! `cargo xtask vm`: the kernel tests inside one virtual machine for each kernel line that is
-//! supported (vagrant/Vagrantfile).
+//! One virtual machine for each kernel line that is supported (vagrant/Vagrantfile). The tests come
+//! as built here, in their own root directory: a machine needs no compiler.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
+use super::tree;
 use crate::{ground, interrupt, run};
 
 /// A kernel line, by the box that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kernel {
+pub(super) enum Kernel {
     #[value(name = "5.15")]
     K5_15,
     #[value(name = "6.1")]
@@ -33,34 +35,29 @@ impl Kernel {
     }
 }
 
-#[derive(Args)]
-#[command(after_help = "Examples:\n  \
-    cargo xtask vm                 all kernel lines\n  \
-    cargo xtask vm 5.15 6.12       these two\n  \
-    cargo xtask vm --keep 6.1      leave the machine running afterwards")]
-pub(crate) struct Arguments {
-    /// Kernel lines; all when none is named
-    #[arg(value_enum)]
-    kernels: Vec<Kernel>,
-    /// Leave the machines running
-    #[arg(long)]
-    keep: bool,
-}
+/// As the first process under emulation: the same script, in the same directory, with mounts that
+/// go away with it. Loopback is up there already.
+const INSIDE: &str = "sudo unshare --mount chroot /node-agent /init";
 
-pub(crate) fn main(arguments: &Arguments) -> Result<()> {
+/// The tests on these lines, or on all when none is named.
+pub(super) fn main(kernels: &[Kernel], keep: bool, names: &[String]) -> Result<()> {
     if ground::program("vagrant").is_none() {
         bail!(
             "vagrant is not installed, so no other kernel was tried. Install vagrant with the \
              libvirt or VirtualBox provider (https://developer.hashicorp.com/vagrant); \
-             `cargo xtask test kernel` tests the kernel that runs here"
+             `cargo xtask vm` tries Debian's 6.1 kernel without it"
         );
     }
+    for tool in ["busybox", "ip", "tc", "setpriv"] {
+        if ground::program(tool).is_none() {
+            bail!(
+                "the machines are given {tool} from here: install busybox-static, iproute2 and util-linux"
+            );
+        }
+    }
+    tree::make(names)?;
     let all = [Kernel::K5_15, Kernel::K6_1, Kernel::K6_8, Kernel::K6_12];
-    let chosen = if arguments.kernels.is_empty() {
-        all.as_slice()
-    } else {
-        &arguments.kernels
-    };
+    let chosen = if kernels.is_empty() { &all } else { kernels };
     let mut failed = Vec::new();
     for kernel in chosen {
         interrupt::check()?;
@@ -69,7 +66,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
             println!("{error:#}");
             failed.push(kernel.machine());
         }
-        if !arguments.keep {
+        if !keep {
             run::shown(vagrant().args(["halt", kernel.machine()]))?;
         }
     }
@@ -88,12 +85,15 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
 fn vagrant() -> Command {
     let mut command = Command::new("vagrant");
     command.current_dir(ground::root().join("vagrant"));
+    command.env(
+        "NODE_AGENT_ROOT",
+        Path::new(&ground::target()).join("vm/root"),
+    );
     command
 }
 
 fn one(kernel: Kernel) -> Result<()> {
     run::shown(vagrant().args(["up", kernel.machine()]))?;
     run::shown(vagrant().args(["rsync", kernel.machine()]))?;
-    let test = "cd /node-agent && sudo -E env PATH=\"$PATH\" cargo xtask test kernel";
-    run::shown(vagrant().args(["ssh", kernel.machine(), "-c", test]))
+    run::shown(vagrant().args(["ssh", kernel.machine(), "-c", INSIDE]))
 }
