@@ -11,15 +11,15 @@
 #[path = "../src/kernel.rs"]
 mod support;
 
-#[path = "kernel/gates.rs"]
-mod gates;
-#[path = "kernel/routes.rs"]
-mod routes;
 mod kernel {
     mod enrol;
     mod leaving;
     mod origins;
 }
+#[path = "kernel/gates.rs"]
+mod gates;
+#[path = "kernel/routes.rs"]
+mod routes;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

@@ -53,17 +53,19 @@ impl Interceptor {
     /// # Errors
     /// It is no socket, or nothing can be learnt of it.
     pub fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen> {
-        let map = self
-            .sockets
-            .as_ref()
-            .ok_or_else(|| io::Error::other("what is kept beside sockets cannot be read"))?;
-        let kept: Option<SocketState> = sys::look_up(map.as_fd(), &socket_key(socket))?;
+        // The peer first: were it connected in between, what is kept beside it says how, for the
+        // hook writes that down before there is a connection.
+        let family = sockopt::socket_domain(socket)?;
+        let connected = match family {
+            AddressFamily::INET | AddressFamily::INET6 => peer(socket)?,
+            _ => None,
+        };
+        let kept = self.kept(socket)?;
         // A redirected one names the database as its peer; that is why this is asked first.
         if kept.is_some_and(|state| state.stage != SOCKET_IDLE) {
             return Ok(SocketSeen::Governed);
         }
         let ours = kept.is_some_and(|state| state.label != node_agent_common::rule::NOBODY);
-        let family = sockopt::socket_domain(socket)?;
         if family != AddressFamily::INET && family != AddressFamily::INET6 {
             return Ok(match family {
                 _ if ours => SocketSeen::Governed,
@@ -84,7 +86,7 @@ impl Interceptor {
         if sockopt::socket_acceptconn(socket)? {
             return Ok(SocketSeen::Elsewhere);
         }
-        match peer(socket)? {
+        match connected {
             // Also one of the label's own: connected, and yet not redirected. What it leads to
             // became guarded later.
             Some(peer) if self.guards(peer)? => Ok(SocketSeen::Past(peer)),
@@ -92,6 +94,14 @@ impl Interceptor {
             None if ours => Ok(SocketSeen::Governed),
             None => Ok(SocketSeen::Unconnected),
         }
+    }
+
+    fn kept(&self, socket: BorrowedFd<'_>) -> io::Result<Option<SocketState>> {
+        let map = self
+            .sockets
+            .as_ref()
+            .ok_or_else(|| io::Error::other("what is kept beside sockets cannot be read"))?;
+        sys::look_up(map.as_fd(), &socket_key(socket))
     }
 
     /// Ends a socket that `look_at` called `Past`.
@@ -103,8 +113,9 @@ impl Interceptor {
             return Ok(Ended::Destroyed); // gone by itself
         };
         let destroyed = destroy(socket, remote);
-        if peer(socket)?.is_none() {
-            return Ok(Ended::Destroyed);
+        let redirected = |state: SocketState| state.stage != SOCKET_IDLE;
+        if peer(socket)?.is_none() || self.kept(socket)?.is_some_and(redirected) {
+            return Ok(Ended::Destroyed); // and dialled again by now, as it should be
         }
         // A stream ends both ways; a datagram socket forgets its peer, and whereto it sends next
         // is asked by the hook.

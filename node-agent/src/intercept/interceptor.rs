@@ -85,9 +85,9 @@ pub struct Interceptor {
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
+    pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
-    pub(super) mount: File,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -121,13 +121,13 @@ impl Interceptor {
         // Pinned prefixes stay until somebody says what replaces them.
         tables.set_ports(&settings.ports.iter().copied().collect())?;
         tables.add_prefixes(&settings.protected)?;
-        tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
-        tables.nobody_listens()?;
-        tables.count_again();
         let sockets = match ebpf.map(names::SOCKETS) {
             Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
             Some(_) | None => None,
         };
+        tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
+        tables.nobody_listens()?;
+        tables.count_again();
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,

@@ -205,14 +205,14 @@ struct KernelEvent {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BypassKind {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Stands {
     workload: String,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BypassKind {
+    kind: &'static str,
 }
 
 /// Gauges that are read elsewhere at the moment of a scrape.

@@ -25,10 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Client {
     streams: Vec<TcpStream>,
-    half_open: Vec<OwnedFd>,
-    listener: Option<TcpListener>,
     listeners: Vec<TcpListener>,
     datagrams: Vec<UdpSocket>,
+    half_open: Vec<OwnedFd>,
+    listener: Option<TcpListener>,
     socket: Option<OwnedFd>,
 }
 
