@@ -10,7 +10,8 @@ use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Sureness, analyze, expand_named, runs_by_name, shape, stands_for_its_shape,
+    Analysis, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
+    stands_for_its_shape,
 };
 use crate::wire::{Text, Wire};
 
@@ -123,6 +124,16 @@ impl<W: Wire> Session<W> {
     pub(super) async fn decide(&mut self, prepared: &Arc<Prepared>) -> Result<Verdict, Why> {
         let policies = self.policies();
         let version = policies.version();
+        if let Some(setting) = changes_reading(&prepared.analysis) {
+            let refusal = Refusal::new(
+                RefusalCode::Unsupported,
+                format!("{setting} stays as it is: statements are read one way only"),
+            );
+            return Ok(self.denied(
+                version,
+                refusal.hint("send UTF-8; write backslashes in E'…' strings"),
+            ));
+        }
         let needs_names = self.known.needs_names(
             &policies,
             &self.principal,
@@ -180,8 +191,12 @@ impl<W: Wire> Session<W> {
             RefusalCode::Upstream,
             "the database's catalogue cannot be read now, so nobody can say what the statement's \
              names stand for",
-        )
-        .hint("try again in a moment");
+        );
+        self.denied(policy_version, refusal.hint("try again in a moment"))
+    }
+
+    /// Refused by the agent itself, whatever policy says.
+    fn denied(&self, policy_version: Arc<str>, refusal: Refusal) -> Verdict {
         let denial = Denial {
             rule: None,
             refusal,

@@ -283,6 +283,25 @@ pub enum Effect {
     Defines,
 }
 
+/// The setting by which a text would change how the database reads the bytes of those after it, if it
+/// does. From then on the statement that is judged would not be the one that runs.
+pub fn changes_reading(analysis: &Analysis) -> Option<&str> {
+    let identity = |facts: &&StatementFacts| facts.kinds.contains(&StatementKind::SetIdentity);
+    let facts = analysis.statements.iter().filter(identity);
+    let mut effects = facts.flat_map(|facts| &facts.effects);
+    effects.find_map(|effect| match effect {
+        Effect::Sets { setting, .. }
+            if matches!(
+                setting.as_str(),
+                "client_encoding" | "standard_conforming_strings"
+            ) =>
+        {
+            Some(setting.as_str())
+        }
+        _ => None,
+    })
+}
+
 /// The largest text that is analysed, bytes. Beyond it a text is `Opaque`: parse time grows with
 /// size, and nothing an application writes by hand is this long.
 pub const MAX_TEXT: usize = 256 << 10;

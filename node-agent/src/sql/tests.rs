@@ -442,3 +442,32 @@ fn any_text_is_analysed_without_a_panic() {
         .with_iterations(2_000)
         .for_each(fuzzing::fuzz_analyze);
 }
+
+#[test]
+fn a_text_that_changes_how_texts_are_read_is_known() {
+    for (text, setting) in [
+        (
+            "SET standard_conforming_strings = off",
+            Some("standard_conforming_strings"),
+        ),
+        (
+            "select 1; set local standard_conforming_strings to 'no'",
+            Some("standard_conforming_strings"),
+        ),
+        (
+            "select set_config('CLIENT_ENCODING', 'sjis', false)",
+            Some("client_encoding"),
+        ),
+        ("set names 'latin1'", Some("client_encoding")),
+        ("set client_encoding to 'utf-8'", None),
+        ("set standard_conforming_strings = true", None),
+        ("reset standard_conforming_strings", None),
+        ("set role x", None),
+    ] {
+        assert_eq!(
+            super::changes_reading(&analyze(Dialect::Postgres, text)),
+            setting,
+            "{text}"
+        );
+    }
+}
