@@ -465,7 +465,7 @@ fn a_text_that_changes_how_texts_are_read_is_known() {
         ("set role x", None),
     ] {
         assert_eq!(
-            super::changes_reading(&analyze(Dialect::Postgres, text)),
+            changes_reading(&analyze(Dialect::Postgres, text)),
             setting,
             "{text}"
         );
