@@ -133,6 +133,21 @@ def deaf(dsn):
     time.sleep(60)
 
 
+def huge(dsn):
+    """One row of 100 MB, and reads nothing of it until the statement is overdue."""
+    conn = connect(dsn)
+    conn.send_query(b"select repeat('x', 100000000)")
+    conn.set_single_row_mode()
+    while conn.flush():
+        pass
+    time.sleep(5)
+    while result := conn.get_result():
+        if result.ntuples:
+            print("row", len(result.get_value(0, 0)), flush=True)
+        else:
+            shown("end", result)
+
+
 def encoding(dsn):
     """A function that changes how statements are read."""
     conn = connect(dsn)

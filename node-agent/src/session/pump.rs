@@ -33,6 +33,7 @@ const HIGH_WATER: usize = 256 << 10;
 const READ: usize = 64 << 10;
 /// A read buffer kept by an idle session.
 const IDLE_READ: usize = 4 << 10;
+
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
 
@@ -276,8 +277,7 @@ impl<W: Wire> Session<W> {
         moved |= self.write_client(cx).map_err(|_| Peer::Client)?;
         // What is dropped takes no room: a statement that was stopped is read to its end, or the
         // database could not stop for the client that does not read.
-        let dropped = self.out.len() >= HIGH_WATER && self.stopped();
-        if self.out.len() < HIGH_WATER || dropped {
+        if self.out.len() < HIGH_WATER || self.drops() {
             match self.answers.poll_fill(&mut self.upstream, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::UpstreamGone)),
                 Poll::Ready(Ok(_)) => moved = true,
@@ -303,11 +303,12 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    /// The statement that the database is at was stopped: its answer goes to nobody.
-    fn stopped(&mut self) -> bool {
-        self.link
-            .running()
-            .is_some_and(|execution| execution.stopped.is_some())
+    /// What the database says next goes to nobody: its statement was stopped, and no row of it is
+    /// half delivered, for that one still goes to the client.
+    fn drops(&mut self) -> bool {
+        let begun = self.link.inside_message() && !self.dropping;
+        let running = self.link.running();
+        !begun && running.is_some_and(|execution| execution.stopped.is_some())
     }
 
     fn write_upstream(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {

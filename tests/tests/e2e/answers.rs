@@ -202,6 +202,23 @@ fn a_client_that_does_not_read_holds_nothing_once_its_session_is_ended() -> Resu
 }
 
 #[test]
+fn a_row_that_was_begun_waits_outside_also_when_its_statement_is_stopped() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let (rules, _masks) = POLICY.split_once("masks:").context("no masks")?;
+    let world = world(&format!("{rules}limits: {{ statement_timeout: 2s }}\n"))?;
+    world.ask("select 1")?.good()?;
+    let before = peak_kib(world.agent().id())?;
+    let text = seen(&world, "huge")?;
+    assert!(text.contains("row 100000000"), "{text}");
+    assert!(line(&text, "end").contains("longer than 2000 ms"), "{text}");
+    let grown = peak_kib(world.agent().id())? - before;
+    assert!(grown < 24 << 10, "the agent grew by {grown} KiB");
+    Ok(())
+}
+
+#[test]
 fn a_session_whose_statements_could_be_read_in_two_ways_ends() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
@@ -210,7 +227,7 @@ fn a_session_whose_statements_could_be_read_in_two_ways_ends() -> Result<()> {
     let world = world(&policy)?;
     let text = seen(&world, "encoding")?;
     assert_eq!(line(&text, "before"), "before: ok 1 ['1']");
-    assert!(text.contains("FATAL 08"), "{text}");
+    assert!(text.contains("FATAL 08P01"), "{text}");
     assert!(text.contains("status BAD"), "{text}");
     Ok(())
 }
