@@ -68,9 +68,13 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 }
 
 impl Caller {
-    /// Root, or the agent's own user.
-    fn operates(self) -> bool {
-        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    /// What is said to who is neither root nor the agent's own user and would do `what`.
+    fn refused(self, what: &str) -> Option<Response> {
+        if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
+            return None;
+        }
+        let words = format!("only root and the agent's user may {what}");
+        Some(no(StatusCode::FORBIDDEN, words))
     }
 }
 
@@ -127,11 +131,8 @@ async fn status(
     State(admin): State<Arc<Admin>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Response {
-    if !caller.operates() {
-        return no(
-            StatusCode::FORBIDDEN,
-            "only root and the agent's user may ask this",
-        );
+    if let Some(refused) = caller.refused("ask this") {
+        return refused;
     }
     Json(admin.status()).into_response()
 }
@@ -140,11 +141,8 @@ async fn sessions(
     State(admin): State<Arc<Admin>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Response {
-    if !caller.operates() {
-        return no(
-            StatusCode::FORBIDDEN,
-            "only root and the agent's user may ask this",
-        );
+    if let Some(refused) = caller.refused("ask this") {
+        return refused;
     }
     Json(admin.live.list()).into_response()
 }
@@ -154,11 +152,8 @@ async fn kill(
     ConnectInfo(caller): ConnectInfo<Caller>,
     UrlPath(id): UrlPath<String>,
 ) -> Response {
-    if !caller.operates() {
-        return no(
-            StatusCode::FORBIDDEN,
-            "only root and the agent's user may end sessions",
-        );
+    if let Some(refused) = caller.refused("end sessions") {
+        return refused;
     }
     let Ok(id) = id.parse::<SessionId>() else {
         return no(StatusCode::BAD_REQUEST, "no session has such a name");

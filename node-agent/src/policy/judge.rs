@@ -22,7 +22,8 @@ use crate::sql::{
 use StatementKind as K;
 
 /// Kinds of DDL: a relation that a statement defines must be covered for each of them.
-const DEFINING: KindSet = KindSet::of(&[
+const DEFINING: KindSet = KindSet::of(DEFINING_KINDS);
+const DEFINING_KINDS: &[K] = &[
     K::Drop,
     K::Create,
     K::Alter,
@@ -32,7 +33,7 @@ const DEFINING: KindSet = KindSet::of(&[
     K::Role,
     K::Admin,
     K::DefineCode,
-]);
+];
 
 /// Kinds that anybody with at least one allow or approve rule may use: they end, name or describe
 /// what other rules allow, or set what changes no meaning.
@@ -584,20 +585,7 @@ fn alternatives(touch: Touch, kinds: KindSet) -> KindSet {
         Touch::Delete => (&[K::Delete], &[K::Merge]),
         Touch::Truncate => (&[K::Truncate], &[]),
         Touch::Lock => (&[K::Lock], &[]),
-        Touch::Define => (
-            &[],
-            &[
-                K::Drop,
-                K::Create,
-                K::Alter,
-                K::Maintain,
-                K::Vacuum,
-                K::Grant,
-                K::Role,
-                K::Admin,
-                K::DefineCode,
-            ],
-        ),
+        Touch::Define => (&[], DEFINING_KINDS),
     };
     others
         .iter()
