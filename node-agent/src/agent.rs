@@ -18,7 +18,9 @@ use crate::approval::Desk;
 use crate::config::{CgroupRoot, Config, OnFailure, RowsMode, Target, UpstreamTlsMode};
 use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, EnrolError, EnrolSettings, Enrolment};
-use crate::feed::{PolicyFault, follow_hosts, follow_policies, load_policies, look_up};
+use crate::feed::{
+    PolicyFault, PolicyTrouble, follow_hosts, follow_policies, load_policies, look_up,
+};
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
     Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex, cgroup_id,
@@ -202,9 +204,11 @@ impl Agent {
             tasks.spawn(tell_events(events));
         }
         let reload = Arc::new(Notify::new());
+        let trouble = PolicyTrouble::default();
         tasks.spawn(follow_policies(
             config.policies.clone(),
             policies.clone(),
+            trouble.clone(),
             metrics.clone(),
             reload.clone(),
         ));
@@ -216,6 +220,7 @@ impl Agent {
             live,
             recorder: recorder.clone(),
             policies,
+            trouble,
             enrolment: Some(enrolment.clone()),
             degraded: interceptor.degraded().to_vec(),
             interceptor: Some(interceptor.clone()),

@@ -8,7 +8,7 @@ mod status;
 use std::sync::Arc;
 
 use crate::enrol::Enrolment;
-use crate::feed::Policies;
+use crate::feed::{Policies, PolicyTrouble};
 use crate::intercept::Interceptor;
 use crate::record::Recorder;
 use crate::session::Drain;
@@ -29,6 +29,8 @@ pub struct Admin {
     pub recorder: Arc<Recorder>,
     /// The policies of this moment.
     pub policies: Policies,
+    /// Why the newest policy files are not in force.
+    pub trouble: PolicyTrouble,
     /// Labelled cgroups; `None` where the agent runs without the kernel.
     pub enrolment: Option<Arc<Enrolment>>,
     /// The kernel programs, where the agent runs with them.

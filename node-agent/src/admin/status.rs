@@ -61,13 +61,16 @@ impl Admin {
                 })
                 .collect()
         });
+        let policies = self.trouble.load_full().map(|fault| {
+            format!("the policy files are wrong; the last good ones go on. Mend them: {fault}")
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: self.policies.load().version().to_string(),
             governed,
             sessions: self.live.count(),
             not_ready,
-            degraded: self.degraded.clone(),
+            degraded: self.degraded.iter().cloned().chain(policies).collect(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 use tokio::time::interval;
 
@@ -21,6 +21,9 @@ const FILES: usize = 4096;
 
 /// The newest good policies.
 pub type Policies = Arc<ArcSwap<PolicySet>>;
+
+/// Why the newest files are not in force; empty while they are.
+pub type PolicyTrouble = Arc<ArcSwapOption<String>>;
 
 /// Policies that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,7 @@ fn stamp(paths: &[PathBuf]) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
 pub async fn follow_policies(
     paths: Vec<PathBuf>,
     current: Policies,
+    trouble: PolicyTrouble,
     metrics: Arc<Metrics>,
     again: Arc<Notify>,
 ) {
@@ -129,15 +133,16 @@ pub async fn follow_policies(
             continue;
         }
         seen = now;
-        reload(&paths, &current, &metrics);
+        reload(&paths, &current, &trouble, &metrics);
     }
 }
 
-fn reload(paths: &[PathBuf], current: &Policies, metrics: &Metrics) {
+fn reload(paths: &[PathBuf], current: &Policies, trouble: &PolicyTrouble, metrics: &Metrics) {
     match load_policies(paths) {
         Ok(set) => {
             let version = set.version();
             metrics.policies_reloaded(true);
+            trouble.store(None);
             if *version != *current.load().version() {
                 tracing::info!(%version, "policies changed");
                 current.store(Arc::new(set));
@@ -145,6 +150,7 @@ fn reload(paths: &[PathBuf], current: &Policies, metrics: &Metrics) {
         }
         Err(fault) => {
             metrics.policies_reloaded(false);
+            trouble.store(Some(Arc::new(fault.to_string())));
             tracing::error!(%fault, "policies are wrong; the last good ones go on");
         }
     }
@@ -178,6 +184,7 @@ rules:
         let paths = [place.path().to_owned()];
         fs::write(&file, GOOD).unwrap();
         let current: Policies = Arc::new(ArcSwap::from_pointee(load_policies(&paths).unwrap()));
+        let trouble = PolicyTrouble::default();
         let first = current.load_full();
 
         for wrong in [
@@ -187,7 +194,8 @@ rules:
         ] {
             let metrics = Metrics::new();
             fs::write(&file, wrong).unwrap();
-            reload(&paths, &current, &metrics);
+            reload(&paths, &current, &trouble, &metrics);
+            assert!(trouble.load().is_some(), "{wrong}");
             assert!(Arc::ptr_eq(&first, &current.load_full()), "{wrong}");
             assert!(counted(&metrics, "bad"), "{wrong}");
         }
@@ -195,13 +203,14 @@ rules:
         // A file that went away is a fault too: a directory that is not mounted yet must not look
         // like a wish to refuse everything, nor like one to allow it.
         let metrics = Metrics::new();
-        reload(&[place.path().join("gone")], &current, &metrics);
+        reload(&[place.path().join("gone")], &current, &trouble, &metrics);
         assert!(Arc::ptr_eq(&first, &current.load_full()));
         assert!(counted(&metrics, "bad"));
 
         let metrics = Metrics::new();
         fs::write(&file, GOOD.replace("select", "update")).unwrap();
-        reload(&paths, &current, &metrics);
+        reload(&paths, &current, &trouble, &metrics);
+        assert!(trouble.load().is_none());
         assert!(counted(&metrics, "good"));
         assert_ne!(first.version(), current.load().version());
     }

@@ -20,7 +20,8 @@ pub(super) struct Prepared {
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
     /// The last verdict, good for one policy version, catalogue version and principal's session.
-    verdict: Mutex<Option<Verdict>>,
+    /// Texts of one shape share it.
+    verdict: Arc<Mutex<Option<Verdict>>>,
 }
 
 /// A decision and what it was made of.
@@ -39,7 +40,17 @@ impl Prepared {
             text,
             analysis,
             by_name: None,
-            verdict: Mutex::new(None),
+            verdict: Arc::default(),
+        }
+    }
+
+    /// A text of the same shape: what was found and decided for that one holds for it.
+    pub(super) fn like(&self, text: Text) -> Self {
+        Prepared {
+            text,
+            analysis: self.analysis.clone(),
+            by_name: None,
+            verdict: self.verdict.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
-use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named};
+use crate::sql::{Analysis, Effect, Sureness, analyze, expand_named, shape, stands_for_its_shape};
 use crate::wire::{Text, Wire};
 
 use super::execution::{Prepared, Verdict};
@@ -45,12 +45,13 @@ impl Default for Analyses {
 }
 
 impl Analyses {
-    /// What the text does.
-    pub async fn of(&self, dialect: Dialect, text: &Text) -> Arc<Analysis> {
+    /// What the text does; looked for under its shape too, if it has one.
+    pub async fn of(&self, dialect: Dialect, text: &Text, shape: Option<&Text>) -> Arc<Analysis> {
         let length = text.as_str().len();
-        let key = (dialect, text.clone());
-        if let Some(kept) = self.kept.get(&key) {
-            return kept;
+        for known in shape.into_iter().chain([text]) {
+            if let Some(kept) = self.kept.get(&(dialect, known.clone())) {
+                return kept;
+            }
         }
         let analysis = if length > LONG {
             let text = text.clone();
@@ -65,9 +66,10 @@ impl Analyses {
             Arc::new(analyze(dialect, text.as_str()))
         };
         if length <= CACHED_TEXT {
+            let shape = shape.filter(|_| stands_for_its_shape(&analysis));
             // Kept under a copy of its own: the frame it came in is not held by the cache.
-            self.kept
-                .insert((dialect, text.detached()), analysis.clone());
+            let key = shape.cloned().unwrap_or_else(|| text.detached());
+            self.kept.insert((dialect, key), analysis.clone());
         }
         analysis
     }
@@ -94,13 +96,20 @@ impl<W: Wire> Session<W> {
         if let Some(last) = self.known.last(text) {
             return last;
         }
+        let shape = shape(text.as_str()).map(Text::from);
+        if let Some(last) = shape.as_ref().and_then(|shape| self.known.last(shape)) {
+            return Arc::new(last.like(text.detached()));
+        }
         let text = text.detached();
-        let analysis = self.shared.analyses.of(W::DIALECT, &text).await;
+        let analyses = &self.shared.analyses;
+        let analysis = analyses.of(W::DIALECT, &text, shape.as_ref()).await;
         if runs_by_name(&analysis) {
             return self.with_named(text, analysis);
         }
+        let key = shape.filter(|_| stands_for_its_shape(&analysis));
+        let key = key.unwrap_or_else(|| text.clone());
         let prepared = Arc::new(Prepared::new(text, analysis));
-        self.known.keep(&prepared);
+        self.known.keep(key, &prepared);
         prepared
     }
 

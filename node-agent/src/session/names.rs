@@ -30,17 +30,17 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// A text seen before, with its verdict.
+    /// A text, or a shape, seen before, with its verdict.
     pub(super) fn last(&self, text: &Text) -> Option<Arc<Prepared>> {
         self.texts.get(text).cloned()
     }
 
     /// Remembers a text. A full memory is emptied: cheaper than tracking use, and as good.
-    pub(super) fn keep(&mut self, prepared: &Arc<Prepared>) {
+    pub(super) fn keep(&mut self, text: Text, prepared: &Arc<Prepared>) {
         if self.texts.len() >= TEXTS {
             self.texts.clear();
         }
-        self.texts.insert(prepared.text.clone(), prepared.clone());
+        self.texts.insert(text, prepared.clone());
     }
 
     /// Whether decisions for this principal hang on what names stand for. Asked once per policy

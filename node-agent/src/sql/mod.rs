@@ -17,6 +17,7 @@ use crate::model::Dialect;
 mod functions;
 mod named;
 mod pg;
+mod shape;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -24,6 +25,7 @@ pub mod fuzzing;
 pub(crate) use functions::ROW_READERS;
 pub use functions::{FunctionClass, classify_function};
 pub use named::expand_named;
+pub use shape::{shape, stands_for_its_shape};
 
 /// Everything the analyser found in one message's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -294,7 +294,7 @@ mod tests {
             database: database.to_owned(),
             settings: vec![("search_path".to_owned(), "x".to_owned())],
             tls: false,
-            cleartext: false,
+            proven: false,
         }
     }
 

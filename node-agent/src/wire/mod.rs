@@ -304,6 +304,12 @@ impl Text {
     }
 }
 
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Text(Bytes::from(text))
+    }
+}
+
 /// Bound parameters, still in the frame.
 #[derive(Clone, Debug, Default)]
 pub struct Params {

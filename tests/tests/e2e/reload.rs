@@ -143,6 +143,12 @@ fn a_broken_policy_is_told_and_leaves_the_last_good_one_in_force() -> Result<()>
         "{log}"
     );
     assert!(log.contains("changing.yaml:9:"), "no place in {log}");
+    let status = world.cli(&["status"])?.good()?.stdout;
+    assert!(
+        status.contains("degraded: the policy files are wrong")
+            && status.contains("changing.yaml:9:"),
+        "{status}"
+    );
     let refused = world.ask("delete from orders")?;
     assert!(
         refused.stderr.contains("no rule allows"),

@@ -232,31 +232,10 @@ impl Bench<'_> {
         let count = self.effort.idle;
         for way in self.ways.iter().copied() {
             let Some(id) = self.proxy(way) else { continue };
-            let address = self.address(way);
-            let psql = self.world.postgres.program("psql");
-            let script = format!(
-                "for i in $(seq {count}); do (echo 'SELECT 1;'; sleep 600) | {} -X -q 'host={} port={} user=postgres \
-                 dbname=bench sslmode=require' & done; wait",
-                psql.display(),
-                address.ip(),
-                address.port()
-            );
+            // The first sessions pay for what all share: caches, threads, the allocator's arenas.
+            let first = self.idle_sessions(way, count / 2, count / 2)?;
             let (before, _) = usage::memory_kib(id);
-            let mut command = self.command(way, "sh".into())?;
-            command.args(["-c", &script]);
-            let log = self.world.place.path().join("idle.log");
-            let sessions = Server::start("idle sessions", &mut command, &log, Signal::TERM)?;
-            let full = interrupt::wait_until(Duration::from_secs(60), || {
-                let text = self.world.postgres.run(
-                    "postgres",
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'",
-                )?;
-                Ok(text.trim().parse::<usize>().unwrap_or(0) >= count)
-            })?;
-            if !full {
-                bail!("idle, {way:?}: not {count} sessions\n{}", run::tail(&log));
-            }
-            thread::sleep(Duration::from_millis(500));
+            let rest = self.idle_sessions(way, count, count / 2 + count)?;
             let (after, _) = usage::memory_kib(id);
             let each = after.saturating_sub(before) as f64 / count as f64;
             self.figures.add(
@@ -265,16 +244,43 @@ impl Bench<'_> {
                 way.name(),
                 each,
             );
-            sessions.end_group();
-            interrupt::wait_until(Duration::from_secs(30), || {
-                let text = self.world.postgres.run(
-                    "postgres",
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'",
-                )?;
-                Ok(text.trim() == "0")
-            })?;
+            first.end_group();
+            rest.end_group();
+            interrupt::wait_until(Duration::from_secs(30), || Ok(self.backends()? == 0))?;
         }
         Ok(())
+    }
+
+    /// `count` more sessions that have asked one thing; waits until there are `all`.
+    fn idle_sessions(&self, way: Way, count: usize, all: usize) -> Result<Server> {
+        let address = self.address(way);
+        let psql = self.world.postgres.program("psql");
+        let script = format!(
+            "for i in $(seq {count}); do (echo 'SELECT 1;'; sleep 600) | {} -X -q 'host={} port={} user=postgres \
+             dbname=bench sslmode=require' & done; wait",
+            psql.display(),
+            address.ip(),
+            address.port()
+        );
+        let mut command = self.command(way, "sh".into())?;
+        command.args(["-c", &script]);
+        let log = self.world.place.path().join("idle.log");
+        let sessions = Server::start("idle sessions", &mut command, &log, Signal::TERM)?;
+        let full = interrupt::wait_until(Duration::from_secs(60), || Ok(self.backends()? >= all))?;
+        if !full {
+            bail!("idle, {way:?}: not {all} sessions\n{}", run::tail(&log));
+        }
+        thread::sleep(Duration::from_millis(500));
+        Ok(sessions)
+    }
+
+    /// The database's sessions.
+    fn backends(&self) -> Result<usize> {
+        let text = self.world.postgres.run(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'",
+        )?;
+        Ok(text.trim().parse()?)
     }
 
     /// connect() with no program, unlabelled and labelled: to a port that is not guarded, and

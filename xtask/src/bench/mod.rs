@@ -181,15 +181,13 @@ fn recorded(agent: &Agent) -> Result<u64> {
         .args(["sessions", "ls", "--json", "--config"])
         .arg(agent.config());
     let text = run::captured(&mut command)?;
-    let sessions: Value = serde_json::from_str(&text).context("sessions ls --json")?;
-    let list = sessions
-        .as_array()
-        .or_else(|| sessions.get("sessions")?.as_array());
-    let count = |session: &Value| {
-        session
-            .get("statements")
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-    };
-    Ok(list.map_or(0, |list| list.iter().map(count).sum()))
+    let mut statements = 0;
+    for line in text.lines() {
+        let session: Value = serde_json::from_str(line).context("sessions ls --json")?;
+        let count = session
+            .pointer("/totals/statements")
+            .and_then(Value::as_u64);
+        statements += count.context("a session without a count of statements")?;
+    }
+    Ok(statements)
 }

@@ -29,6 +29,7 @@ pub(crate) struct Plan<'p> {
     pub(crate) cgroup: &'p Path,
     /// The agent's own account at the database.
     pub(crate) account: &'p str,
+    /// Empty: it has none.
     pub(crate) account_password: &'p str,
     /// Policy documents: files or directories.
     pub(crate) policies: &'p [PathBuf],
@@ -60,7 +61,13 @@ impl Agent {
         let admin = free(0)?;
         let listen = free(15001)?;
         let state = place.path().join("state");
-        let password = place.secret("account-password", plan.account_password)?;
+        // A database that asks for no password gets none.
+        let password = if plan.account_password.is_empty() {
+            String::new()
+        } else {
+            let file = place.secret("account-password", plan.account_password)?;
+            format!(", password_file: {}", file.display())
+        };
         let policies: Vec<String> = plan
             .policies
             .iter()
@@ -83,7 +90,7 @@ impl Agent {
                  hosts: [{HOST}]\n    \
                  port: {}\n    \
                  upstream: {{ tls: disable }}\n    \
-                 credential: {{ username: {}, password_file: {} }}\n\
+                 credential: {{ username: {}{} }}\n\
              workloads:\n  \
                - name: {WORKLOAD}\n    \
                  cgroups: [\"agents/{WORKLOAD}*\"]\n    \
@@ -98,7 +105,7 @@ impl Agent {
             issuer.url(),
             postgres.port(),
             plan.account,
-            password.display(),
+            password,
             plan.token.display(),
             policies.join(", "),
         );
