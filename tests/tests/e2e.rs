@@ -15,6 +15,7 @@ mod e2e {
     mod drain;
     mod drivers;
     mod ends;
+    mod halves;
     mod hostile;
     mod leaks;
     mod lifecycle;

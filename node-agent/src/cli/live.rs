@@ -49,6 +49,10 @@ impl StatusArguments {
                 "node-agent {}: {state}, policies {}, {} live sessions",
                 status.version, status.policy_version, status.sessions
             ))?;
+            out::line(format!(
+                "  keeper {}, worker {} ({} before it died)",
+                status.keeper, status.worker, status.workers_replaced
+            ))?;
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }

@@ -66,6 +66,13 @@ enum Command {
     Approvals(live::ApprovalsCommand),
     /// Take the redirect away: labelled workloads then reach databases directly
     Uninstall(WithConfig),
+    /// The half of the daemon that needs no privilege; `run` starts it
+    #[command(hide = true)]
+    Worker {
+        /// The user and group to become
+        #[arg(long)]
+        user: Option<u32>,
+    },
     /// Print a generated reference
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -100,6 +107,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Approvals(approvals) => approvals.run(),
         Command::Uninstall(with) => daemon::uninstall(&with),
+        Command::Worker { user } => daemon::worker(user),
         Command::Reference(reference) => reference.run(),
     };
     match answer {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Pod;
+use tokio::io::unix::AsyncFd;
 
 use super::InterceptError;
 use crate::model::{CgroupId, NetnsCookie};
@@ -291,12 +292,11 @@ pub(super) fn socket_netns(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
-/// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.
-pub(super) fn same_files(one: u32, other: u32) -> Option<bool> {
-    const FILES: libc::c_int = 2;
-    // SAFETY: numbers only.
-    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
-    (answer >= 0).then_some(answer == 0)
+/// A descriptor that the runtime waits for.
+pub(super) fn waited(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one and the same open descriptor until it is dropped, and `AsyncFd`
+    // gives it back only after it is no longer waited for.
+    Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
 /// The path an open directory has now.

@@ -166,6 +166,7 @@ pub struct Scraped {
     pub record_lost: u64,
     pub labelled: u64,
     pub origins: u64,
+    pub unread: u64,
     pub tasks: u64,
 }
 
@@ -318,11 +319,6 @@ impl Metrics {
         self.bytes.inc_by(bytes);
     }
 
-    /// A connection had no origin.
-    pub fn no_origin(&self) {
-        self.unread.inc();
-    }
-
     /// A connection went to an undeclared database.
     pub fn undeclared(&self) {
         self.undeclared.inc();
@@ -348,7 +344,8 @@ impl Metrics {
     pub fn encode(&self, now: Scraped) -> String {
         self.sessions_open.set(now.sessions_open);
         self.queued.set(now.queued_bytes);
-        // The recorder counts; this repeats what it stands at.
+        // The recorder and the keeper count; this repeats what they stand at.
+        self.unread.inner().store(now.unread, Ordering::Relaxed);
         self.record_failures
             .inner()
             .store(now.record_failures, Ordering::Relaxed);
