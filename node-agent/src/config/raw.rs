@@ -29,6 +29,7 @@ pub(super) struct Raw {
     pub(super) approvals: RawApprovals,
     pub(super) log: RawLog,
     pub(super) tls: RawTls,
+    pub(super) worker: RawWorker,
 }
 
 /// `listen`.
@@ -159,6 +160,13 @@ pub(super) struct RawLog {
 pub(super) struct RawTls {
     pub(super) ca_cert: Maybe<PathBuf>,
     pub(super) ca_key: Maybe<PathBuf>,
+}
+
+/// `worker`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWorker {
+    pub(super) user: Maybe<String>,
 }
 
 /// One entry of `workloads[].token`.

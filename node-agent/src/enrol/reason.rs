@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much a reason takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -221,7 +221,7 @@ impl Found {
 }
 
 /// How well a workload is governed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Every way to a database leads to the agent.
@@ -234,7 +234,7 @@ pub enum Standing {
 
 impl Standing {
     /// As `status` and the metric spell it.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Standing::Governed => "governed",
             Standing::Partly => "partly governed",

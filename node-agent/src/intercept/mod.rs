@@ -48,6 +48,16 @@ pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, 
     sys::cgroup_id(directory)
 }
 
+/// A descriptor for the runtime to wait for. It must be non-blocking.
+///
+/// # Errors
+/// It cannot be waited for: it is a file, or is waited for already.
+pub(crate) fn waited(
+    socket: std::os::fd::OwnedFd,
+) -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    sys::waited(socket)
+}
+
 /// Where this host mounts cgroup2, also beside the first version's controllers.
 ///
 /// # Errors

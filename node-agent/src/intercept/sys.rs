@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Pod;
+use tokio::io::unix::AsyncFd;
 
 use super::InterceptError;
 use crate::model::{CgroupId, NetnsCookie};
@@ -289,6 +290,13 @@ pub(super) fn socket_netns(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     } else {
         owned(fd.into())
     }
+}
+
+/// A descriptor that the runtime waits for.
+pub(super) fn waited(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one and the same open descriptor until it is dropped, and `AsyncFd`
+    // gives it back only after it is no longer waited for.
+    Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
 /// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.

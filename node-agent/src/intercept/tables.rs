@@ -12,7 +12,7 @@ use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray};
 use node_agent_common::flow::{self, Address, FlowEvent, FlowKey};
 use node_agent_common::names;
 use node_agent_common::rule::Label;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Allowed, InterceptError, Prefix, WorkloadIndex, sys};
 use crate::model::{CgroupId, NetnsCookie, Pid};
@@ -54,7 +54,7 @@ impl OriginRecord {
 }
 
 /// Totals since the programs were loaded by this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Connects sent to the agent.
     pub redirected: u64,
@@ -75,7 +75,7 @@ pub struct Counters {
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bypasses {
     /// Packets to a guarded place that no connect had led to the agent.
     pub packet: u64,
@@ -88,7 +88,7 @@ pub struct Bypasses {
 }
 
 /// How many entries each map holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entries {
     /// Labelled cgroups.
     pub labels: usize,

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls};
+use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
     Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
+    User, Worker,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -36,6 +37,7 @@ pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigErr
         approvals: check.approvals(&raw.approvals),
         log: check.log(&raw.log),
         tls: check.tls(&raw.tls),
+        worker: check.worker(&raw.worker),
         listen,
         guard,
         state_dir,
@@ -174,6 +176,29 @@ impl Check<'_> {
             );
         }
         name
+    }
+
+    fn worker(&mut self, raw: &RawWorker) -> Worker {
+        let Some(given) = &raw.user else {
+            return Worker { user: None };
+        };
+        let word = given.value.as_str();
+        let number = word.parse::<u32>().ok();
+        // -1 is what the kernel takes for "as it is"; many systems' names begin with a low line.
+        let usable = match number {
+            Some(number) => number != 0 && number != u32::MAX,
+            None => word != "root" && scalars::is_name(word.trim_start_matches('_')),
+        };
+        let user = number.map_or_else(|| User::Name(word.to_owned()), User::Number);
+        if !usable {
+            self.fault(
+                given.referenced,
+                "worker.user",
+                format!("`{word}` cannot be the worker's user"),
+                "write the name or number of a user without privileges that nothing else runs as",
+            );
+        }
+        Worker { user: Some(user) }
     }
 
     fn listen(&mut self, raw: &RawListen) -> Listen {
