@@ -26,6 +26,9 @@ use super::Admin;
 /// The largest answer the command line takes.
 const ANSWER_BYTES: usize = 64 << 20;
 
+/// How often a question is asked again that broke off.
+const AGAIN: u32 = 3;
+
 /// The admin socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -180,11 +183,31 @@ async fn exec(
     }
 }
 
-/// One question over the socket, for the command line.
+/// One question over the socket, for the command line. A worker that dies takes the question along;
+/// what only reads is asked again, and the next one answers.
 ///
 /// # Errors
 /// No socket, no answer, or a refusal in the agent's words.
 pub async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    method: hyper::Method,
+    uri: &str,
+    body: Option<String>,
+) -> Result<T, AdminError> {
+    let mut again = if method == hyper::Method::GET {
+        AGAIN
+    } else {
+        0
+    };
+    loop {
+        match ask_once(path, method.clone(), uri, body.clone()).await {
+            Err(AdminError::Broken(_)) if again > 0 => again -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask_once<T: DeserializeOwned>(
     path: &Path,
     method: hyper::Method,
     uri: &str,

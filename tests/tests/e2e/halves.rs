@@ -101,9 +101,27 @@ fn a_killed_worker_is_replaced_and_who_comes_meanwhile_waits_for_the_next() -> R
     let world = World::builder().start().unwrap();
     assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
     let keeper = world.agent().id();
+    let recordings = world.agent().state_dir().join("recordings");
     for number in 1..=3 {
         let old = world.agent().worker()?;
-        kill_process(pid(old)?, Signal::KILL)?;
+        // Some that come and go at this very moment: what becomes of those is their clients' to
+        // bear, and what was recorded of them holds.
+        let had = fs::read_dir(&recordings)?.count();
+        std::thread::scope(|scope| -> Result<()> {
+            let busy: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| world.ask("select 3")))
+                .collect();
+            // The moment a file is made is the one to be found out about.
+            while fs::read_dir(&recordings)?.count() == had && !busy.iter().all(|b| b.is_finished())
+            {
+                std::thread::yield_now();
+            }
+            kill_process(pid(old)?, Signal::KILL)?;
+            for one in busy {
+                one.join().expect("no panic")?;
+            }
+            Ok(())
+        })?;
         // A connection handed over while it dies goes with it; from then on they wait.
         until("it is dead", SOON, || {
             let state = field(old, "State:").unwrap_or_default();
