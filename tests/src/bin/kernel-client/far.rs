@@ -114,7 +114,7 @@ fn ring_inherited(cgroup: &str, who: &str, to: SocketAddr) -> io::Result<String>
 fn user_namespace(when: &str, to: SocketAddr) -> io::Result<String> {
     in_child(Birth::Fork, || match when {
         "before" => {
-            let socket = calls::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+            let socket = routes::impatient(libc::AF_INET)?;
             alone_as_nobody()?;
             calls::connect(&socket, to)?;
             routes::greeting(socket)

@@ -22,7 +22,7 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
     } else {
         libc::AF_INET6
     };
-    let stream = || calls::socket(family, libc::SOCK_STREAM, 0);
+    let stream = || impatient(family);
     let datagram = |protocol| calls::socket(family, libc::SOCK_DGRAM, protocol);
     let connected = |socket: OwnedFd| -> io::Result<OwnedFd> {
         calls::connect(&socket, to)?;
@@ -170,6 +170,14 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         "vsock" => calls::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0).map(|_| "set".into()),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// A TCP socket whose connect ends where nobody answers.
+pub(super) fn impatient(family: i32) -> io::Result<OwnedFd> {
+    let socket = calls::socket(family, libc::SOCK_STREAM, 0)?;
+    let option = rustix::net::sockopt::Timeout::Send;
+    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(PATIENCE))?;
+    Ok(socket)
 }
 
 fn set_only(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<String> {
