@@ -90,9 +90,9 @@ const ROUTES: &[Row] = &[
     (Some((49, Want::Agent)), Some((49, Want::Agent)), By::Root, "own-program"),
 ];
 
-/// Which rows of the matrix these routes are.
-pub(crate) fn rows() -> impl Iterator<Item = u8> {
-    let of = |row: &Option<(u8, Want)>| row.map(|(number, _)| number);
+/// Which rows of the matrix these routes are, and whether they are open.
+pub(crate) fn rows() -> impl Iterator<Item = (u8, bool)> {
+    let of = |at: &Option<(u8, Want)>| at.map(|(row, want)| (row, matches!(want, Open(_))));
     ROUTES
         .iter()
         .flat_map(move |(host, own, ..)| [of(host), of(own)])

@@ -173,7 +173,7 @@ impl Ring {
     }
 }
 
-const NOTHING: Submission = Submission {
+const EMPTY: Submission = Submission {
     opcode: 0,
     flags: 0,
     priority: 0,
@@ -212,7 +212,7 @@ impl Prepared {
             fd: self.socket.as_raw_fd(),
             offset: u64::from(self.address.1),
             address: &raw const self.address.0 as u64,
-            ..NOTHING
+            ..EMPTY
         })?;
         Ok(self.socket)
     }
@@ -232,7 +232,7 @@ pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<Ow
             opcode: SOCKET,
             fd: family,
             offset: libc::SOCK_STREAM as u64,
-            ..NOTHING
+            ..EMPTY
         })?;
         // SAFETY: just made.
         unsafe { OwnedFd::from_raw_fd(fd) }
@@ -245,7 +245,7 @@ pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<Ow
         fd: socket.as_raw_fd(),
         offset: u64::from(length),
         address: ptr::from_ref(&address) as u64,
-        ..NOTHING
+        ..EMPTY
     })?;
     Ok(socket)
 }

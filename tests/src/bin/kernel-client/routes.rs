@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::stack::checksum;
 use super::{calls, ring};
 
 /// How long an answer may take. What is dropped is waited for in vain for that long.
@@ -341,6 +340,18 @@ fn source(to: SocketAddr) -> io::Result<Ipv4Addr> {
         IpAddr::V4(v4) => Ok(v4),
         IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// RFC 1071.
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = 0;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// Says `DATABASE` to everybody who comes to these ports, by every protocol there is here.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::routes::checksum;
 use super::{calls, xdp};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -252,18 +253,6 @@ fn segment(from: SocketAddrV4, to: SocketAddrV4, sequence: u32, next: u32, flags
     packet[10..12].copy_from_slice(&sum);
     packet.extend(tcp);
     packet
-}
-
-/// RFC 1071.
-pub(super) fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 /// Who has that address on the wire: asked by ARP (RFC 826), not by the kernel, for it would have
