@@ -18,6 +18,8 @@ mod kernel {
 }
 #[path = "kernel/far_routes.rs"]
 mod far_routes;
+#[path = "kernel/far_scene.rs"]
+mod far_scene;
 #[path = "kernel/gates.rs"]
 mod gates;
 #[path = "kernel/matrix.rs"]

@@ -3,14 +3,11 @@
 //! namespace or in the workload's own. What came back says who was reached. The same way is gone
 //! without a label first: where that does not reach the database, the way proves nothing.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use node_agent::intercept::Settings;
-
-use crate::settings;
-use crate::support::{Agent, Cgroup, Client, able, port};
-use Place::{Host, Own};
+use crate::far_scene::Place::{self, Host, Own};
+use crate::far_scene::Scene;
+use crate::support::{Cgroup, Client, able};
 
 /// What a labelled workload gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,36 +60,42 @@ impl By {
 }
 
 /// Number in the matrix, and what a labelled workload gets there; from the host's network
-/// namespace, from its own; by whom; the way.
-type Row = (Option<(u8, Want)>, Option<(u8, Want)>, By, &'static str);
+/// namespace, from its own, or why it is not tried there; by whom; the way.
+type Row = (At, At, By, &'static str);
+type At = Result<(u8, Want), &'static str>;
+
+const SAME: At = Err("the same as above");
+const ROUTER: At = Err("it would make a router of the whole machine");
 
 #[rustfmt::skip]
 const ROUTES: &[Row] = &[
-    (Some((7, Stopped)),      Some((7, Stopped)),      By::Root, "repair"),
-    (Some((9, RING)),         Some((9, WIRE)),         By::All,  "ring-inherited"),
-    (Some((12, LENT)),        Some((12, WIRE)),        By::All,  "handed"),
-    (None,                    Some((12, LENT)),        By::All,  "handed-by-the-node"),
-    (Some((12, LENT)),        Some((12, WIRE)),        By::Zero, "taken"),
-    (Some((14, RELAY)),       Some((14, RELAY)),       By::All,  "relay"),
-    (Some((19, RAW)),         Some((16, WIRE)),        By::Raw,  "packet-tcp"),
-    (Some((20, RAW)),         Some((17, WIRE)),        By::Raw,  "packet-bypass"),
-    (Some((20, RAW)),         Some((18, WIRE)),        By::Raw,  "xdp"),
-    // From the host's namespace it would make a router of the whole machine.
-    (None,                    Some((21, WIRE)),        By::Root, "tun"),
-    (Some((22, ADMIN)),       Some((22, WIRE)),        By::Root, "rewrite"),
-    (Some((37, Want::Agent)), Some((37, Want::Agent)), By::All,  "user-namespace"),
-    (Some((43, CGROUPS)),     Some((43, WIRE)),        By::Zero, "clone-into"),
-    (Some((44, PATH)),        Some((44, PATH)),        By::All,  "unix direct"),
-    (Some((44, PATH)),        Some((44, PATH)),        By::All,  "unix root"),
-    (Some((44, PATH)),        Some((44, PATH)),        By::All,  "unix symbolic-link"),
-    (Some((44, PATH)),        Some((44, PATH)),        By::Zero, "unix hard-link"),
-    (Some((44, PATH)),        Some((44, PATH)),        By::All,  "unix descriptor"),
-    (Some((49, Want::Agent)), Some((49, Want::Agent)), By::Root, "own-program"),
+    (Ok((7, Stopped)),      Ok((7, Stopped)),      By::Root, "repair"),
+    (Ok((9, RING)),         Ok((9, WIRE)),         By::All,  "ring-inherited"),
+    (Ok((11, Want::Agent)), Ok((11, Want::Agent)), By::All,  "made-before"),
+    (Ok((12, LENT)),        Ok((12, WIRE)),        By::All,  "handed"),
+    (SAME,                  Ok((12, LENT)),        By::All,  "handed-by-the-node"),
+    (Ok((12, LENT)),        Ok((12, WIRE)),        By::Zero, "taken"),
+    (Ok((14, RELAY)),       Ok((14, RELAY)),       By::All,  "relay"),
+    (Ok((19, RAW)),         Ok((16, WIRE)),        By::Raw,  "packet-tcp"),
+    (Ok((20, RAW)),         Ok((17, WIRE)),        By::Raw,  "packet-bypass"),
+    (Ok((20, RAW)),         Ok((18, WIRE)),        By::Raw,  "xdp"),
+    (ROUTER,                Ok((21, WIRE)),        By::Root, "tun"),
+    (Ok((22, ADMIN)),       Ok((22, WIRE)),        By::Root, "rewrite"),
+    (Ok((37, Want::Agent)), Ok((37, Want::Agent)), By::All,  "user-namespace"),
+    (Ok((39, Want::Agent)), Ok((39, Want::Agent)), By::All,  "below"),
+    (Ok((40, CGROUPS)),     Ok((40, WIRE)),        By::Zero, "move"),
+    (Ok((43, CGROUPS)),     Ok((43, WIRE)),        By::Zero, "clone-into"),
+    (Ok((44, PATH)),        Ok((44, PATH)),        By::All,  "unix direct"),
+    (Ok((44, PATH)),        Ok((44, PATH)),        By::All,  "unix root"),
+    (Ok((44, PATH)),        Ok((44, PATH)),        By::All,  "unix symbolic-link"),
+    (Ok((44, PATH)),        Ok((44, PATH)),        By::Zero, "unix hard-link"),
+    (Ok((44, PATH)),        Ok((44, PATH)),        By::All,  "unix descriptor"),
+    (Ok((49, Want::Agent)), Ok((49, Want::Agent)), By::Root, "own-program"),
 ];
 
 /// Which rows of the matrix these routes are, and whether they are open.
 pub(crate) fn rows() -> impl Iterator<Item = (u8, bool)> {
-    let of = |at: &Option<(u8, Want)>| at.map(|(row, want)| (row, matches!(want, Open(_))));
+    let of = |at: &At| at.ok().map(|(row, want)| (row, matches!(want, Open(_))));
     ROUTES
         .iter()
         .flat_map(move |(host, own, ..)| [of(host), of(own)])
@@ -110,146 +113,7 @@ const ABSENT: &[&str] = &[
     "(os-error-97)",
 ];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The workload is in the host's network namespace, the database in one at the other end.
-    Host,
-    /// The workload is in one of its own, the database at the host's end.
-    Own,
-}
-
-/// A wire from the host's namespace to one more, a database at one end, a workload at the other,
-/// an agent in between.
-struct Scene {
-    place: Place,
-    who: &'static str,
-    /// The device on the workload's side.
-    device: String,
-    /// The network's first three numbers.
-    net: String,
-    port: u16,
-    other: u16,
-    _agent: Agent,
-    /// In the namespace that is not the host's.
-    away: Client,
-    database: Client,
-    inside: Cgroup,
-    outside: Cgroup,
-    files: tempfile::TempDir,
-    _wire: Wire,
-    // Last: its tree goes when nobody is in it.
-    _top: Cgroup,
-}
-
-/// The host's end, gone with its test.
-struct Wire(String);
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        // It may have gone with the namespace of its other end.
-        let _ = Command::new("ip").args(["link", "del", &self.0]).output();
-    }
-}
-
 impl Scene {
-    fn new(name: &str, place: Place, who: &'static str) -> Scene {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let top = Cgroup::top(name);
-        let (inside, outside) = (top.child("inside"), top.child("outside"));
-        let mut away = Client::alone(&outside);
-        // Networks for benchmarks (RFC 2544), which nobody has: one for each scene.
-        let number =
-            (std::process::id() * 8 + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 512;
-        let net = format!("198.{}.{}", 18 + number / 256, number % 256);
-        let here = format!("na{number}");
-        let (mac_here, mac_away, host_here) = match place {
-            Host => ("02:00:00:00:00:01", "02:00:00:00:00:02", 1),
-            Own => ("02:00:00:00:00:02", "02:00:00:00:00:01", 2),
-        };
-        let ip = |line: &str| {
-            let done = Command::new("ip").args(line.split(' ')).output().unwrap();
-            assert!(done.status.success(), "ip {line}: {done:?}");
-        };
-        ip(&format!(
-            "link add {here} address {mac_here} type veth peer name wire address {mac_away} netns {}",
-            away.pid()
-        ));
-        let wire = Wire(here.clone());
-        ip(&format!("addr add {net}.{host_here}/24 dev {here}"));
-        ip(&format!("link set {here} up"));
-        for line in [
-            format!("run ip addr add {net}.{}/24 dev wire", 3 - host_here),
-            "run ip link set wire up".to_owned(),
-        ] {
-            assert_eq!(away.ask(&line), "status=0", "{line}");
-        }
-        let (near, other) = (port(), port());
-        let agent = Agent::start(Settings {
-            ports: vec![near],
-            protected: vec![format!("{net}.2").parse().unwrap()],
-            ..settings(&top)
-        });
-        agent.label(&inside, 7);
-        let mut database = Client::inside(&outside);
-        let device = match place {
-            Host => {
-                agent.listen_here();
-                assert_eq!(database.ask(&format!("enter {}", away.pid())), "there");
-                here
-            }
-            Own => {
-                agent.interceptor.listen(away.netns()).unwrap();
-                "wire".to_owned()
-            }
-        };
-        assert_eq!(database.ask(&format!("database {near} {other}")), "open");
-        let files = tempfile::tempdir().unwrap();
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
-        std::fs::set_permissions(files.path(), all).unwrap();
-        let mut scene = Scene {
-            place,
-            who,
-            device,
-            net,
-            port: near,
-            other,
-            _agent: agent,
-            away,
-            database,
-            inside,
-            outside,
-            files,
-            _wire: wire,
-            _top: top,
-        };
-        // A database on paths, too.
-        assert_eq!(scene.database_at_path(), "open");
-        scene
-    }
-
-    fn database_at_path(&mut self) -> String {
-        let path = self.path("database");
-        self.database.ask(&format!("unix-database {path}"))
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.files.path().join(name).display().to_string()
-    }
-
-    fn to(&self) -> String {
-        format!("{}.2:{}", self.net, self.port)
-    }
-
-    /// A process in that cgroup, where this scene's workload lives.
-    fn client(&self, cgroup: &Cgroup, who: &str) -> Client {
-        let mut client = Client::inside(cgroup);
-        if self.place == Own {
-            assert_eq!(client.ask(&format!("enter {}", self.away.pid())), "there");
-        }
-        assert_eq!(client.ask(&format!("become {who}")), "so");
-        client
-    }
-
     /// Goes that way, and gives what came back.
     fn go(&self, way: &str, cgroup: &Cgroup) -> String {
         static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -316,6 +180,29 @@ impl Scene {
                 assert!(after.starts_with("error="), "{after}");
                 client.ask(&format!("user-namespace before {to}"))
             }
+            // Made outside, brought in, and only then connected.
+            "made-before" => {
+                let mut client = self.client(&self.outside, self.who);
+                assert_eq!(client.ask(&format!("socket {to}")), "made");
+                cgroup.adopt(client.pid());
+                client
+                    .ask(&format!("dial {to}"))
+                    .replace("greeting=", "got=")
+            }
+            "below" => {
+                let below = cgroup.child(&format!("below-{unique}"));
+                below.adopt(client.pid());
+                let answer = client.ask(&format!("route connect {to}"));
+                drop(client);
+                answer
+            }
+            "move" => {
+                let moved = client.ask(&format!("move {}", self.outside.path.display()));
+                if moved != "moved" {
+                    return moved;
+                }
+                client.ask(&format!("route connect {to}"))
+            }
             "clone-into" => {
                 let cgroup = self.outside.path.display();
                 client.ask(&format!("clone-into {cgroup} {to}"))
@@ -358,14 +245,20 @@ fn all_routes(name: &str, place: Place, who: &'static str) {
             Host => host,
             Own => own,
         };
-        let Some((row, want)) = at else { continue };
+        let (row, want) = match at {
+            Ok(at) => at,
+            Err(why) => {
+                println!("    {way:<20} -> not tried here: {why}");
+                continue;
+            }
+        };
         let control = scene.go(way, &scene.outside);
         let answer = scene.go(way, &scene.inside);
         let absent = ABSENT.iter().any(|error| control.ends_with(error));
         let (verdict, fine) = match (reached(&control), want) {
             (true, Want::Agent) => ("agent", answer.starts_with("got=AGENT ")),
             (true, Stopped) => ("stopped", !reached(&answer) && !answer.contains("AGENT")),
-            (true, Open(why)) => (*why, reached(&answer)),
+            (true, Open(why)) => (&*format!("OPEN: {why}"), reached(&answer)),
             // What a caller may not do without a label, he does not get with one either.
             (false, _) if !by.may(who) => ("not possible for this caller", !reached(&answer)),
             (false, _) if absent => ("this kernel cannot run it", !reached(&answer)),

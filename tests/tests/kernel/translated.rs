@@ -1,6 +1,8 @@
 //! Ways by which the address that is dialled is not the one that is reached: a second path of
 //! multipath TCP, service addresses that a packet filter translates, relays.
 
+use std::process::Command;
+
 use crate::routes::{Scene, reached};
 use crate::support::{Client, able, port};
 use node_agent::intercept::Settings;
@@ -111,7 +113,11 @@ fn a_service_address_that_the_node_translates_leads_to_the_agent_once_it_is_decl
         done(&mut Client::inside(&scene.outside), &link);
         done(&mut scene.far, "ip addr add 203.0.113.1/24 dev next");
         done(&mut scene.far, "ip link set next up");
-        done(&mut scene.far, "sysctl -qw net.ipv4.ip_forward=1");
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        let status = Command::new("nsenter")
+            .args(["-t", &far.to_string(), "-n", "sh", "-c", forward])
+            .status();
+        assert!(status.unwrap().success());
         done(&mut deep, "ip addr add 203.0.113.2/24 dev next");
         done(&mut deep, "ip link set next up");
         done(&mut deep, "ip route add default via 203.0.113.1");
