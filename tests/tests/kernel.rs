@@ -16,10 +16,20 @@ mod kernel {
     mod leaving;
     mod origins;
 }
+#[path = "kernel/far_routes.rs"]
+mod far_routes;
+#[path = "kernel/far_scene.rs"]
+mod far_scene;
 #[path = "kernel/gates.rs"]
 mod gates;
+#[path = "kernel/matrix.rs"]
+mod matrix;
 #[path = "kernel/routes.rs"]
 mod routes;
+#[path = "kernel/translated.rs"]
+mod translated;
+#[path = "kernel/undoing.rs"]
+mod undoing;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

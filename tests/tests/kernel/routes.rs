@@ -100,50 +100,10 @@ const ROUTES: &[(u8, &str, To, Want)] = &[
     (45, "vsock", V4, Open(NOT_IP)),
 ];
 
-/// Ways that are not tried here, and why.
-const UNTRIED: &[(&str, &str)] = &[
-    (
-        "6 second subflow of multipath TCP",
-        "needs a server that advertises addresses; the same hook as 5",
-    ),
-    (
-        "7 TCP_REPAIR",
-        "sends no packet, so the control reaches nothing",
-    ),
-    (
-        "9, 10, 12 rings and connections that come from another cgroup",
-        "closed at enrolment; those of the labelled cgroup itself by the second gate",
-    ),
-    (
-        "14, 36 relays",
-        "not closable on the node: default-deny egress, and a database that accepts the agent only",
-    ),
-    (
-        "17-22 rings of packets, TUN, rewriting in the workload's own namespace",
-        BELOW,
-    ),
-    (
-        "29, 30 translated service addresses",
-        "need a packet filter's tools; by port they are redirected like 27",
-    ),
-    (
-        "37 a new user and network namespace",
-        "has no way out, labelled or not",
-    ),
-    ("43 CLONE_INTO_CGROUP", "as 40: cgroups mounted read-only"),
-    (
-        "44 unix sockets",
-        "not closable here: do not mount the directory",
-    ),
-    (
-        "48, 49 detaching, own programs",
-        "not closable for CAP_SYS_ADMIN or CAP_BPF: no such workload is governed",
-    ),
-    (
-        "51 SCTP, DCCP, SMC, RDS, TIPC, KCM",
-        "not in every kernel; refused at socket() where they are inet protocols",
-    ),
-];
+/// Which rows of the matrix these routes are.
+pub(crate) fn rows() -> impl Iterator<Item = u8> {
+    ROUTES.iter().map(|(row, ..)| *row)
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -172,6 +132,11 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn own(name: &str) -> Self {
         Scene::build(name, Place::Own, |settings| settings)
+    }
+
+    /// As `own`, with other settings.
+    pub(crate) fn own_with(name: &str, change: impl Fn(Settings) -> Settings) -> Self {
+        Scene::build(name, Place::Own, change)
     }
 
     fn build(name: &str, place: Place, change: impl Fn(Settings) -> Settings) -> Self {
@@ -285,7 +250,7 @@ pub(crate) fn wired(outside: &Cgroup) -> (Client, Client) {
 }
 
 /// Did that answer come from the database, or was the socket option taken?
-fn reached(answer: &str) -> bool {
+pub(crate) fn reached(answer: &str) -> bool {
     answer.contains("DATABASE") || answer == "got=set"
 }
 
@@ -333,9 +298,6 @@ fn all_routes(name: &str, place: Place, who: &str) {
                 "{row} {route} {to:?}: free {control}, labelled {answer}"
             ));
         }
-    }
-    for (what, why) in UNTRIED {
-        println!("not tried: {what}: {why}");
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     let counters = scene.agent.interceptor.counters().unwrap();

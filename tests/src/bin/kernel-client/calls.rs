@@ -75,6 +75,53 @@ pub(super) fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) 
     done(answer.into()).map(drop)
 }
 
+/// getsockopt(2); gives how much of `value` was written.
+pub(super) fn get(
+    socket: &impl AsRawFd,
+    level: i32,
+    option: i32,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = value.len() as libc::socklen_t;
+    // SAFETY: as much room as is said.
+    let answer = unsafe {
+        let at = value.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), level, option, at, &raw mut length)
+    };
+    done(answer.into()).map(|_| length as usize)
+}
+
+/// ioctl(2) with a request of a device's name and something beside it.
+pub(super) fn control(
+    file: &impl AsRawFd,
+    request: libc::c_ulong,
+    value: &mut [u8; 40],
+) -> io::Result<()> {
+    // SAFETY: the largest request about a network device has 40 bytes.
+    done(unsafe { libc::ioctl(file.as_raw_fd(), request as _, value.as_mut_ptr()) }.into())
+        .map(drop)
+}
+
+/// Hears one device only.
+pub(super) fn bind_device(socket: &impl AsRawFd, at: &libc::sockaddr_ll) -> io::Result<()> {
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address lives until the call returns.
+    let answer = unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(at).cast(), length) };
+    done(answer.into()).map(drop)
+}
+
+pub(super) fn receive(socket: &impl AsRawFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: as much room as is said.
+    let answer = unsafe { libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) };
+    done(answer as libc::c_long).map(|length| length as usize)
+}
+
+pub(super) fn send(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the bytes live until the call returns.
+    let answer = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+    done(answer as libc::c_long).map(drop)
+}
+
 /// sendto(2), with a family of the caller's choice in the address.
 pub(super) fn send_to(
     socket: &impl AsRawFd,

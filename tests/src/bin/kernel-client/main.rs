@@ -8,9 +8,16 @@
     reason = "a test's other half, which takes ways that no safe interface offers"
 )]
 
+mod bpf;
 mod calls;
+mod far;
+mod nft;
+mod process;
 mod ring;
 mod routes;
+mod stack;
+mod unix;
+mod xdp;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -30,6 +37,8 @@ struct Client {
     half_open: Vec<OwnedFd>,
     listener: Option<TcpListener>,
     socket: Option<OwnedFd>,
+    /// What has to stay for as long as the client does.
+    kept: Vec<OwnedFd>,
 }
 
 fn main() {
@@ -223,7 +232,7 @@ impl Client {
                 let done = Command::new(program).args(arguments).output()?;
                 Ok(format!("status={}", done.status.code().unwrap_or(-1)))
             }
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            _ => far::run(words, &mut self.kept),
         }
     }
 

@@ -173,6 +173,51 @@ impl Ring {
     }
 }
 
+const EMPTY: Submission = Submission {
+    opcode: 0,
+    flags: 0,
+    priority: 0,
+    fd: -1,
+    offset: 0,
+    address: 0,
+    length: 0,
+    rest: [0; 9],
+};
+
+/// A ring that a thread of the kernel serves on behalf of its maker, a socket, and whereto. The
+/// thread has its maker's files and memory, also when a child of the maker gives the order.
+pub(super) struct Prepared {
+    ring: Ring,
+    socket: OwnedFd,
+    address: Box<(libc::sockaddr_storage, libc::socklen_t)>,
+}
+
+impl Prepared {
+    pub(super) fn new(to: SocketAddr) -> io::Result<Prepared> {
+        let family = if to.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
+        Ok(Prepared {
+            ring: Ring::new(SQPOLL)?,
+            socket: calls::socket(family, libc::SOCK_STREAM, 0)?,
+            address: Box::new(calls::raw_address(to)),
+        })
+    }
+
+    pub(super) fn connect(self) -> io::Result<OwnedFd> {
+        self.ring.run(Submission {
+            opcode: CONNECT,
+            fd: self.socket.as_raw_fd(),
+            offset: u64::from(self.address.1),
+            address: &raw const self.address.0 as u64,
+            ..EMPTY
+        })?;
+        Ok(self.socket)
+    }
+}
+
 /// A connect by the ring; with `make`, the socket comes from it as well; with `polled`, a thread of
 /// the kernel does it.
 pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<OwnedFd> {
@@ -182,22 +227,12 @@ pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<Ow
     } else {
         libc::AF_INET6
     };
-    let nothing = Submission {
-        opcode: 0,
-        flags: 0,
-        priority: 0,
-        fd: -1,
-        offset: 0,
-        address: 0,
-        length: 0,
-        rest: [0; 9],
-    };
     let socket = if make {
         let fd = ring.run(Submission {
             opcode: SOCKET,
             fd: family,
             offset: libc::SOCK_STREAM as u64,
-            ..nothing
+            ..EMPTY
         })?;
         // SAFETY: just made.
         unsafe { OwnedFd::from_raw_fd(fd) }
@@ -210,7 +245,7 @@ pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<Ow
         fd: socket.as_raw_fd(),
         offset: u64::from(length),
         address: ptr::from_ref(&address) as u64,
-        ..nothing
+        ..EMPTY
     })?;
     Ok(socket)
 }

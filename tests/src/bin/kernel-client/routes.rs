@@ -21,7 +21,7 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
     } else {
         libc::AF_INET6
     };
-    let stream = || calls::socket(family, libc::SOCK_STREAM, 0);
+    let stream = || impatient(family);
     let datagram = |protocol| calls::socket(family, libc::SOCK_DGRAM, protocol);
     let connected = |socket: OwnedFd| -> io::Result<OwnedFd> {
         calls::connect(&socket, to)?;
@@ -169,6 +169,14 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         "vsock" => calls::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0).map(|_| "set".into()),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// A TCP socket whose connect ends where nobody answers.
+pub(super) fn impatient(family: i32) -> io::Result<OwnedFd> {
+    let socket = calls::socket(family, libc::SOCK_STREAM, 0)?;
+    let option = rustix::net::sockopt::Timeout::Send;
+    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(PATIENCE))?;
+    Ok(socket)
 }
 
 fn set_only(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<String> {
@@ -335,7 +343,7 @@ fn source(to: SocketAddr) -> io::Result<Ipv4Addr> {
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
         sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));

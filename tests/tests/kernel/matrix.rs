@@ -1,0 +1,232 @@
+//! The whole matrix of ways round: each row with the tests that try it, and whether it is closed,
+//! by what, or open, and why. A row that nothing tries, or that says otherwise than its tests,
+//! fails. `docs/bypass-matrix.md` is what is printed here.
+
+use std::fmt::Write as _;
+
+use crate::{far_routes, routes};
+
+/// What becomes of a way.
+enum Holds {
+    /// By what.
+    Closed(&'static str),
+    /// By what where it is; where not, and what to do there.
+    Partly(&'static str, &'static str),
+    /// What to do.
+    Open(&'static str),
+}
+
+use Holds::{Closed, Open, Partly};
+
+/// Tables of ways, by every caller, in the host's network namespace and in one of its own.
+const ROUTES: &str = "routes";
+const FAR: &str = "far_routes";
+const TABLES: [&str; 2] = [ROUTES, FAR];
+
+/// Where single tests are looked for.
+const SOURCES: [&str; 9] = [
+    include_str!("../kernel.rs"),
+    include_str!("enrol.rs"),
+    include_str!("gates.rs"),
+    include_str!("leaving.rs"),
+    include_str!("routes.rs"),
+    include_str!("translated.rs"),
+    include_str!("undoing.rs"),
+    include_str!("../e2e/bypass.rs"),
+    include_str!("../e2e/canary.rs"),
+];
+
+const LENT: &str = "neither_a_borrowed_socket_nor_another_namespace_nor_a_cgroup_below_leads_round";
+const RAW: &str = "no NET_RAW: below the socket's hooks nothing looks at its packets";
+const ADMIN: &str = "no NET_ADMIN: below the socket's hooks nothing looks at its packets";
+const CGROUPS: &str = "cgroups mounted read-only; an alarm is raised within a second";
+
+type Row = (u8, &'static str, Holds, &'static [&'static str]);
+
+#[rustfmt::skip]
+const MATRIX: &[Row] = &[
+    (1, "connect: plain, non-blocking, once more, from a bound port, marked, by a 32-bit call",
+        Closed("hook on connect, IPv4"),
+        &[ROUTES, "every_form_of_an_address_leads_to_the_agent_with_the_right_origin"]),
+    (2, "IPv4 inside IPv6", Closed("hook on connect, IPv6"), &[ROUTES]),
+    (3, "IPv6; an IPv6 socket that turns into an IPv4 one", Closed("both hooks on connect"), &[ROUTES]),
+    (4, "TCP fast open, three ways", Closed("both hooks on connect"), &[ROUTES]),
+    (5, "multipath TCP, also with fast open", Closed("both hooks on connect"),
+        &[ROUTES, "multipath_tcp_is_redirected_too"]),
+    (6, "a second path of multipath TCP, to a protected address that an allowed server names",
+        Closed("the same hooks: each path connects"), &["a_second_path_to_a_protected_address_is_not_taken"]),
+    (7, "a connection that goes on where another process left it (TCP_REPAIR)",
+        Closed("hook on connect: what is sent goes to the agent, which knows no such connection"), &[FAR]),
+    (8, "io_uring: connect, socket and connect, served by a thread of the kernel", Closed("hook on connect"), &[ROUTES]),
+    (9, "a ring of an unlabelled parent, inherited",
+        Open("the workload is said to be partly governed: label before the first program"),
+        &[FAR, "what_cannot_be_cleaned_leaves_the_workload_partly_governed_until_its_process_ends"]),
+    (10, "connected before the label",
+        Closed("every descriptor is looked at when the label is put; second gate"),
+        &["a_connection_from_before_the_label_is_cut_and_the_next_one_is_governed",
+          "a_connection_from_before_the_label_is_cut_and_told_of",
+          "a_process_that_is_moved_into_a_label_brings_no_connection_with_it"]),
+    (11, "made, and not connected, before the label", Closed("hook on connect, which asks the task as well"),
+        &[FAR, LENT, "a_socket_keeps_its_label_and_a_task_lends_its_own"]),
+    (12, "somebody else's connection, handed over or taken",
+        Partly("ended at the next look at the workload's files",
+               "until then, which is at most one period: let nobody without a label share processes or sockets with a workload"),
+        &[FAR, "a_connection_that_is_handed_into_a_label_is_cut_at_the_next_look"]),
+    (13, "somebody else's socket, not connected", Closed("as 11"), &[LENT]),
+    (14, "a process without label on the node passes everything on",
+        Open("the relay dials: deny other egress; the database takes nobody but the agent"), &[FAR]),
+    (15, "raw IP with TCP by hand", Closed("hook on socket(); second gate"), &[ROUTES]),
+    (16, "packet sockets, over a wire of its own", Open(RAW), &[ROUTES, FAR]),
+    (17, "the same past the queueing discipline", Open(RAW), &[FAR]),
+    (18, "AF_XDP, over a wire of its own", Open(RAW), &[FAR]),
+    (19, "packet sockets, in the host's network namespace", Open(RAW), &[FAR]),
+    (20, "past the queueing discipline, and AF_XDP, in the host's network namespace", Open(RAW), &[FAR]),
+    (21, "a TUN device and a stack of its own", Open(ADMIN), &[FAR]),
+    (22, "addresses rewritten on its own device", Open(ADMIN), &[FAR]),
+    (23, "UDP by sendto, also with an address of no family", Closed("hooks on sendmsg()"), &[ROUTES]),
+    (24, "UDP, connected", Closed("hooks on connect, which look at the protocol"), &[ROUTES]),
+    (25, "UDP-Lite", Closed("hook on socket()"), &[ROUTES, "refused_sockets_are_told_of"]),
+    (26, "ICMP as a tunnel", Closed("hook on socket()"), &[ROUTES]),
+    (27, "another address of the same database", Closed("any address on a database port is led to the agent"), &[ROUTES]),
+    (28, "another port of the same database",
+        Closed("any port of a protected address is led to the agent"),
+        &[ROUTES, "a_protected_address_is_protected_at_any_port_and_for_any_protocol"]),
+    (29, "a service address that the workload's own namespace translates",
+        Closed("second gate, which sees what it became; led to the agent when declared"),
+        &["a_service_address_of_one_s_own_namespace_leads_nowhere_or_to_the_agent"]),
+    (30, "a service address that the node translates",
+        Partly("led to the agent when declared", "undeclared, and not on a database port: list it in `hosts` or `addresses`"),
+        &["a_service_address_that_the_node_translates_leads_to_the_agent_once_it_is_declared"]),
+    (31, "unspecified addresses, which mean loopback", Closed("hook on connect takes them for loopback"), &[ROUTES]),
+    (32, "another loopback address, the node's own", Closed("any address on a database port"), &[ROUTES]),
+    (33, "the database's host connects to the workload", Closed("second gate, inwards"),
+        &["a_database_s_host_does_not_connect_to_a_workload"]),
+    (34, "source routes, routing headers, IP options", Closed("hook on setsockopt(); second gate"), &[ROUTES]),
+    (35, "bound to a device", Closed("hook on connect: the agent, or nobody"), &[ROUTES]),
+    (36, "a relay at an allowed address",
+        Partly("`egress: databases-only`",
+               "other egress open: it looks like any other service; the database takes nobody but the agent"),
+        &["a_relay_at_an_allowed_address_is_closed_by_closing_all_other_egress",
+          "where_only_databases_are_open_all_else_is_refused_but_what_is_allowed"]),
+    (37, "a user and network namespace of its own, and a socket from before it",
+        Closed("no way out of it; hooks go along with the cgroup"), &[FAR]),
+    (38, "another network namespace", Closed("hooks go along with the cgroup"), &[LENT]),
+    (39, "a cgroup below the labelled one", Closed("labels are looked for upwards"),
+        &[FAR, LENT, "a_label_counts_however_deep_the_task_and_is_refused_where_it_would_not"]),
+    (40, "user 0 moves itself to another cgroup", Open(CGROUPS),
+        &[FAR, LENT, "a_process_that_leaves_raises_an_alarm_whoever_moves_it"]),
+    (41, "others move themselves", Closed("the file system's permissions"), &[LENT]),
+    (42, "beside, within a delegated subtree",
+        Partly("a label on the delegation's root", "a label on one leaf only: label the root; an alarm is raised"),
+        &["a_delegated_subtree_is_left_only_by_its_root"]),
+    (43, "a child made in another cgroup", Open(CGROUPS),
+        &[FAR, "a_child_that_leaves_before_it_runs_anything_raises_an_alarm"]),
+    (44, "the unix socket of a local database, five spellings", Open("do not mount its directory into workloads"), &[FAR]),
+    (45, "AF_VSOCK", Open("no IP socket: deny it by seccomp, with io_uring denied as well"), &[ROUTES]),
+    (46, "dialling the agent itself", Closed("no destination on record: closed unread"),
+        &["a_dial_to_the_agent_itself_has_no_origin"]),
+    (47, "taking the agent's port while it restarts", Closed("hooks on bind()"),
+        &["the_gates_and_the_port_are_kept_while_there_is_no_agent", "the_agent_itself_is_exempt_and_nobody_else"]),
+    (48, "detaching programs, emptying maps",
+        Partly("permissions of the pins; the kernel, for who is no administrator",
+               "SYS_ADMIN, or user 0 that sees the pins: such a workload is not governed; the canary tells"),
+        &["only_user_0_who_sees_the_pins_and_an_administrator_undo_the_redirect"]),
+    (49, "programs of its own at a cgroup below",
+        Closed("the agent's hook runs last; with BPF and NET_ADMIN it could join sockets, as in 14"), &[FAR]),
+    (50, "names: another resolver, a changed record, round robin, a literal address",
+        Closed("addresses are guarded, not names; as 27"), &[ROUTES]),
+    (51, "SCTP, DCCP, SMC, RDS, TIPC, KCM",
+        Partly("hook on socket(), for what goes over IP", "the others, where a kernel has them: deny them by seccomp"),
+        &["other_families_over_ip_are_refused_where_a_kernel_has_them"]),
+];
+
+const HEAD: &str = "\
+# Ways round, one by one
+
+Every way by which a labelled workload could reach a protected database without the agent: what becomes of it, and which test tries it. Each
+is gone by an unlabelled process first, which must reach the database, or nothing is proved; what came back then says who was reached. The tables `routes` and
+`far_routes` go each way as root, with a container's default capabilities and as nobody, in the host's network namespace and in one of the
+workload's own, and print every answer. What a kernel has not got is said so there. [bypass.md](bypass.md) says what to do about what is open.
+
+This page is checked by the test `each_way_round_is_tried_and_said_to_be_closed_or_open`, and written by it with `NODE_AGENT_WRITE_MATRIX=1`.
+
+| | way | holds | by what, or what to do | tried by |
+| --- | --- | --- | --- | --- |
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for (number, way, holds, tests) in MATRIX {
+        let (word, why) = match holds {
+            Closed(by) => ("closed", (*by).to_owned()),
+            Partly(by, gap) => ("partly", format!("{by}. Open: {gap}")),
+            Open(what) => ("open", (*what).to_owned()),
+        };
+        let tests: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
+        let tests = tests.join(", ");
+        writeln!(page, "| {number} | {way} | {word} | {why} | {tests} |").unwrap();
+    }
+    page
+}
+
+#[test]
+fn each_way_round_is_tried_and_said_to_be_closed_or_open() {
+    let numbers: Vec<u8> = MATRIX.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, (1..=51).collect::<Vec<u8>>());
+    let mut wrong = Vec::new();
+    for (number, way, holds, tests) in MATRIX {
+        // As the table of its name, or what other name, would have it.
+        let as_27 = if *number == 50 { 27 } else { *number };
+        if tests.is_empty() {
+            wrong.push(format!("{number} {way}: nothing tries it"));
+        }
+        for test in *tests {
+            let there = match *test {
+                ROUTES => routes::rows().any(|row| row == as_27),
+                FAR => far_routes::rows().any(|(row, _)| row == *number),
+                name => {
+                    let head = format!("fn {name}()");
+                    SOURCES.iter().any(|source| source.contains(&head))
+                }
+            };
+            if !there {
+                wrong.push(format!("{number} {way}: not found: {test}"));
+            }
+        }
+        let seen: Vec<bool> = far_routes::rows()
+            .filter(|(row, _)| row == number)
+            .map(|(_, open)| open)
+            .collect();
+        let said = match holds {
+            Closed(_) => !seen.contains(&true),
+            Open(_) => !seen.contains(&false),
+            Partly(..) => true,
+        };
+        if !said {
+            wrong.push(format!("{number} {way}: its test says otherwise"));
+        }
+    }
+    let rows = routes::rows().map(|row| (row, ROUTES));
+    let rows = rows.chain(far_routes::rows().map(|(row, _)| (row, FAR)));
+    for (row, table) in rows {
+        let known = MATRIX.iter().find(|(number, ..)| *number == row);
+        if !known.is_some_and(|(.., tests)| tests.contains(&table)) {
+            wrong.push(format!("{row}: in {table}, and not named here"));
+        }
+    }
+    assert!(TABLES.iter().all(|table| HEAD.contains(table)));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    let page = page();
+    println!("{page}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bypass-matrix.md");
+    if std::env::var_os("NODE_AGENT_WRITE_MATRIX").is_some_and(|v| v == "1") {
+        std::fs::write(path, &page).unwrap();
+        return;
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        page == written,
+        "docs/bypass-matrix.md is not what the tests say: NODE_AGENT_WRITE_MATRIX=1 writes it"
+    );
+}
