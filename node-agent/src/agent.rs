@@ -25,8 +25,8 @@ use crate::feed::{
 };
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
-    Allowed, Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex,
-    cgroup_id, cgroup_root,
+    Allowed, Event, InterceptError, Interceptor, Listener, NodeWide, Prefix, Settings,
+    WorkloadIndex, cgroup_id, cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -446,6 +446,10 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
     settings.allowed = match &config.guard.egress {
         Egress::Open => None,
         Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
+    };
+    settings.node_wide = match config.guard.node_wide {
+        crate::config::NodeWide::Off => NodeWide::Off,
+        crate::config::NodeWide::On => NodeWide::On,
     };
     settings.pin = Some(pin_directory(config));
     Ok(settings)

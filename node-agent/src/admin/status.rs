@@ -71,6 +71,13 @@ impl Admin {
         let policies = self.trouble.load_full().map(|fault| {
             format!("the policy files are wrong; the last good ones go on. Mend them: {fault}")
         });
+        let node = self
+            .interceptor
+            .as_ref()
+            .and_then(|kernel| kernel.node_trouble());
+        let node = node.map(|why| {
+            format!("the node does not keep to the agent as guard.node_wide says: {why}")
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: self.policies.load().version().to_string(),
@@ -82,7 +89,13 @@ impl Admin {
                 .map_or_else(Vec::new, |enrolment| enrolment.left()),
             sessions: self.live.count(),
             not_ready,
-            degraded: self.degraded.iter().cloned().chain(policies).collect(),
+            degraded: self
+                .degraded
+                .iter()
+                .cloned()
+                .chain(policies)
+                .chain(node)
+                .collect(),
         }
     }
 
@@ -145,6 +158,8 @@ impl Admin {
                 self.metrics.bypasses("header", bypass.header);
                 self.metrics.bypasses("inward", bypass.inward);
                 self.metrics.bypasses("option", bypass.option);
+                self.metrics.bypasses("wire", bypass.wire);
+                self.metrics.bypasses("node", bypass.node);
             }
         }
         scraped
