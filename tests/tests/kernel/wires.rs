@@ -573,14 +573,22 @@ fn in_the_node_wide_mode_the_agent_reaches_the_database_and_nobody_else_does() {
     assert_eq!(on.interceptor.node_trouble(), None);
     assert_eq!(all(&mut agents), ["got=DATABASE"; 4]);
     // 14: a relay on the node.
-    for (answer, to) in all(&mut process).iter().zip([&to, &v6, &other, &here]) {
+    let places = [&to, &v6, &other, &here];
+    for (answer, to) in all(&mut process).iter().zip(places) {
         assert!(!answer.contains("DATABASE"), "{to} {answer}");
-        let mut seen = Vec::new();
+    }
+    let mut seen = Vec::new();
+    for to in places {
         eventually("the drop is told of", || {
             seen.extend(dropped(&mut events));
-            seen.iter().any(|(how, _)| *how == Bypass::Node(6))
+            seen.iter()
+                .any(|(how, dial)| *how == Bypass::Node(6) && dial.destination.to_string() == *to)
         });
     }
+    assert!(
+        seen.iter()
+            .all(|(_, dial)| dial.cgroup == node.outside.id())
+    );
     for answer in forwarded(&mut pod) {
         assert!(!answer.contains("DATABASE"), "{answer}");
     }

@@ -265,8 +265,12 @@ pub(super) fn xdp(to: SocketAddr) -> io::Result<String> {
             0,
         );
         done(sent as libc::c_long)?;
+        let answer = hear(&ear);
+        // They keep the socket, and that the device's queue, also once its descriptor is closed.
+        libc::munmap(ring.cast(), 4_096);
+        libc::munmap(memory, size);
+        answer
     }
-    hear(&ear)
 }
 
 /// A stack of one's own behind a TUN device, whose packets the namespace forwards.
