@@ -126,6 +126,8 @@ impl Admin {
             self.metrics.bypasses("header", bypass.header);
             self.metrics.bypasses("inward", bypass.inward);
             self.metrics.bypasses("option", bypass.option);
+            self.metrics.bypasses("wire", bypass.wire);
+            self.metrics.bypasses("node", bypass.node);
         }
         scraped
     }

@@ -48,6 +48,7 @@ pub(super) struct RawGuard {
     pub(super) ports: List<u16>,
     pub(super) egress: Maybe<String>,
     pub(super) allow: List<String>,
+    pub(super) node_wide: Maybe<String>,
     pub(super) canary_every: Maybe<String>,
 }
 

@@ -73,7 +73,17 @@ pub enum CgroupRoot {
 pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
+    pub node_wide: NodeWide,
     pub canary_every: Duration,
+}
+
+/// Who of the node, besides labelled workloads, is kept from protected addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeWide {
+    /// Nobody.
+    Off,
+    /// Everybody but the agent.
+    On,
 }
 
 /// What else a labelled workload may reach.

@@ -108,6 +108,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("a relative state directory", "state_dir: here\n".into()),
         ("an attach point outside", "attach: ../other\n".into()),
         ("guarding the proxy's own port", "guard: { ports: [15001] }\n".into()),
+        ("half a node", "guard: { node_wide: half }\n".into()),
         ("an egress that is none", "guard: { egress: none }\n".into()),
         ("allowing what is open", "guard: { allow: [10.0.0.0/8:443] }\n".into()),
         ("a place without port", "guard: { egress: databases-only, allow: [10.0.0.0/8, 10.0.0.1/8:443] }\n".into()),

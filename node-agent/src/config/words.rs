@@ -90,6 +90,12 @@ pub const KEYS: &[Key] = &[
         "what stays open under databases-only: ADDRESS/LENGTH:PORT, IPv6 in brackets, * for every port",
     ),
     key(
+        "guard.node_wide",
+        "off, on",
+        "off",
+        "on: of this node only the agent sends to protected addresses, neither processes without a label nor what is forwarded over the node; a database on the node itself is reached by nobody else either",
+    ),
+    key(
         "guard.canary_every",
         "duration, 100ms to 60s",
         "10s",

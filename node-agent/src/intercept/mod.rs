@@ -16,12 +16,15 @@ mod foreign;
 mod intact;
 mod interceptor;
 mod listen;
+mod netlink;
+mod node;
 mod object;
 mod pins;
 mod probe;
 mod settings;
 mod sys;
 mod tables;
+mod wires;
 
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
@@ -30,8 +33,9 @@ pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
-pub use settings::{Allowed, NotAPrefix, Prefix, Settings};
+pub use settings::{Allowed, NodeWide, NotAPrefix, Prefix, Settings};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
+pub use wires::{Owner, Unfiltered};
 
 use serde::{Deserialize, Serialize};
 

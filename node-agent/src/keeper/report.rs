@@ -33,7 +33,7 @@ impl Answers {
             left: enrolment.map_or_else(Vec::new, |e| e.left()),
             left_total,
             cut,
-            degraded: self.interceptor.degraded().to_vec(),
+            degraded: self.degraded(),
             counters: self.interceptor.counters().ok(),
             entries: self.interceptor.entries().ok(),
             unread: self.door.unread.load(Ordering::Relaxed),
@@ -41,6 +41,17 @@ impl Answers {
             keeper: std::process::id(),
             replaced: self.replaced.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Answers {
+    /// What this kernel cannot do, and what the node does not keep to now.
+    fn degraded(&self) -> Vec<String> {
+        let node = self.interceptor.node_trouble().map(|why| {
+            format!("the node does not keep to the agent as guard.node_wide says: {why}")
+        });
+        let kernel = self.interceptor.degraded().iter().cloned();
+        kernel.chain(node).collect()
     }
 }
 

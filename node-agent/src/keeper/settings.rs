@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::keep::{KeeperError, own};
-use crate::config::{CgroupRoot, Config, Egress, Place};
+use crate::config::{self, CgroupRoot, Config, Egress, Place};
 use crate::enrol;
 use crate::intercept::{
-    Allowed, InterceptError, Prefix, Settings, WorkloadIndex, cgroup_id, cgroup_root,
+    Allowed, InterceptError, NodeWide, Prefix, Settings, WorkloadIndex, cgroup_id, cgroup_root,
 };
 
 /// Where the kernel programs' links and maps are pinned, so that a dead agent means "connection
@@ -74,6 +74,10 @@ pub(super) fn settings(
     settings.allowed = match &config.guard.egress {
         Egress::Open => None,
         Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
+    };
+    settings.node_wide = match config.guard.node_wide {
+        config::NodeWide::Off => NodeWide::Off,
+        config::NodeWide::On => NodeWide::On,
     };
     settings.pin = Some(pin_directory(config));
     Ok(settings)

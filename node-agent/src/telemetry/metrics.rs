@@ -178,7 +178,7 @@ pub const METRICS: &[Meaning] = &[
         "node_agent_bypass_attempts_total",
         "counter",
         "kind",
-        "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route)",
+        "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route), wire (at the host's end of a workload's wire), node (not the agent's, leaving the node under guard.node_wide)",
     ),
 ];
 

@@ -12,8 +12,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
-    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
-    User, Worker,
+    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording,
+    RowsMode, Tls, User, Worker,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -292,6 +292,19 @@ impl Check<'_> {
                 Egress::Open
             }
         };
+        let node_wide = match raw.node_wide.as_ref() {
+            Some(text) if text.value == "on" => NodeWide::On,
+            Some(text) if text.value != "off" => {
+                self.fault(
+                    text.referenced,
+                    "guard.node_wide",
+                    format!("`{}` is not known", text.value),
+                    "write off or on",
+                );
+                NodeWide::Off
+            }
+            Some(_) | None => NodeWide::Off,
+        };
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -307,6 +320,7 @@ impl Check<'_> {
         Guard {
             ports,
             egress,
+            node_wide,
             canary_every,
         }
     }
