@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::object::{self, TRACEPOINTS};
+use super::netlink::Route;
+use super::object::{self, TRACEPOINTS, WIRE};
+use super::wires::{self, Held};
 use super::{InterceptError, Settings, sys};
 use crate::model::CgroupId;
 
@@ -184,6 +186,7 @@ fn programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::good("the kernel programs load"));
+    findings.push(devices(&mut ebpf));
     for (program, tracepoint) in TRACEPOINTS {
         findings.push(match object::trace(&mut ebpf, program, tracepoint) {
             Ok(()) => Finding::good(format!("the tracepoint {tracepoint}")),
@@ -192,5 +195,34 @@ fn programs(findings: &mut Vec<Finding>) {
                 error.to_string(),
             ),
         });
+    }
+}
+
+/// Tried on the loopback device of a network namespace that is made for it and ends with it.
+fn devices(ebpf: &mut aya::Ebpf) -> Finding {
+    let without = "no filters on devices: packets made by hand leave a workload's network, and \
+                   guard.node_wide is not possible";
+    if let Err(error) = object::load_devices(ebpf) {
+        return Finding::degraded(without, error.to_string());
+    }
+    let ebpf = &*ebpf;
+    let tried = std::thread::scope(|scope| {
+        scope
+            .spawn(|| -> Result<Held, InterceptError> {
+                let failed =
+                    |call| InterceptError::call(call, &"a new network namespace", "run as root");
+                sys::leave_network().map_err(failed("unshare"))?;
+                let route = Route::here().map_err(failed("socket(NETLINK_ROUTE)"))?;
+                wires::hold(ebpf, &route, &WIRE, 1, 1, None)
+            })
+            .join()
+            .unwrap_or(Err(InterceptError::Thread("tries filters on devices")))
+    });
+    match tried {
+        Ok(Held::Link { .. }) => Finding::good("filters on devices, by links (tcx)"),
+        Ok(Held::Filter { .. }) => {
+            Finding::good("filters on devices, by traffic control (this kernel has no tcx)")
+        }
+        Err(error) => Finding::degraded(without, error.to_string()),
     }
 }

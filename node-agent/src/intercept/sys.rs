@@ -363,6 +363,16 @@ pub(super) fn waited(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
+/// Puts the calling thread, and nobody else, into a network namespace of its own.
+pub(super) fn leave_network() -> io::Result<()> {
+    // SAFETY: takes a number. What this thread does from here on is its caller's.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.
 pub(super) fn same_files(one: u32, other: u32) -> Option<bool> {
     const FILES: libc::c_int = 2;

@@ -178,8 +178,8 @@ pub(super) fn xdp(to: SocketAddr) -> io::Result<String> {
     let frame = framed(&datagram(here, to), &IPV4);
     let socket = calls::socket(AF_XDP, libc::SOCK_RAW, 0)?;
     let inet = calls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    // SAFETY: two mappings of the sizes asked for, which end with the process; the kernel's own
-    // structures, which live until the calls return.
+    // SAFETY: two mappings of the sizes asked for, used no more once they are taken back; the kernel's
+    // own structures, which live until the calls return.
     unsafe {
         let size = (ENTRIES * CHUNK) as usize;
         let memory = libc::mmap(
