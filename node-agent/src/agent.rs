@@ -1,7 +1,6 @@
 //! IO. The worker's composition root: builds each thing once, starts and stops them in order.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,8 +37,6 @@ use crate::upstream::Catalogues;
 const GRACE: Duration = Duration::from_secs(25);
 /// How long ended sessions may take to say goodbye.
 const PARTING: Duration = Duration::from_secs(5);
-/// How often it is tried to take over what a dead worker leaves.
-const LEAVING: Duration = Duration::from_millis(50);
 /// How often old recordings are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -113,6 +110,7 @@ impl Agent {
         keeper: Arc<Link>,
         mut inbox: Inbox,
         socket: std::os::unix::net::UnixListener,
+        pages: std::net::TcpListener,
     ) -> Result<Agent, AgentError> {
         install_provider();
         let config = Arc::new(config);
@@ -156,13 +154,8 @@ impl Agent {
             hosts: hosts.clone(),
             half_open: HalfOpen::default(),
         });
-        let pages = bind(config.listen.admin).await;
-        let pages = pages.map_err(|source| AgentError::File {
-            path: format!("listen.admin {}", config.listen.admin).into(),
-            source,
-        })?;
-
         let socket = UnixListener::from_std(socket).map_err(file(&config.listen.admin_socket))?;
+        let pages = TcpListener::from_std(pages).map_err(file(Path::new("listen.admin")))?;
 
         let protect = named(&hosts.borrow());
         keeper.ready(&mut inbox, protect).await?;
@@ -249,25 +242,6 @@ impl Agent {
             tokio::task::spawn_blocking(move || recorder.stop()),
         )
         .await;
-    }
-}
-
-/// Binds where the pages are. The worker of an agent that was killed a moment ago may have the port
-/// a little longer than its keeper lived.
-async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let bound = timeout(PARTING, async {
-        loop {
-            match TcpListener::bind(address).await {
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                    tokio::time::sleep(LEAVING).await;
-                }
-                bound => return bound,
-            }
-        }
-    });
-    match bound.await {
-        Ok(bound) => bound,
-        Err(_late) => Err(std::io::ErrorKind::AddrInUse.into()),
     }
 }
 

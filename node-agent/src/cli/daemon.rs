@@ -185,7 +185,7 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     }
     let runtime = runtime()?;
     let ran = runtime.block_on(async {
-        let keeper = Keeper::new(config, file, text, processes(words))?;
+        let keeper = Keeper::new(config, file, text, processes(words)).await?;
         keeper.run().await
     });
     runtime.shutdown_timeout(LEAVE);
@@ -216,11 +216,16 @@ pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
         }
         let (keeper, mut inbox) =
             Link::start(socket).context("this command is the keeper's: give `run` instead")?;
-        let Configured { file, text, admin } = inbox.configured().await?;
+        let Configured {
+            file,
+            text,
+            admin,
+            pages,
+        } = inbox.configured().await?;
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin, pages).await?)
         };
         match started.await {
             Ok(agent) => {

@@ -62,6 +62,15 @@ pub(crate) fn waited(
     sys::waited(socket)
 }
 
+/// Sees to it that programs which this process starts from now on get of its descriptors only what they
+/// are given: the standard three.
+///
+/// # Errors
+/// The kernel is older than 5.11.
+pub(crate) fn inherit_nothing() -> std::io::Result<()> {
+    sys::inherit_nothing()
+}
+
 /// Where this host mounts cgroup2, also beside the first version's controllers.
 ///
 /// # Errors

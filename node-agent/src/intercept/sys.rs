@@ -356,6 +356,25 @@ pub(super) fn socket_netns(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
+/// Marks every descriptor but the standard three to be closed when another program is started.
+pub(super) fn inherit_nothing() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: numbers only; the descriptors stay open.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// A descriptor that the runtime waits for.
 pub(super) fn waited(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one and the same open descriptor until it is dropped, and `AsyncFd`

@@ -152,7 +152,7 @@ async fn hand_to(
         client,
         flow,
     };
-    match present.mouth.say(&message, Some(stream.as_fd())).await {
+    match present.mouth.say(&message, &[stream.as_fd()]).await {
         Ok(()) => {
             issued.handed();
             None

@@ -161,7 +161,7 @@ impl Answers {
         // A worker that is gone needs no answer.
         let _ = present
             .mouth
-            .say(&ToWorker::Answer { to, answer }, None)
+            .say(&ToWorker::Answer { to, answer }, &[])
             .await;
     }
 

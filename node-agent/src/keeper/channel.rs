@@ -120,7 +120,7 @@ impl<Said: Serialize, Heard: DeserializeOwned> Channel<Said, Heard> {
 }
 
 impl<Said: Serialize> Mouth<Said> {
-    /// Says it, with a descriptor beside it. Waits while the other side is slow: nothing is
+    /// Says it, with descriptors beside it. Waits while the other side is slow: nothing is
     /// queued here. When it fails nothing of it was understood by the other side.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl<Said: Serialize> Mouth<Said> {
     pub(super) async fn say(
         &self,
         message: &Said,
-        beside: Option<BorrowedFd<'_>>,
+        beside: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
         let mut body = Zeroizing::new(Vec::with_capacity(PACKET));
         // Room for a token at once: a growing buffer would leave copies behind.
@@ -144,7 +144,7 @@ impl<Said: Serialize> Mouth<Said> {
             if number == pieces {
                 flags |= LAST;
             }
-            let beside = beside.filter(|_| number == 1);
+            let beside = if number == 1 { beside } else { &[] };
             loop {
                 let sent = self
                     .socket
@@ -169,12 +169,11 @@ fn send(
     socket: BorrowedFd<'_>,
     flags: u8,
     piece: &[u8],
-    beside: Option<BorrowedFd<'_>>,
+    beside: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd<'_>> = beside.into_iter().collect();
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+    if !beside.is_empty() && !control.push(SendAncillaryMessage::ScmRights(beside)) {
         return Err(Errno::NOBUFS);
     }
     let flag = [flags];
@@ -267,7 +266,7 @@ mod tests {
         let saying = tokio::spawn(async move {
             let one = one; // both halves: the end is heard when neither is left
             for length in lengths {
-                one.mouth.say(&"x".repeat(length), None).await.unwrap();
+                one.mouth.say(&"x".repeat(length), &[]).await.unwrap();
             }
         });
         for length in lengths {
@@ -286,7 +285,7 @@ mod tests {
         let (one, mut other) = both(1 << 20);
         let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         let long = "x".repeat(100_000);
-        one.mouth.say(&long, Some(far.as_fd())).await.unwrap();
+        one.mouth.say(&long, &[far.as_fd()]).await.unwrap();
         drop(far);
         let (heard, mut beside) = other.ear.hear().await.unwrap().unwrap();
         assert_eq!(heard, long);
@@ -300,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_long_or_no_message_ends_the_talk() {
         let (one, mut other) = both(1_000);
-        one.mouth.say(&"x".repeat(1_000), None).await.unwrap();
+        one.mouth.say(&"x".repeat(1_000), &[]).await.unwrap();
         let heard = other.ear.hear().await;
         assert!(
             matches!(heard, Err(ChannelError::TooLong(1_000))),
@@ -333,7 +332,7 @@ mod tests {
         let (one, mut other) = both(1 << 20);
         let flood = async {
             for _ in 0..100 {
-                one.mouth.say(&"x".repeat(30_000), None).await.unwrap();
+                one.mouth.say(&"x".repeat(30_000), &[]).await.unwrap();
             }
         };
         let mut flood = Box::pin(flood);

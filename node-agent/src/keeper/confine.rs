@@ -12,6 +12,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::filter;
 use crate::config::User;
 
 /// The user and group that workers of a keeper started by root run as. A number and no name, so that
@@ -101,7 +102,8 @@ fn found(user: &User, table: &str) -> Option<Account> {
 }
 
 /// Makes this process a worker: another user without groups, no capability and no way to one, no
-/// dump of its memory and no tracing by its own user, an end when its keeper ends.
+/// dump of its memory and no tracing by its own user, an end when its keeper ends, and no system
+/// calls but those that serving takes.
 ///
 /// Call it before any thread is started: a user is a thread's.
 ///
@@ -139,7 +141,7 @@ pub fn confine(account: Option<Account>) -> io::Result<()> {
     // After the change of user, which forgets it. Without a keeper nobody reads tokens and nobody
     // hands over connections.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(())
+    filter::close()
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Governing {
             mut ear,
             mut ended,
         } = worker;
-        mouth.say(&ToWorker::Governing, None).await?;
+        mouth.say(&ToWorker::Governing, &[]).await?;
         let present = Arc::new(Present {
             mouth,
             tickets: Arc::new(Tickets::default()),
@@ -186,7 +186,7 @@ impl Drop for Absent<'_> {
 /// A worker that does not even listen holds up nothing: the deadline of a stop counts all the same.
 async fn say(present: &Present, order: Order) {
     let message = ToWorker::Order(order);
-    match timeout(LAST_WORDS, present.mouth.say(&message, None)).await {
+    match timeout(LAST_WORDS, present.mouth.say(&message, &[])).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, ?order, "the worker could not be told"),
         Err(_) => tracing::warn!(?order, "the worker does not listen"),

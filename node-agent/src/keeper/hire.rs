@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::keep::Hire;
+use crate::intercept::inherit_nothing;
 
 /// The program that runs now, also when its file was replaced since: keeper and worker must speak
 /// of the same things.
@@ -16,6 +17,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// started it.
 pub fn processes(words: Vec<String>) -> Hire {
     Box::new(move |socket: OwnedFd| {
+        // Whatever a library, or who started the keeper, left to be inherited.
+        inherit_nothing()?;
         let mut child = Command::new(THIS_PROGRAM)
             .arg0("node-agent")
             .args(&words)

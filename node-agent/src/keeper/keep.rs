@@ -2,6 +2,7 @@
 //! always is a worker.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -23,6 +24,8 @@ use crate::intercept::InterceptError;
 /// The pause before another worker is started, and the longest it grows to when they die at once.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long what an earlier agent had may take to come free.
+const LEAVING: Duration = Duration::from_secs(5);
 /// A worker that lived so long was a good one.
 const GOOD: Duration = Duration::from_secs(30);
 
@@ -70,6 +73,8 @@ pub struct Keeper {
     configured: ToWorker,
     /// Where the command line asks. Open as long as the keeper is: between two workers it waits.
     admin: UnixListener,
+    /// Where health and metrics are asked for.
+    pages: TcpListener,
     hire: Hire,
     signals: Signals,
     /// `None` until the first worker can serve.
@@ -80,14 +85,15 @@ impl Keeper {
     /// Nothing is started yet. `text` is what `config` was read from, and `file` where.
     ///
     /// # Errors
-    /// Signals cannot be awaited, or the admin socket cannot be made.
-    pub fn new(
+    /// Signals cannot be awaited, or a listener for operators cannot be made.
+    pub async fn new(
         config: Config,
         file: PathBuf,
         text: String,
         hire: Hire,
     ) -> Result<Self, KeeperError> {
         Ok(Keeper {
+            pages: pages(config.listen.admin).await?,
             admin: admin_socket(&config.listen.admin_socket)?,
             config,
             configured: ToWorker::Configured { file, text },
@@ -134,6 +140,7 @@ impl Keeper {
     /// Starts a worker and attends to it until it ends.
     async fn one_worker(&mut self) -> Result<Went, KeeperError> {
         let mut worker = self.hire()?;
+        let beside = [self.admin.as_fd(), self.pages.as_fd()];
         let protect = tokio::select! {
             biased;
             ended = worker.ended.why() => {
@@ -142,7 +149,7 @@ impl Keeper {
             }
             ready = ready(
                 &self.configured,
-                self.admin.as_fd(),
+                &beside,
                 &worker.mouth,
                 &mut worker.ear,
             ) => match ready {
@@ -176,6 +183,27 @@ impl Keeper {
             ear,
             ended: Ending(ended),
         })
+    }
+}
+
+/// Binds where the pages are. The worker of an agent that was killed a moment ago may have the port
+/// a little longer than its keeper lived.
+async fn pages(address: SocketAddr) -> Result<TcpListener, KeeperError> {
+    let until = Instant::now().checked_add(LEAVING);
+    loop {
+        match TcpListener::bind(address) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && until.is_some_and(|until| Instant::now() < until) =>
+            {
+                sleep(PAUSE).await;
+            }
+            Err(error) => return Err(own(format!("listen.admin {address}"))(error)),
+            Ok(bound) => {
+                bound.set_nonblocking(true).map_err(own("listen.admin"))?;
+                return Ok(bound);
+            }
+        }
     }
 }
 

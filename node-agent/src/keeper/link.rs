@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub struct Configured {
     pub text: String,
     /// Where the command line asks.
     pub admin: UnixListener,
+    /// Where health and metrics are asked for.
+    pub pages: TcpListener,
 }
 
 /// What comes from the keeper by itself.
@@ -155,7 +158,7 @@ impl Link {
     /// The keeper ended instead; it says why.
     pub async fn ready(&self, inbox: &mut Inbox, protect: Vec<Prefix>) -> Result<(), LinkError> {
         let governing = inbox.governing.take().ok_or(LinkError::Silent)?;
-        self.mouth.say(&ToKeeper::Ready { protect }, None).await?;
+        self.mouth.say(&ToKeeper::Ready { protect }, &[]).await?;
         governing.await.map_err(|_| LinkError::Silent)
     }
 
@@ -164,7 +167,7 @@ impl Link {
     /// # Errors
     /// The keeper is gone.
     pub async fn failed(&self, why: String) -> Result<(), LinkError> {
-        Ok(self.mouth.say(&ToKeeper::Failed { why }, None).await?)
+        Ok(self.mouth.say(&ToKeeper::Failed { why }, &[]).await?)
     }
 
     /// The token in the file that is the entry at `source` of the workload's configured sources,
@@ -178,7 +181,7 @@ impl Link {
         source: usize,
     ) -> Result<Secret<String>, TokenFileError> {
         let ticket = ticket.number;
-        match self.ask(Ask::Token { ticket, source }, None).await {
+        match self.ask(Ask::Token { ticket, source }, &[]).await {
             Ok(Answer::Token(token)) => token.map(|carried| carried.0),
             Ok(Answer::Report(_) | Answer::Exec(_) | Answer::Protect(_)) | Err(_) => {
                 Err(TokenFileError::NobodyToAsk)
@@ -191,7 +194,7 @@ impl Link {
     /// # Errors
     /// The keeper does not answer.
     pub async fn report(&self) -> Result<Report, LinkError> {
-        match self.ask(Ask::Report, None).await? {
+        match self.ask(Ask::Report, &[]).await? {
             Answer::Report(report) => Ok(*report),
             Answer::Token(_) | Answer::Exec(_) | Answer::Protect(_) => Err(LinkError::Silent),
         }
@@ -204,7 +207,7 @@ impl Link {
     /// In the keeper's words.
     pub async fn exec(&self, workload: &str, caller: BorrowedFd<'_>) -> Result<String, LinkError> {
         let workload = workload.to_owned();
-        match self.ask(Ask::Exec { workload }, Some(caller)).await? {
+        match self.ask(Ask::Exec { workload }, &[caller]).await? {
             Answer::Exec(done) => done.map_err(LinkError::Refused),
             Answer::Token(_) | Answer::Report(_) | Answer::Protect(_) => Err(LinkError::Silent),
         }
@@ -215,7 +218,7 @@ impl Link {
     /// # Errors
     /// They are not protected, in the keeper's words; those before go on being.
     pub async fn protect(&self, prefixes: Vec<Prefix>) -> Result<(), LinkError> {
-        match self.ask(Ask::Protect { prefixes }, None).await? {
+        match self.ask(Ask::Protect { prefixes }, &[]).await? {
             Answer::Protect(done) => done.map_err(LinkError::Refused),
             Answer::Token(_) | Answer::Report(_) | Answer::Exec(_) => Err(LinkError::Silent),
         }
@@ -225,7 +228,7 @@ impl Link {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, ask: Ask, beside: Option<BorrowedFd<'_>>) -> Result<Answer, LinkError> {
+    async fn ask(&self, ask: Ask, beside: &[BorrowedFd<'_>]) -> Result<Answer, LinkError> {
         let number = AskNumber(self.next.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         match &mut *self.waiting() {
@@ -286,12 +289,16 @@ impl Hearing {
     async fn heard(&mut self, said: ToWorker, beside: Vec<OwnedFd>) {
         match said {
             ToWorker::Configured { file, text } => {
-                let listener = beside.into_iter().next();
-                if let (Some(configured), Some(listener)) = (self.configured.take(), listener) {
+                let mut beside = beside.into_iter();
+                let listeners = (beside.next(), beside.next());
+                if let (Some(configured), (Some(admin), Some(pages))) =
+                    (self.configured.take(), listeners)
+                {
                     let _ = configured.send(Configured {
                         file,
                         text,
-                        admin: listener.into(),
+                        admin: admin.into(),
+                        pages: pages.into(),
                     });
                 }
             }
@@ -355,7 +362,7 @@ async fn tell_ended(link: Arc<Link>, mut ended: mpsc::UnboundedReceiver<TicketNu
         }
         if link
             .mouth
-            .say(&ToKeeper::Ended { tickets }, None)
+            .say(&ToKeeper::Ended { tickets }, &[])
             .await
             .is_err()
         {

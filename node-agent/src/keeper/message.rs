@@ -32,9 +32,9 @@ pub(super) struct AskNumber(pub(super) u64);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToWorker {
-    /// The configuration that the keeper goes by, and beside it the listening socket for the
-    /// command line. Said once, first: the file may be another by
-    /// the time a later worker starts.
+    /// The configuration that the keeper goes by, and beside it the listening sockets for the
+    /// command line and for the pages. Said once, first: the file may be another by the time a later
+    /// worker starts.
     Configured { file: PathBuf, text: String },
     /// Labels and listeners are in place.
     Governing,

@@ -14,6 +14,7 @@ mod accept;
 mod attend;
 mod channel;
 mod confine;
+mod filter;
 mod governing;
 mod hire;
 mod keep;

@@ -85,11 +85,11 @@ impl Signals {
 /// Gives the worker the configuration and waits for its first word: whether it can serve.
 pub(super) async fn ready(
     configured: &ToWorker,
-    admin: BorrowedFd<'_>,
+    beside: &[BorrowedFd<'_>],
     mouth: &Mouth<ToWorker>,
     ear: &mut Ear<ToKeeper>,
 ) -> Result<Vec<Prefix>, KeeperError> {
-    mouth.say(configured, Some(admin)).await?;
+    mouth.say(configured, beside).await?;
     match ear.hear().await? {
         Some((ToKeeper::Ready { protect }, _)) => Ok(protect),
         Some((ToKeeper::Failed { why }, _)) => Err(KeeperError::Worker(why)),

@@ -38,6 +38,18 @@ fn the_half_that_talks_has_no_privilege_and_no_way_to_one() -> Result<()> {
     }
     assert_eq!(field(worker, "Groups:")?, "");
     assert_eq!(field(worker, "NoNewPrivs:")?, "1");
+    for task in fs::read_dir(format!("/proc/{worker}/task"))? {
+        let task = task?
+            .file_name()
+            .into_string()
+            .unwrap_or_default()
+            .parse()?;
+        assert_eq!(
+            field(task, "Seccomp:")?,
+            "2",
+            "each of its threads is filtered"
+        );
+    }
     // Not dumpable: what shows its memory belongs to root, and its own user may not trace it.
     assert_eq!(fs::metadata(format!("/proc/{worker}/mem"))?.uid(), 0);
     let limits = fs::read_to_string(format!("/proc/{worker}/limits"))?;
