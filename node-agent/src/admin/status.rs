@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::enrol::{Found, LabelledCgroup, Left, Standing, Weight};
+use crate::enrol::{Broken, Found, LabelledCgroup, Left, Standing, Weight};
 use crate::record::Health;
 use crate::session::Drain;
 use crate::telemetry::Scraped;
@@ -26,6 +26,9 @@ pub struct Status {
     pub left: Vec<Left>,
     /// Live sessions.
     pub sessions: u64,
+    /// What of the redirect was found broken and put back since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
     /// Why the agent is not ready; empty: it is.
     pub not_ready: Vec<String>,
     /// What this kernel cannot do.
@@ -81,6 +84,7 @@ impl Admin {
                 .as_ref()
                 .map_or_else(Vec::new, |enrolment| enrolment.left()),
             sessions: self.live.count(),
+            broken: self.canary.as_ref().and_then(|canary| canary.broken()),
             not_ready,
             degraded: self.degraded.iter().cloned().chain(policies).collect(),
         }
@@ -109,6 +113,7 @@ impl Admin {
         scraped.governing = fault.is_none();
         if let Some(canary) = &self.canary {
             (scraped.canary_dials, scraped.canary_failures) = canary.totals();
+            scraped.broken = canary.broken().map_or(0, |broken| broken.times);
         }
         if let Some(enrolment) = &self.enrolment {
             let snapshot = enrolment.snapshot();

@@ -68,6 +68,9 @@ pub enum InterceptError {
         /// What was found there.
         found: String,
     },
+    /// Another agent governs by these pins.
+    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), or give this one a state_dir of its own", .0.display())]
+    Owned(PathBuf),
     /// The whole hierarchy, or nothing, was to be labelled.
     #[error("the root of the hierarchy cannot be labelled: label the cgroups below it")]
     Root,

@@ -8,11 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
 use node_agent_common::names;
 use tokio::sync::mpsc;
 
@@ -70,6 +70,12 @@ pub trait Governs: Send + Sync + 'static {
     /// # Errors
     /// It is still connected.
     fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended>;
+
+    /// What got through this gap ([`Sighting::Gap`]) was looked for.
+    fn audited(&self, gap: u64);
+
+    /// From now on another agent may govern by the same pins: this one changes nothing any more.
+    fn let_go(&self);
 }
 
 /// The kernel programs at work. Share it as `Arc`.
@@ -81,13 +87,22 @@ pub struct Interceptor {
     /// What is kept beside each socket.
     pub(super) sockets: Option<OwnedFd>,
     pub(super) links: Mutex<Vec<Link>>,
-    ebpf: Mutex<Option<Ebpf>>,
-    ear: Ear,
+    pub(super) ebpf: Mutex<Option<Ebpf>>,
+    /// The kernel's numbers of the attached programs.
+    pub(super) programs: StdHashMap<&'static str, u32>,
+    /// The pinned maps.
+    pub(super) maps: Vec<(&'static str, MapData)>,
+    /// The right to the pins; `None`: there are none, or it was let go.
+    owned: Mutex<Option<OwnedFd>>,
+    /// Gaps there were, and the last one that was looked into.
+    pub(super) gaps: AtomicU64,
+    pub(super) audited: AtomicU64,
+    pub(super) ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
-    gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -111,9 +126,15 @@ impl Interceptor {
             &settings.attach.display(),
             "does the directory exist?",
         ))?;
-        if let Some(directory) = &settings.pin {
-            pins::prepare(directory)?;
-        }
+        let owned = match &settings.pin {
+            Some(directory) => {
+                pins::mounted(directory)?;
+                let owned = pins::own(directory)?;
+                pins::prepare(directory)?;
+                Some(owned)
+            }
+            None => None,
+        };
         let mut ebpf = object::load(&settings)?;
 
         let (tables, rings) = tables(&mut ebpf)?;
@@ -128,6 +149,11 @@ impl Interceptor {
         tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
         tables.nobody_listens()?;
         tables.count_again();
+        let programs = object::numbers(&ebpf)?;
+        let maps = match &settings.pin {
+            Some(directory) => pins::kept_maps(directory)?,
+            None => Vec::new(),
+        };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
@@ -159,6 +185,11 @@ impl Interceptor {
             sockets,
             links: Mutex::new(links),
             ebpf: Mutex::new(Some(ebpf)),
+            programs,
+            maps,
+            owned: Mutex::new(owned),
+            gaps: AtomicU64::new(0),
+            audited: AtomicU64::new(0),
             ear,
             open: Mutex::default(),
             mount: cgroup,
@@ -343,6 +374,23 @@ impl Interceptor {
         }
     }
 
+    /// Lets another agent govern by the pins: this one must change nothing any more.
+    pub fn let_go(&self) {
+        *locked(&self.owned) = None;
+    }
+
+    /// May this agent change what is pinned? After `let_go` only when nobody else took it.
+    pub fn governs(&self) -> bool {
+        let Some(directory) = &self.settings.pin else {
+            return true;
+        };
+        let mut owned = locked(&self.owned);
+        if owned.is_none() {
+            *owned = pins::own_now(directory).ok().flatten();
+        }
+        owned.is_some()
+    }
+
     /// Detaches everything and removes the pins: labelled workloads then reach databases directly.
     ///
     /// # Errors
@@ -361,6 +409,7 @@ impl Interceptor {
         }
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
+        *locked(&self.owned) = None;
         match &self.settings.pin {
             Some(directory) => pins::remove(directory),
             None => Ok(()),
@@ -370,7 +419,7 @@ impl Interceptor {
     /// Does the same for a pin directory whose agent no longer runs.
     ///
     /// # Errors
-    /// As `uninstall`.
+    /// As `uninstall`, and when an agent runs on it, which would put everything back.
     pub fn uninstall_pinned(directory: &Path) -> Result<(), InterceptError> {
         pins::remove(directory)
     }
@@ -411,6 +460,14 @@ impl Governs for Interceptor {
 
     fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended> {
         Interceptor::end(self, socket)
+    }
+
+    fn audited(&self, gap: u64) {
+        self.audited.fetch_max(gap, Ordering::AcqRel);
+    }
+
+    fn let_go(&self) {
+        Interceptor::let_go(self);
     }
 }
 

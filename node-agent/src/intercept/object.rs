@@ -1,5 +1,6 @@
 //! The object with the kernel programs: how it is opened, and what is attached where.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -148,6 +149,27 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), InterceptE
         _ => return Err(missing()),
     }
     .map_err(failed)
+}
+
+/// The kernel's numbers of the programs that are attached by links.
+pub(super) fn numbers(ebpf: &Ebpf) -> Result<HashMap<&'static str, u32>, InterceptError> {
+    HOOKS
+        .iter()
+        .chain(&GATES)
+        .map(|hook| {
+            let number = ebpf
+                .program(hook.program)
+                .ok_or(ProgramError::UnexpectedProgramType)
+                .and_then(Program::info)
+                .map_err(|error| InterceptError::Program {
+                    program: hook.program.to_owned(),
+                    error: chain(&error),
+                    mend: "run `node-agent doctor`",
+                })?
+                .id();
+            Ok((hook.program, number))
+        })
+        .collect()
 }
 
 /// Runs `then` with the descriptor of a loaded program.

@@ -11,6 +11,7 @@
 mod calls;
 mod ring;
 mod routes;
+mod tamper;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -149,6 +150,7 @@ impl Client {
                 routes::database(&ports).map(|()| "open".into())
             }
             ["become", who] => calls::become_one(who).map(|()| "so".into()),
+            ["tamper", what, pin] => tamper::go(what, pin),
             ["enter", pid] => {
                 calls::enter(pid.parse().map_err(io::Error::other)?).map(|()| "there".into())
             }
