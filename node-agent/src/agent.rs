@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::accept::{accept, permits};
-use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
+use crate::admin::{Admin, AdminError, Claim, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{
     CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
@@ -96,8 +96,8 @@ pub struct Agent {
     serving: JoinSet<()>,
     reload: Arc<Notify>,
     recorder: Arc<Recorder>,
-    _enrolment: Arc<Enrolment>,
-    _interceptor: Arc<Interceptor>,
+    enrolment: Arc<Enrolment>,
+    interceptor: Arc<Interceptor>,
 }
 
 /// Where the kernel programs' links and maps are pinned, so that a dead agent means "connection
@@ -247,8 +247,8 @@ impl Agent {
             serving,
             reload,
             recorder,
-            _enrolment: enrolment,
-            _interceptor: interceptor,
+            enrolment,
+            interceptor,
         })
     }
 
@@ -279,6 +279,7 @@ impl Agent {
             GRACE.as_secs()
         );
         self.drain.send_replace(Drain::Soon);
+        self.enrolment.rest();
         let serving = &mut self.serving;
         let all_gone = async { while serving.join_next().await.is_some() {} };
         tokio::select! {
@@ -292,7 +293,10 @@ impl Agent {
         let all_gone = async { while serving.join_next().await.is_some() {} };
         let _ = timeout(PARTING, all_gone).await;
         self.tasks.shutdown().await;
-        let _ = std::fs::remove_file(&self.config.listen.admin_socket);
+        // Else it is the next agent's.
+        if self.interceptor.governs() {
+            let _ = std::fs::remove_file(&self.config.listen.admin_socket);
+        }
         let recorder = self.recorder.clone();
         // Writes what is queued; a disk that hangs must not hang the stop.
         let _ = timeout(
@@ -314,10 +318,11 @@ async fn start_admin(
         path: format!("listen.admin {address}").into(),
         source,
     };
-    let pages = TcpListener::bind(address).await.map_err(failed)?;
+    let pages = Claim::on(address).await.map_err(failed)?;
     let for_pages = admin.clone();
     tasks.spawn(async move {
-        if let Err(error) = serve_pages(for_pages, pages).await {
+        let pages = async { serve_pages(for_pages, pages.listener().await?).await };
+        if let Err(error) = pages.await {
             tracing::error!(%error, "the admin pages ended");
         }
     });

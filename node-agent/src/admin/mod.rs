@@ -1,6 +1,7 @@
 //! IO. For operators: health, readiness and metrics over loopback; status, live sessions and
 //! `exec` over a unix socket that knows who asks.
 
+mod claim;
 mod pages;
 mod socket;
 mod status;
@@ -14,6 +15,7 @@ use crate::record::Recorder;
 use crate::session::Drain;
 use crate::telemetry::{Metrics, Registry};
 
+pub use claim::Claim;
 pub use pages::serve_pages;
 pub use socket::{AdminError, ExecAnswer, ExecAsk, ask, serve_socket};
 pub use status::{Governed, Status};

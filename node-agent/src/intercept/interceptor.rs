@@ -220,6 +220,7 @@ impl Interceptor {
     /// # Errors
     /// For the hierarchy's root, the agent's own cgroup, a full table, and what the kernel refuses.
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
+        self.holds()?;
         // What runs there is exempt: a label would promise what is not kept.
         if cgroup == self.settings.agent_cgroup {
             return Err(InterceptError::AgentsOwn(cgroup));
@@ -262,6 +263,7 @@ impl Interceptor {
     /// # Errors
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.unlabel(cgroup)?;
         locked(&self.waits).remove(&cgroup);
         let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
@@ -281,6 +283,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full (then all that fitted is protected, and nothing was removed).
     pub fn set_protected(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.set_prefixes(prefixes)
     }
 
@@ -289,6 +292,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full.
     pub fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.set_ports(ports)
     }
 
@@ -296,6 +300,9 @@ impl Interceptor {
     /// `None`: nobody was redirected to us by that tuple. A failing look-up is `None` too, for
     /// without an origin the connection must be closed whatever the reason.
     pub fn take(&self, netns: NetnsCookie, client: SocketAddr) -> Option<OriginRecord> {
+        if self.holds().is_err() {
+            return None;
+        }
         match self.tables.take(netns, client) {
             Ok(record) => record,
             Err(error) => {
@@ -345,6 +352,7 @@ impl Interceptor {
     /// # Errors
     /// When the namespace cannot be entered, the port is taken, or nobody receives listeners.
     pub fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
+        self.holds()?;
         let (listener, open) = listen::open(netns, self.settings.listen_port)?;
         let cookie = listener.netns;
         // Nobody accepts in a namespace whose listener was not handed over: close it again.
@@ -377,6 +385,15 @@ impl Interceptor {
     /// Lets another agent govern by the pins: this one must change nothing any more.
     pub fn let_go(&self) {
         *locked(&self.owned) = None;
+    }
+
+    /// Nothing is labelled, listened for or taken by who let go: labels may be numbered in the next
+    /// agent's way by then.
+    fn holds(&self) -> Result<(), InterceptError> {
+        if self.settings.pin.is_some() && locked(&self.owned).is_none() {
+            return Err(InterceptError::LetGo);
+        }
+        Ok(())
     }
 
     /// May this agent change what is pinned? After `let_go` only when nobody else took it.

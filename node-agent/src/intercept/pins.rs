@@ -247,7 +247,7 @@ pub(super) fn take_over_gates(
     ebpf: &Ebpf,
     directory: &Path,
 ) -> Result<HashMap<CgroupId, Vec<Link>>, InterceptError> {
-    let mut gates: HashMap<CgroupId, Vec<Link>> = HashMap::new();
+    let mut gates: HashMap<CgroupId, Vec<(usize, Link)>> = HashMap::new();
     for file in list(directory)? {
         let Some((gate, id)) = gate_of(&file) else {
             continue;
@@ -272,10 +272,22 @@ pub(super) fn take_over_gates(
         object::with_program(ebpf, gate.program, |program| {
             link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))
         })?;
-        gates.entry(id).or_default().push(link);
+        let place = GATES.iter().position(|one| one.pin == gate.pin);
+        gates
+            .entry(id)
+            .or_default()
+            .extend(place.map(|place| (place, link)));
     }
     gates.retain(|_, links| links.len() == GATES.len());
-    Ok(gates)
+    // In the order of the gates, as those that are made anew; a directory has none.
+    let ordered = |mut links: Vec<(usize, Link)>| {
+        links.sort_by_key(|(place, _)| *place);
+        links.into_iter().map(|(_, link)| link).collect()
+    };
+    Ok(gates
+        .into_iter()
+        .map(|(id, links)| (id, ordered(links)))
+        .collect())
 }
 
 /// Lets connects of a labelled cgroup wait for the agent, for as long as the link is held.
