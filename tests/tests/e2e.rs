@@ -20,6 +20,7 @@ mod e2e {
     mod enrol;
     mod heal;
     mod hostile;
+    mod label;
     mod leaks;
     mod lifecycle;
     mod masks;

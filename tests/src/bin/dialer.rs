@@ -8,11 +8,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use node_agent_tests::client::{Raw, startup};
+use node_agent_tests::client::{Raw, mingle, startup};
 use node_agent_tests::pg::{DATABASE, SERVICE};
 use node_agent_tests::world::WORTHLESS;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -42,7 +42,24 @@ fn serve() -> Result<()> {
                 rate.parse()?,
                 Duration::from_millis(millis.parse()?),
             )?,
-            _ => bail!("{line}: dial ADDRESS, churn ADDRESS COUNT, or storm ADDRESS RATE MILLIS"),
+            ["mingle", address, clients] => {
+                let (address, clients) = (address.parse()?, clients.parse()?);
+                let stop = AtomicBool::new(false);
+                let notes = std::thread::scope(|scope| -> Result<_> {
+                    let mingling = scope.spawn(|| mingle(address, clients, &stop));
+                    // Whatever the next line is.
+                    let next = lines.next();
+                    stop.store(true, Ordering::Relaxed);
+                    next.context("no next line")??;
+                    Ok(mingling.join().unwrap_or_default())
+                })?;
+                let mut text: String = notes.iter().map(|noted| format!("{noted}\n")).collect();
+                text.push_str("done\n");
+                (&mut &talk).write_all(text.as_bytes())?;
+            }
+            _ => bail!(
+                "{line}: dial ADDRESS, churn ADDRESS COUNT, storm ADDRESS RATE MILLIS, or mingle ADDRESS CLIENTS"
+            ),
         }
     }
     Ok(())

@@ -14,13 +14,14 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 
+use super::Noted;
 use crate::parts;
 use crate::program::{Program, Running, until};
 
 /// The program in the cgroup.
 pub struct Dialer {
     talk: UnixStream,
-    _program: Running,
+    program: Running,
     _place: TempDir,
 }
 
@@ -63,7 +64,7 @@ impl Dialer {
         talk.set_read_timeout(Some(Duration::from_secs(120)))?;
         Ok(Self {
             talk,
-            _program: program,
+            program,
             _place: place,
         })
     }
@@ -125,6 +126,33 @@ impl Dialer {
             greeted: next()?,
             other: next()?,
         })
+    }
+
+    /// So many clients connect and ask without end, and meanwhile something else is done.
+    pub fn mingle(
+        &mut self,
+        address: SocketAddr,
+        clients: usize,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Vec<Noted>> {
+        writeln!(self.talk, "mingle {address} {clients}")?;
+        let done = meanwhile();
+        writeln!(self.talk, "halt")?;
+        let mut notes = Vec::new();
+        for line in BufReader::new(&self.talk).lines() {
+            let line = line?;
+            if line == "done" {
+                done?;
+                return Ok(notes);
+            }
+            notes.push(line.parse()?);
+        }
+        bail!("the dialer has gone")
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     fn line(&self) -> Result<String> {
