@@ -117,6 +117,28 @@ impl Dialer {
     ) -> Result<Stormed> {
         writeln!(self.talk, "storm {address} {rate} {}", lasts.as_millis())?;
         meanwhile()?;
+        self.met()
+    }
+
+    /// Opens so many connections at this rate a second, never says a byte, keeps all there are, and
+    /// meanwhile does something else; it is told how many descriptors the program has.
+    pub fn hoard(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+        rate: u32,
+        meanwhile: impl FnOnce(&dyn Fn() -> Result<usize>) -> Result<()>,
+    ) -> Result<Stormed> {
+        writeln!(self.talk, "hoard {address} {count} {rate}")?;
+        let id = self.id();
+        let done = meanwhile(&|| crate::metrics::files(id));
+        writeln!(self.talk, "halt")?;
+        let met = self.met()?;
+        done?;
+        Ok(met)
+    }
+
+    fn met(&self) -> Result<Stormed> {
         let line = self.line()?;
         let mut words = line.split(' ').map(str::parse);
         let mut next = || words.next().context("an answer")?.context("a number");
