@@ -20,7 +20,10 @@ mod e2e {
     mod ends;
     mod enrol;
     mod halves;
+    mod flood;
+    mod heal;
     mod hostile;
+    mod label;
     mod leaks;
     mod lifecycle;
     mod masks;

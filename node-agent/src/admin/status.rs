@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::enrol::{Left, Standing};
+use crate::enrol::{Broken, Left, Standing};
 use crate::keeper::{Governed, LinkError, Report};
 use crate::record::Health;
 use crate::session::Drain;
@@ -25,6 +25,9 @@ pub struct Status {
     pub left: Vec<Left>,
     /// Live sessions.
     pub sessions: u64,
+    /// What of the redirect was found broken and put back since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
     /// Why the agent is not ready; empty: it is.
     pub not_ready: Vec<String>,
     /// What this kernel cannot do.
@@ -63,6 +66,7 @@ impl Admin {
             governed: report.governed,
             left: report.left,
             sessions: self.live.count(),
+            broken: report.broken,
             not_ready,
             degraded: report.degraded.into_iter().chain(policies).collect(),
             keeper: report.keeper,
@@ -98,6 +102,7 @@ impl Admin {
         scraped.governing = report.fault.is_none();
         scraped.canary_dials = report.canary.dials;
         scraped.canary_failures = report.canary.failures;
+        scraped.broken = report.broken.map_or(0, |broken| broken.times);
         scraped.labelled = report.governed.len() as u64;
         scraped.left = report.left_total;
         scraped.cut = report.cut;

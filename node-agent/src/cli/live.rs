@@ -58,6 +58,10 @@ impl StatusArguments {
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }
+            if let Some(broken) = &status.broken {
+                let text = broken.text(node_agent::clock::now());
+                out::line(format!("  BROKEN: {text}"))?;
+            }
             for lack in &status.degraded {
                 out::line(format!("  degraded: {lack}"))?;
             }

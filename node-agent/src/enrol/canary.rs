@@ -8,15 +8,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::intercept::{Attachment, InterceptError, Interceptor, WorkloadIndex, cgroup_id};
+use super::breaks::{Broken, Parts, SEARCH, Watch};
+use crate::intercept::{InterceptError, Interceptor, WorkloadIndex, cgroup_id};
 use crate::model::CgroupId;
 
 /// The number of the canary's label. No configuration is that long.
@@ -45,9 +46,6 @@ pub enum CanaryError {
     /// Its label.
     #[error(transparent)]
     Label(#[from] InterceptError),
-    /// The attachments to watch.
-    #[error("the kernel does not tell of the links: {0}; is CAP_SYS_ADMIN missing?")]
-    Links(io::Error),
 }
 
 /// What the canary says.
@@ -78,6 +76,8 @@ impl Verdict {
 }
 
 const RESTART: &str = "restart the agent, which attaches anew, and find out who took it away";
+/// How often the redirect's parts are looked at, at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK: &str = "see the agent's log; restart the agent if it goes on";
 
 /// The canary.
@@ -86,7 +86,7 @@ pub struct Canary {
     directory: PathBuf,
     cgroup: CgroupId,
     interceptor: Arc<Interceptor>,
-    attached: Vec<Attachment>,
+    parts: Watch,
     /// What the agent answers to the dial that is under way.
     word: Mutex<Option<String>>,
     verdict: watch::Sender<Verdict>,
@@ -121,12 +121,11 @@ impl Canary {
             }
         }
         interceptor.label(cgroup, CANARY)?;
-        let attached = interceptor.attachments().map_err(CanaryError::Links)?;
         Ok(Canary {
             directory,
             cgroup,
             interceptor,
-            attached,
+            parts: Watch::new(),
             word: Mutex::default(),
             verdict: watch::Sender::new(Verdict::NotYet),
             heard: AtomicU64::new(0),
@@ -150,6 +149,11 @@ impl Canary {
         (of(&self.heard), of(&self.failures))
     }
 
+    /// What of the redirect was ever found broken.
+    pub fn broken(&self) -> Option<Broken> {
+        self.parts.broken()
+    }
+
     /// What to answer a connection with the canary's label: the word, once, when it is the
     /// canary's own.
     pub fn answer(&self, from: CgroupId) -> Option<String> {
@@ -160,13 +164,14 @@ impl Canary {
         self.word().take()
     }
 
-    fn word(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.word.lock().unwrap_or_else(PoisonError::into_inner)
+    fn word(&self) -> MutexGuard<'_, Option<String>> {
+        locked(&self.word)
     }
 
     /// Asks it at once and then so often, until `stop` resolves. `port` is a guarded one. `taken`
     /// says whether somebody takes connections at this moment; else they wait in the kernel, which
-    /// says nothing of the redirect.
+    /// says nothing of the redirect. The redirect's parts are looked at more often than that, and put
+    /// back.
     pub async fn watch(
         self: Arc<Self>,
         every: Duration,
@@ -177,20 +182,27 @@ impl Canary {
         let watching = async {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut looks = interval(every.min(LOOK_EVERY));
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut bird = None;
+            let mut whole = true;
             loop {
-                ticks.tick().await;
-                let verdict = loop {
-                    if taken.wait_for(|taken| *taken).await.is_err() {
-                        return;
-                    }
-                    let verdict = self.ask(&mut bird, port).await;
-                    let changed = taken.has_changed().unwrap_or(false);
-                    if verdict == Verdict::Governing || !changed {
-                        break verdict;
-                    }
-                    // It may have waited between two who take. That one may still wait.
-                    bird = None;
+                let due = tokio::select! {
+                    biased;
+                    _ = ticks.tick() => true,
+                    _ = looks.tick() => false,
+                };
+                let parts = self.look().await;
+                if !due && whole && parts == Parts::Whole {
+                    continue;
+                }
+                whole = parts == Parts::Whole;
+                let verdict = match self.hindered(parts).await {
+                    Some(hindered) => hindered,
+                    None => match self.ask_when_taken(&mut bird, port, &mut taken).await {
+                        Some(verdict) => verdict,
+                        None => continue,
+                    },
                 };
                 self.tell(verdict);
             }
@@ -200,6 +212,65 @@ impl Canary {
             // First: with its listeners closed the agent does not answer, as it should not.
             () = stop => {}
             () = watching => {}
+        }
+    }
+
+    /// Asks while somebody takes connections; `None` when nobody does.
+    async fn ask_when_taken(
+        &self,
+        bird: &mut Option<Bird>,
+        port: u16,
+        taken: &mut watch::Receiver<bool>,
+    ) -> Option<Verdict> {
+        loop {
+            if !*taken.borrow_and_update() {
+                return None;
+            }
+            let verdict = self.ask(bird, port).await;
+            let changed = taken.has_changed().unwrap_or(false);
+            if verdict == Verdict::Governing || !changed {
+                return Some(verdict);
+            }
+            // It may have waited between two who take. That one may still wait.
+            *bird = None;
+        }
+    }
+
+    /// Looks at the redirect's parts, and puts back what was taken away.
+    async fn look(self: &Arc<Self>) -> Parts {
+        let this = Arc::clone(self);
+        let looking = move || {
+            this.parts
+                .look(&this.interceptor, |verdict| this.tell(verdict))
+        };
+        match tokio::task::spawn_blocking(looking).await {
+            Ok(parts) => parts,
+            // Only while the runtime ends.
+            Err(_) => Parts::Searched,
+        }
+    }
+
+    /// Why a dial would prove nothing; `None`: it would.
+    async fn hindered(&self, parts: Parts) -> Option<Verdict> {
+        match parts {
+            Parts::Whole => return None,
+            Parts::Broken(verdict) => return Some(verdict),
+            Parts::Searched => self.interceptor.ask_for_audit(),
+            Parts::Healed => {}
+        }
+        let searched = async {
+            while self.interceptor.unaudited() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        match timeout(SEARCH, searched).await {
+            Ok(()) => None,
+            Err(_) => Some(Verdict::NotGoverning {
+                why: "a part of the redirect was put back, and connections that were made \
+                      meanwhile are still being looked for"
+                    .to_owned(),
+                mend: LOOK,
+            }),
         }
     }
 
@@ -222,9 +293,6 @@ impl Canary {
 
     async fn ask(&self, bird: &mut Option<Bird>, port: u16) -> Verdict {
         let no = |why: String, mend| Verdict::NotGoverning { why, mend };
-        if let Err(why) = self.interceptor.intact(&self.attached) {
-            return no(why, RESTART);
-        }
         for to in [
             SocketAddr::from((DOCUMENTATION_V4, port)),
             SocketAddr::from((DOCUMENTATION_V6, port)),
@@ -268,8 +336,17 @@ impl Canary {
     }
 }
 
+/// The lock, also after a panic elsewhere.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Canary {
     fn drop(&mut self) {
+        // The cgroup and its label are the next agent's by now.
+        if !self.interceptor.governs() {
+            return;
+        }
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
         for _ in 0..50 {
             match fs::remove_dir(&self.directory) {

@@ -106,6 +106,14 @@ impl Enrolment {
         })
     }
 
+    /// Changes nothing from now on, so that another agent may: what is labelled stays labelled,
+    /// what is new is that one's to label. For an agent that stops.
+    pub fn rest(&self) {
+        self.shared.tell(&self.shared.stop);
+        // Behind whatever is being done.
+        self.with(|state| state.governs.let_go());
+    }
+
     /// What is labelled now, and where its tasks are.
     pub fn snapshot(&self) -> Vec<LabelledCgroup> {
         self.with(|state| state.snapshot())
@@ -216,6 +224,9 @@ fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
         match sighting {
             Sighting::Exec(pid) => shared.with(|state| state.runs(pid)),
             Sighting::Socket(pid, _) => shared.with(|state| state.meet(pid)),
@@ -229,6 +240,10 @@ fn look_where(shared: &Weak<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
                 shared.look_soon();
             }
             Sighting::Lost => shared.look_soon(),
+            Sighting::Gap(gap) => shared.with(|state| {
+                state.purge_all();
+                state.governs.audited(gap);
+            }),
         }
     }
 }

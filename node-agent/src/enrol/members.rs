@@ -228,6 +228,20 @@ impl State {
     /// A cgroup was just labelled: until nothing is left to cut, for a process may hand a socket
     /// to another one while they are looked at.
     pub(super) fn purge(&mut self, under: &Path) {
+        self.cut_in(under);
+        self.tell_standings();
+    }
+
+    /// The same of every labelled cgroup: the redirect was open for a moment.
+    pub(super) fn purge_all(&mut self) {
+        let labelled: Vec<PathBuf> = self.labelled.keys().cloned().collect();
+        for under in labelled {
+            self.cut_in(&under);
+        }
+        self.tell_standings();
+    }
+
+    fn cut_in(&mut self, under: &Path) {
         for _ in 0..PASSES {
             let mut cut = false;
             for pid in super::namespaces::processes(&self.root.join(under)) {
@@ -237,7 +251,6 @@ impl State {
                 break;
             }
         }
-        self.tell_standings();
     }
 
     /// It runs a program, with which what it may do can change.

@@ -15,6 +15,7 @@
 //! between. How a label governs is not known here: [`Governs`] does it.
 
 mod audit;
+mod breaks;
 mod canary;
 mod enrolment;
 mod error;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use breaks::Broken;
 pub use canary::{CANARY, Canary, CanaryError, Verdict, sing};
 pub use enrolment::Enrolment;
 pub use error::EnrolError;

@@ -31,6 +31,9 @@ struct Known {
 /// So long after a failure nobody tries again, however many sockets a workload makes there.
 const REST: Duration = Duration::from_millis(90);
 
+/// How long a port is waited for that an agent before this one may still have.
+const PREDECESSOR: Duration = Duration::from_secs(2);
+
 /// Where the agent listens.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
@@ -43,8 +46,18 @@ impl Namespaces {
     /// Listens in the agent's own namespace, for good. Comes before any `meet`.
     pub(super) fn own(&mut self, governs: &dyn Governs) -> Result<(), EnrolError> {
         let path = Path::new("/proc/self/ns/net");
-        let (inode, fd) = open(path).map_err(EnrolError::call("open", path))?;
-        let cookie = governs.listen(fd)?;
+        let until = Instant::now().checked_add(PREDECESSOR);
+        let (inode, cookie) = loop {
+            let (inode, fd) = open(path).map_err(EnrolError::call("open", path))?;
+            match governs.listen(fd) {
+                Ok(cookie) => break (inode, cookie),
+                // An agent that stops closes its listeners a moment after it lets go.
+                Err(error) if error.is_taken() && until.is_some_and(|u| Instant::now() < u) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         self.known.insert(
             inode,
             Known {

@@ -68,6 +68,14 @@ pub enum InterceptError {
         /// What was found there.
         found: String,
     },
+    /// Another agent governs by these pins.
+    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), or give this one a state_dir of its own", .0.display())]
+    Owned(PathBuf),
+    /// This agent stops, and the pins are the next one's.
+    #[error(
+        "this agent is stopping and changes nothing any more: ask again when the next one runs"
+    )]
+    LetGo,
     /// The whole hierarchy, or nothing, was to be labelled.
     #[error("the root of the hierarchy cannot be labelled: label the cgroups below it")]
     Root,
@@ -92,6 +100,11 @@ pub enum InterceptError {
 }
 
 impl InterceptError {
+    /// Has somebody else the port?
+    pub fn is_taken(&self) -> bool {
+        matches!(self, InterceptError::Call { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+
     pub(super) fn call(
         call: &'static str,
         object: &dyn ToString,

@@ -104,6 +104,9 @@ pub enum Sighting {
     Forked(Pid),
     /// Sightings were lost: look at everything.
     Lost,
+    /// A part of the redirect was gone and stands again: look for what got through, everywhere,
+    /// and tell the number back.
+    Gap(u64),
 }
 
 impl Event {
@@ -174,6 +177,8 @@ pub(super) struct Ear {
     thread: Option<std::thread::JoinHandle<()>>,
     /// Events nobody read in time.
     pub(super) dropped: Arc<AtomicU64>,
+    /// For sightings that no program tells of.
+    pub(super) sightings: mpsc::Sender<Sighting>,
 }
 
 /// What the thread reads from.
@@ -194,6 +199,7 @@ impl Ear {
         })?;
         let stop = Arc::new(stop);
         let dropped = Arc::new(AtomicU64::new(0));
+        let by_hand = sightings.clone();
         let listener = Listen {
             rings,
             tables,
@@ -215,6 +221,7 @@ impl Ear {
                 stop,
                 thread: Some(thread),
                 dropped,
+                sightings: by_hand,
             },
             events_out,
             sightings_out,

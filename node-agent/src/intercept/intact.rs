@@ -1,82 +1,307 @@
 //! Are the attachments still the ones that were made? Whoever detaches a link or puts another
-//! program in its place is not stopped by this, but noticed.
+//! program in its place is not stopped by this, but noticed, and what he did is undone.
 
+use std::fmt;
+use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use aya::maps::MapInfo;
 
 use super::interceptor::Interceptor;
-use super::object::HOOKS;
-use super::sys::Link;
+use super::object::{self, GATES, HOOKS, Hook};
+use super::sys::{self, Link};
 use super::tables::locked;
+use super::{InterceptError, Sighting, pins};
 use crate::model::CgroupId;
 
-/// One attachment, as the kernel tells of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// The program's name.
-    pub program: &'static str,
-    /// The link's number; never used twice.
-    pub link: u32,
-    /// The number of the program behind it.
-    pub loaded: u32,
-    /// The cgroup it is attached to; 0 when it is detached.
-    pub cgroup: CgroupId,
-    /// The number of the link that is pinned in its place; `None` where nothing is, or should be.
-    pub pinned: Option<u32>,
+/// One thing that is not as it was made.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    part: Part,
+    wrong: Wrong,
+}
+
+/// Where.
+#[derive(Clone, Debug)]
+enum Part {
+    /// Of the first gate, by its place among the hooks.
+    Hook(usize, &'static Hook),
+    /// Of the second gate of a labelled cgroup, by its place among the gates.
+    Gate(CgroupId, usize, &'static Hook, String),
+    /// The pin of a map.
+    Map(usize, &'static str),
+}
+
+/// What.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wrong {
+    Detached,
+    Replaced(String),
+    Unpinned,
+    OtherPin,
+}
+
+impl Fault {
+    /// May a connect have got past the gate that this concerns?
+    pub fn opened(&self) -> bool {
+        match self.wrong {
+            Wrong::Detached | Wrong::Replaced(_) => true,
+            Wrong::Unpinned | Wrong::OtherPin => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match &self.part {
+            Part::Hook(_, hook) => hook.program.to_owned(),
+            Part::Gate(_, _, gate, at) => format!("{} at {at}", gate.program),
+            Part::Map(_, map) => format!("the map {map}"),
+        };
+        match &self.wrong {
+            Wrong::Detached => write!(f, "the link of {part} is detached"),
+            Wrong::Replaced(by) => {
+                write!(f, "another program, {by}, stands in the place of {part}")
+            }
+            Wrong::Unpinned => write!(f, "the pin of {part} is gone"),
+            Wrong::OtherPin => write!(f, "something else is pinned in the place of {part}"),
+        }
+    }
+}
+
+/// A program and where it belongs.
+struct Belongs<'a> {
+    hook: &'static Hook,
+    program: u32,
+    pin: Option<&'a Path>,
 }
 
 impl Interceptor {
-    /// All attachments, asked of the kernel.
+    /// What does not stand as it was made: links, the programs behind them, and the pins of both
+    /// gates and of the maps. Empty: all stands.
     ///
     /// # Errors
-    /// The kernel does not answer.
-    pub fn attachments(&self) -> io::Result<Vec<Attachment>> {
+    /// The kernel does not tell, or there is nothing left to ask about: in words.
+    pub fn faults(&self) -> Result<Vec<Fault>, String> {
+        let silent = |error: io::Error| format!("the kernel does not tell of the links: {error}");
+        if locked(&self.ebpf).is_none() {
+            return Err(InterceptError::Uninstalled.to_string());
+        }
         let directory = self.settings().pin.as_deref();
-        locked(&self.links)
-            .iter()
-            .zip(&HOOKS)
-            .map(|(link, hook)| {
-                let facts = link.facts()?;
-                let pinned = match directory {
-                    None => None,
-                    Some(directory) => match Link::pinned(&directory.join(hook.pin))? {
-                        Some(pinned) => Some(pinned.facts()?.id),
-                        None => None,
-                    },
+        let mut faults = Vec::new();
+        for (at, (link, hook)) in locked(&self.links).iter().zip(&HOOKS).enumerate() {
+            let pin = directory.map(|directory| directory.join(hook.pin));
+            let belongs = self.belongs(hook, pin.as_deref());
+            if let Some(wrong) = belongs.wrong(link).map_err(silent)? {
+                let part = Part::Hook(at, hook);
+                faults.push(Fault { part, wrong });
+            }
+        }
+        for (cgroup, links) in locked(&self.gates).iter() {
+            for (at, (link, gate)) in links.iter().zip(&GATES).enumerate() {
+                let pin = directory.map(|directory| directory.join(pins::gate_pin(gate, *cgroup)));
+                let belongs = self.belongs(gate, pin.as_deref());
+                let Some(wrong) = belongs.wrong(link).map_err(silent)? else {
+                    continue;
                 };
-                Ok(Attachment {
-                    program: hook.program,
-                    link: facts.id,
-                    loaded: facts.program,
-                    cgroup: facts.cgroup,
-                    pinned,
-                })
-            })
-            .collect()
+                // A cgroup that was removed takes its attachments with it.
+                let Some(place) = self.still_there(*cgroup) else {
+                    continue;
+                };
+                let part = Part::Gate(*cgroup, at, gate, place);
+                faults.push(Fault { part, wrong });
+            }
+        }
+        if let Some(directory) = directory {
+            for (at, (map, kept)) in self.maps.iter().enumerate() {
+                let path = directory.join(object::map_pin(map));
+                let ours = kept.info().map(|info| info.id());
+                let pinned = MapInfo::from_pin(&path).map(|info| info.id());
+                let wrong = match (ours, pinned) {
+                    (Ok(ours), Ok(pinned)) if ours == pinned => continue,
+                    _ if !path.exists() => Wrong::Unpinned,
+                    _ => Wrong::OtherPin,
+                };
+                let part = Part::Map(at, map);
+                faults.push(Fault { part, wrong });
+            }
+        }
+        Ok(faults)
     }
 
-    /// Do the attachments stand as they stood? Says in words which does not.
+    /// Makes it stand again as it was made, and has what got through meanwhile looked for. What
+    /// somebody put into the place of a part is taken away: the caller says so before.
     ///
     /// # Errors
-    /// The first difference.
-    pub fn intact(&self, before: &[Attachment]) -> Result<(), String> {
-        let now = self
-            .attachments()
-            .map_err(|error| format!("the kernel does not tell of the links: {error}"))?;
-        if now.len() != before.len() || now.is_empty() {
-            return Err("the kernel programs were uninstalled".to_owned());
+    /// The first part that cannot be put back; the rest is not tried.
+    pub fn put_back(&self, faults: &[Fault]) -> Result<(), InterceptError> {
+        let directory = self.settings().pin.as_deref();
+        if let Some(directory) = directory {
+            // The whole mount may be gone.
+            pins::mounted(directory)?;
         }
-        for (now, before) in now.iter().zip(before) {
-            let program = now.program;
-            if now.cgroup.0 == 0 {
-                return Err(format!("the link of {program} is detached"));
+        for fault in faults {
+            match &fault.part {
+                Part::Hook(at, hook) => {
+                    let mut links = locked(&self.links);
+                    let Some(link) = links.get_mut(*at) else {
+                        continue;
+                    };
+                    let pin = directory.map(|directory| directory.join(hook.pin));
+                    self.mend(link, hook, self.mount.as_fd(), pin.as_deref(), &fault.wrong)?;
+                }
+                Part::Gate(cgroup, at, gate, _) => {
+                    let mut gates = locked(&self.gates);
+                    // Unlabelled by now?
+                    let Some(link) = gates.get_mut(cgroup).and_then(|links| links.get_mut(*at))
+                    else {
+                        continue;
+                    };
+                    let place = sys::open_cgroup(&self.mount, *cgroup);
+                    let Ok(place) = place else { continue };
+                    let pin =
+                        directory.map(|directory| directory.join(pins::gate_pin(gate, *cgroup)));
+                    let done = self.mend(link, gate, place.as_fd(), pin.as_deref(), &fault.wrong);
+                    if let Err(error) = done
+                        && self.still_there(*cgroup).is_some()
+                    {
+                        return Err(error);
+                    }
+                }
+                Part::Map(at, map) => {
+                    if let (Some((_, kept)), Some(directory)) = (self.maps.get(*at), directory) {
+                        let path = directory.join(object::map_pin(map));
+                        pin_again(&path, |path| sys::pin(kept.fd().as_fd(), path))?;
+                    }
+                }
             }
-            if now.loaded != before.loaded {
-                return Err(format!("another program stands in the place of {program}"));
-            }
-            if now.pinned != before.pinned {
-                return Err(format!("the pin of {program} is gone or another's"));
-            }
+        }
+        if faults.iter().any(Fault::opened) {
+            self.gaps.fetch_add(1, Ordering::AcqRel);
+            self.ask_for_audit();
         }
         Ok(())
+    }
+
+    /// Is what got through a gap still being looked for?
+    pub fn unaudited(&self) -> bool {
+        self.audited.load(Ordering::Acquire) < self.gaps.load(Ordering::Acquire)
+    }
+
+    /// Asks enrolment to look for what got through the gaps so far.
+    pub fn ask_for_audit(&self) {
+        let gap = Sighting::Gap(self.gaps.load(Ordering::Acquire));
+        // Full: it is asked again.
+        let _ = self.ear.sightings.try_send(gap);
+    }
+
+    fn belongs<'a>(&self, hook: &'static Hook, pin: Option<&'a Path>) -> Belongs<'a> {
+        Belongs {
+            hook,
+            program: self.programs.get(hook.program).copied().unwrap_or(0),
+            pin,
+        }
+    }
+
+    fn mend(
+        &self,
+        link: &mut Link,
+        hook: &'static Hook,
+        place: BorrowedFd<'_>,
+        pin: Option<&Path>,
+        wrong: &Wrong,
+    ) -> Result<(), InterceptError> {
+        let ebpf = locked(&self.ebpf);
+        let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+        match wrong {
+            Wrong::Detached => {
+                *link = object::with_program(ebpf, hook.program, |program| {
+                    pins::create(hook, program, place)
+                })?;
+            }
+            Wrong::Replaced(_) => {
+                object::with_program(ebpf, hook.program, |program| {
+                    let failed = InterceptError::call(
+                        "bpf(BPF_LINK_UPDATE)",
+                        &hook.program,
+                        "restart the agent, which attaches anew",
+                    );
+                    link.update(program).map_err(failed)
+                })?;
+            }
+            Wrong::Unpinned | Wrong::OtherPin => {}
+        }
+        match pin {
+            Some(path) if self.belongs(hook, pin).pin_of(link, path).is_some() => {
+                pin_again(path, |path| link.pin(path))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Where a cgroup is, as long as it is there.
+    fn still_there(&self, cgroup: CgroupId) -> Option<String> {
+        let directory = sys::open_cgroup(&self.mount, cgroup).ok()?;
+        let path = sys::path_of(directory.as_fd()).ok()?;
+        let text = path.to_string_lossy();
+        (!text.ends_with(" (deleted)")).then(|| text.into_owned())
+    }
+}
+
+impl Belongs<'_> {
+    fn wrong(&self, link: &Link) -> io::Result<Option<Wrong>> {
+        let facts = link.facts()?;
+        if facts.cgroup.0 == 0 {
+            return Ok(Some(Wrong::Detached));
+        }
+        if facts.program != self.program {
+            return Ok(Some(Wrong::Replaced(named(facts.program))));
+        }
+        Ok(self.pin.and_then(|path| self.pin_of(link, path)))
+    }
+
+    /// What is wrong with the pin of a link that stands.
+    fn pin_of(&self, link: &Link, path: &Path) -> Option<Wrong> {
+        match Link::pinned(path) {
+            Ok(None) => Some(Wrong::Unpinned),
+            Ok(Some(pinned)) => {
+                let same = pinned.is_one()
+                    && matches!((pinned.facts(), link.facts()), (Ok(a), Ok(b)) if a.id == b.id);
+                (!same).then_some(Wrong::OtherPin)
+            }
+            // A directory, say.
+            Err(error) => {
+                tracing::debug!(%error, program = self.hook.program, "a pin that is none");
+                Some(Wrong::OtherPin)
+            }
+        }
+    }
+}
+
+/// Pins in the place of whatever is there.
+fn pin_again(path: &Path, pin: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), InterceptError> {
+    let at = |call| InterceptError::call(call, &path.display(), "remove it by hand");
+    let removed = match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => fs::remove_dir(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    removed.map_err(at("unlink"))?;
+    pin(path).map_err(at("bpf(BPF_OBJ_PIN)"))
+}
+
+/// A program by its number, for a reader.
+fn named(number: u32) -> String {
+    let name = aya::programs::loaded_programs()
+        .flatten()
+        .find(|info| info.id() == number)
+        .and_then(|info| info.name_as_str().map(str::to_owned));
+    match name {
+        // Whoever loaded it chose the name.
+        Some(name) => format!("{:?} (id {number})", name),
+        None => format!("id {number}"),
     }
 }

@@ -8,11 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
 use node_agent_common::names;
 use tokio::sync::mpsc;
 
@@ -93,6 +93,12 @@ pub trait Governs: Send + Sync + 'static {
     /// # Errors
     /// It is still connected.
     fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended>;
+
+    /// What got through this gap ([`Sighting::Gap`]) was looked for.
+    fn audited(&self, gap: u64);
+
+    /// From now on another agent may govern by the same pins: this one changes nothing any more.
+    fn let_go(&self);
 }
 
 /// The kernel programs at work. Share it as `Arc`.
@@ -107,13 +113,22 @@ pub struct Interceptor {
     // Before the programs that it attaches, and whose maps it keeps.
     node: Mutex<Option<Node>>,
     pub(super) wires: Wires,
-    ebpf: Arc<Mutex<Option<Ebpf>>>,
-    ear: Ear,
+    pub(super) ebpf: Arc<Mutex<Option<Ebpf>>>,
+    /// The kernel's numbers of the attached programs.
+    pub(super) programs: StdHashMap<&'static str, u32>,
+    /// The pinned maps.
+    pub(super) maps: Vec<(&'static str, MapData)>,
+    /// The right to the pins; `None`: there are none, or it was let go.
+    owned: Mutex<Option<OwnedFd>>,
+    /// Gaps there were, and the last one that was looked into.
+    pub(super) gaps: AtomicU64,
+    pub(super) audited: AtomicU64,
+    pub(super) ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
-    gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -137,9 +152,15 @@ impl Interceptor {
             &settings.attach.display(),
             "does the directory exist?",
         ))?;
-        if let Some(directory) = &settings.pin {
-            pins::prepare(directory)?;
-        }
+        let owned = match &settings.pin {
+            Some(directory) => {
+                pins::mounted(directory)?;
+                let owned = pins::own(directory)?;
+                pins::prepare(directory)?;
+                Some(owned)
+            }
+            None => None,
+        };
         let mut ebpf = object::load(&settings)?;
 
         let devices = object::load_devices(&mut ebpf);
@@ -156,6 +177,11 @@ impl Interceptor {
         tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
         tables.nobody_listens()?;
         tables.count_again();
+        let programs = object::numbers(&ebpf)?;
+        let maps = match &settings.pin {
+            Some(directory) => pins::kept_maps(directory)?,
+            None => Vec::new(),
+        };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
@@ -211,6 +237,11 @@ impl Interceptor {
             node: Mutex::new(node),
             wires,
             ebpf,
+            programs,
+            maps,
+            owned: Mutex::new(owned),
+            gaps: AtomicU64::new(0),
+            audited: AtomicU64::new(0),
             ear,
             open: Mutex::default(),
             mount: cgroup,
@@ -257,6 +288,7 @@ impl Interceptor {
     /// # Errors
     /// For the hierarchy's root, the agent's own cgroup, a full table, and what the kernel refuses.
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
+        self.holds()?;
         // What runs there is exempt: a label would promise what is not kept.
         if cgroup == self.settings.agent_cgroup {
             return Err(InterceptError::AgentsOwn(cgroup));
@@ -299,6 +331,7 @@ impl Interceptor {
     /// # Errors
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.unlabel(cgroup)?;
         locked(&self.waits).remove(&cgroup);
         let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
@@ -318,6 +351,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full (then all that fitted is protected, and nothing was removed).
     pub fn set_protected(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.set_prefixes(prefixes)
     }
 
@@ -326,6 +360,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full.
     pub fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
+        self.holds()?;
         self.tables.set_ports(ports)
     }
 
@@ -333,6 +368,9 @@ impl Interceptor {
     /// `None`: nobody was redirected to us by that tuple. A failing look-up is `None` too, for
     /// without an origin the connection must be closed whatever the reason.
     pub fn take(&self, netns: NetnsCookie, client: SocketAddr) -> Option<OriginRecord> {
+        if self.holds().is_err() {
+            return None;
+        }
         match self.tables.take(netns, client) {
             Ok(record) => record,
             Err(error) => {
@@ -382,6 +420,7 @@ impl Interceptor {
     /// # Errors
     /// When the namespace cannot be entered, the port is taken, or nobody receives listeners.
     pub fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
+        self.holds()?;
         let (listener, open) = listen::open(netns, self.settings.listen_port)?;
         let cookie = listener.netns;
         // Nobody accepts in a namespace whose listener was not handed over: close it again.
@@ -411,6 +450,32 @@ impl Interceptor {
         }
     }
 
+    /// Lets another agent govern by the pins: this one must change nothing any more.
+    pub fn let_go(&self) {
+        *locked(&self.owned) = None;
+    }
+
+    /// Nothing is labelled, listened for or taken by who let go: labels may be numbered in the next
+    /// agent's way by then.
+    fn holds(&self) -> Result<(), InterceptError> {
+        if self.settings.pin.is_some() && locked(&self.owned).is_none() {
+            return Err(InterceptError::LetGo);
+        }
+        Ok(())
+    }
+
+    /// May this agent change what is pinned? After `let_go` only when nobody else took it.
+    pub fn governs(&self) -> bool {
+        let Some(directory) = &self.settings.pin else {
+            return true;
+        };
+        let mut owned = locked(&self.owned);
+        if owned.is_none() {
+            *owned = pins::own_now(directory).ok().flatten();
+        }
+        owned.is_some()
+    }
+
     /// Detaches everything and removes the pins: labelled workloads then reach databases directly.
     ///
     /// # Errors
@@ -433,6 +498,7 @@ impl Interceptor {
         }
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
+        *locked(&self.owned) = None;
         match &self.settings.pin {
             Some(directory) => pins::remove(directory),
             None => Ok(()),
@@ -442,7 +508,7 @@ impl Interceptor {
     /// Does the same for a pin directory whose agent no longer runs.
     ///
     /// # Errors
-    /// As `uninstall`.
+    /// As `uninstall`, and when an agent runs on it, which would put everything back.
     pub fn uninstall_pinned(directory: &Path) -> Result<(), InterceptError> {
         Interceptor::unfilter_pinned(directory)?;
         pins::remove(directory)
@@ -501,6 +567,14 @@ impl Governs for Interceptor {
 
     fn end(&self, socket: BorrowedFd<'_>) -> io::Result<Ended> {
         Interceptor::end(self, socket)
+    }
+
+    fn audited(&self, gap: u64) {
+        self.audited.fetch_max(gap, Ordering::AcqRel);
+    }
+
+    fn let_go(&self) {
+        Interceptor::let_go(self);
     }
 }
 

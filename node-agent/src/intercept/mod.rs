@@ -29,7 +29,7 @@ mod wires;
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
 pub use foreign::{Ended, Peer, SocketSeen};
-pub use intact::Attachment;
+pub use intact::Fault;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};

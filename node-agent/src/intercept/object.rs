@@ -1,5 +1,6 @@
 //! The object with the kernel programs: how it is opened, and what is attached where.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -204,6 +205,27 @@ pub(super) fn load_devices(ebpf: &mut Ebpf) -> Result<(), InterceptError> {
         .map(|hook| hook.program)
         .chain([NODE.program])
         .try_for_each(|program| load_program(ebpf, program))
+}
+
+/// The kernel's numbers of the programs that are attached by links.
+pub(super) fn numbers(ebpf: &Ebpf) -> Result<HashMap<&'static str, u32>, InterceptError> {
+    HOOKS
+        .iter()
+        .chain(&GATES)
+        .map(|hook| {
+            let number = ebpf
+                .program(hook.program)
+                .ok_or(ProgramError::UnexpectedProgramType)
+                .and_then(Program::info)
+                .map_err(|error| InterceptError::Program {
+                    program: hook.program.to_owned(),
+                    error: chain(&error),
+                    mend: "run `node-agent doctor`",
+                })?
+                .id();
+            Ok((hook.program, number))
+        })
+        .collect()
 }
 
 /// Runs `then` with the descriptor of a loaded program.

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aya::Ebpf;
-use aya::maps::MapInfo;
+use aya::maps::{MapData, MapInfo};
+use rustix::fs::{FlockOperation, flock};
 
 use super::InterceptError;
 use super::object::{self, DEVICES, GATES, HOOKS, Hook, NODE, PINNED, WAIT};
@@ -18,6 +20,12 @@ use crate::model::CgroupId;
 
 /// Makes the directory ready: on a bpffs, entered by its owner only, holding nothing of others.
 pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
+    mounted(directory)?;
+    check(directory)
+}
+
+/// Makes the directory, on a bpffs, entered by its owner only.
+pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
     let name = directory.display();
     fs::DirBuilder::new()
         .recursive(true)
@@ -48,8 +56,36 @@ pub(super) fn prepare(directory: &Path) -> Result<(), InterceptError> {
     }
     // Whoever opens a pinned link can detach it: the mode of this directory is the whole guard.
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-        .map_err(InterceptError::call("chmod", &name, mend))?;
-    check(directory)
+        .map_err(InterceptError::call("chmod", &name, mend))
+}
+
+/// How long one that begins to govern waits for one that stops: it lets go with its listeners.
+const HANDING_OVER: Duration = Duration::from_secs(5);
+
+/// The right to govern by what is pinned in the directory, until the descriptor is closed. Two
+/// agents on the same pins would undo each other's work, and number workloads each in its own way.
+pub(super) fn own(directory: &Path) -> Result<OwnedFd, InterceptError> {
+    let until = Instant::now().checked_add(HANDING_OVER);
+    loop {
+        match own_now(directory)? {
+            Some(owned) => return Ok(owned),
+            None if until.is_some_and(|until| Instant::now() < until) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            None => return Err(InterceptError::Owned(directory.to_owned())),
+        }
+    }
+}
+
+/// The same without waiting; `None`: another agent has it.
+pub(super) fn own_now(directory: &Path) -> Result<Option<OwnedFd>, InterceptError> {
+    let at = |call| InterceptError::call(call, &directory.display(), "is it a directory?");
+    let owned = OwnedFd::from(File::open(directory).map_err(at("open"))?);
+    match flock(&owned, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(owned)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(at("flock")(e.into())),
+    }
 }
 
 /// Refuses a directory with pins of another version, whose bytes mean something else.
@@ -149,7 +185,7 @@ pub(super) fn attach(
 }
 
 /// The file a gate's link is pinned as.
-fn gate_pin(gate: &Hook, cgroup: CgroupId) -> String {
+pub(super) fn gate_pin(gate: &Hook, cgroup: CgroupId) -> String {
     format!("{}_{}", gate.pin, cgroup.0)
 }
 
@@ -224,7 +260,7 @@ pub(super) fn take_over_gates(
     ebpf: &Ebpf,
     directory: &Path,
 ) -> Result<HashMap<CgroupId, Vec<Link>>, InterceptError> {
-    let mut gates: HashMap<CgroupId, Vec<Link>> = HashMap::new();
+    let mut gates: HashMap<CgroupId, Vec<(usize, Link)>> = HashMap::new();
     for file in list(directory)? {
         let Some((gate, id)) = gate_of(&file) else {
             continue;
@@ -249,15 +285,38 @@ pub(super) fn take_over_gates(
         object::with_program(ebpf, gate.program, |program| {
             link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))
         })?;
-        gates.entry(id).or_default().push(link);
+        let place = GATES.iter().position(|one| one.pin == gate.pin);
+        gates
+            .entry(id)
+            .or_default()
+            .extend(place.map(|place| (place, link)));
     }
     gates.retain(|_, links| links.len() == GATES.len());
-    Ok(gates)
+    // In the order of the gates, as those that are made anew; a directory has none.
+    let ordered = |mut links: Vec<(usize, Link)>| {
+        links.sort_by_key(|(place, _)| *place);
+        links.into_iter().map(|(_, link)| link).collect()
+    };
+    Ok(gates
+        .into_iter()
+        .map(|(id, links)| (id, ordered(links)))
+        .collect())
 }
 
 /// Lets connects of a labelled cgroup wait for the agent, for as long as the link is held.
 pub(super) fn wait(ebpf: &Ebpf, cgroup: BorrowedFd<'_>) -> Result<Link, InterceptError> {
     object::with_program(ebpf, WAIT.program, |program| create(&WAIT, program, cgroup))
+}
+
+/// The pinned maps, to know them again and to pin them again.
+pub(super) fn kept_maps(directory: &Path) -> Result<Vec<(&'static str, MapData)>, InterceptError> {
+    PINNED
+        .iter()
+        .map(|map| {
+            let kept = MapData::from_pin(directory.join(object::map_pin(map)));
+            Ok((*map, kept.map_err(InterceptError::map(map))?))
+        })
+        .collect()
 }
 
 /// Attaches one program, for as long as the link is held.
@@ -343,6 +402,9 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
         return Ok(());
     }
     if sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
+        // An agent that runs would put everything back.
+        let owned =
+            own_now(directory)?.ok_or_else(|| InterceptError::Owned(directory.to_owned()))?;
         for file in list(directory)? {
             let path: PathBuf = directory.join(&file);
             if file.starts_with("link_") {
@@ -355,6 +417,7 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
                 ))?;
             }
         }
+        drop(owned);
         if is_mount(directory) {
             sys::unmount(directory).map_err(InterceptError::call("umount", &name, mend))?;
         }

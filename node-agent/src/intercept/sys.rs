@@ -169,18 +169,13 @@ impl Link {
 
     /// `BPF_OBJ_PIN`.
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
-        let path = c_path(path)?;
-        let body = (path.as_ptr() as u64, [self.0.as_raw_fd(), 0]);
-        bpf(
-            OBJ_PIN,
-            &mut Attributes {
-                body: Pin {
-                    path: body.0,
-                    fd: body.1,
-                },
-            },
-        )
-        .map(drop)
+        pin(self.0.as_fd(), path)
+    }
+
+    /// Is it a link at all? What is pinned where a link should be can be a map or a program, whose
+    /// facts read like a link's.
+    pub(super) fn is_one(&self) -> bool {
+        path_of(self.0.as_fd()).is_ok_and(|kind| kind.to_string_lossy().contains("link"))
     }
 
     /// `BPF_OBJ_GET`; `None` when nothing is pinned there.
@@ -269,6 +264,16 @@ impl Link {
         let info = unsafe { std::ptr::read_volatile(&raw const info) };
         Ok(info.device)
     }
+}
+
+/// `BPF_OBJ_PIN` of a link or a map.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let body = Pin {
+        path: path.as_ptr() as u64,
+        fd: [object.as_raw_fd(), 0],
+    };
+    bpf(OBJ_PIN, &mut Attributes { body }).map(drop)
 }
 
 #[repr(C)]

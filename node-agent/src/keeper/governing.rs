@@ -102,6 +102,11 @@ impl Governing {
         })
     }
 
+    /// Is what is pinned this agent's to change?
+    pub(super) fn governs(&self) -> bool {
+        self.answers.interceptor.governs()
+    }
+
     /// Lets this worker serve until it ends.
     pub(super) async fn serve(
         &mut self,
@@ -146,6 +151,9 @@ impl Governing {
                         // First: a canary that is not answered from here on is not told of.
                         self.running = None;
                         self.accepting = None;
+                        if let Some(enrolment) = self.answers.enrolment() {
+                            enrolment.rest();
+                        }
                         deadline = Instant::now().checked_add(DRAIN);
                         say(&present, Order::Drain).await;
                     }

@@ -227,6 +227,10 @@ fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.config.listen.admin_socket);
+        // Else it is the next agent's.
+        let ours = self.governing.as_ref().is_none_or(Governing::governs);
+        if ours {
+            let _ = std::fs::remove_file(&self.config.listen.admin_socket);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::enrol::{Left, Standing};
+use crate::enrol::{Broken, Left, Standing};
 use crate::identity::TokenFileError;
 use crate::intercept::{Counters, Entries, Prefix};
 use crate::model::{ClientAddr, Secret};
@@ -137,6 +137,8 @@ pub struct Report {
     pub fault: Option<String>,
     /// What the canary did.
     pub canary: CanaryTotals,
+    /// What of the redirect was found broken and put back since the keeper started.
+    pub broken: Option<Broken>,
     /// Processes that left their labelled cgroups in the last hour.
     pub left: Vec<Left>,
     /// How many ever did.

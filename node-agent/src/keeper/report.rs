@@ -30,6 +30,7 @@ impl Answers {
             standings,
             fault,
             canary: CanaryTotals { dials, failures },
+            broken: self.door.canary.broken(),
             left: enrolment.map_or_else(Vec::new, |e| e.left()),
             left_total,
             cut,

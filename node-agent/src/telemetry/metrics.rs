@@ -97,6 +97,12 @@ pub const METRICS: &[Meaning] = &[
         "times that the canary found the redirect not to hold",
     ),
     of(
+        "node_agent_links_broken_total",
+        "counter",
+        "",
+        "times that a link, program or pin of the redirect was taken away; each is put back, and told of in `status`",
+    ),
+    of(
         "node_agent_workload_governed",
         "gauge",
         "workload, state",
@@ -222,6 +228,7 @@ pub struct Scraped {
     pub governing: bool,
     pub canary_dials: u64,
     pub canary_failures: u64,
+    pub broken: u64,
     pub left: u64,
     pub cut: u64,
     /// Each workload with the state it is in, and all states there are.
@@ -252,6 +259,7 @@ pub struct Metrics {
     governing: Gauge<u64, AtomicU64>,
     canary_dials: Counter,
     canary_failures: Counter,
+    broken: Counter,
     standings: Family<Stands, Gauge<u64, AtomicU64>>,
     left: Counter,
     cut: Counter,
@@ -297,6 +305,7 @@ impl Metrics {
             governing: Gauge::default(),
             canary_dials: Counter::default(),
             canary_failures: Counter::default(),
+            broken: Counter::default(),
             standings: Family::default(),
             left: Counter::default(),
             cut: Counter::default(),
@@ -351,6 +360,11 @@ impl Metrics {
             registry,
             "node_agent_canary_failures_total",
             metrics.canary_failures.clone(),
+        );
+        add(
+            registry,
+            "node_agent_links_broken_total",
+            metrics.broken.clone(),
         );
         add(
             registry,
@@ -483,6 +497,7 @@ impl Metrics {
             (&self.unconfirmed, now.unconfirmed),
             (&self.canary_dials, now.canary_dials),
             (&self.canary_failures, now.canary_failures),
+            (&self.broken, now.broken),
             (&self.left, now.left),
             (&self.cut, now.cut),
         ];

@@ -8,11 +8,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use node_agent_tests::client::{Raw, startup};
+use node_agent_tests::client::{Raw, mingle, startup};
 use node_agent_tests::pg::{DATABASE, SERVICE};
 use node_agent_tests::world::WORTHLESS;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -42,7 +42,40 @@ fn serve() -> Result<()> {
                 rate.parse()?,
                 Duration::from_millis(millis.parse()?),
             )?,
-            _ => bail!("{line}: dial ADDRESS, churn ADDRESS COUNT, or storm ADDRESS RATE MILLIS"),
+            ["mingle", address, clients] => {
+                let (address, clients) = (address.parse()?, clients.parse()?);
+                let stop = AtomicBool::new(false);
+                let notes = std::thread::scope(|scope| -> Result<_> {
+                    let mingling = scope.spawn(|| mingle(address, clients, &stop));
+                    // Whatever the next line is.
+                    let next = lines.next();
+                    stop.store(true, Ordering::Relaxed);
+                    next.context("no next line")??;
+                    Ok(mingling.join().unwrap_or_default())
+                })?;
+                let mut text: String = notes.iter().map(|noted| format!("{noted}\n")).collect();
+                text.push_str("done\n");
+                (&mut &talk).write_all(text.as_bytes())?;
+            }
+            ["hoard", address, count, rate] => {
+                let (address, count): (SocketAddr, usize) = (address.parse()?, count.parse()?);
+                let (met, rate, stop) = (Met::default(), rate.parse()?, AtomicBool::new(false));
+                raise_files()?;
+                std::thread::scope(|scope| -> Result<()> {
+                    for _ in 0..HOARDERS {
+                        scope.spawn(|| hoard(address, count / HOARDERS, rate, &met, &stop));
+                    }
+                    // Whatever the next line is.
+                    let next = lines.next();
+                    stop.store(true, Ordering::Relaxed);
+                    next.context("no next line")??;
+                    Ok(())
+                })?;
+                answer(&talk, met)?;
+            }
+            _ => bail!(
+                "{line}: dial ADDRESS, churn ADDRESS COUNT, storm ADDRESS RATE MILLIS, hoard ADDRESS COUNT RATE, or mingle ADDRESS CLIENTS"
+            ),
         }
     }
     Ok(())
@@ -120,6 +153,10 @@ fn storm(talk: &UnixStream, address: SocketAddr, rate: u32, lasts: Duration) -> 
             scope.spawn(|| one_worker(address, pause, lasts, &met));
         }
     });
+    answer(talk, met)
+}
+
+fn answer(talk: &UnixStream, met: Met) -> Result<()> {
     let Met {
         opened,
         refused,
@@ -134,6 +171,51 @@ fn storm(talk: &UnixStream, address: SocketAddr, rate: u32, lasts: Duration) -> 
         greeted.into_inner(),
         other.into_inner()
     )?)
+}
+
+const HOARDERS: usize = 4;
+
+/// Opens connections at this rate a second and keeps them, without a byte, also when the other side
+/// has enough of them. What is refused is not tried again.
+fn hoard(address: SocketAddr, count: usize, rate: u32, met: &Met, stop: &AtomicBool) {
+    use std::io::ErrorKind;
+    let pause = Duration::from_secs(1) * u32::try_from(HOARDERS).unwrap_or(1) / rate.max(1);
+    let mut held = Vec::new();
+    let mut next = Instant::now();
+    for _ in 0..count {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += pause;
+        let count = match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+            Ok(stream) => {
+                held.push(stream);
+                &met.opened
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::PermissionDenied
+                | ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset => &met.refused,
+                _ => &met.other,
+            },
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// As many open files as this process may have.
+fn raise_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, all)?)
 }
 
 fn one_worker(address: SocketAddr, pause: Duration, lasts: Duration, met: &Met) {

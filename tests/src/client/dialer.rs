@@ -14,13 +14,14 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 
+use super::Noted;
 use crate::parts;
 use crate::program::{Program, Running, until};
 
 /// The program in the cgroup.
 pub struct Dialer {
     talk: UnixStream,
-    _program: Running,
+    program: Running,
     _place: TempDir,
 }
 
@@ -63,7 +64,7 @@ impl Dialer {
         talk.set_read_timeout(Some(Duration::from_secs(120)))?;
         Ok(Self {
             talk,
-            _program: program,
+            program,
             _place: place,
         })
     }
@@ -116,6 +117,28 @@ impl Dialer {
     ) -> Result<Stormed> {
         writeln!(self.talk, "storm {address} {rate} {}", lasts.as_millis())?;
         meanwhile()?;
+        self.met()
+    }
+
+    /// Opens so many connections at this rate a second, never says a byte, keeps all there are, and
+    /// meanwhile does something else; it is told how many descriptors the program has.
+    pub fn hoard(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+        rate: u32,
+        meanwhile: impl FnOnce(&dyn Fn() -> Result<usize>) -> Result<()>,
+    ) -> Result<Stormed> {
+        writeln!(self.talk, "hoard {address} {count} {rate}")?;
+        let id = self.id();
+        let done = meanwhile(&|| crate::metrics::files(id));
+        writeln!(self.talk, "halt")?;
+        let met = self.met()?;
+        done?;
+        Ok(met)
+    }
+
+    fn met(&self) -> Result<Stormed> {
         let line = self.line()?;
         let mut words = line.split(' ').map(str::parse);
         let mut next = || words.next().context("an answer")?.context("a number");
@@ -125,6 +148,33 @@ impl Dialer {
             greeted: next()?,
             other: next()?,
         })
+    }
+
+    /// So many clients connect and ask without end, and meanwhile something else is done.
+    pub fn mingle(
+        &mut self,
+        address: SocketAddr,
+        clients: usize,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Vec<Noted>> {
+        writeln!(self.talk, "mingle {address} {clients}")?;
+        let done = meanwhile();
+        writeln!(self.talk, "halt")?;
+        let mut notes = Vec::new();
+        for line in BufReader::new(&self.talk).lines() {
+            let line = line?;
+            if line == "done" {
+                done?;
+                return Ok(notes);
+            }
+            notes.push(line.parse()?);
+        }
+        bail!("the dialer has gone")
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     fn line(&self) -> Result<String> {

@@ -33,19 +33,41 @@ impl Agent {
 
     /// Starts it, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
+        self.child = Some(self.spawn()?);
+        self.ready()
+    }
+
+    /// Sends it away and starts the next one at once, as an upgrade does; the next one counts from
+    /// then on, and may not be ready yet. Gives the one that drains.
+    pub fn succeed(&mut self) -> Result<Drains> {
+        self.signal(Signal::TERM)?;
+        let next = self.spawn()?;
+        let before = self.child.replace(next).context("no agent to follow")?;
+        Ok(Drains(before))
+    }
+
+    /// One more, though there is one, and what became of it.
+    pub fn second(&self) -> Result<ExitStatus> {
+        Ok(self.spawn()?.wait()?)
+    }
+
+    fn spawn(&self) -> Result<Child> {
         let log = File::options().append(true).create(true).open(self.log())?;
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(parts::built("node-agent")?);
         command.args(["run", "--config"]).arg(&self.written.config);
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("cannot start the agent")?;
-        self.child = Some(child);
+            .context("cannot start the agent")
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&mut self) -> Result<()> {
         let started = until("the agent starts", PATIENCE, || {
             if let Some(status) = self.ended()? {
                 bail!("the agent ended with {status}");
@@ -146,6 +168,30 @@ impl Agent {
             .filter(|(series, _)| of(series))
             .map(|(_, value)| value)
             .sum())
+    }
+}
+
+/// An agent that was told to stop; killed when dropped.
+pub struct Drains(Child);
+
+impl Drains {
+    /// Whether it is still there.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        until("the draining agent ends", limit, || {
+            Ok(self.0.try_wait()?)
+        })
+    }
+}
+
+impl Drop for Drains {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

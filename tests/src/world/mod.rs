@@ -23,7 +23,7 @@ use crate::parts;
 use crate::pg::{self, Cluster, Version};
 use crate::program::{Finished, Program};
 
-pub use agent::Agent;
+pub use agent::{Agent, Drains};
 
 /// The workload's name in the configuration.
 pub const WORKLOAD: &str = "claude";

@@ -1,5 +1,6 @@
 //! Killed and started again under a storm of connections: none of them reaches the database.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use node_agent_tests::client::Dialer;
-use node_agent_tests::{Place, World};
+use node_agent_tests::{Place, World, until};
 
 use super::agent_is_here;
 
@@ -105,5 +106,116 @@ fn a_thousand_connects_a_second_through_kills_and_restarts_reach_no_database() -
     let wanted = usize::try_from(u64::from(RATE) * LASTS.as_secs())?;
     assert!(met.opened + met.refused > wanted / 2, "{met:?} of {wanted}");
     assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
+    Ok(())
+}
+
+/// The first gate's links that a process holds: number of the link, number of the program.
+fn links(pid: u32) -> Result<BTreeMap<u32, u32>> {
+    let mut links = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // A descriptor may be closed by now.
+        let Ok(text) = std::fs::read_to_string(entry?.path()) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse().ok()
+        };
+        if let (Some(link), Some(program)) = (field("link_id:"), field("prog_id:")) {
+            links.insert(link, program);
+        }
+    }
+    Ok(links)
+}
+
+#[test]
+fn an_upgrade_under_a_thousand_connects_a_second_lets_none_through_and_drops_no_session()
+-> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let greeter = Greeter::start()?;
+    let mut world = World::builder()
+        .trusting_server("greeter", greeter.address)
+        .canary_every("500ms")
+        .start()
+        .unwrap();
+    let mut dialer = world.dialer()?;
+    let mut at_work = world.client(&mut dialer)?;
+    at_work.query("begin")?;
+    let before = links(world.agent().id())?;
+    assert!(before.len() >= 13, "{before:?}");
+
+    let soon = Duration::from_secs(20);
+    let mut storming = world.dialer()?;
+    let met = storming.storm(greeter.address, RATE, LASTS, || {
+        std::thread::sleep(Duration::from_secs(1));
+        let mut old = world.agent_mut().succeed()?;
+        // The next one governs while the one before still serves its session.
+        until("the next one governs", soon, || {
+            let status = world.cli(&["status", "--json"])?.stdout;
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+            let ready = status["not_ready"].as_array().is_some_and(Vec::is_empty);
+            Ok((ready && status["governing"] == true).then_some(()))
+        })?;
+        assert!(old.runs()?);
+        assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
+        let seen = at_work.query("select 7; commit")?;
+        assert!(seen.iter().any(|message| message.kind == b'D'), "{seen:?}");
+        assert!(old.wait(soon)?.success());
+        Ok(())
+    })?;
+    println!("{met:?}");
+    assert_eq!(greeter.visits(), 0, "{met:?}");
+    assert_eq!((met.greeted, met.other), (0, 0), "{met:?}");
+    assert!(met.opened > 100, "{met:?}");
+
+    world.agent_mut().ready()?;
+    // In place: the links are the same ones, the programs behind them are the next agent's, which
+    // has rings of its own that they tell of what they see.
+    let after = links(world.agent().id())?;
+    let kept = before.iter().filter(|(link, _)| after.contains_key(link));
+    assert!(kept.clone().count() >= 13, "{before:?} {after:?}");
+    assert!(
+        kept.clone()
+            .all(|(link, program)| after.get(link) != Some(program)),
+        "{before:?} {after:?}"
+    );
+    // And the one before took nothing with it: the canary goes on.
+    let dials = world.agent().metric("node_agent_canary_dials_total")?;
+    until("the canary dials on", soon, || {
+        let now = world.agent().metric("node_agent_canary_dials_total")?;
+        Ok((now > dials + 2.0).then_some(()))
+    })?;
+    let log = std::fs::read_to_string(world.agent().log())?;
+    assert!(!log.contains("NOT GOVERNING"), "{log}");
+    assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
+    world.cli(&["sessions", "verify"])?.good()?;
+    Ok(())
+}
+
+#[test]
+fn a_second_agent_on_the_same_state_refuses_and_disturbs_nothing() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder().start().unwrap();
+    let mut dialer = world.dialer()?;
+    let mut session = world.client(&mut dialer)?;
+    let before = links(world.agent().id())?;
+    assert!(!world.agent().second()?.success());
+    let log = world.agent().log_tail();
+    assert!(
+        log.contains("another agent governs") && log.contains("stop it first"),
+        "{log}"
+    );
+    assert_eq!(links(world.agent().id())?, before);
+    session.query("select 1")?;
+    assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
+    let status = world.cli(&["status"])?.good()?.stdout;
+    assert!(
+        status.contains("governing: yes") && !status.contains("BROKEN"),
+        "{status}"
+    );
     Ok(())
 }

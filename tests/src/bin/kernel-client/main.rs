@@ -19,6 +19,7 @@ mod routes;
 mod stack;
 mod unix;
 mod xdp;
+mod tamper;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -185,6 +186,7 @@ impl Client {
                 Ok("rewriting".into())
             }
             ["become", who] => calls::become_one(who).map(|()| "so".into()),
+            ["tamper", what, pin] => tamper::go(what, pin),
             ["enter", pid] => {
                 calls::enter(pid.parse().map_err(io::Error::other)?).map(|()| "there".into())
             }

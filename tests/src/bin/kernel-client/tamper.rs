@@ -1,0 +1,80 @@
+//! What somebody with all privileges does to a redirect: its links by their pins.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of_val;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+const PROG_LOAD: i32 = 5;
+const OBJ_GET: i32 = 7;
+const LINK_UPDATE: i32 = 29;
+const LINK_DETACH: i32 = 34;
+/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, `BPF_CGROUP_INET4_CONNECT`.
+const SOCK_ADDR: u32 = 18;
+const CONNECT4: u32 = 10;
+
+/// `detach`, or `replace` (of connect4: by a program that lets everything pass), by the pin.
+pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
+    let link = get(pin)?;
+    match what {
+        "detach" => {
+            bpf(LINK_DETACH, &mut [link.as_raw_fd(), 0])?;
+            Ok("detached".to_owned())
+        }
+        "replace" => {
+            let open = load()?;
+            bpf(LINK_UPDATE, &mut [link.as_raw_fd(), open.as_raw_fd(), 0, 0])?;
+            Ok("replaced".to_owned())
+        }
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+fn get(pin: &str) -> io::Result<OwnedFd> {
+    let path = CString::new(pin)?;
+    let mut attributes = [path.as_ptr() as u64, 0];
+    owned(bpf(OBJ_GET, &mut attributes)?)
+}
+
+/// `r0 = 1; exit`.
+fn load() -> io::Result<OwnedFd> {
+    let code: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+    let license = c"GPL";
+    let mut attributes = [0_u64; 9];
+    attributes[0] = two(SOCK_ADDR, 2);
+    attributes[1] = code.as_ptr() as u64;
+    attributes[2] = license.as_ptr() as u64;
+    // Its name, from byte 48 on; what it is to be attached as, at byte 68.
+    attributes[6] = two(u32::from_ne_bytes(*b"open"), 0);
+    attributes[8] = two(0, CONNECT4);
+    owned(bpf(PROG_LOAD, &mut attributes)?)
+}
+
+/// Two fields of 32 bits, as they lie in memory.
+fn two(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn bpf<T>(command: i32, attributes: &mut [T]) -> io::Result<i64> {
+    // SAFETY: the command's part of `union bpf_attr`, with its size; pointers in it are made from
+    // what the callers hold across the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attributes.as_mut_ptr(),
+            size_of_val(attributes),
+        )
+    };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
+}
+
+fn owned(answer: i64) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(answer as i32) })
+}
