@@ -26,6 +26,8 @@ pub const TAKEN: &str = "TAKEN";
 /// Hash: network namespace cookie → `flow::HEARD_*`. Ends the wait of the first SYNs, filters
 /// sightings, and keeps the agent's port free of others. Written by the agent only.
 pub const HEARD: &str = "HEARD";
+/// Socket storage: `watch::Watch`. Written by the kernel only, gone with the socket.
+pub const WATCHES: &str = "WATCHES";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of `FlowEvent`.
@@ -55,8 +57,12 @@ pub const COUNTER_BYPASS_HEADER: u32 = 8;
 pub const COUNTER_BYPASS_INWARD: u32 = 9;
 /// Attempts to set IP options or a routing header; refused.
 pub const COUNTER_BYPASS_OPTION: u32 = 10;
+/// Connections on which a PostgreSQL session was begun where no database is declared.
+pub const COUNTER_UNDECLARED_POSTGRES: u32 = 11;
+/// Connections on which a MySQL server greeted where no database is declared.
+pub const COUNTER_UNDECLARED_MYSQL: u32 = 12;
 /// How many counters.
-pub const COUNTER_COUNT: u32 = 11;
+pub const COUNTER_COUNT: u32 = 13;
 
 /// Global: the agent's listening port, host order.
 pub const LISTEN_PORT: &str = "LISTEN_PORT";
@@ -66,3 +72,5 @@ pub const AGENT_CGROUP: &str = "AGENT_CGROUP";
 pub const QUOTA: &str = "QUOTA";
 /// Global: not zero where labelled workloads reach databases and `ALLOWED` only.
 pub const CLOSED: &str = "CLOSED";
+/// Global: `watch::UNDECLARED_*`.
+pub const UNDECLARED: &str = "UNDECLARED";

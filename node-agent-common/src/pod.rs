@@ -6,6 +6,7 @@
 
 use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState};
 use crate::sighting::Sighting;
+use crate::watch::Watch;
 
 macro_rules! pod {
     ($($name:ty),+ $(,)?) => {$(
@@ -22,5 +23,6 @@ pod!(
     SocketState,
     FlowEvent,
     Share,
-    Sighting
+    Sighting,
+    Watch
 );

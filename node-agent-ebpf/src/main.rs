@@ -3,7 +3,7 @@
 //! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
 //! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it), `share`
 //! keeps one workload's flood from the others, `wait` gives the agent time to listen, `sighting`
-//! tells enrolment where to look, `maps` documents every map.
+//! tells enrolment where to look, `startup` knows a database nobody declared, `maps` documents every map.
 #![no_std]
 #![no_main]
 // For one atomic addition. Only this crate's compiler has the target at all.
@@ -19,6 +19,7 @@ mod packet;
 mod share;
 mod sighting;
 mod socket;
+mod startup;
 mod wait;
 
 use aya_ebpf::macros::{
@@ -92,6 +93,16 @@ pub fn on_wait(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn on_ingress(ctx: SkBuffContext) -> i32 {
     gate::ingress(&ctx)
+}
+
+#[cgroup_skb(egress)]
+pub fn on_startup(ctx: SkBuffContext) -> i32 {
+    startup::egress(&ctx)
+}
+
+#[cgroup_skb(ingress)]
+pub fn on_greeting(ctx: SkBuffContext) -> i32 {
+    startup::ingress(&ctx)
 }
 
 #[cgroup_sockopt(setsockopt)]

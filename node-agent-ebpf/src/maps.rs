@@ -7,6 +7,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{HashMap, LpmTrie, PerCpuArray, RingBuf};
 use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
 use node_agent_common::rule::Label;
+use node_agent_common::watch::Watch;
 
 /// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
 /// refused connections and not free ones.
@@ -39,6 +40,11 @@ pub static FLOWS: HashMap<FlowKey, OriginRecord> =
 /// socket, so nothing here can leak.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+
+/// Beside each socket that opened a connection: its first bytes, until it is known what they are.
+/// The kernel writes.
+#[btf_map]
+pub static WATCHES: SkStorage<Watch> = SkStorage::new();
 
 /// Label → what it has of the table of origins. The kernel writes; a workload's flood is refused
 /// before it takes the others' room.

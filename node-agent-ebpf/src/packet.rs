@@ -21,6 +21,8 @@ pub struct Packet {
     pub port: u16,
     /// The IP protocol.
     pub protocol: u32,
+    /// Where its header begins.
+    pub at: u32,
     /// TCP's flags; 0 for others.
     pub flags: u8,
     /// It has IPv4 options, an IPv6 routing header, or more headers than are read here.
@@ -74,6 +76,7 @@ fn v4(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
         remote,
         port,
         protocol,
+        at: length,
         flags,
         odd: length > 20,
     })
@@ -123,6 +126,7 @@ fn v6(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
         remote,
         port,
         protocol,
+        at,
         flags,
         odd,
     })
@@ -149,7 +153,7 @@ fn ports(ctx: &SkBuffContext, way: Way, protocol: u32, at: u32) -> Option<(u16, 
 }
 
 #[inline(always)]
-fn load<T: Copy>(ctx: &SkBuffContext, at: u32) -> Option<T> {
+pub fn load<T: Copy>(ctx: &SkBuffContext, at: u32) -> Option<T> {
     let mut into = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes all of it or fails, and then nothing is read. Every `T` here is an
     // array of integers.

@@ -16,7 +16,7 @@ use crate::accept::{accept, permits};
 use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{
-    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
+    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, Undeclared, UpstreamTlsMode,
 };
 use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, Canary, CanaryError, EnrolError, EnrolSettings, Enrolment};
@@ -25,8 +25,8 @@ use crate::feed::{
 };
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
-    Allowed, Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex,
-    cgroup_id, cgroup_root,
+    Allowed, Event, InterceptError, Interceptor, Listener, OnUndeclared, Prefix, Settings,
+    WorkloadIndex, cgroup_id, cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -447,6 +447,11 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
         Egress::Open => None,
         Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
     };
+    settings.undeclared = match config.guard.undeclared {
+        Undeclared::Refuse => OnUndeclared::Refuse,
+        Undeclared::Report => OnUndeclared::Report,
+        Undeclared::Ignore => OnUndeclared::Ignore,
+    };
     settings.pin = Some(pin_directory(config));
     Ok(settings)
 }
@@ -560,6 +565,12 @@ async fn tell_events(config: Arc<Config>, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         match event {
             Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Undeclared(met, dial) => tracing::warn!(
+                database = %met.database, refused = met.refused, destination = %dial.destination,
+                workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a database that no target declares: declare it, or set guard.undeclared"
+            ),
             Event::Bypass(how, dial) => tracing::warn!(
                 ?how, destination = %dial.destination, workload = name(dial.workload),
                 cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,

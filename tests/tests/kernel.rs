@@ -20,6 +20,8 @@ mod kernel {
 mod gates;
 #[path = "kernel/routes.rs"]
 mod routes;
+#[path = "kernel/undeclared.rs"]
+mod undeclared;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

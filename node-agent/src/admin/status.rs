@@ -145,6 +145,10 @@ impl Admin {
                 self.metrics.bypasses("header", bypass.header);
                 self.metrics.bypasses("inward", bypass.inward);
                 self.metrics.bypasses("option", bypass.option);
+                self.metrics
+                    .databases_met("postgres", counters.undeclared_postgres);
+                self.metrics
+                    .databases_met("mysql", counters.undeclared_mysql);
             }
         }
         scraped

@@ -47,6 +47,7 @@ pub(super) struct RawGuard {
     pub(super) ports: List<u16>,
     pub(super) egress: Maybe<String>,
     pub(super) allow: List<String>,
+    pub(super) undeclared: Maybe<String>,
     pub(super) canary_every: Maybe<String>,
 }
 

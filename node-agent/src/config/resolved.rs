@@ -55,6 +55,7 @@ pub enum CgroupRoot {
 pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
+    pub undeclared: Undeclared,
     pub canary_every: Duration,
 }
 
@@ -65,6 +66,17 @@ pub enum Egress {
     Open,
     /// These places and nothing else.
     DatabasesOnly(Vec<Place>),
+}
+
+/// What becomes of a database that no target declares, wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undeclared {
+    /// Its connections are ended, and told of.
+    Refuse,
+    /// They are told of.
+    Report,
+    /// Nobody looks.
+    Ignore,
 }
 
 /// An OIDC issuer.

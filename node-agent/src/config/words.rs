@@ -84,6 +84,12 @@ pub const KEYS: &[Key] = &[
         "what stays open under databases-only: ADDRESS/LENGTH:PORT, IPv6 in brackets, * for every port",
     ),
     key(
+        "guard.undeclared",
+        "refuse, report, ignore",
+        "refuse",
+        "what becomes of a database that no target declares, known by the first bytes of a connection to whatever port: ended and logged, only logged, or not looked for",
+    ),
+    key(
         "guard.canary_every",
         "duration, 100ms to 60s",
         "10s",

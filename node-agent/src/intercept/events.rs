@@ -15,7 +15,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
 use super::tables::{Tables, comm_text, socket_addr};
-use super::{InterceptError, WorkloadIndex};
+use super::undeclared::{self, Met, Places};
+use super::{InterceptError, Undeclared, WorkloadIndex};
 use crate::model::{CgroupId, NetnsCookie, Pid};
 
 /// Who dialled, and whereto.
@@ -80,6 +81,9 @@ pub enum Event {
     /// made the socket, 0 when the socket is older than the label. At most ten a second of one
     /// workload are told; all are counted.
     Bypass(Bypass, Dial),
+    /// The first bytes of a connection were a database's that nobody declared. The process is that
+    /// which made the socket, 0 when that is not known. Told and counted as `Bypass` is.
+    Undeclared(Undeclared, Dial),
 }
 
 /// Where enrolment should look again.
@@ -100,9 +104,9 @@ pub enum Sighting {
 }
 
 impl Event {
-    fn read(raw: &FlowEvent) -> Option<Self> {
+    fn dial(raw: &FlowEvent) -> Dial {
         let origin = &raw.origin;
-        let dial = Dial {
+        Dial {
             destination: socket_addr(origin.destination, origin.port),
             workload: WorkloadIndex(origin.workload),
             pid: Pid(origin.pid),
@@ -110,7 +114,11 @@ impl Event {
             comm: comm_text(&origin.comm),
             cgroup: CgroupId(origin.cgroup),
             netns: NetnsCookie(raw.netns),
-        };
+        }
+    }
+
+    fn read(raw: &FlowEvent) -> Option<Self> {
+        let dial = Event::dial(raw);
         Some(match raw.kind {
             flow::EVENT_REDIRECTED => Event::Redirected(dial),
             flow::EVENT_REFUSED_PROTOCOL => {
@@ -177,6 +185,7 @@ impl Ear {
     pub(super) fn start(
         rings: Rings,
         tables: Arc<Tables>,
+        places: Places,
     ) -> Result<(Self, mpsc::Receiver<Event>, mpsc::Receiver<Sighting>), InterceptError> {
         let (events, events_out) = mpsc::channel(WAITING);
         let (sightings, sightings_out) = mpsc::channel(WAITING);
@@ -188,6 +197,7 @@ impl Ear {
         let listener = Listen {
             rings,
             tables,
+            places,
             stop: Arc::clone(&stop),
             dropped: Arc::clone(&dropped),
             events,
@@ -225,6 +235,7 @@ impl Drop for Ear {
 struct Listen {
     rings: Rings,
     tables: Arc<Tables>,
+    places: Places,
     stop: Arc<OwnedFd>,
     dropped: Arc<AtomicU64>,
     events: mpsc::Sender<Event>,
@@ -261,8 +272,11 @@ impl Listen {
                 missed = self.sightings.try_send(Sighting::Lost).is_err();
             }
             while let Some(item) = self.rings.events.next() {
-                let Some(raw) = event_of(&item) else { continue };
-                if let Some(event) = Event::read(&raw)
+                let event = match Met::read(&item) {
+                    Some(met) => meet(&met, &self.places),
+                    None => event_of(&item).as_ref().and_then(Event::read),
+                };
+                if let Some(event) = event
                     && self.events.try_send(event).is_err()
                 {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -297,6 +311,25 @@ impl Listen {
             Heard::Stop
         })
     }
+}
+
+/// Ends a refused connection, told of or not.
+fn meet(met: &Met, places: &Places) -> Option<Event> {
+    let ended = if met.undeclared.refused {
+        undeclared::end(met, places)
+    } else {
+        Ok(())
+    };
+    let dial = met.told.then(|| Event::dial(&met.event))?;
+    if let Err(error) = ended {
+        // Refused all the same.
+        tracing::warn!(
+            %error, destination = %dial.destination,
+            "a refused connection's owner is left waiting: it could not be ended; \
+             `node-agent doctor` says whether this kernel can"
+        );
+    }
+    Some(Event::Undeclared(met.undeclared, dial))
 }
 
 enum Heard {

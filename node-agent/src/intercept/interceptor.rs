@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 
 use super::diag::Diag;
 use super::events::{Ear, Rings};
-use super::listen::{self, Listener, Open};
+use super::listen::{self, Listener};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::undeclared::Places;
 use super::{
     Ended, Event, InterceptError, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex, pins,
 };
@@ -83,7 +84,7 @@ pub struct Interceptor {
     pub(super) links: Mutex<Vec<Link>>,
     ebpf: Mutex<Option<Ebpf>>,
     ear: Ear,
-    open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    open: Places,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
@@ -152,7 +153,8 @@ impl Interceptor {
             }
         }
         let tables = Arc::new(tables);
-        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables))?;
+        let open = Places::default();
+        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables), Arc::clone(&open))?;
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
@@ -160,7 +162,7 @@ impl Interceptor {
             links: Mutex::new(links),
             ebpf: Mutex::new(Some(ebpf)),
             ear,
-            open: Mutex::default(),
+            open,
             mount: cgroup,
             gates: Mutex::new(gates),
             waits: Mutex::default(),

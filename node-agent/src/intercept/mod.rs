@@ -22,6 +22,7 @@ mod probe;
 mod settings;
 mod sys;
 mod tables;
+mod undeclared;
 
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
@@ -30,8 +31,9 @@ pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
-pub use settings::{Allowed, NotAPrefix, Prefix, Settings};
+pub use settings::{Allowed, NotAPrefix, OnUndeclared, Prefix, Settings};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
+pub use undeclared::{Database, Undeclared};
 
 use serde::{Deserialize, Serialize};
 

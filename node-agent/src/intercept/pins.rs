@@ -85,9 +85,10 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 9] = {
+const SIZES: [(&str, u32, u32); 10] = {
     use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
     use node_agent_common::names;
+    use node_agent_common::watch::Watch;
     [
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
@@ -98,6 +99,7 @@ const SIZES: [(&str, u32, u32); 9] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
+        (names::WATCHES, 4, size_of::<Watch>() as u32),
         (names::ALLOWED, 24, 1),
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),

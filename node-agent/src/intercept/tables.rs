@@ -72,6 +72,10 @@ pub struct Counters {
     pub quota: u64,
     /// Attempts to get round the agent that the second gate stopped.
     pub bypass: Bypasses,
+    /// Connections on which PostgreSQL was met where no database is declared.
+    pub undeclared_postgres: u64,
+    /// The same of MySQL.
+    pub undeclared_mysql: u64,
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
@@ -356,6 +360,8 @@ impl Tables {
                 inward: self.count(names::COUNTER_BYPASS_INWARD)?,
                 option: self.count(names::COUNTER_BYPASS_OPTION)?,
             },
+            undeclared_postgres: self.count(names::COUNTER_UNDECLARED_POSTGRES)?,
+            undeclared_mysql: self.count(names::COUNTER_UNDECLARED_MYSQL)?,
         })
     }
 
@@ -492,7 +498,8 @@ pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEve
     })
 }
 
-struct Fields<'a>(&'a [u8]);
+/// Reads one field after the other.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
     fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -501,11 +508,11 @@ impl Fields<'_> {
         Some(*field)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes().map(u32::from_ne_bytes)
     }
 

@@ -13,6 +13,7 @@ use serde_saphyr::{Location, Spanned};
 use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls};
 use super::resolved::{
     Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
+    Undeclared,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -267,6 +268,17 @@ impl Check<'_> {
                 Egress::Open
             }
         };
+        let undeclared = self.word(
+            "guard.undeclared",
+            raw.undeclared.as_ref(),
+            // Fail closed: what is not declared is neither decided on nor recorded.
+            Undeclared::Refuse,
+            &[
+                ("refuse", Undeclared::Refuse),
+                ("report", Undeclared::Report),
+                ("ignore", Undeclared::Ignore),
+            ],
+        );
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -282,6 +294,7 @@ impl Check<'_> {
         Guard {
             ports,
             egress,
+            undeclared,
             canary_every,
         }
     }

@@ -11,6 +11,7 @@
 mod calls;
 mod ring;
 mod routes;
+mod talk;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -203,6 +204,34 @@ impl Client {
             ["visited"] => {
                 let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?;
                 routes::visited(listener)
+            }
+            ["say", how, to, piece, what] => {
+                let piece = piece.parse().map_err(io::Error::other)?;
+                talk::dial(how, address(to)?, piece, &talk::bytes(what)?)
+            }
+            // More on the connection of `dial-first`.
+            ["utter", what] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                let mut stream = TcpStream::from(socket);
+                stream.set_nodelay(true)?;
+                stream.write_all(&talk::bytes(what)?)?;
+                self.socket = Some(stream.into());
+                Ok("said".into())
+            }
+            ["hear"] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                let mut stream = TcpStream::from(socket);
+                stream.set_read_timeout(Some(talk::PATIENCE))?;
+                talk::hear(&mut stream)
+            }
+            ["answer-after", how, at, count] => {
+                let count = count.parse().map_err(io::Error::other)?;
+                talk::stand(how, address(at)?, &talk::Part::Answers(count)).map(|()| "open".into())
+            }
+            ["greet-with", how, at, piece, what] => {
+                let piece = piece.parse().map_err(io::Error::other)?;
+                let part = talk::Part::Greets(piece, talk::bytes(what)?);
+                talk::stand(how, address(at)?, &part).map(|()| "open".into())
             }
             ["flood", count, to] => {
                 let opened = routes::flood(number(count)?, address(to)?, &mut self.half_open)?;
