@@ -28,6 +28,11 @@ pub const TAKEN: &str = "TAKEN";
 pub const HEARD: &str = "HEARD";
 /// Socket storage: `watch::Watch`. Written by the kernel only, gone with the socket.
 pub const WATCHES: &str = "WATCHES";
+/// Hash: `layer::UnixName` → 1. Which unix sockets labelled workloads reach, where that is bounded.
+/// Written by the agent only.
+pub const UNIX_NAMES: &str = "UNIX_NAMES";
+/// Array of `layer::CELL_*`. Written by the kernel only.
+pub const LAYER_CELLS: &str = "LAYER_CELLS";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of `FlowEvent`.

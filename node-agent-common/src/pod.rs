@@ -5,6 +5,7 @@
 )]
 
 use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState};
+use crate::layer::UnixName;
 use crate::sighting::Sighting;
 use crate::watch::Watch;
 
@@ -24,5 +25,6 @@ pod!(
     FlowEvent,
     Share,
     Sighting,
-    Watch
+    Watch,
+    UnixName
 );

@@ -4,8 +4,9 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
+use node_agent_common::layer::{CELLS, UnixName};
 use node_agent_common::rule::Label;
 use node_agent_common::watch::Watch;
 
@@ -60,6 +61,15 @@ pub static TAKEN: HashMap<Label, u64> = HashMap::with_max_entries(16_384, BPF_F_
 /// keeps the agent's port free of others, also between one agent and the next. The agent writes.
 #[map]
 pub static HEARD: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// Which unix sockets labelled workloads reach, where that is bounded. The agent writes; read by
+/// a program that is not in this object.
+#[map]
+pub static UNIX_NAMES: HashMap<UnixName, u8> = HashMap::with_max_entries(1_024, BPF_F_NO_PREALLOC);
+
+/// `layer::CELL_*`, for the programs that are not in this object.
+#[map]
+pub static LAYER_CELLS: Array<u64> = Array::with_max_entries(CELLS, 0);
 
 /// `names::COUNTER_*`.
 #[map]

@@ -16,7 +16,8 @@ use crate::accept::{accept, permits};
 use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{
-    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, Undeclared, UpstreamTlsMode,
+    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, Undeclared, UnixSockets,
+    UpstreamTlsMode,
 };
 use crate::connection::{Gate, HalfOpen};
 use crate::enrol::{self, Canary, CanaryError, EnrolError, EnrolSettings, Enrolment};
@@ -26,7 +27,7 @@ use crate::feed::{
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
 use crate::intercept::{
     Allowed, Event, InterceptError, Interceptor, Listener, OnUndeclared, Prefix, Settings,
-    WorkloadIndex, cgroup_id, cgroup_root,
+    UnixPath, WorkloadIndex, cgroup_id, cgroup_root,
 };
 use crate::mask::MaskKey;
 use crate::model::Secret;
@@ -236,6 +237,7 @@ impl Agent {
             enrolment: Some(enrolment.clone()),
             canary: Some(canary),
             degraded: interceptor.degraded().to_vec(),
+            layers: interceptor.layers(),
             interceptor: Some(interceptor.clone()),
             drain: drained,
         });
@@ -447,6 +449,15 @@ fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, Agen
         Egress::Open => None,
         Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
     };
+    settings.unix = match &config.guard.unix {
+        UnixSockets::Open => None,
+        UnixSockets::AllowOnly(paths) => Some(
+            paths
+                .iter()
+                .filter_map(|path| path.parse::<UnixPath>().ok())
+                .collect(),
+        ),
+    };
     settings.undeclared = match config.guard.undeclared {
         Undeclared::Refuse => OnUndeclared::Refuse,
         Undeclared::Report => OnUndeclared::Report,
@@ -564,6 +575,11 @@ async fn tell_events(config: Arc<Config>, mut events: mpsc::Receiver<Event>) {
     };
     while let Some(event) = events.recv().await {
         match event {
+            Event::RefusedUnix(socket, dial) => tracing::warn!(
+                socket, workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a unix socket was refused that guard.unix_allow does not name so"
+            ),
             Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
             Event::Undeclared(met, dial) => tracing::warn!(
                 database = %met.database, refused = met.refused, destination = %dial.destination,

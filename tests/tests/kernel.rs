@@ -22,6 +22,8 @@ mod gates;
 mod routes;
 #[path = "kernel/undeclared.rs"]
 mod undeclared;
+#[path = "kernel/unix_sockets.rs"]
+mod unix_sockets;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::enrol::{Canary, Enrolment};
 use crate::feed::{Policies, PolicyTrouble};
-use crate::intercept::Interceptor;
+use crate::intercept::{Interceptor, Layer};
 use crate::record::Recorder;
 use crate::session::Drain;
 use crate::telemetry::{Metrics, Registry};
@@ -41,4 +41,6 @@ pub struct Admin {
     pub drain: tokio::sync::watch::Receiver<Drain>,
     /// What this kernel cannot do, in words.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    pub layers: Vec<Layer>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::enrol::{Found, LabelledCgroup, Left, Standing, Weight};
+use crate::intercept::Layer;
 use crate::record::Health;
 use crate::session::Drain;
 use crate::telemetry::Scraped;
@@ -30,6 +31,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// What this kernel cannot do.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    #[serde(default)]
+    pub layers: Vec<Layer>,
 }
 
 /// One labelled cgroup.
@@ -83,6 +87,7 @@ impl Admin {
             sessions: self.live.count(),
             not_ready,
             degraded: self.degraded.iter().cloned().chain(policies).collect(),
+            layers: self.layers.clone(),
         }
     }
 
@@ -140,6 +145,9 @@ impl Admin {
                     .kernel("lost_sightings", counters.lost_sightings);
                 self.metrics.kernel("unpublished", counters.unpublished);
                 self.metrics.kernel("quota", counters.quota);
+                self.metrics
+                    .kernel("refused_families", counters.refused_families);
+                self.metrics.kernel("refused_unix", counters.refused_unix);
                 let bypass = counters.bypass;
                 self.metrics.bypasses("packet", bypass.packet);
                 self.metrics.bypasses("header", bypass.header);

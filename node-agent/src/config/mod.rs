@@ -15,7 +15,8 @@ pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
     HostTable, Issuer, Listen, Log, OnFailure, PasswordSource, Recording, RowsMode, Target,
-    TargetLimits, Tls, TokenSource, Undeclared, Upstream, UpstreamTlsMode, WorkloadRule,
+    TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream, UpstreamTlsMode,
+    WorkloadRule,
 };
 pub use words::{KEYS, Key};
 pub use yaml::from_yaml;

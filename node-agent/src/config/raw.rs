@@ -48,6 +48,8 @@ pub(super) struct RawGuard {
     pub(super) egress: Maybe<String>,
     pub(super) allow: List<String>,
     pub(super) undeclared: Maybe<String>,
+    pub(super) unix: Maybe<String>,
+    pub(super) unix_allow: List<String>,
     pub(super) canary_every: Maybe<String>,
 }
 

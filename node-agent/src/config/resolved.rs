@@ -56,6 +56,7 @@ pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
     pub undeclared: Undeclared,
+    pub unix: UnixSockets,
     pub canary_every: Duration,
 }
 
@@ -77,6 +78,15 @@ pub enum Undeclared {
     Report,
     /// Nobody looks.
     Ignore,
+}
+
+/// Which unix sockets a labelled workload may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// Any.
+    Open,
+    /// Those of these names, letter by letter: absolute paths, or abstract names behind an `@`.
+    AllowOnly(Vec<String>),
 }
 
 /// An OIDC issuer.

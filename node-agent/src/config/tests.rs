@@ -106,6 +106,8 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("guarding the proxy's own port", "guard: { ports: [15001] }\n".into()),
         ("an egress that is none", "guard: { egress: none }\n".into()),
         ("an undeclared database let be", "guard: { undeclared: allow }\n".into()),
+        ("unix sockets that are open", "guard: { unix_allow: [/run/x] }\n".into()),
+        ("a unix socket by a relative path", "guard: { unix: allow-only, unix_allow: [run/x, \"@\", /run/x] }\n".into()),
         ("allowing what is open", "guard: { allow: [10.0.0.0/8:443] }\n".into()),
         ("a place without port", "guard: { egress: databases-only, allow: [10.0.0.0/8, 10.0.0.1/8:443] }\n".into()),
         ("a target with nothing", "targets: [ {} ]\n".into()),

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use node_agent_common::flow::{self, FlowEvent};
-use node_agent_common::sighting;
+use node_agent_common::{layer, sighting};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
-use super::tables::{Tables, comm_text, socket_addr};
+use super::tables::{Fields, Tables, comm_text, socket_addr};
 use super::undeclared::{self, Met, Places};
-use super::{InterceptError, Undeclared, WorkloadIndex};
+use super::{InterceptError, Undeclared, WorkloadIndex, unix};
 use crate::model::{CgroupId, NetnsCookie, Pid};
 
 /// Who dialled, and whereto.
@@ -55,6 +55,8 @@ pub enum RefusedBecause {
     Closed,
     /// Sockets of this kind cannot be governed.
     Socket(u32),
+    /// Sockets of this family lead off the node, and no hook sees what they carry.
+    Family(u32),
 }
 
 /// How somebody tried to get round the agent. Each way was stopped by the second gate.
@@ -84,6 +86,9 @@ pub enum Event {
     /// The first bytes of a connection were a database's that nobody declared. The process is that
     /// which made the socket, 0 when that is not known. Told and counted as `Bypass` is.
     Undeclared(Undeclared, Dial),
+    /// A unix socket that is not allowed was refused; its name as the caller spelt it. At most ten a
+    /// second are told, together with refused families.
+    RefusedUnix(String, Dial),
 }
 
 /// Where enrolment should look again.
@@ -115,6 +120,38 @@ impl Event {
             cgroup: CgroupId(origin.cgroup),
             netns: NetnsCookie(raw.netns),
         }
+    }
+
+    /// A refusal of an optional layer; `None` for other news.
+    fn of_layer(bytes: &[u8]) -> Option<Self> {
+        let mut at = Fields(bytes);
+        let kind = at.u32()?;
+        if kind != layer::EVENT_REFUSED_FAMILY && kind != layer::EVENT_REFUSED_UNIX {
+            return None;
+        }
+        let number = at.u32()?;
+        let cgroup = CgroupId(at.u64()?);
+        let workload = WorkloadIndex(at.u32()?.saturating_sub(1));
+        let (pid, uid, _) = (at.u32()?, at.u32()?, at.u32()?);
+        let dial = Dial {
+            destination: SocketAddr::from(([0, 0, 0, 0], 0)),
+            workload,
+            pid: Pid(pid),
+            uid,
+            comm: comm_text(&at.bytes::<16>()?),
+            cgroup,
+            netns: NetnsCookie(0),
+        };
+        if kind == layer::EVENT_REFUSED_FAMILY {
+            return Some(Event::Refused(RefusedBecause::Family(number), dial));
+        }
+        let name: [u8; 112] = at.bytes()?;
+        let length = usize::try_from(number).ok();
+        let name = length.and_then(|length| name.get(..length));
+        Some(Event::RefusedUnix(
+            unix::shown(name.unwrap_or_default()),
+            dial,
+        ))
     }
 
     fn read(raw: &FlowEvent) -> Option<Self> {
@@ -274,7 +311,8 @@ impl Listen {
             while let Some(item) = self.rings.events.next() {
                 let event = match Met::read(&item) {
                     Some(met) => meet(&met, &self.places),
-                    None => event_of(&item).as_ref().and_then(Event::read),
+                    None => Event::of_layer(&item)
+                        .or_else(|| event_of(&item).as_ref().and_then(Event::read)),
                 };
                 if let Some(event) = event
                     && self.events.try_send(event).is_err()

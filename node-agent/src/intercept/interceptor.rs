@@ -18,13 +18,15 @@ use tokio::sync::mpsc;
 
 use super::diag::Diag;
 use super::events::{Ear, Rings};
+use super::layers::{self, Layers};
 use super::listen::{self, Listener};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::undeclared::Places;
 use super::{
-    Ended, Event, InterceptError, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex, pins,
+    Ended, Event, InterceptError, Layer, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex,
+    pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
 
@@ -91,6 +93,7 @@ pub struct Interceptor {
     gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
+    layers: Mutex<Layers>,
     listeners: mpsc::Sender<Listener>,
     listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
     events_out: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -117,6 +120,7 @@ impl Interceptor {
         }
         let mut ebpf = object::load(&settings)?;
 
+        let held = layers::Held::of(&ebpf, settings.agent_cgroup)?;
         let (tables, rings) = tables(&mut ebpf)?;
         // Guarded first, attached then: the programs never run with less than they should know.
         // Pinned prefixes stay until somebody says what replaces them.
@@ -130,6 +134,8 @@ impl Interceptor {
         tables.nobody_listens()?;
         tables.count_again();
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
+        let layers = layers::start(&held, &mut ebpf, &settings, &cgroup, id)?;
+        drop(held);
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
             None => StdHashMap::new(),
@@ -167,6 +173,7 @@ impl Interceptor {
             gates: Mutex::new(gates),
             waits: Mutex::default(),
             degraded,
+            layers: Mutex::new(layers),
             listeners,
             listeners_out: Mutex::new(Some(listeners_out)),
             events_out: Mutex::new(Some(events)),
@@ -184,6 +191,11 @@ impl Interceptor {
     /// new network namespaces are found later.
     pub fn degraded(&self) -> &[String] {
         &self.degraded
+    }
+
+    /// What not every kernel has, and whether this one does.
+    pub fn layers(&self) -> Vec<Layer> {
+        locked(&self.layers).all.clone()
     }
 
     /// Labels a cgroup and everything below it.
@@ -284,6 +296,7 @@ impl Interceptor {
         let mut counters = self.tables.counters()?;
         let unread = self.ear.dropped.load(Ordering::Relaxed);
         counters.lost_events = counters.lost_events.saturating_add(unread);
+        (counters.refused_families, counters.refused_unix) = locked(&self.layers).refused();
         Ok(counters)
     }
 
@@ -354,6 +367,13 @@ impl Interceptor {
             pins::detach(&link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"link",
+                "uninstall again",
+            ))?;
+        }
+        for link in locked(&self.layers).links.drain(..) {
+            pins::detach(&link).map_err(InterceptError::call(
+                "bpf(BPF_LINK_DETACH)",
+                &"layer",
                 "uninstall again",
             ))?;
         }

@@ -9,12 +9,14 @@
 //! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
 //! [`Interceptor::uninstall`] takes it away.
 
+mod assembled;
 mod diag;
 mod error;
 mod events;
 mod foreign;
 mod intact;
 mod interceptor;
+mod layers;
 mod listen;
 mod object;
 mod pins;
@@ -22,18 +24,22 @@ mod probe;
 mod settings;
 mod sys;
 mod tables;
+mod types;
 mod undeclared;
+mod unix;
 
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
 pub use foreign::{Ended, Peer, SocketSeen};
 pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
+pub use layers::{Layer, LayerState};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
 pub use settings::{Allowed, NotAPrefix, OnUndeclared, Prefix, Settings};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
 pub use undeclared::{Database, Undeclared};
+pub use unix::{NotAUnixPath, UnixPath};
 
 use serde::{Deserialize, Serialize};
 

@@ -65,6 +65,12 @@ pub(super) const GATES: [Hook; 5] = [
     hook("on_greeting", "link_gate_greeting", 0),
 ];
 
+/// Of layers that a kernel may lack. The programs are not in the object.
+pub(super) const LAYERS: [Hook; 3] = [SOCKETS_OF_FAMILIES, UNIX_CONNECT, UNIX_SEND];
+pub(super) const SOCKETS_OF_FAMILIES: Hook = hook("socket_create", "link_lsm_socket_create", 27);
+pub(super) const UNIX_CONNECT: Hook = hook("unix_connect", "link_unix_connect", 49);
+pub(super) const UNIX_SEND: Hook = hook("unix_send", "link_unix_send", 50);
+
 /// Tracepoints: news only, so they end with the process and may be missing.
 pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
     // Before those that enter tasks into the map which it cleans.

@@ -12,7 +12,7 @@ use aya::Ebpf;
 use aya::maps::MapInfo;
 
 use super::InterceptError;
-use super::object::{self, GATES, HOOKS, Hook, PINNED, WAIT};
+use super::object::{self, GATES, HOOKS, Hook, LAYERS, PINNED, WAIT};
 use super::sys::{self, Link};
 use crate::model::CgroupId;
 
@@ -66,6 +66,7 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
             || HOOKS
                 .iter()
+                .chain(&LAYERS)
                 .any(|hook| hook.pin == file || fresh(hook) == file)
             || gate_of(&file).is_some();
         if !known {
@@ -305,10 +306,47 @@ fn pinned(
     Ok(link)
 }
 
-/// Detaches; a link whose cgroup is gone is detached already.
+/// Attaches a program of an optional layer, as the hooks are.
+pub(super) fn layer(
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<Link, InterceptError> {
+    match directory {
+        None => create(hook, program, cgroup),
+        Some(directory) => pinned(hook, program, cgroup, id, directory),
+    }
+}
+
+/// Pins a link that stands in no cgroup in the place of an earlier agent's, which ends with it.
+pub(super) fn keep(hook: &Hook, link: &Link, directory: &Path) -> Result<(), InterceptError> {
+    let (path, fresh) = (directory.join(hook.pin), directory.join(fresh(hook)));
+    let at = |call: &'static str, path: &Path| {
+        InterceptError::call(
+            call,
+            &path.display(),
+            "`node-agent uninstall`, then start again",
+        )
+    };
+    remove_link(&fresh)?;
+    link.pin(&fresh).map_err(at("bpf(BPF_OBJ_PIN)", &fresh))?;
+    remove_link(&path)?;
+    fs::rename(&fresh, &path).map_err(at("rename", &path))
+}
+
+/// Takes a layer of an earlier agent away that this one does not have.
+pub(super) fn drop_layer(hook: &Hook, directory: &Path) -> Result<(), InterceptError> {
+    remove_link(&directory.join(fresh(hook)))?;
+    remove_link(&directory.join(hook.pin))
+}
+
+/// Detaches; a link whose cgroup is gone is detached already, and one to a hook of the kernel's ends
+/// with its last holder.
 pub(super) fn detach(link: &Link) -> io::Result<()> {
     match link.detach() {
-        Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOLINK | libc::EOPNOTSUPP)) => Ok(()),
         done => done,
     }
 }

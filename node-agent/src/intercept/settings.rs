@@ -9,6 +9,7 @@ use std::str::FromStr;
 use node_agent_common::watch;
 use serde::{Deserialize, Serialize};
 
+use super::UnixPath;
 use crate::model::CgroupId;
 
 /// How interception is set up.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub quota: u32,
     /// What becomes of a connection to a database that nobody declared.
     pub undeclared: OnUndeclared,
+    /// Which unix sockets labelled workloads reach. `None`: all.
+    pub unix: Option<Vec<UnixPath>>,
     /// What labelled workloads reach besides databases, when all else is refused. `None`: all.
     pub allowed: Option<Vec<Allowed>>,
 }
@@ -86,6 +89,7 @@ impl Settings {
             quota: 1_024,
             allowed: None,
             undeclared: OnUndeclared::Refuse,
+            unix: None,
         }
     }
 }

@@ -76,6 +76,10 @@ pub struct Counters {
     pub undeclared_postgres: u64,
     /// The same of MySQL.
     pub undeclared_mysql: u64,
+    /// Sockets refused because their family leads off the node.
+    pub refused_families: u64,
+    /// Unix sockets refused because they are not allowed.
+    pub refused_unix: u64,
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
@@ -362,6 +366,8 @@ impl Tables {
             },
             undeclared_postgres: self.count(names::COUNTER_UNDECLARED_POSTGRES)?,
             undeclared_mysql: self.count(names::COUNTER_UNDECLARED_MYSQL)?,
+            refused_families: 0,
+            refused_unix: 0,
         })
     }
 
@@ -502,7 +508,7 @@ pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEve
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
@@ -516,7 +522,7 @@ impl Fields<'_> {
         self.bytes().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_ne_bytes)
     }
 }

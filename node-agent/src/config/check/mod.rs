@@ -13,7 +13,7 @@ use serde_saphyr::{Location, Spanned};
 use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls};
 use super::resolved::{
     Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
-    Undeclared,
+    Undeclared, UnixSockets,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -279,6 +279,7 @@ impl Check<'_> {
                 ("ignore", Undeclared::Ignore),
             ],
         );
+        let unix = self.unix(raw);
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -295,8 +296,37 @@ impl Check<'_> {
             ports,
             egress,
             undeclared,
+            unix,
             canary_every,
         }
+    }
+
+    fn unix(&mut self, raw: &RawGuard) -> UnixSockets {
+        let words = [("open", false), ("allow-only", true)];
+        if !self.word("guard.unix", raw.unix.as_ref(), false, &words) {
+            if let Some(first) = raw.unix_allow.first() {
+                self.fault(
+                    first.referenced,
+                    "guard.unix_allow",
+                    "allows nothing that is not open already",
+                    "it belongs to unix: allow-only; leave it out",
+                );
+            }
+            return UnixSockets::Open;
+        }
+        let mut names = Vec::new();
+        for name in &raw.unix_allow {
+            if !scalars::is_unix_socket(&name.value) {
+                self.fault(
+                    name.referenced,
+                    "guard.unix_allow",
+                    format!("`{}` cannot be the name of a unix socket", name.value),
+                    "write an absolute path, or @ and an abstract name, of at most 107 bytes",
+                );
+            }
+            names.push(name.value.clone());
+        }
+        UnixSockets::AllowOnly(names)
     }
 
     fn allowed(&mut self, raw: &[Spanned<String>]) -> Vec<Place> {

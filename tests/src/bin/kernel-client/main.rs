@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod named;
 mod ring;
 mod routes;
 mod talk;
@@ -209,6 +210,22 @@ impl Client {
                 let piece = piece.parse().map_err(io::Error::other)?;
                 talk::dial(how, address(to)?, piece, &talk::bytes(what)?)
             }
+            ["unix", how, name] => named::reach(how, name),
+            ["unix-pair"] => named::pair(),
+            ["unix-serve", name] => named::stand(name).map(|()| "open".into()),
+            ["family", family] => {
+                let family = family.parse().map_err(io::Error::other)?;
+                let kinds = [libc::SOCK_DGRAM, libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+                let mut last = io::ErrorKind::Unsupported.into();
+                for kind in kinds {
+                    match calls::socket(family, kind, 0) {
+                        Ok(_) => return Ok("made".into()),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            ["chdir", to] => std::env::set_current_dir(to).map(|()| "there".into()),
             // More on the connection of `dial-first`.
             ["utter", what] => {
                 let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
