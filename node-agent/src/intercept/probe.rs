@@ -284,10 +284,14 @@ fn programs(findings: &mut Vec<Finding>) {
             LayerState::Present | LayerState::Off => {
                 Finding::good(format!("optional layer: {}", layer.what))
             }
-            LayerState::Absent => Finding::degraded(
-                format!("optional layer, absent: {}", layer.what),
-                layer.why.unwrap_or_default(),
-            ),
+            LayerState::Absent => {
+                let why = layer.why.unwrap_or_default();
+                let (error, mend) = why.split_once("; ").unwrap_or((&why, ""));
+                Finding::degraded(
+                    format!("optional layer, absent: {} ({error})", layer.what),
+                    mend,
+                )
+            }
         });
     }
     for (program, tracepoint) in TRACEPOINTS {
