@@ -251,9 +251,9 @@ unsafe fn keep(ctx: &SkBuffContext, side: *mut Side, begins: u32, at: u32, lengt
 fn asks_for_postgres(ctx: &SkBuffContext, at: u32) -> bool {
     const CLIENT_HELLO: u8 = 1;
     const ALPN: u16 = 16;
-    /// More than any client sends.
-    const EXTENSIONS: u32 = 32;
-    const PROTOCOLS: u32 = 6;
+    /// As many as clients send.
+    const EXTENSIONS: u32 = 20;
+    const PROTOCOLS: u32 = 4;
 
     // Record, handshake, version and random: 5 + 4 + 2 + 32 bytes.
     let Some([kind]) = load::<[u8; 1]>(ctx, at + 5) else {

@@ -167,7 +167,12 @@ fn a_postgresql_session_is_refused_on_any_port_however_its_first_bytes_are_cut()
         for to in ["192.0.2.2", "[2001:db8:7::2]", "[::ffff:192.0.2.2]"] {
             let line = format!("say {how} {to}:{at} {piece} {what}");
             let before = scene.met();
-            assert_eq!(scene.free.ask(&line), "got=DATABASE", "{line}");
+            let free = scene.free.ask(&line);
+            if how == "mptcp-fast-open" && free.contains("not-supported") {
+                println!("{how} is not in this kernel");
+                continue;
+            }
+            assert_eq!(free, "got=DATABASE", "{line}");
             assert_eq!(scene.met(), before, "{line}");
             let began = Instant::now();
             let answer = scene.held.ask(&line);
