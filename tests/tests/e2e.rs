@@ -33,6 +33,7 @@ mod e2e {
     mod storm;
     mod story;
     mod tokio_postgres;
+    mod undeclared;
 
     /// Whether a test that needs the agent can run: it cannot when there is none by request.
     fn agent_is_here() -> bool {

@@ -32,6 +32,10 @@ mod translated;
 mod undoing;
 #[path = "kernel/wires.rs"]
 mod wires;
+#[path = "kernel/undeclared.rs"]
+mod undeclared;
+#[path = "kernel/unix_sockets.rs"]
+mod unix_sockets;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

@@ -18,14 +18,16 @@ use tokio::sync::mpsc;
 
 use super::diag::Diag;
 use super::events::{Ear, Rings};
-use super::listen::{self, Listener, Open};
+use super::layers::{self, Layers};
+use super::listen::{self, Listener};
 use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::undeclared::Places;
 use super::wires::Wires;
 use super::{
-    Ended, Event, InterceptError, NodeWide, Owner, Prefix, Settings, Sighting, SocketSeen,
+    Ended, Event, InterceptError, Layer, NodeWide, Owner, Prefix, Settings, Sighting, SocketSeen,
     Unfiltered, WorkloadIndex, pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
@@ -124,13 +126,14 @@ pub struct Interceptor {
     pub(super) gaps: AtomicU64,
     pub(super) audited: AtomicU64,
     pub(super) ear: Ear,
-    open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    open: Places,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
+    layers: Mutex<Layers>,
     listeners: mpsc::Sender<Listener>,
     listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
     events_out: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -164,7 +167,7 @@ impl Interceptor {
         let mut ebpf = object::load(&settings)?;
 
         let devices = object::load_devices(&mut ebpf);
-
+        let held = layers::Held::of(&ebpf, settings.agent_cgroup)?;
         let (tables, rings) = tables(&mut ebpf)?;
         // Guarded first, attached then: the programs never run with less than they should know.
         // Pinned prefixes stay until somebody says what replaces them.
@@ -183,6 +186,8 @@ impl Interceptor {
             None => Vec::new(),
         };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
+        let layers = layers::start(&held, &mut ebpf, &settings, &cgroup, id)?;
+        drop(held);
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
             None => StdHashMap::new(),
@@ -228,7 +233,8 @@ impl Interceptor {
                 Some(Node::start(needs, cgroup.as_fd(), id, pin, wires.handle)?)
             }
         };
-        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables))?;
+        let open = Places::default();
+        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables), Arc::clone(&open))?;
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
@@ -243,11 +249,12 @@ impl Interceptor {
             gaps: AtomicU64::new(0),
             audited: AtomicU64::new(0),
             ear,
-            open: Mutex::default(),
+            open,
             mount: cgroup,
             gates: Mutex::new(gates),
             waits: Mutex::default(),
             degraded,
+            layers: Mutex::new(layers),
             listeners,
             listeners_out: Mutex::new(Some(listeners_out)),
             events_out: Mutex::new(Some(events)),
@@ -281,6 +288,11 @@ impl Interceptor {
                 .as_ref()
                 .ok_or(InterceptError::Uninstalled)?,
         )
+    }
+
+    /// What not every kernel has, and whether this one does.
+    pub fn layers(&self) -> Vec<Layer> {
+        locked(&self.layers).all.clone()
     }
 
     /// Labels a cgroup and everything below it.
@@ -388,6 +400,7 @@ impl Interceptor {
         let mut counters = self.tables.counters()?;
         let unread = self.ear.dropped.load(Ordering::Relaxed);
         counters.lost_events = counters.lost_events.saturating_add(unread);
+        (counters.refused_families, counters.refused_unix) = locked(&self.layers).refused();
         Ok(counters)
     }
 
@@ -485,6 +498,13 @@ impl Interceptor {
             pins::detach(&link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"link",
+                "uninstall again",
+            ))?;
+        }
+        for link in locked(&self.layers).links.drain(..) {
+            pins::detach(&link).map_err(InterceptError::call(
+                "bpf(BPF_LINK_DETACH)",
+                &"layer",
                 "uninstall again",
             ))?;
         }

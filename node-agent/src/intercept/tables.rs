@@ -72,6 +72,14 @@ pub struct Counters {
     pub quota: u64,
     /// Attempts to get round the agent that the second gate stopped.
     pub bypass: Bypasses,
+    /// Connections on which PostgreSQL was met where no database is declared.
+    pub undeclared_postgres: u64,
+    /// The same of MySQL.
+    pub undeclared_mysql: u64,
+    /// Sockets refused because their family leads off the node.
+    pub refused_families: u64,
+    /// Unix sockets refused because they are not allowed.
+    pub refused_unix: u64,
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
@@ -381,6 +389,10 @@ impl Tables {
                 wire: self.count(names::COUNTER_BYPASS_WIRE)?,
                 node: self.count(names::COUNTER_BYPASS_NODE)?,
             },
+            undeclared_postgres: self.count(names::COUNTER_UNDECLARED_POSTGRES)?,
+            undeclared_mysql: self.count(names::COUNTER_UNDECLARED_MYSQL)?,
+            refused_families: 0,
+            refused_unix: 0,
         })
     }
 
@@ -517,24 +529,25 @@ pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEve
     })
 }
 
-struct Fields<'a>(&'a [u8]);
+/// Reads one field after the other.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_ne_bytes)
     }
 }

@@ -231,7 +231,18 @@ async fn tell_events(names: Vec<Arc<str>>, mut events: mpsc::Receiver<Event>) {
     };
     while let Some(event) = events.recv().await {
         match event {
+            Event::RefusedUnix(socket, dial) => tracing::warn!(
+                socket, workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a unix socket was refused that guard.unix_allow does not name so"
+            ),
             Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Undeclared(met, dial) => tracing::warn!(
+                database = %met.database, refused = met.refused, destination = %dial.destination,
+                workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a database that no target declares: declare it, or set guard.undeclared"
+            ),
             Event::Bypass(how, dial) => tracing::warn!(
                 ?how, destination = %dial.destination, workload = name(dial.workload),
                 cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enrol::{Broken, Left, Standing};
 use crate::identity::TokenFileError;
-use crate::intercept::{Counters, Entries, Prefix};
+use crate::intercept::{Counters, Entries, Layer, Prefix};
 use crate::model::{ClientAddr, Secret};
 use crate::origin::Flow;
 
@@ -147,6 +147,8 @@ pub struct Report {
     pub cut: u64,
     /// What this kernel cannot do, a sentence each.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    pub layers: Vec<Layer>,
     /// The kernel programs' totals; `None` when they cannot be read.
     pub counters: Option<Counters>,
     /// The sizes of the maps; `None` when they cannot be read.
