@@ -166,7 +166,45 @@ pub const EVENT_BYPASS_INWARD: u32 = 11;
 /// Setting IP options or a routing header was refused.
 pub const EVENT_BYPASS_OPTION: u32 = 12;
 
+/// A packet to a guarded place was dropped at the host's end of a workload's wire. The cgroup is
+/// that of the packet's socket where it is still known, else 0.
+pub const EVENT_BYPASS_WIRE: u32 = 13;
+/// A packet to a protected address was dropped on its way out of the node, for it was not the
+/// agent's. There is no workload; the cgroup is as above.
+pub const EVENT_BYPASS_NODE: u32 = 14;
+
+/// A host's end of a wire into a network namespace with labelled tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Wire {
+    /// The inode of the namespace at the other end.
+    pub netns: u64,
+    /// A labelled cgroup with tasks there: while its label stands, so does the filter.
+    pub cgroup: u64,
+    /// Its label, for the news; `NOBODY` for a device of the node itself.
+    pub label: Label,
+    /// The handle of a filter of traffic control, where there is no link.
+    pub filter: u32,
+}
+
+/// A connection that was opened into a namespace over its wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Inward {
+    /// Who opened it.
+    pub remote: Address,
+    /// To whom.
+    pub local: Address,
+    /// The opener's port, host order.
+    pub remote_port: u16,
+    /// The other port.
+    pub local_port: u16,
+    /// The number of the interface it went in by.
+    pub interface: u32,
+}
+
 const _: () = {
+    assert!(size_of::<Wire>() == 24 && size_of::<Inward>() == 40);
     assert!(size_of::<Address>() == 16 && align_of::<Address>() == 4);
     assert!(size_of::<FlowKey>() == 8 + 16 + 2 + 6);
     assert!(offset_of!(FlowKey, address) == 8 && offset_of!(FlowKey, port) == 24);

@@ -26,6 +26,12 @@ pub const TAKEN: &str = "TAKEN";
 /// Hash: network namespace cookie → `flow::HEARD_*`. Ends the wait of the first SYNs, filters
 /// sightings, and keeps the agent's port free of others. Written by the agent only.
 pub const HEARD: &str = "HEARD";
+/// Hash: interface number → `flow::Wire`, for host's ends of wires with a filter on them. Written
+/// by the agent only.
+pub const WIRES: &str = "WIRES";
+/// LRU hash: `flow::Inward` → 1, connections that came in over such a wire. Written by the kernel
+/// only, and only where labelled workloads reach nothing but databases.
+pub const INWARD: &str = "INWARD";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of `FlowEvent`.
@@ -55,8 +61,13 @@ pub const COUNTER_BYPASS_HEADER: u32 = 8;
 pub const COUNTER_BYPASS_INWARD: u32 = 9;
 /// Attempts to set IP options or a routing header; refused.
 pub const COUNTER_BYPASS_OPTION: u32 = 10;
+/// Packets to a guarded place dropped at the host's end of a labelled workload's wire.
+pub const COUNTER_BYPASS_WIRE: u32 = 11;
+/// Packets to a protected address that somebody else than the agent sent, dropped on their way out
+/// of the node.
+pub const COUNTER_BYPASS_NODE: u32 = 12;
 /// How many counters.
-pub const COUNTER_COUNT: u32 = 11;
+pub const COUNTER_COUNT: u32 = 13;
 
 /// Global: the agent's listening port, host order.
 pub const LISTEN_PORT: &str = "LISTEN_PORT";

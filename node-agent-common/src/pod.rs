@@ -4,7 +4,7 @@
     reason = "aya asks for `Pod`; the layouts are asserted beside the types"
 )]
 
-use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState};
+use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState, Wire};
 use crate::sighting::Sighting;
 
 macro_rules! pod {
@@ -22,5 +22,6 @@ pod!(
     SocketState,
     FlowEvent,
     Share,
-    Sighting
+    Sighting,
+    Wire
 );

@@ -158,9 +158,7 @@ pub fn send(ctx: &SockAddrContext, family: Family) -> i32 {
 /// Neither a database nor the agent, where only what is allowed may be reached besides.
 #[inline(always)]
 fn closed(ctx: &SockAddrContext, address: Address, port: u16, label: Label) -> i32 {
-    let Address([a, b, c, d]) = address;
-    let at = |port: u16| ALLOWED.get(Key::new(160, [u32::from(port), a, b, c, d]));
-    if at(port).is_some() || at(0).is_some() {
+    if allowed(address, port) {
         return ALLOW;
     }
     news::count(COUNTER_REFUSED);
@@ -171,6 +169,14 @@ fn closed(ctx: &SockAddrContext, address: Address, port: u16, label: Label) -> i
         news::tell(EVENT_REFUSED_CLOSED, context::protocol(ctx), netns, &origin);
     }
     REFUSE
+}
+
+/// May it be reached where all but databases is refused?
+#[inline(always)]
+pub fn allowed(address: Address, port: u16) -> bool {
+    let Address([a, b, c, d]) = address;
+    let at = |port: u16| ALLOWED.get(Key::new(160, [u32::from(port), a, b, c, d]));
+    at(port).is_some() || at(0).is_some()
 }
 
 /// The workload sees the peer it asked for.

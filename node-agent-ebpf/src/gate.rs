@@ -177,7 +177,7 @@ fn label(ctx: &SkBuffContext) -> Label {
 }
 
 #[inline(always)]
-fn nobody() -> OriginRecord {
+pub fn nobody() -> OriginRecord {
     OriginRecord {
         destination: Address::UNSPECIFIED,
         port: 0,

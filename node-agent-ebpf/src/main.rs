@@ -1,8 +1,8 @@
 //! The kernel programs: entry points only, and the licence.
 //!
 //! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
-//! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it), `share`
-//! keeps one workload's flood from the others, `wait` gives the agent time to listen, `sighting`
+//! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it), `wire`
+//! what got past every hook on sockets, `share` keeps one workload's flood from the others, `wait` gives the agent time to listen, `sighting`
 //! tells enrolment where to look, `maps` documents every map.
 #![no_std]
 #![no_main]
@@ -20,13 +20,14 @@ mod share;
 mod sighting;
 mod socket;
 mod wait;
+mod wire;
 
 use aya_ebpf::macros::{
-    cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, raw_tracepoint, sock_ops,
+    cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier, raw_tracepoint, sock_ops,
 };
 use aya_ebpf::programs::{
     RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
-    SockoptContext,
+    SockoptContext, TcContext,
 };
 
 #[cgroup_sock_addr(connect4)]
@@ -92,6 +93,31 @@ pub fn on_wait(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn on_ingress(ctx: SkBuffContext) -> i32 {
     gate::ingress(&ctx)
+}
+
+#[classifier]
+pub fn on_wire(ctx: TcContext) -> i32 {
+    wire::out(&ctx)
+}
+
+#[classifier]
+pub fn on_wire_in(ctx: TcContext) -> i32 {
+    wire::into(&ctx)
+}
+
+#[cgroup_skb(egress)]
+pub fn on_node(ctx: SkBuffContext) -> i32 {
+    wire::node_socket(&ctx)
+}
+
+#[classifier]
+pub fn on_node_frame(ctx: TcContext) -> i32 {
+    wire::node_device(&ctx, wire::Layer::Frame)
+}
+
+#[classifier]
+pub fn on_node_packet(ctx: TcContext) -> i32 {
+    wire::node_device(&ctx, wire::Layer::Packet)
 }
 
 #[cgroup_sockopt(setsockopt)]

@@ -4,8 +4,8 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{HashMap, LpmTrie, PerCpuArray, RingBuf};
-use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
+use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
 use node_agent_common::rule::Label;
 
 /// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
@@ -54,6 +54,16 @@ pub static TAKEN: HashMap<Label, u64> = HashMap::with_max_entries(16_384, BPF_F_
 /// keeps the agent's port free of others, also between one agent and the next. The agent writes.
 #[map]
 pub static HEARD: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// Number of an interface → the wire whose host's end it is. The agent writes. What is not in it and
+/// has the filter all the same is filtered, and nobody's name is known for it.
+#[map]
+pub static WIRES: HashMap<u32, Wire> = HashMap::with_max_entries(16_384, 0);
+
+/// Connections that came in over a wire, whose answers may go out where all else is refused. The
+/// oldest is forgotten for a new one: then its answers are dropped.
+#[map]
+pub static INWARD: LruHashMap<Inward, u8> = LruHashMap::with_max_entries(16_384, 0);
 
 /// `names::COUNTER_*`.
 #[map]

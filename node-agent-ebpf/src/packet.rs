@@ -1,6 +1,6 @@
 //! Reading a packet's headers, wherever the kernel keeps them.
 
-use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use node_agent_common::flow::Address;
@@ -17,6 +17,10 @@ pub enum Way {
 pub struct Packet {
     /// The other side.
     pub remote: Address,
+    /// This side.
+    pub local: Address,
+    /// Its port, as `port`.
+    pub local_port: u16,
     /// Its port, host order; 0 where the protocol has none, or this fragment does not hold it.
     pub port: u16,
     /// The IP protocol.
@@ -25,14 +29,18 @@ pub struct Packet {
     pub flags: u8,
     /// It has IPv4 options, an IPv6 routing header, or more headers than are read here.
     pub odd: bool,
+    /// A later fragment, whose ports are in the first one.
+    pub later: bool,
+    /// TCP without a byte of data.
+    pub empty: bool,
 }
 
 /// How many IPv6 extension headers are followed. Senders have no use for more.
 const EXTENSIONS: u32 = 6;
 
 /// `ETH_P_IP`, `ETH_P_IPV6`.
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub const IPV4: u16 = 0x0800;
+pub const IPV6: u16 = 0x86dd;
 
 // IPv6's extension headers (RFC 8200, 4.1).
 const HOP_BY_HOP: u8 = 0;
@@ -46,47 +54,59 @@ pub fn read(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
     // SAFETY: a field of the hook's context, network order in its low 16 bits.
     let kind = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
     match kind {
-        IPV4 => v4(ctx, way),
-        IPV6 => v6(ctx, way),
+        IPV4 => v4(ctx.skb.skb, 0, way),
+        IPV6 => v6(ctx.skb.skb, 0, way),
         _ => None,
     }
 }
 
+/// An IPv4 packet whose header begins at that byte.
 #[inline(always)]
-fn v4(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
-    let header: [u32; 5] = load(ctx, 0)?;
+pub fn v4(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
+    let header: [u32; 5] = load(skb, base)?;
     let first = header[0].to_ne_bytes();
     let second = header[1].to_ne_bytes();
     let third = header[2].to_ne_bytes();
     let length = u32::from(first[0] & 0x0f) * 4;
-    let fragment = u16::from_be_bytes([second[2], second[3]]) & 0x1fff;
+    let total = u32::from(u16::from_be_bytes([first[2], first[3]]));
+    let later = u16::from_be_bytes([second[2], second[3]]) & 0x1fff != 0;
     let protocol = u32::from(third[1]);
-    let remote = Address::v4(match way {
-        Way::Out => header[4],
-        Way::In => header[3],
-    });
-    let (port, flags) = if fragment == 0 {
-        ports(ctx, way, protocol, length)?
+    let (source, destination) = (Address::v4(header[3]), Address::v4(header[4]));
+    let (remote, local) = match way {
+        Way::Out => (destination, source),
+        Way::In => (source, destination),
+    };
+    let upper = if later {
+        Upper::NONE
     } else {
-        (0, 0)
+        upper(skb, way, protocol, base + length)?
     };
     Some(Packet {
         remote,
-        port,
+        local,
+        local_port: upper.local,
+        port: upper.remote,
         protocol,
-        flags,
+        flags: upper.flags,
         odd: length > 20,
+        later,
+        empty: upper.header != 0 && length + upper.header == total,
     })
 }
 
+/// An IPv6 packet whose header begins at that byte.
 #[inline(always)]
-fn v6(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
-    let header: [u32; 10] = load(ctx, 0)?;
-    let mut next = header[1].to_ne_bytes()[2];
-    let remote = Address(match way {
-        Way::Out => [header[6], header[7], header[8], header[9]],
-        Way::In => [header[2], header[3], header[4], header[5]],
-    });
+pub fn v6(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
+    let header: [u32; 10] = load(skb, base)?;
+    let second = header[1].to_ne_bytes();
+    let mut next = second[2];
+    let total = 40 + u32::from(u16::from_be_bytes([second[0], second[1]]));
+    let source = Address([header[2], header[3], header[4], header[5]]);
+    let destination = Address([header[6], header[7], header[8], header[9]]);
+    let (remote, local) = match way {
+        Way::Out => (destination, source),
+        Way::In => (source, destination),
+    };
     let mut at = 40_u32;
     let mut odd = false;
     let mut first = true;
@@ -95,11 +115,11 @@ fn v6(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
             odd = true;
         }
         if next == HOP_BY_HOP || next == DESTINATION || next == ROUTING {
-            let [following, length]: [u8; 2] = load(ctx, at)?;
+            let [following, length]: [u8; 2] = load(skb, base + at)?;
             next = following;
             at += (u32::from(length) + 1) * 8;
         } else if next == FRAGMENT {
-            let [following, _, high, low]: [u8; 4] = load(ctx, at)?;
+            let [following, _, high, low]: [u8; 4] = load(skb, base + at)?;
             next = following;
             at += 8;
             first = u16::from_be_bytes([high, low]) & 0xfff8 == 0;
@@ -114,48 +134,77 @@ fn v6(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
     let unread = next == HOP_BY_HOP || next == DESTINATION || next == ROUTING || next == FRAGMENT;
     odd |= first && unread;
     let protocol = u32::from(next);
-    let (port, flags) = if first && !unread {
-        ports(ctx, way, protocol, at)?
+    let upper = if first && !unread {
+        upper(skb, way, protocol, base + at)?
     } else {
-        (0, 0)
+        Upper::NONE
     };
     Some(Packet {
         remote,
-        port,
+        local,
+        local_port: upper.local,
+        port: upper.remote,
         protocol,
-        flags,
+        flags: upper.flags,
         odd,
+        later: !first,
+        empty: upper.header != 0 && at + upper.header == total,
     })
 }
 
-/// The other side's port, and TCP's flags.
-#[inline(always)]
-fn ports(ctx: &SkBuffContext, way: Way, protocol: u32, at: u32) -> Option<(u16, u8)> {
-    if !rule::has_ports(protocol) {
-        return Some((0, 0));
-    }
-    let [a, b, c, d]: [u8; 4] = load(ctx, at)?;
-    let port = match way {
-        Way::Out => u16::from_be_bytes([c, d]),
-        Way::In => u16::from_be_bytes([a, b]),
-    };
-    let flags = if protocol == rule::TCP {
-        let [flags]: [u8; 1] = load(ctx, at + 13)?;
-        flags
-    } else {
-        0
-    };
-    Some((port, flags))
+/// What the header behind IP's says.
+struct Upper {
+    local: u16,
+    remote: u16,
+    flags: u8,
+    /// The length of TCP's header; 0 for others.
+    header: u32,
 }
 
+impl Upper {
+    const NONE: Upper = Upper {
+        local: 0,
+        remote: 0,
+        flags: 0,
+        header: 0,
+    };
+}
+
+/// The ports of both sides, and TCP's flags.
 #[inline(always)]
-fn load<T: Copy>(ctx: &SkBuffContext, at: u32) -> Option<T> {
+fn upper(skb: *mut __sk_buff, way: Way, protocol: u32, at: u32) -> Option<Upper> {
+    if !rule::has_ports(protocol) {
+        return Some(Upper::NONE);
+    }
+    let [a, b, c, d]: [u8; 4] = load(skb, at)?;
+    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let (remote, local) = match way {
+        Way::Out => (destination, source),
+        Way::In => (source, destination),
+    };
+    let (flags, header) = if protocol == rule::TCP {
+        let [length, flags]: [u8; 2] = load(skb, at + 12)?;
+        (flags, u32::from(length >> 4) * 4)
+    } else {
+        (0, 0)
+    };
+    Some(Upper {
+        local,
+        remote,
+        flags,
+        header,
+    })
+}
+
+/// So many bytes of a packet from that one on.
+#[inline(always)]
+pub fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     let mut into = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes all of it or fails, and then nothing is read. Every `T` here is an
     // array of integers.
     unsafe {
         let done = bpf_skb_load_bytes(
-            ctx.as_ptr(),
+            skb.cast(),
             at,
             into.as_mut_ptr().cast(),
             size_of::<T>() as u32,

@@ -1,38 +1,35 @@
-//! IO. The composition root: builds each thing once, starts and stops them in order.
+//! IO. The worker's composition root: builds each thing once, starts and stops them in order.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::accept::{accept, permits};
-use crate::admin::{Admin, AdminError, serve_pages, serve_socket};
+use crate::accept::serve_all;
+use crate::admin::{Admin, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{
-    CgroupRoot, Config, Egress, OnFailure, Place, RowsMode, Target, UpstreamTlsMode,
+    Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
 use crate::connection::{Gate, HalfOpen};
-use crate::enrol::{self, Canary, CanaryError, EnrolError, EnrolSettings, Enrolment};
 use crate::feed::{
     PolicyFault, PolicyTrouble, follow_hosts, follow_policies, load_policies, look_up,
 };
-use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, TokenFiles};
-use crate::intercept::{
-    Allowed, Event, InterceptError, Interceptor, Listener, Prefix, Settings, WorkloadIndex,
-    cgroup_id, cgroup_root,
-};
+use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes};
+use crate::intercept::Prefix;
+use crate::keeper::{Account, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
-use crate::origin::Origins;
 use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
-use crate::session::{Analyses, Cancels, Drain, Reachable, Shared};
+use crate::session::{Analyses, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
 use crate::upstream::Catalogues;
@@ -41,6 +38,8 @@ use crate::upstream::Catalogues;
 const GRACE: Duration = Duration::from_secs(25);
 /// How long ended sessions may take to say goodbye.
 const PARTING: Duration = Duration::from_secs(5);
+/// How often it is tried to take over what a dead worker leaves.
+const LEAVING: Duration = Duration::from_millis(50);
 /// How often old recordings are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -70,18 +69,22 @@ pub enum AgentError {
     /// The record.
     #[error(transparent)]
     Record(#[from] OpenError),
-    /// The kernel programs.
+    /// The keeper.
     #[error(transparent)]
-    Intercept(#[from] InterceptError),
-    /// Enrolment.
-    #[error(transparent)]
-    Enrol(#[from] EnrolError),
-    /// The canary.
-    #[error(transparent)]
-    Canary(#[from] CanaryError),
-    /// Admin.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
+    Keeper(#[from] LinkError),
+    /// A file that the configuration names may not be read by the half that needs it.
+    #[error(
+        "{path} cannot be read by user {user}, as which the agent serves: \
+         chgrp {group} it and chmod g+r it, and let its directories be passed through"
+    )]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// By whom.
+        user: u32,
+        /// And which is its group.
+        group: u32,
+    },
     /// No randomness.
     #[error("the system gives no randomness for the masks' key")]
     Randomness,
@@ -90,66 +93,29 @@ pub enum AgentError {
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
-    config: Arc<Config>,
     drain: watch::Sender<Drain>,
     tasks: JoinSet<()>,
     serving: JoinSet<()>,
     reload: Arc<Notify>,
     recorder: Arc<Recorder>,
-    _enrolment: Arc<Enrolment>,
-    _interceptor: Arc<Interceptor>,
-}
-
-/// Where the kernel programs' links and maps are pinned, so that a dead agent means "connection
-/// refused" and not "no gateway".
-pub fn pin_directory(config: &Config) -> PathBuf {
-    config.state_dir.join("bpf")
-}
-
-/// Where cgroup2 is mounted, and the directory at and below which this agent governs: globs are
-/// relative to it and the kernel programs are attached to it.
-///
-/// # Errors
-/// None is mounted.
-pub fn cgroup2(config: &Config) -> Result<(PathBuf, PathBuf), InterceptError> {
-    let mount = match &config.cgroup_root {
-        CgroupRoot::Auto => cgroup_root()?,
-        // A directory of the usual mount narrows what is governed; any other path is a mount.
-        CgroupRoot::Path(path) => match cgroup_root() {
-            Ok(mount) if path.starts_with(&mount) => mount,
-            Ok(_) | Err(_) => path.clone(),
-        },
-    };
-    let base = match (&config.attach, &config.cgroup_root) {
-        // A relative path is below the mount; joining an absolute one leaves it as it is.
-        (Some(attach), _) => mount.join(attach),
-        (None, CgroupRoot::Path(path)) => path.clone(),
-        (None, CgroupRoot::Auto) => mount.clone(),
-    };
-    Ok((mount, base))
-}
-
-fn enrol_rules(config: &Config) -> Vec<enrol::WorkloadRule> {
-    let rules = config.workloads.iter().zip(0_u32..);
-    rules
-        .map(|(rule, index)| enrol::WorkloadRule {
-            name: rule.name.clone(),
-            globs: rule.cgroups.clone(),
-            index: WorkloadIndex(index),
-        })
-        .collect()
+    orders: mpsc::Receiver<Order>,
+    partings: Partings,
 }
 
 impl Agent {
-    /// Starts everything, in the order in which it is needed: what decides before what listens,
-    /// what listens before what redirects.
+    /// Starts everything that decides and serves, then tells the keeper, which starts what listens
+    /// and last what redirects.
     ///
     /// # Errors
-    /// Anything that is missing. Nothing is half governed: the redirect is the last thing to come.
-    pub async fn start(config: Config) -> Result<Agent, AgentError> {
+    /// Anything that is missing, on either side. Nothing is half governed.
+    pub async fn start(
+        config: Config,
+        keeper: Arc<Link>,
+        mut inbox: Inbox,
+        socket: std::os::unix::net::UnixListener,
+    ) -> Result<Agent, AgentError> {
         install_provider();
         let config = Arc::new(config);
-        make_private(&config.state_dir)?;
         let metrics = Arc::new(Metrics::new());
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
@@ -159,17 +125,18 @@ impl Agent {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
             tracing::warn!(%error, "an issuer does not answer");
         }
-        let (mount, base) = cgroup2(&config)?;
         let (drain, drained) = watch::channel(Drain::Running);
+        let partings = Partings::default();
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
             issuers,
-            tokens: TokenFiles::new(mount.clone()),
+            keeper: keeper.clone(),
             desk: Desk::new(),
             catalogues: Catalogues::default(),
             analyses: Analyses::default(),
             cancels: Cancels::default(),
+            partings: partings.clone(),
             metrics: metrics.clone(),
             live: live.clone(),
             mask_key: mask_key(&config.state_dir)?,
@@ -177,44 +144,33 @@ impl Agent {
             rows: config.recording.rows == RowsMode::Masked,
             drain: drained.clone(),
         });
+        passwords_are_readable(&config)?;
         let reachable = reachable(&config)?;
         let hosts = look_up(&config).await;
         let (publish_hosts, hosts) = watch::channel(Arc::new(hosts));
-
-        let interceptor = Arc::new(Interceptor::start(settings(&config, &mount, &base)?)?);
-        protect(&config, &hosts.borrow(), &interceptor)?;
-        let canary = Arc::new(Canary::make(&base, interceptor.clone())?);
         let gate = Arc::new(Gate {
             shared,
-            origins: Origins::Kernel {
-                interceptor: interceptor.clone(),
-                cgroup_root: mount,
-            },
             config: config.clone(),
             reachable,
             workloads: config.workloads.iter().cloned().map(Arc::new).collect(),
             hosts: hosts.clone(),
             half_open: HalfOpen::default(),
-            canary: Some(canary.clone()),
         });
+        let pages = bind(config.listen.admin).await;
+        let pages = pages.map_err(|source| AgentError::File {
+            path: format!("listen.admin {}", config.listen.admin).into(),
+            source,
+        })?;
+
+        let socket = UnixListener::from_std(socket).map_err(file(&config.listen.admin_socket))?;
+
+        let protect = named(&hosts.borrow());
+        keeper.ready(&mut inbox, protect).await?;
+
+        let Inbox { handed, orders, .. } = inbox;
         let mut tasks = JoinSet::new();
         let mut serving = JoinSet::new();
-        if let Some(listeners) = interceptor.take_listeners() {
-            serving.spawn(accept_all(gate, listeners, drained.clone()));
-        }
-        let enrolment = Arc::new(Enrolment::start(
-            EnrolSettings::new(base, enrol_rules(&config)),
-            interceptor.clone(),
-            interceptor.take_sightings(),
-        )?);
-        tasks.spawn(canary.clone().watch(
-            config.guard.canary_every,
-            dialled_port(&config),
-            stopping(drained.clone()),
-        ));
-        if let Some(events) = interceptor.take_events() {
-            tasks.spawn(tell_events(config.clone(), events));
-        }
+        serving.spawn(serve_all(gate, handed, drained.clone()));
         let reload = Arc::new(Notify::new());
         let trouble = PolicyTrouble::default();
         tasks.spawn(follow_policies(
@@ -225,7 +181,7 @@ impl Agent {
             reload.clone(),
         ));
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
-        tasks.spawn(keep_protected(config.clone(), hosts, interceptor.clone()));
+        tasks.spawn(keep_protected(hosts, keeper.clone()));
         tasks.spawn(prune_old(config.clone()));
         let admin = Arc::new(Admin {
             metrics,
@@ -233,66 +189,59 @@ impl Agent {
             recorder: recorder.clone(),
             policies,
             trouble,
-            enrolment: Some(enrolment.clone()),
-            canary: Some(canary),
-            degraded: interceptor.degraded().to_vec(),
-            interceptor: Some(interceptor.clone()),
+            keeper: Some(keeper),
             drain: drained,
         });
-        start_admin(&config, admin, &mut tasks).await?;
+        start_admin(pages, socket, admin, &mut tasks);
         Ok(Agent {
-            config,
             drain,
             tasks,
             serving,
             reload,
             recorder,
-            _enrolment: enrolment,
-            _interceptor: interceptor,
+            orders,
+            partings,
         })
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains: no new connections, sessions end at their next
-    /// idle moment, the rest after a grace. SIGHUP reads policies again. The redirect stays: a
-    /// stopped agent means refused connections.
-    ///
-    /// # Errors
-    /// Signals cannot be awaited.
-    pub async fn run_until_signal(mut self) -> Result<(), AgentError> {
-        let failed = |source| AgentError::File {
-            path: "signal".into(),
-            source,
-        };
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        tracing::info!(port = self.config.listen.port, "node-agent is ready");
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload.notify_one(),
+    /// Serves until the keeper says to stop, or is gone; then drains: sessions end at their next
+    /// idle moment, the rest after a grace.
+    pub async fn run(mut self) {
+        let drain = loop {
+            match self.orders.recv().await {
+                Some(Order::Reload) => self.reload.notify_one(),
+                Some(Order::Drain) => break Drain::Soon,
+                // Without a keeper no token can be read and nobody is told of anything: whoever
+                // starts the agent again finds the ports free.
+                Some(Order::Stop) | None => break Drain::Now,
             }
-        }
-        tracing::info!(
-            "stopping: sessions end when idle, the rest in {} s",
-            GRACE.as_secs()
-        );
-        self.drain.send_replace(Drain::Soon);
-        let serving = &mut self.serving;
-        let all_gone = async { while serving.join_next().await.is_some() {} };
-        tokio::select! {
-            () = all_gone => {}
-            () = tokio::time::sleep(GRACE) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        };
+        if drain == Drain::Soon {
+            tracing::info!(
+                "stopping: sessions end when idle, the rest in {} s",
+                GRACE.as_secs()
+            );
+            self.drain.send_replace(Drain::Soon);
+            let serving = &mut self.serving;
+            let all_gone = async { while serving.join_next().await.is_some() {} };
+            let orders = &mut self.orders;
+            let at_once = async {
+                // Until it is told to stop, or has no keeper any more.
+                while let Some(Order::Reload | Order::Drain) = orders.recv().await {}
+            };
+            tokio::select! {
+                () = all_gone => {}
+                () = tokio::time::sleep(GRACE) => {}
+                () = at_once => {}
+            }
         }
         self.drain.send_replace(Drain::Now);
         let serving = &mut self.serving;
         let all_gone = async { while serving.join_next().await.is_some() {} };
         let _ = timeout(PARTING, all_gone).await;
+        // What was cancelled in the middle is over at the database too.
+        let _ = timeout(PARTING, self.partings.over()).await;
         self.tasks.shutdown().await;
-        let _ = std::fs::remove_file(&self.config.listen.admin_socket);
         let recorder = self.recorder.clone();
         // Writes what is queued; a disk that hangs must not hang the stop.
         let _ = timeout(
@@ -300,34 +249,45 @@ impl Agent {
             tokio::task::spawn_blocking(move || recorder.stop()),
         )
         .await;
-        Ok(())
     }
 }
 
-async fn start_admin(
-    config: &Config,
+/// Binds where the pages are. The worker of an agent that was killed a moment ago may have the port
+/// a little longer than its keeper lived.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let bound = timeout(PARTING, async {
+        loop {
+            match TcpListener::bind(address).await {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                    tokio::time::sleep(LEAVING).await;
+                }
+                bound => return bound,
+            }
+        }
+    });
+    match bound.await {
+        Ok(bound) => bound,
+        Err(_late) => Err(std::io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+fn start_admin(
+    pages: TcpListener,
+    socket: UnixListener,
     admin: Arc<Admin>,
     tasks: &mut JoinSet<()>,
-) -> Result<(), AgentError> {
-    let address = config.listen.admin;
-    let failed = |source| AgentError::File {
-        path: format!("listen.admin {address}").into(),
-        source,
-    };
-    let pages = TcpListener::bind(address).await.map_err(failed)?;
+) {
     let for_pages = admin.clone();
     tasks.spawn(async move {
         if let Err(error) = serve_pages(for_pages, pages).await {
             tracing::error!(%error, "the admin pages ended");
         }
     });
-    let socket = config.listen.admin_socket.clone();
     tasks.spawn(async move {
         if let Err(error) = serve_socket(admin, socket).await {
             tracing::error!(%error, "the admin socket ended");
         }
     });
-    Ok(())
 }
 
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> AgentError {
@@ -335,8 +295,80 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> AgentError {
     move |source| AgentError::File { path, source }
 }
 
+/// Makes what the agent keeps and gives the worker its part, before there is a worker: the keys,
+/// which it may read and not replace, and the recordings, which are its own. The state directory
+/// stays the keeper's: whoever owns it could put another directory where the pins are looked for.
+///
+/// # Errors
+/// Something cannot be made or given.
+pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentError> {
+    install_provider();
+    make_private(&config.state_dir)?;
+    node_ca(config)?;
+    mask_key(&config.state_dir)?;
+    make_private(&config.recording.dir)?;
+    let Some(worker) = worker else { return Ok(()) };
+    // Others pass through, and list nothing; what is inside has its own mode.
+    let through = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(&config.state_dir, through).map_err(file(&config.state_dir))?;
+    let mut keys = vec![config.state_dir.join("mask.key")];
+    if config.tls.ca_key.is_none() {
+        keys.push(NodeCa::key_file(&config.state_dir));
+    }
+    for key in keys {
+        give(&key, worker)?;
+    }
+    let recordings = &config.recording.dir;
+    let about = std::fs::symlink_metadata(recordings).map_err(file(recordings))?;
+    if about.uid() != worker.user {
+        give_all(recordings, worker)?;
+    }
+    Ok(())
+}
+
+fn give(path: &Path, worker: Account) -> Result<(), AgentError> {
+    // Never what a link leads to.
+    lchown(path, Some(worker.user), Some(worker.group)).map_err(file(path))
+}
+
+/// A directory and what is in it. The directory comes last: found given, all in it was.
+fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
+    for entry in std::fs::read_dir(directory).map_err(file(directory))? {
+        let entry = entry.map_err(file(directory))?;
+        let path = entry.path();
+        if entry.file_type().map_err(file(&path))?.is_dir() {
+            give_all(&path, worker)?;
+        } else {
+            give(&path, worker)?;
+        }
+    }
+    give(directory, worker)
+}
+
+/// Passwords are read for each session. That they may be is known before the first.
+fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
+    for target in &config.targets {
+        let groups = target.credentials.by_group.iter().map(|(_, own)| own);
+        for credential in std::iter::once(&target.credentials.default).chain(groups) {
+            let PasswordSource::File(path) = &credential.password else {
+                continue;
+            };
+            // Any other fault is the session's to tell: the file may come later.
+            if let Err(error) = std::fs::File::open(path)
+                && error.kind() == std::io::ErrorKind::PermissionDenied
+            {
+                return Err(AgentError::Unreadable {
+                    path: path.clone(),
+                    user: rustix::process::geteuid().as_raw(),
+                    group: rustix::process::getegid().as_raw(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn make_private(directory: &Path) -> Result<(), AgentError> {
-    use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
     builder
         .recursive(true)
@@ -434,137 +466,23 @@ fn reachable(config: &Config) -> Result<HashMap<Arc<str>, Arc<Reachable>>, Agent
     config.targets.iter().map(one).collect()
 }
 
-fn settings(config: &Config, mount: &Path, base: &Path) -> Result<Settings, AgentError> {
-    let own = own_cgroup(mount)?;
-    let mut settings = Settings::new(base, config.listen.port, cgroup_id(&own)?);
-    settings.ports = config.guard.ports.clone();
-    for target in &config.targets {
-        if !settings.ports.contains(&target.port) {
-            settings.ports.push(target.port);
-        }
-    }
-    settings.allowed = match &config.guard.egress {
-        Egress::Open => None,
-        Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
-    };
-    settings.pin = Some(pin_directory(config));
-    Ok(settings)
-}
-
-/// A place as the kernel side takes it. Every checked prefix is one there too.
-fn allowed(place: &Place) -> Option<Allowed> {
-    let prefix = Prefix::new(place.prefix.addr, place.prefix.len)?;
-    Some(Allowed {
-        prefix,
-        port: place.port,
-    })
-}
-
-/// The directory of the agent's own cgroup: the one exemption from the redirect.
-fn own_cgroup(root: &Path) -> Result<PathBuf, AgentError> {
-    let path = Path::new("/proc/self/cgroup");
-    let text = std::fs::read_to_string(path).map_err(file(path))?;
-    let inside = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap_or_default();
-    Ok(root.join(inside))
-}
-
-fn protect(
-    config: &Config,
-    hosts: &crate::config::HostTable,
-    interceptor: &Interceptor,
-) -> Result<(), InterceptError> {
-    let declared = config.targets.iter().flat_map(|target| &target.addresses);
-    let mut prefixes: Vec<Prefix> = declared
-        .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
-        .collect();
+/// Addresses of the targets' host names, to be protected.
+fn named(hosts: &HostTable) -> Vec<Prefix> {
     // Loopback and the node's own services share their address with much else: for those the
     // guarded ports alone decide.
     let named = hosts
         .targets
         .keys()
         .filter(|address| !address.is_loopback());
-    prefixes.extend(named.map(|address| Prefix::host(*address)));
-    interceptor.set_protected(&prefixes)
+    named.map(|address| Prefix::host(*address)).collect()
 }
 
-/// Keeps the kernel's set of protected addresses as the names resolve.
-async fn keep_protected(
-    config: Arc<Config>,
-    mut hosts: watch::Receiver<Arc<crate::config::HostTable>>,
-    interceptor: Arc<Interceptor>,
-) {
+/// Keeps the keeper's set of protected addresses as the names resolve.
+async fn keep_protected(mut hosts: watch::Receiver<Arc<HostTable>>, keeper: Arc<Link>) {
     while hosts.changed().await.is_ok() {
         let table = hosts.borrow_and_update().clone();
-        if let Err(error) = protect(&config, &table, &interceptor) {
+        if let Err(error) = keeper.protect(named(&table)).await {
             tracing::error!(%error, "new addresses are not protected yet; guarded ports still are");
-        }
-    }
-}
-
-/// Accepts on every listener the kernel side hands over.
-async fn accept_all(
-    gate: Arc<Gate>,
-    mut listeners: mpsc::Receiver<Listener>,
-    mut drain: watch::Receiver<Drain>,
-) {
-    let permits = permits();
-    let mut accepting = JoinSet::new();
-    loop {
-        let listener = tokio::select! {
-            biased;
-            _ = drain.wait_for(|drain| *drain != Drain::Running) => break,
-            Some(_) = accepting.join_next() => continue,
-            listener = listeners.recv() => match listener {
-                Some(listener) => listener,
-                None => break,
-            },
-        };
-        let netns = listener.netns;
-        for listening in std::iter::once(listener.v4).chain(listener.v6) {
-            match TcpListener::from_std(listening) {
-                Ok(listening) => {
-                    let closed = listener.closed.clone();
-                    let (gate, permits, drain) = (gate.clone(), permits.clone(), drain.clone());
-                    accepting.spawn(accept(gate, listening, netns, permits, closed, drain));
-                }
-                // Connects there are refused; that is safe, and said.
-                Err(error) => tracing::error!(%error, %netns, "a listener cannot be used"),
-            }
-        }
-    }
-    while accepting.join_next().await.is_some() {}
-}
-
-/// A port that is guarded whatever else is: the canary dials it.
-fn dialled_port(config: &Config) -> u16 {
-    let declared = config.targets.iter().map(|target| target.port);
-    let guarded = config.guard.ports.iter().copied();
-    guarded.chain(declared).next().unwrap_or(5432)
-}
-
-/// Resolves when the agent begins to stop: its listeners close, and nothing answers any more.
-async fn stopping(mut drain: watch::Receiver<Drain>) {
-    let _ = drain.wait_for(|drain| *drain != Drain::Running).await;
-}
-
-/// Tells the log what the kernel programs saw.
-async fn tell_events(config: Arc<Config>, mut events: mpsc::Receiver<Event>) {
-    let name = |index: WorkloadIndex| {
-        let rule = usize::try_from(index.0).ok();
-        let rule = rule.and_then(|at| config.workloads.get(at));
-        rule.map_or("?", |rule| &*rule.name)
-    };
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
-            Event::Bypass(how, dial) => tracing::warn!(
-                ?how, destination = %dial.destination, workload = name(dial.workload),
-                cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,
-                "stopped an attempt to get round the agent"
-            ),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! IO. One socket from accept to close: origin, target, workload, then the session in the
-//! target's dialect. No byte is read before all three are known.
+//! IO. One connection from the keeper's hand to its close: workload, target, then the session in
+//! the target's dialect. No byte is read before both are known.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,24 +8,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, HostTable, WorkloadRule};
-use crate::enrol::{CANARY, Canary};
-
-use crate::model::{ClientAddr, Dialect, NetnsCookie, Refusal, RefusalCode, SessionId, Workload};
-use crate::origin::{Flow, NoOrigin, Origins};
+use crate::keeper::Handed;
+use crate::model::{Dialect, Refusal, RefusalCode, SessionId, Workload};
+use crate::origin::Flow;
 use crate::record::Why;
 use crate::session::{self, Arrived, Reachable, Shared};
 use crate::wire::pg::Pg;
-
-/// A socket that was accepted and of which nothing else is known.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The stream; nothing of it was read.
-    pub stream: TcpStream,
-    /// Its peer.
-    pub client: ClientAddr,
-    /// The network namespace of the listener that accepted it.
-    pub netns: NetnsCookie,
-}
 
 /// Logins under way at once, for one workload: far more than a pool opens, and few enough that one
 /// workload's flood takes no room from the others.
@@ -51,8 +39,6 @@ impl HalfOpen {
 pub struct Gate {
     /// What sessions share.
     pub shared: Arc<Shared>,
-    /// Where sockets were going.
-    pub origins: Origins,
     /// The configuration.
     pub config: Arc<Config>,
     /// Targets by name, with their TLS.
@@ -63,27 +49,23 @@ pub struct Gate {
     pub hosts: watch::Receiver<Arc<HostTable>>,
     /// Logins under way.
     pub half_open: HalfOpen,
-    /// What tries the redirect; `None` where there is none.
-    pub canary: Option<Arc<Canary>>,
 }
 
 /// Serves one connection to its end.
-pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
-    let flow = match gate.origins.take(accepted.netns, accepted.client) {
-        Ok(flow) => flow,
-        Err(reason) => return close_unread(&gate, &accepted, &reason),
-    };
-    if flow.workload == CANARY {
-        return greet_canary(&gate, accepted, &flow).await;
-    }
+pub async fn serve(gate: Arc<Gate>, handed: Handed) {
+    let Handed {
+        stream,
+        client,
+        flow,
+        ticket,
+    } = handed;
+    // Until this returns: the keeper counts the connection among those being served.
+    let ticket = Arc::new(ticket);
     let at = usize::try_from(flow.workload.0).ok();
     let Some(rule) = at.and_then(|at| gate.workloads.get(at)) else {
-        // A label that an earlier configuration left: nobody by that number is known now.
-        let reason = NoOrigin::NoEntry {
-            netns: accepted.netns,
-            client: accepted.client,
-        };
-        return close_unread(&gate, &accepted, &reason);
+        // The keeper hands over none such: it reads the same configuration.
+        tracing::error!(%client, workload = flow.workload.0, "a workload that nobody knows");
+        return;
     };
     let workload = Workload {
         name: rule.name.clone(),
@@ -91,21 +73,21 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
     };
     let Some(half_open) = gate.half_open.enter(&rule.name) else {
         // Not a word: whoever floods does not read it, and writing it would cost more than closing.
-        tracing::warn!(client = %accepted.client, workload = %rule.name, "too many logins at once");
+        tracing::warn!(%client, workload = %rule.name, "too many logins at once");
         return;
     };
     let hosts = gate.hosts.borrow().clone();
     let Some(target) = gate.config.target_for(flow.destination, &hosts) else {
-        return turn_away(&gate, accepted.stream, &flow, &workload).await;
+        return turn_away(&gate, stream, &flow, &workload).await;
     };
     let Some(reachable) = gate.reachable.get(&target.name.0) else {
-        return turn_away(&gate, accepted.stream, &flow, &workload).await;
+        return turn_away(&gate, stream, &flow, &workload).await;
     };
     let upstream = match &target.upstream.address {
         None => None,
         Some(named) => match hosts.upstream(named) {
             Some(address) => Some(address),
-            None => return turn_away(&gate, accepted.stream, &flow, &workload).await,
+            None => return turn_away(&gate, stream, &flow, &workload).await,
         },
     };
     let Some(session) = fresh_id() else { return };
@@ -113,9 +95,10 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
     let name = target.name.to_string();
     let arrived = Arrived {
         session,
-        stream: Some(accepted.stream),
+        stream: Some(stream),
+        ticket: ticket.clone(),
         half_open: Some(half_open),
-        client: accepted.client,
+        client,
         flow,
         workload,
         rule: rule.clone(),
@@ -131,34 +114,6 @@ pub async fn serve(gate: Arc<Gate>, accepted: Accepted) {
         .metrics
         .session_ended(&rule.name, &name, why.word());
     tracing::info!(%session, workload = %rule.name, target = %name, ?why, "session ended");
-}
-
-/// The canary hears the word that proves who answers, and nobody else does.
-async fn greet_canary(gate: &Gate, mut accepted: Accepted, flow: &Flow) {
-    use tokio::io::AsyncWriteExt;
-    let canary = gate.canary.as_ref();
-    let Some(word) = canary.and_then(|canary| canary.answer(flow.process.cgroup)) else {
-        tracing::warn!(client = %accepted.client, cgroup = %flow.process.cgroup, "not the canary: closed unread");
-        return;
-    };
-    // A canary that is gone by now hears nothing, and says so itself.
-    let _ = accepted
-        .stream
-        .write_all(format!("{word}\n").as_bytes())
-        .await;
-}
-
-/// No origin, or one that does not fit: whoever dialled the agent itself, or won a race, learns
-/// nothing. Dropping the socket unread sends a reset.
-fn close_unread(gate: &Gate, accepted: &Accepted, reason: &NoOrigin) {
-    gate.shared.metrics.no_origin();
-    if matches!(
-        reason,
-        NoOrigin::Unconfirmed { .. } | NoOrigin::Unasked { .. }
-    ) {
-        gate.shared.metrics.unconfirmed();
-    }
-    tracing::warn!(client = %accepted.client, netns = %accepted.netns, %reason, "closed unread");
 }
 
 /// A destination on a guarded port that no target declares: refused in the port's own language.

@@ -17,6 +17,7 @@ pub mod intercept;
 pub mod enrol;
 pub mod origin;
 pub mod identity;
+pub mod keeper;
 pub mod tls;
 pub mod approval;
 pub mod record;

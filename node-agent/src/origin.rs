@@ -12,11 +12,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::intercept::{Interceptor, OriginRecord, Peer, WorkloadIndex, cgroup_id};
 use crate::model::{CgroupId, ClientAddr, NetnsCookie, OriginalDst, Pid, ProcessFacts};
 
 /// What an accepted connection really is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Flow {
     /// Where the workload was going.
     pub destination: OriginalDst,

@@ -18,6 +18,7 @@ mod e2e {
     mod drivers;
     mod ends;
     mod enrol;
+    mod halves;
     mod hostile;
     mod leaks;
     mod lifecycle;

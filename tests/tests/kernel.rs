@@ -30,6 +30,8 @@ mod routes;
 mod translated;
 #[path = "kernel/undoing.rs"]
 mod undoing;
+#[path = "kernel/wires.rs"]
+mod wires;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

@@ -7,16 +7,16 @@ mod status;
 
 use std::sync::Arc;
 
-use crate::enrol::{Canary, Enrolment};
 use crate::feed::{Policies, PolicyTrouble};
-use crate::intercept::Interceptor;
+use crate::keeper::Link;
 use crate::record::Recorder;
 use crate::session::Drain;
 use crate::telemetry::{Metrics, Registry};
 
+pub use crate::keeper::Governed;
 pub use pages::serve_pages;
 pub use socket::{AdminError, ExecAnswer, ExecAsk, ask, serve_socket};
-pub use status::{Governed, Status};
+pub use status::Status;
 
 /// What the admin pages look at.
 #[derive(Debug)]
@@ -31,14 +31,8 @@ pub struct Admin {
     pub policies: Policies,
     /// Why the newest policy files are not in force.
     pub trouble: PolicyTrouble,
-    /// Labelled cgroups; `None` where the agent runs without the kernel.
-    pub enrolment: Option<Arc<Enrolment>>,
-    /// What tries the redirect, where the agent runs with one.
-    pub canary: Option<Arc<Canary>>,
-    /// The kernel programs, where the agent runs with them.
-    pub interceptor: Option<Arc<Interceptor>>,
+    /// The keeper; `None` where the agent runs without the kernel.
+    pub keeper: Option<Arc<Link>>,
     /// Whether the agent is on its way to a stop.
     pub drain: tokio::sync::watch::Receiver<Drain>,
-    /// What this kernel cannot do, in words.
-    pub degraded: Vec<String>,
 }

@@ -25,7 +25,7 @@ pub async fn serve_pages(admin: Arc<Admin>, listener: TcpListener) -> std::io::R
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    let reasons = admin.status().not_ready;
+    let reasons = admin.status().await.not_ready;
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
@@ -40,6 +40,6 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, kind)],
-        admin.metrics.encode(admin.scraped()),
+        admin.metrics.encode(admin.scraped().await),
     )
 }

@@ -1,7 +1,7 @@
 //! The unix socket: status, live sessions, and moving a caller into a labelled cgroup. The kernel
 //! says who asks; the file's mode says who may connect.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,12 +18,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::model::{Pid, SessionId};
+use crate::keeper::LinkError;
+use crate::model::SessionId;
 
 use super::Admin;
 
 /// The largest answer the command line takes.
 const ANSWER_BYTES: usize = 64 << 20;
+
+/// How often a question is asked again that broke off.
+const AGAIN: u32 = 3;
 
 /// The admin socket cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,23 +49,26 @@ pub enum AdminError {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Caller {
     uid: u32,
-    pid: Option<u32>,
+    /// The connection itself, for the keeper to ask the kernel the same; `None`: no descriptors
+    /// are left.
+    socket: Option<Arc<OwnedFd>>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let socket = stream.io().as_fd().try_clone_to_owned().ok().map(Arc::new);
         match stream.io().peer_cred() {
             Ok(peer) => Caller {
                 uid: peer.uid(),
-                pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
+                socket,
             },
             // Nobody in particular: may do nothing that asks who it is.
             Err(_) => Caller {
                 uid: u32::MAX,
-                pid: None,
+                socket: None,
             },
         }
     }
@@ -69,7 +76,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 
 impl Caller {
     /// What is said to who is neither root nor the agent's own user and would do `what`.
-    fn refused(self, what: &str) -> Option<Response> {
+    fn refused(&self, what: &str) -> Option<Response> {
         if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
             return None;
         }
@@ -92,27 +99,11 @@ pub struct ExecAnswer {
     pub cgroup: String,
 }
 
-/// Makes the socket (0660 for its directory's owner and group; a stale one is replaced) and serves
-/// until the task is dropped.
+/// Serves until the task is dropped.
 ///
 /// # Errors
-/// The socket cannot be made, or its listener fails.
-pub async fn serve_socket(admin: Arc<Admin>, path: PathBuf) -> Result<(), AdminError> {
-    let failed = |source| AdminError::Socket {
-        path: path.clone(),
-        source,
-    };
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(failed)?;
-    }
-    match std::fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    // Anybody may put itself under the gateway; what else may be done, the caller's uid says.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+/// The listener fails.
+pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) -> std::io::Result<()> {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
@@ -120,7 +111,7 @@ pub async fn serve_socket(admin: Arc<Admin>, path: PathBuf) -> Result<(), AdminE
         .route("/v1/exec", post(exec))
         .with_state(admin)
         .into_make_service_with_connect_info::<Caller>();
-    axum::serve(listener, router).await.map_err(failed)
+    axum::serve(listener, router).await
 }
 
 fn no(status: StatusCode, why: impl Into<String>) -> Response {
@@ -134,7 +125,7 @@ async fn status(
     if let Some(refused) = caller.refused("ask this") {
         return refused;
     }
-    Json(admin.status()).into_response()
+    Json(admin.status().await).into_response()
 }
 
 async fn sessions(
@@ -171,39 +162,52 @@ async fn exec(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Json(asked): Json<ExecAsk>,
 ) -> Response {
-    let Some(enrolment) = admin.enrolment.clone() else {
+    let Some(keeper) = &admin.keeper else {
         return no(
             StatusCode::CONFLICT,
             "this agent runs without the kernel programs",
         );
     };
-    let Some(pid) = caller.pid.filter(|pid| *pid != 0) else {
+    let Some(socket) = caller.socket else {
         return no(
             StatusCode::FORBIDDEN,
             "the kernel does not say which process asks",
         );
     };
-    // Only the caller itself is moved, and only into a cage: never out of one (enrol refuses).
-    let moved = tokio::task::spawn_blocking(move || {
-        let cgroup = enrolment.create_for_exec(&asked.workload)?;
-        enrolment.move_pid(&cgroup, Pid(pid))?;
-        Ok::<_, crate::enrol::EnrolError>(cgroup)
-    });
-    match moved.await {
-        Ok(Ok(cgroup)) => Json(ExecAnswer {
-            cgroup: cgroup.path.display().to_string(),
-        })
-        .into_response(),
-        Ok(Err(error)) => no(StatusCode::CONFLICT, error.to_string()),
-        Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    match keeper.exec(&asked.workload, socket.as_fd()).await {
+        Ok(cgroup) => Json(ExecAnswer { cgroup }).into_response(),
+        Err(error @ LinkError::Refused(_)) => no(StatusCode::CONFLICT, error.to_string()),
+        Err(error @ (LinkError::Channel(_) | LinkError::Silent)) => {
+            no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
     }
 }
 
-/// One question over the socket, for the command line.
+/// One question over the socket, for the command line. A worker that dies takes the question along;
+/// what only reads is asked again, and the next one answers.
 ///
 /// # Errors
 /// No socket, no answer, or a refusal in the agent's words.
 pub async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    method: hyper::Method,
+    uri: &str,
+    body: Option<String>,
+) -> Result<T, AdminError> {
+    let mut again = if method == hyper::Method::GET {
+        AGAIN
+    } else {
+        0
+    };
+    loop {
+        match ask_once(path, method.clone(), uri, body.clone()).await {
+            Err(AdminError::Broken(_)) if again > 0 => again -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask_once<T: DeserializeOwned>(
     path: &Path,
     method: hyper::Method,
     uri: &str,

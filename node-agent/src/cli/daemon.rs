@@ -1,15 +1,20 @@
 //! `run`, `config check`, `uninstall`.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
-use node_agent::agent::{Agent, cgroup2, pin_directory};
+use node_agent::agent::{Agent, prepare};
 use node_agent::config::{Config, PasswordSource, TokenSource};
 use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
+use node_agent::keeper::{
+    Account, Configured, Keeper, Link, account, cgroup2, confine, pin_directory, processes,
+};
 use node_agent::telemetry::start_log;
 
 use super::{Answer, WithConfig, out};
@@ -99,8 +104,11 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
-    let text = read(file)?;
-    let mut config = match Config::parse(&text, &file.display().to_string()) {
+    parse(file, &read(file)?)
+}
+
+fn parse(file: &Path, text: &str) -> anyhow::Result<Config> {
+    let mut config = match Config::parse(text, &file.display().to_string()) {
         Ok(config) => config,
         Err(errors) => {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -163,21 +171,80 @@ fn resolve_paths(config: &mut Config, file: &Path) {
     );
 }
 
-/// The daemon.
+/// The daemon: the keeper, which starts workers.
 pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
-    let config = with.load()?;
+    let text = read(&with.config)?;
+    let config = parse(&with.config, &text)?;
     start_log(config.log.json, &config.log.level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let ran: anyhow::Result<()> = runtime.block_on(async {
-        let agent = Agent::start(config).await?;
-        agent.run_until_signal().await?;
-        Ok(())
+    let file = std::path::absolute(&with.config)?;
+    let account = account(config.worker.user.as_ref())?;
+    prepare(&config, account)?;
+    let mut words = vec!["worker".to_owned()];
+    if let Some(Account { user, group }) = account {
+        words.extend([format!("--user={user}"), format!("--group={group}")]);
+    }
+    let runtime = runtime()?;
+    let ran = runtime.block_on(async {
+        let keeper = Keeper::new(config, file, text, processes(words))?;
+        keeper.run().await
     });
-    // Blocking work that hangs (a lookup, a dead disk) does not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    ran.map(|()| Answer::Good)
+    runtime.shutdown_timeout(LEAVE);
+    Ok(ran.map(|()| Answer::Good)?)
+}
+
+/// The canary. It hears what others say, so it has no more privilege than a worker.
+pub(crate) fn canary() -> anyhow::Result<Answer> {
+    confine(account(None)?).context("the canary cannot give up its privileges")?;
+    node_agent::enrol::sing()?;
+    Ok(Answer::Good)
+}
+
+/// A worker. Its standard input is the keeper's socket.
+pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
+    confine(account).context("the worker cannot give up its privileges")?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let runtime = runtime()?;
+    let answer = runtime.block_on(async {
+        // They come to all processes of a terminal or a service; what they mean, the keeper says.
+        for kind in [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ] {
+            // Once heard of, a signal does nothing by itself any more.
+            let _heard = signal(kind)?;
+        }
+        let (keeper, mut inbox) =
+            Link::start(socket).context("this command is the keeper's: give `run` instead")?;
+        let Configured { file, text, admin } = inbox.configured().await?;
+        let started = async {
+            let config = parse(&file, &text)?;
+            start_log(config.log.json, &config.log.level)?;
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin).await?)
+        };
+        match started.await {
+            Ok(agent) => {
+                agent.run().await;
+                anyhow::Ok(Answer::Good)
+            }
+            Err(error) => {
+                // The keeper says it to the operator.
+                keeper.failed(format!("{error:#}")).await?;
+                Ok(Answer::No)
+            }
+        }
+    });
+    runtime.shutdown_timeout(LEAVE);
+    answer
+}
+
+/// Blocking work that hangs (a lookup, a dead disk) does not hold up the end any longer.
+const LEAVE: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// Takes the redirect away.

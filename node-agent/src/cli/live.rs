@@ -51,6 +51,10 @@ impl StatusArguments {
             ))?;
             let governing = if status.governing { "yes" } else { "NO" };
             out::line(format!("  governing: {governing}"))?;
+            out::line(format!(
+                "  keeper {}, worker {} ({} before it died)",
+                status.keeper, status.worker, status.workers_replaced
+            ))?;
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }

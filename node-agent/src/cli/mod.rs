@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use node_agent::config::Config;
+use node_agent::keeper::Account;
 
 /// The default configuration file.
 const CONFIG: &str = "/etc/node-agent/config.yaml";
@@ -70,6 +71,16 @@ enum Command {
     /// Dial what standard input names: the daemon starts this, to try its own redirect
     #[command(hide = true)]
     Canary,
+    /// The half of the daemon that needs no privilege; `run` starts it
+    #[command(hide = true)]
+    Worker {
+        /// The user to become
+        #[arg(long, requires = "group")]
+        user: Option<u32>,
+        /// Its only group
+        #[arg(long, requires = "user")]
+        group: Option<u32>,
+    },
     /// Print a generated reference
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -104,9 +115,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Approvals(approvals) => approvals.run(),
         Command::Uninstall(with) => daemon::uninstall(&with),
-        Command::Canary => node_agent::enrol::sing()
-            .map(|()| Answer::Good)
-            .map_err(anyhow::Error::from),
+        Command::Canary => daemon::canary(),
+        Command::Worker { user, group } => {
+            let pair = user.zip(group);
+            daemon::worker(pair.map(|(user, group)| Account { user, group }))
+        }
         Command::Reference(reference) => reference.run(),
     };
     match answer {

@@ -14,8 +14,8 @@ pub use place::{BadPlace, Place};
 pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
-    HostTable, Issuer, Listen, Log, OnFailure, PasswordSource, Recording, RowsMode, Target,
-    TargetLimits, Tls, TokenSource, Upstream, UpstreamTlsMode, WorkloadRule,
+    HostTable, Issuer, Listen, Log, NodeWide, OnFailure, PasswordSource, Recording, RowsMode,
+    Target, TargetLimits, Tls, TokenSource, Upstream, UpstreamTlsMode, User, Worker, WorkloadRule,
 };
 pub use words::{KEYS, Key};
 pub use yaml::from_yaml;

@@ -29,6 +29,7 @@ pub(super) struct Raw {
     pub(super) approvals: RawApprovals,
     pub(super) log: RawLog,
     pub(super) tls: RawTls,
+    pub(super) worker: RawWorker,
 }
 
 /// `listen`.
@@ -47,6 +48,7 @@ pub(super) struct RawGuard {
     pub(super) ports: List<u16>,
     pub(super) egress: Maybe<String>,
     pub(super) allow: List<String>,
+    pub(super) node_wide: Maybe<String>,
     pub(super) canary_every: Maybe<String>,
 }
 
@@ -159,6 +161,13 @@ pub(super) struct RawLog {
 pub(super) struct RawTls {
     pub(super) ca_cert: Maybe<PathBuf>,
     pub(super) ca_key: Maybe<PathBuf>,
+}
+
+/// `worker`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWorker {
+    pub(super) user: Maybe<String>,
 }
 
 /// One entry of `workloads[].token`.

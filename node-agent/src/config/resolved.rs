@@ -29,6 +29,24 @@ pub struct Config {
     pub approvals: Approvals,
     pub log: Log,
     pub tls: Tls,
+    pub worker: Worker,
+}
+
+/// The half of the agent that talks.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Worker {
+    /// As whom it runs; `None`: nothing is said.
+    pub user: Option<User>,
+}
+
+/// A user of this host, never root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// By number, whether or not it has a name.
+    Number(u32),
+    /// By name.
+    Name(String),
 }
 
 /// Where the agent listens.
@@ -55,7 +73,17 @@ pub enum CgroupRoot {
 pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
+    pub node_wide: NodeWide,
     pub canary_every: Duration,
+}
+
+/// Who of the node, besides labelled workloads, is kept from protected addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeWide {
+    /// Nobody.
+    Off,
+    /// Everybody but the agent.
+    On,
 }
 
 /// What else a labelled workload may reach.

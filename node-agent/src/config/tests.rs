@@ -6,6 +6,7 @@ listen:   { port: 15001, admin: 127.0.0.1:9815, admin_socket: /run/node-agent/ad
 state_dir: /var/lib/node-agent
 cgroup_root: auto
 attach: agents
+worker: { user: 65500 }
 guard: { ports: [5432, 3306, 5432], egress: open }
 identity:
   issuers:
@@ -101,9 +102,13 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("port zero", "listen: { port: 0 }\n".into()),
         ("an open admin address", "listen: { admin: 0.0.0.0:9815 }\n".into()),
         ("an unreadable admin address", "listen: { admin: here }\n".into()),
+        ("a worker that is root", "worker: { user: root }\n".into()),
+        ("a worker by a number that is root", "worker: { user: 0 }\n".into()),
+        ("a worker that is nobody", "worker: { user: \"a b\" }\n".into()),
         ("a relative state directory", "state_dir: here\n".into()),
         ("an attach point outside", "attach: ../other\n".into()),
         ("guarding the proxy's own port", "guard: { ports: [15001] }\n".into()),
+        ("half a node", "guard: { node_wide: half }\n".into()),
         ("an egress that is none", "guard: { egress: none }\n".into()),
         ("allowing what is open", "guard: { allow: [10.0.0.0/8:443] }\n".into()),
         ("a place without port", "guard: { egress: databases-only, allow: [10.0.0.0/8, 10.0.0.1/8:443] }\n".into()),

@@ -60,6 +60,12 @@ pub const KEYS: &[Key] = &[
         "where cgroup2 is mounted, also on hybrid hosts",
     ),
     key(
+        "worker.user",
+        "name or number",
+        "65529",
+        "as whom the half serves that talks to clients and databases; it must be able to read policies, passwords and roots, and needs no account",
+    ),
+    key(
         "attach",
         "path",
         "the cgroup2 root",
@@ -82,6 +88,12 @@ pub const KEYS: &[Key] = &[
         "list of places",
         "[]",
         "what stays open under databases-only: ADDRESS/LENGTH:PORT, IPv6 in brackets, * for every port",
+    ),
+    key(
+        "guard.node_wide",
+        "off, on",
+        "off",
+        "on: of this node only the agent sends to protected addresses, neither processes without a label nor what is forwarded over the node; a database on the node itself is reached by nobody else either",
     ),
     key(
         "guard.canary_every",
@@ -346,7 +358,7 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_that_are_read_are_described() {
-        let maps: [(&str, &[&str]); 13] = [
+        let maps: [(&str, &[&str]); 14] = [
             ("listen.", fields_of::<raw::RawListen>()),
             ("guard.", fields_of::<raw::RawGuard>()),
             ("identity.issuers[].", fields_of::<raw::RawIssuer>()),
@@ -358,6 +370,7 @@ mod tests {
             ("approvals.", fields_of::<raw::RawApprovals>()),
             ("log.", fields_of::<raw::RawLog>()),
             ("tls.", fields_of::<raw::RawTls>()),
+            ("worker.", fields_of::<raw::RawWorker>()),
             ("identity.", fields_of::<raw::RawIdentity>()),
             ("", fields_of::<raw::Raw>()),
         ];

@@ -164,11 +164,14 @@ impl Canary {
         self.word.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks it at once and then so often, until `stop` resolves. `port` is a guarded one.
+    /// Asks it at once and then so often, until `stop` resolves. `port` is a guarded one. `taken`
+    /// says whether somebody takes connections at this moment; else they wait in the kernel, which
+    /// says nothing of the redirect.
     pub async fn watch(
         self: Arc<Self>,
         every: Duration,
         port: u16,
+        mut taken: watch::Receiver<bool>,
         stop: impl Future<Output = ()>,
     ) {
         let watching = async {
@@ -177,13 +180,26 @@ impl Canary {
             let mut bird = None;
             loop {
                 ticks.tick().await;
-                let verdict = self.ask(&mut bird, port).await;
+                let verdict = loop {
+                    if taken.wait_for(|taken| *taken).await.is_err() {
+                        return;
+                    }
+                    let verdict = self.ask(&mut bird, port).await;
+                    let changed = taken.has_changed().unwrap_or(false);
+                    if verdict == Verdict::Governing || !changed {
+                        break verdict;
+                    }
+                    // It may have waited between two who take. That one may still wait.
+                    bird = None;
+                };
                 self.tell(verdict);
             }
         };
         tokio::select! {
-            () = watching => {}
+            biased;
+            // First: with its listeners closed the agent does not answer, as it should not.
             () = stop => {}
+            () = watching => {}
         }
     }
 

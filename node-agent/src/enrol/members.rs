@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::audit;
-use super::posture::Host;
+use super::namespaces::Inode;
+use super::posture::{Host, NET_RAW};
 use super::process;
 use super::reason::{Found, Reason, Standing, Weight};
 use super::state::State;
+use super::wires::Wires;
 use crate::model::{CgroupId, Pid, UnixMillis};
 
 /// A process that was labelled and is no longer, though its label still stands.
@@ -44,6 +46,9 @@ struct Member {
     held: BTreeSet<Reason>,
     ended: BTreeSet<u64>,
     may: Vec<Reason>,
+    /// Its network namespace, and whether it may make packets by hand there.
+    net: Option<Inode>,
+    raw: bool,
 }
 
 /// All of them.
@@ -106,12 +111,17 @@ impl Members {
     }
 
     /// What stands against a cgroup, each reason once.
-    pub(super) fn found(&self, under: &Path) -> Vec<Found> {
-        let mut found: BTreeMap<&Reason, Found> = BTreeMap::new();
+    pub(super) fn found(&self, under: &Path, wires: &Wires) -> Vec<Found> {
+        let mut found: BTreeMap<Reason, Found> = BTreeMap::new();
         for (pid, member) in self.known.iter().filter(|(_, m)| m.under == under) {
-            for reason in member.held.iter().chain(&member.may) {
+            let below: BTreeSet<Reason> = wires
+                .reasons(member.net, member.raw)
+                .into_iter()
+                .filter(|reason| !member.may.contains(reason))
+                .collect();
+            for reason in member.held.iter().chain(&member.may).chain(&below) {
                 found
-                    .entry(reason)
+                    .entry(reason.clone())
                     .and_modify(|found| found.processes = found.processes.saturating_add(1))
                     .or_insert_with(|| Found {
                         reason: reason.clone(),
@@ -142,6 +152,12 @@ impl State {
         })
     }
 
+    /// The labelled cgroup a process is in or below.
+    pub(super) fn under_of(&self, pid: Pid) -> Option<PathBuf> {
+        let (_, below) = self.place(pid)?;
+        self.under(below.as_deref()).map(|(under, _)| under)
+    }
+
     /// Looks at a process for the first time, or again. True when something was cut.
     fn examine(&mut self, pid: Pid) -> bool {
         let Some(started) = process::started(pid) else {
@@ -165,6 +181,8 @@ impl State {
             .host
             .get_or_insert_with(Host::look)
             .posture(pid);
+        let raw = process::credentials(pid).is_some_and(|has| has.permitted.has(NET_RAW));
+        let net = super::state::inode(pid);
         let name = process::name(pid);
         for cut in &held.cut {
             self.members.cut_total = self.members.cut_total.saturating_add(1);
@@ -192,6 +210,8 @@ impl State {
                 held: sticks,
                 ended: held.ended,
                 may,
+                net,
+                raw,
             },
         );
         !held.cut.is_empty()
@@ -354,7 +374,7 @@ impl State {
 
     /// How well a labelled cgroup is governed, and what stands against it.
     pub(super) fn standing(&self, path: &Path) -> (Standing, Vec<Found>) {
-        let found = self.members.found(path);
+        let found = self.members.found(path, &self.wires);
         let problem = self
             .labelled
             .get(path)

@@ -8,6 +8,9 @@
 //! ended, and whatever else leads round it, or may, is said as a [`Reason`]. Who leaves is told of.
 //! The [`Canary`] tries from the inside, again and again, whether the redirect holds.
 //!
+//! Below all sockets, what leaves a labelled task's network namespace is filtered at the other end
+//! of its wire, where there is one.
+//!
 //! New cgroups are seen at once: every directory is watched *before* it is read, so nothing falls
 //! between. How a label governs is not known here: [`Governs`] does it.
 
@@ -24,6 +27,7 @@ mod reason;
 mod rules;
 mod state;
 mod tree;
+mod wires;
 
 use std::path::PathBuf;
 use std::sync::Arc;

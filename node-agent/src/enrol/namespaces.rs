@@ -12,7 +12,7 @@ use crate::model::{NetnsCookie, Pid};
 
 /// A namespace as the file system of namespaces names it: its inode. While the agent listens in
 /// it, it lives, and the number is not used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Inode(pub(super) u64);
 
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Namespaces {
     }
 }
 
-fn open(path: &Path) -> std::io::Result<(Inode, OwnedFd)> {
+pub(super) fn open(path: &Path) -> std::io::Result<(Inode, OwnedFd)> {
     let file = File::open(path)?;
     Ok((Inode(file.metadata()?.ino()), file.into()))
 }

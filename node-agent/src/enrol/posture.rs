@@ -16,7 +16,7 @@ const ALWAYS: [(u32, Reason); 6] = [
     (38, Reason::Perfmon),
     (39, Reason::Bpf),
 ];
-const NET_RAW: u32 = 13;
+pub(super) const NET_RAW: u32 = 13;
 const SYS_PTRACE: u32 = 19;
 const DAC_OVERRIDE: u32 = 1;
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much a reason takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -44,7 +44,16 @@ pub enum Reason {
     },
     /// Descriptors that could not be looked at.
     Unseen,
-    /// `CAP_NET_RAW` in the host's network namespace.
+    /// It is in the host's own network, where no wire ends.
+    HostNetwork,
+    /// A device of its network that has no filter on its other end.
+    NoWire {
+        /// Its name in there.
+        device: String,
+        /// Why not.
+        because: String,
+    },
+    /// `CAP_NET_RAW` in the host's network namespace, or where a device is not filtered.
     RawPackets,
     /// `CAP_NET_ADMIN`.
     NetAdmin,
@@ -82,7 +91,11 @@ impl Reason {
     /// How much it takes away.
     pub fn weight(&self) -> Weight {
         match self {
-            Reason::IoUring | Reason::Vsock => Weight::Said,
+            // The hooks on sockets cover both; what passes below those needs a privilege, which is
+            // a reason of its own.
+            Reason::HostNetwork | Reason::NoWire { .. } | Reason::IoUring | Reason::Vsock => {
+                Weight::Said
+            }
             Reason::UnconnectedSocket { .. }
             | Reason::UngovernedSocket { .. }
             | Reason::Ring { .. }
@@ -121,8 +134,15 @@ impl Reason {
                 "descriptor {fd} is connected to {destination} past the agent and could not be ended"
             ),
             Reason::Unseen => "not all of its descriptors could be looked at".to_owned(),
+            Reason::HostNetwork => {
+                "not governed at packet level: the host's own network has no wire to filter at"
+                    .to_owned()
+            }
+            Reason::NoWire { device, because } => {
+                format!("not governed at packet level: {device}: {because}")
+            }
             Reason::RawPackets => {
-                "CAP_NET_RAW in the host's network: packets made by hand pass below the hooks"
+                "CAP_NET_RAW where no wire is filtered: packets made by hand pass below the hooks"
                     .to_owned()
             }
             Reason::NetAdmin => "CAP_NET_ADMIN: it can rewrite addresses on its way out".to_owned(),
@@ -165,6 +185,12 @@ impl Reason {
             | Reason::Ring { .. }
             | Reason::NotEnded { .. } => "restart the process, so that it starts inside its cgroup",
             Reason::Unseen => "give the agent CAP_SYS_PTRACE, or restart the process",
+            Reason::HostNetwork => {
+                "keep NET_RAW from it, or give it a network namespace of its own"
+            }
+            Reason::NoWire { .. } => {
+                "keep NET_RAW from it, or connect it by a veth pair that ends on the host"
+            }
             Reason::RawPackets => "drop NET_RAW, or give it a network namespace of its own",
             Reason::NetAdmin => "drop NET_ADMIN",
             Reason::Bpf => "drop BPF",
@@ -221,7 +247,7 @@ impl Found {
 }
 
 /// How well a workload is governed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Every way to a database leads to the agent.
@@ -234,7 +260,7 @@ pub enum Standing {
 
 impl Standing {
     /// As `status` and the metric spell it.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Standing::Governed => "governed",
             Standing::Partly => "partly governed",
@@ -260,7 +286,7 @@ mod tests {
         };
         assert_eq!(
             found.text(),
-            "process 7 (claude) and 2 more: CAP_NET_RAW in the host's network: packets made by \
+            "process 7 (claude) and 2 more: CAP_NET_RAW where no wire is filtered: packets made by \
              hand pass below the hooks: drop NET_RAW, or give it a network namespace of its own"
         );
         let said = serde_json::to_value(&found).unwrap();

@@ -12,6 +12,7 @@ use super::members::Members;
 use super::namespaces::{self, Inode, Namespaces};
 use super::rules::Rules;
 use super::tree::{Change, Tree};
+use super::wires::{Again, Wires};
 use super::{Because, EnrolError, Governs, LabelledCgroup, WorkloadIndex};
 use crate::intercept::{cgroup_id, cgroup_root};
 use crate::model::{CgroupId, Pid};
@@ -37,6 +38,7 @@ pub(super) struct State {
     pub(super) tree: Tree,
     pub(super) labelled: BTreeMap<PathBuf, Labelled>,
     pub(super) namespaces: Namespaces,
+    pub(super) wires: Wires,
     /// Cgroups made for `exec`: whether a process was ever in them.
     pub(super) exec: BTreeMap<PathBuf, super::exec::Use>,
     pub(super) exec_parent: PathBuf,
@@ -78,6 +80,7 @@ impl State {
             tree,
             labelled: BTreeMap::new(),
             namespaces: Namespaces::default(),
+            wires: Wires::default(),
             exec: BTreeMap::new(),
             exec_parent,
             reconcile,
@@ -89,6 +92,7 @@ impl State {
     pub(super) fn settle(&mut self) -> Result<(), EnrolError> {
         self.read_all()?;
         self.namespaces.own(&*self.governs)?;
+        self.wires.settle(&*self.governs);
         self.settled = true;
         self.look();
         Ok(())
@@ -327,18 +331,24 @@ impl State {
     /// Looks for tasks in namespaces nobody listens in, for new ones and for those who left,
     /// everywhere.
     pub(super) fn look(&mut self) {
-        self.survey();
+        self.survey(Again::Unless);
         self.tell_standings();
     }
 
-    fn survey(&mut self) -> BTreeSet<Inode> {
+    fn survey(&mut self, again: Again) -> BTreeSet<Inode> {
         let paths: Vec<PathBuf> = self.labelled.keys().cloned().collect();
         let mut present = BTreeSet::new();
         let mut inodes = BTreeSet::new();
+        let mut wired = BTreeSet::new();
         for path in paths {
             let pids = namespaces::processes(&self.root.join(&path));
             for pid in pids {
-                inodes.extend(self.namespaces.meet(&*self.governs, pid));
+                let inode = self.namespaces.meet(&*self.governs, pid);
+                inodes.extend(inode);
+                // One process of each cgroup and namespace stands for all.
+                if inode.is_some_and(|inode| wired.insert((path.clone(), inode))) {
+                    self.wire(&path, pid, again);
+                }
                 self.attend(&path, pid);
                 present.insert(pid);
             }
@@ -359,7 +369,8 @@ impl State {
             self.judge(&path);
         }
         self.sweep_exec();
-        let wanted = self.survey();
+        let wanted = self.survey(Again::Always);
+        self.wires_round();
         self.namespaces
             .round(&*self.governs, &wanted, self.reconcile);
         self.second_looks();
@@ -368,6 +379,7 @@ impl State {
     /// A labelled process was seen somewhere new.
     pub(super) fn meet(&mut self, pid: Pid) {
         let _ = self.namespaces.meet(&*self.governs, pid);
+        self.wire_of(pid);
     }
 
     pub(super) fn snapshot(&self) -> Vec<LabelledCgroup> {
@@ -397,7 +409,7 @@ impl State {
     }
 }
 
-fn inode(pid: Pid) -> Option<Inode> {
+pub(super) fn inode(pid: Pid) -> Option<Inode> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(format!("/proc/{pid}/ns/net"))
         .ok()

@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, stat};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::model::{CgroupId, Pid, Secret};
@@ -31,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 4;
 
 /// Why a token file gave no token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenFileError {
     /// The process that dialled is gone.
     #[error("the process that dialled is gone, so its token file cannot be found; connect again")]
@@ -78,8 +80,14 @@ pub enum TokenFileError {
         /// The path in the workload's filesystem.
         path: PathBuf,
         /// The system's word.
-        why: io::Error,
+        why: String,
     },
+    /// The configuration names no file there.
+    #[error("the configuration names no token file there; this is a mistake of the agent's own")]
+    NotConfigured,
+    /// The part of the agent that may look is gone.
+    #[error("the part of the agent that reads token files does not answer; connect again")]
+    NobodyToAsk,
 }
 
 /// Reads token files of workloads.
@@ -121,7 +129,7 @@ impl TokenFiles {
             Ok(Ok(read)) => read,
             Ok(Err(died)) => Err(TokenFileError::Io {
                 path: path.to_owned(),
-                why: io::Error::other(died),
+                why: died.to_string(),
             }),
             Err(_elapsed) => Err(TokenFileError::Slow(path.to_owned())),
         }
@@ -183,7 +191,7 @@ fn read(
         Errno::ACCESS | Errno::PERM => TokenFileError::NotPermitted,
         other => TokenFileError::Io {
             path: path.to_owned(),
-            why: other.into(),
+            why: io::Error::from(other).to_string(),
         },
     };
 
@@ -238,7 +246,7 @@ fn read_opened(opened: OwnedFd, path: &Path) -> Result<Secret<String>, TokenFile
     let named = || path.to_owned();
     let about = fstat(&opened).map_err(|errno| TokenFileError::Io {
         path: named(),
-        why: errno.into(),
+        why: io::Error::from(errno).to_string(),
     })?;
     if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
         return Err(TokenFileError::NotAFile(named()));
@@ -248,7 +256,10 @@ fn read_opened(opened: OwnedFd, path: &Path) -> Result<Secret<String>, TokenFile
     File::from(opened)
         .take(LONGEST + 3)
         .read_to_end(&mut bytes)
-        .map_err(|why| TokenFileError::Io { path: named(), why })?;
+        .map_err(|error| TokenFileError::Io {
+            path: named(),
+            why: error.to_string(),
+        })?;
     let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let body = body.strip_suffix(b"\r").unwrap_or(body);
     if body.is_empty() {

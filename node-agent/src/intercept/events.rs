@@ -56,7 +56,8 @@ pub enum RefusedBecause {
     Socket(u32),
 }
 
-/// How somebody tried to get round the agent. Each way was stopped by the second gate.
+/// How somebody tried to get round the agent. Each way was stopped: the first four by the second
+/// gate, which knows the process, the others below the sockets, where at most a cgroup is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bypass {
     /// A packet to a guarded place that no connect had led to the agent, of this protocol.
@@ -67,6 +68,12 @@ pub enum Bypass {
     Inward,
     /// A socket option that chooses the packets' route.
     Option,
+    /// A packet to a guarded place, of this protocol, came out of a workload's network namespace.
+    /// It need not be the workload's: whoever is in there shares its wire.
+    Wire(u32),
+    /// A packet to a protected address, of this protocol, was leaving the node and was not the
+    /// agent's. The workload is that of nobody.
+    Node(u32),
 }
 
 /// News of a call by a labelled caller.
@@ -128,6 +135,8 @@ impl Event {
             flow::EVENT_BYPASS_HEADER => Event::Bypass(Bypass::Header, dial),
             flow::EVENT_BYPASS_INWARD => Event::Bypass(Bypass::Inward, dial),
             flow::EVENT_BYPASS_OPTION => Event::Bypass(Bypass::Option, dial),
+            flow::EVENT_BYPASS_WIRE => Event::Bypass(Bypass::Wire(raw.protocol), dial),
+            flow::EVENT_BYPASS_NODE => Event::Bypass(Bypass::Node(raw.protocol), dial),
             _ => return None,
         })
     }

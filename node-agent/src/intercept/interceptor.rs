@@ -19,11 +19,14 @@ use tokio::sync::mpsc;
 use super::diag::Diag;
 use super::events::{Ear, Rings};
 use super::listen::{self, Listener, Open};
+use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::wires::Wires;
 use super::{
-    Ended, Event, InterceptError, Prefix, Settings, Sighting, SocketSeen, WorkloadIndex, pins,
+    Ended, Event, InterceptError, NodeWide, Owner, Prefix, Settings, Sighting, SocketSeen,
+    Unfiltered, WorkloadIndex, pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
 
@@ -59,6 +62,26 @@ pub trait Governs: Send + Sync + 'static {
     /// Leaves a network namespace, so that it can end.
     fn leave(&self, netns: NetnsCookie);
 
+    /// Filters at the host's ends of a namespace's wires; gives the devices that have none.
+    ///
+    /// # Errors
+    /// When a filter cannot be attached, or the devices not be seen.
+    fn filter(
+        &self,
+        netns: BorrowedFd<'_>,
+        owner: Owner,
+    ) -> Result<Vec<Unfiltered>, InterceptError>;
+
+    /// Takes the filters of a namespace, by its inode, away. None there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn unfilter(&self, netns: u64) -> Result<(), InterceptError>;
+
+    /// The namespaces whose wires are filtered, also by an earlier agent, each with the labelled
+    /// cgroup it is for. Those whose devices are gone are forgotten by it.
+    fn filtered(&self) -> Vec<(u64, CgroupId)>;
+
     /// What a descriptor of a labelled process is to the redirect.
     ///
     /// # Errors
@@ -81,7 +104,10 @@ pub struct Interceptor {
     /// What is kept beside each socket.
     pub(super) sockets: Option<OwnedFd>,
     pub(super) links: Mutex<Vec<Link>>,
-    ebpf: Mutex<Option<Ebpf>>,
+    // Before the programs that it attaches, and whose maps it keeps.
+    node: Mutex<Option<Node>>,
+    pub(super) wires: Wires,
+    ebpf: Arc<Mutex<Option<Ebpf>>>,
     ear: Ear,
     open: Mutex<StdHashMap<NetnsCookie, Open>>,
     /// A directory of the cgroup2 mount.
@@ -115,6 +141,8 @@ impl Interceptor {
             pins::prepare(directory)?;
         }
         let mut ebpf = object::load(&settings)?;
+
+        let devices = object::load_devices(&mut ebpf);
 
         let (tables, rings) = tables(&mut ebpf)?;
         // Guarded first, attached then: the programs never run with less than they should know.
@@ -151,14 +179,38 @@ impl Interceptor {
                 degraded.push(error.to_string());
             }
         }
+        let absent = match (devices, settings.node_wide) {
+            (Ok(()), _) => None,
+            (Err(error), NodeWide::On) => return Err(error),
+            (Err(error), NodeWide::Off) => {
+                degraded.push(format!("no filters at the host's ends of wires: {error}"));
+                Some(error.to_string())
+            }
+        };
+        let wires = Wires::new(settings.pin.is_some(), settings.listen_port.into(), absent)?;
+        wires.take_over(&ebpf, &tables, &settings)?;
         let tables = Arc::new(tables);
+        let ebpf = Arc::new(Mutex::new(Some(ebpf)));
+        let node = match settings.node_wide {
+            NodeWide::Off => None,
+            NodeWide::On => {
+                let needs = Needs {
+                    ebpf: Arc::clone(&ebpf),
+                    tables: Arc::clone(&tables),
+                };
+                let pin = settings.pin.as_deref();
+                Some(Node::start(needs, cgroup.as_fd(), id, pin, wires.handle)?)
+            }
+        };
         let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables))?;
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
             sockets,
             links: Mutex::new(links),
-            ebpf: Mutex::new(Some(ebpf)),
+            node: Mutex::new(node),
+            wires,
+            ebpf,
             ear,
             open: Mutex::default(),
             mount: cgroup,
@@ -182,6 +234,22 @@ impl Interceptor {
     /// new network namespaces are found later.
     pub fn degraded(&self) -> &[String] {
         &self.degraded
+    }
+
+    /// Why not the whole node keeps to the agent at this moment, though it should.
+    pub fn node_trouble(&self) -> Option<String> {
+        locked(&self.node).as_ref().and_then(Node::trouble)
+    }
+
+    pub(super) fn with_ebpf<T>(
+        &self,
+        then: impl FnOnce(&Ebpf) -> Result<T, InterceptError>,
+    ) -> Result<T, InterceptError> {
+        then(
+            locked(&self.ebpf)
+                .as_ref()
+                .ok_or(InterceptError::Uninstalled)?,
+        )
     }
 
     /// Labels a cgroup and everything below it.
@@ -356,6 +424,10 @@ impl Interceptor {
             ))?;
         }
         locked(&self.waits).clear();
+        self.let_all_wires_go()?;
+        if let Some(mut node) = locked(&self.node).take() {
+            node.let_go(&self.tables)?;
+        }
         for (cgroup, links) in locked(&self.gates).drain() {
             pins::open_gates(links, cgroup, self.settings.pin.as_deref())?;
         }
@@ -372,6 +444,7 @@ impl Interceptor {
     /// # Errors
     /// As `uninstall`.
     pub fn uninstall_pinned(directory: &Path) -> Result<(), InterceptError> {
+        Interceptor::unfilter_pinned(directory)?;
         pins::remove(directory)
     }
 }
@@ -403,6 +476,23 @@ impl Governs for Interceptor {
 
     fn leave(&self, netns: NetnsCookie) {
         Interceptor::leave(self, netns);
+    }
+
+    fn filter(
+        &self,
+        netns: BorrowedFd<'_>,
+        owner: Owner,
+    ) -> Result<Vec<Unfiltered>, InterceptError> {
+        Interceptor::filter(self, netns, owner)
+    }
+
+    fn unfilter(&self, netns: u64) -> Result<(), InterceptError> {
+        Interceptor::unfilter(self, netns)
+    }
+
+    fn filtered(&self) -> Vec<(u64, CgroupId)> {
+        self.forget_gone_wires();
+        Interceptor::filtered(self)
     }
 
     fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen> {
@@ -446,6 +536,7 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         shares: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::SHARES)?),
         taken: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::TAKEN)?),
         heard: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::HEARD)?),
+        wires: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::WIRES)?),
         counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
     };
     let rings = Rings {

@@ -16,12 +16,15 @@ mod foreign;
 mod intact;
 mod interceptor;
 mod listen;
+mod netlink;
+mod node;
 mod object;
 mod pins;
 mod probe;
 mod settings;
 mod sys;
 mod tables;
+mod wires;
 
 pub use error::InterceptError;
 pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
@@ -30,8 +33,9 @@ pub use intact::Attachment;
 pub use interceptor::{Governs, Interceptor};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
-pub use settings::{Allowed, NotAPrefix, Prefix, Settings};
+pub use settings::{Allowed, NodeWide, NotAPrefix, Prefix, Settings};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
+pub use wires::{Owner, Unfiltered};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +50,16 @@ pub struct WorkloadIndex(pub u32);
 /// When the directory cannot be read, or is not on cgroup2.
 pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, InterceptError> {
     sys::cgroup_id(directory)
+}
+
+/// A descriptor for the runtime to wait for. It must be non-blocking.
+///
+/// # Errors
+/// It cannot be waited for: it is a file, or is waited for already.
+pub(crate) fn waited(
+    socket: std::os::fd::OwnedFd,
+) -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    sys::waited(socket)
 }
 
 /// Where this host mounts cgroup2, also beside the first version's controllers.

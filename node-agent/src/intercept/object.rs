@@ -7,6 +7,7 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use node_agent_common::names;
 
+use super::netlink::Side;
 use super::{InterceptError, Settings};
 
 #[cfg(feature = "kernel")]
@@ -63,6 +64,49 @@ pub(super) const GATES: [Hook; 3] = [
     hook("on_setsockopt", "link_gate_setsockopt", 22),
 ];
 
+/// A program that is attached to a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeviceHook {
+    /// The function in the object.
+    pub(super) program: &'static str,
+    /// The file its link is pinned as, with the device's number behind it.
+    pub(super) pin: &'static str,
+    /// `enum bpf_attach_type`.
+    pub(super) attach_type: u32,
+    /// The same for a filter of traffic control.
+    pub(super) side: Side,
+}
+
+const fn received(program: &'static str, pin: &'static str) -> DeviceHook {
+    DeviceHook {
+        program,
+        pin,
+        attach_type: 46,
+        side: Side::Received,
+    }
+}
+
+const fn sent(program: &'static str, pin: &'static str) -> DeviceHook {
+    DeviceHook {
+        program,
+        pin,
+        attach_type: 47,
+        side: Side::Sent,
+    }
+}
+
+/// At the host's end of a labelled workload's wire: what comes out of it.
+pub(super) const WIRE: DeviceHook = received("on_wire", "link_wire");
+/// What goes into it.
+pub(super) const WIRE_IN: DeviceHook = sent("on_wire_in", "link_wirein");
+/// Where the whole node keeps to the agent: what its devices send.
+pub(super) const NODE_FRAME: DeviceHook = sent("on_node_frame", "link_nodeframe");
+pub(super) const NODE_PACKET: DeviceHook = sent("on_node_packet", "link_nodepacket");
+/// What its sockets send.
+pub(super) const NODE: Hook = hook("on_node", "link_node", 1);
+/// All that is attached to devices.
+pub(super) const DEVICES: [DeviceHook; 4] = [WIRE, WIRE_IN, NODE_FRAME, NODE_PACKET];
+
 /// Tracepoints: news only, so they end with the process and may be missing.
 pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
     // Before those that enter tasks into the map which it cleans.
@@ -73,7 +117,7 @@ pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that outlive the process when there is a pin directory.
-pub(super) const PINNED: [&str; 9] = [
+pub(super) const PINNED: [&str; 11] = [
     names::LABELS,
     names::PORTS,
     names::PREFIXES,
@@ -83,6 +127,8 @@ pub(super) const PINNED: [&str; 9] = [
     names::SHARES,
     names::TAKEN,
     names::HEARD,
+    names::WIRES,
+    names::INWARD,
 ];
 
 /// How many entries a map of the object holds.
@@ -145,9 +191,19 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), InterceptE
         Program::CgroupSockopt(p) => p.load(),
         Program::SockOps(p) => p.load(),
         Program::RawTracePoint(p) => p.load(),
+        Program::SchedClassifier(p) => p.load(),
         _ => return Err(missing()),
     }
     .map_err(failed)
+}
+
+/// Loads what is attached to devices. It may be missing, which is said.
+pub(super) fn load_devices(ebpf: &mut Ebpf) -> Result<(), InterceptError> {
+    DEVICES
+        .iter()
+        .map(|hook| hook.program)
+        .chain([NODE.program])
+        .try_for_each(|program| load_program(ebpf, program))
 }
 
 /// Runs `then` with the descriptor of a loaded program.

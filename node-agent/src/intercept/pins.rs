@@ -12,7 +12,7 @@ use aya::Ebpf;
 use aya::maps::MapInfo;
 
 use super::InterceptError;
-use super::object::{self, GATES, HOOKS, Hook, PINNED, WAIT};
+use super::object::{self, DEVICES, GATES, HOOKS, Hook, NODE, PINNED, WAIT};
 use super::sys::{self, Link};
 use crate::model::CgroupId;
 
@@ -67,7 +67,9 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
             || HOOKS
                 .iter()
                 .any(|hook| hook.pin == file || fresh(hook) == file)
-            || gate_of(&file).is_some();
+            || gate_of(&file).is_some()
+            || of_a_device(&file)
+            || file == NODE.pin;
         if !known {
             return Err(other(file));
         }
@@ -85,8 +87,8 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 9] = {
-    use node_agent_common::flow::{FlowKey, OriginRecord, Share, SocketState};
+const SIZES: [(&str, u32, u32); 11] = {
+    use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
     use node_agent_common::names;
     [
         (names::LABELS, 8, 4),
@@ -102,6 +104,8 @@ const SIZES: [(&str, u32, u32); 9] = {
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),
         (names::HEARD, 8, 1),
+        (names::WIRES, 4, size_of::<Wire>() as u32),
+        (names::INWARD, size_of::<Inward>() as u32, 1),
     ]
 };
 
@@ -154,6 +158,15 @@ fn gate_of(file: &str) -> Option<(&'static Hook, CgroupId)> {
     GATES.iter().find_map(|gate| {
         let id = file.strip_prefix(gate.pin)?.strip_prefix('_')?;
         Some((gate, CgroupId(id.parse().ok()?)))
+    })
+}
+
+/// Is it the link of a program on a device?
+fn of_a_device(file: &str) -> bool {
+    DEVICES.iter().any(|hook| {
+        let number = file.strip_prefix(hook.pin);
+        let number = number.and_then(|rest| rest.strip_prefix('_'));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
     })
 }
 
@@ -248,7 +261,7 @@ pub(super) fn wait(ebpf: &Ebpf, cgroup: BorrowedFd<'_>) -> Result<Link, Intercep
 }
 
 /// Attaches one program, for as long as the link is held.
-fn create(
+pub(super) fn create(
     hook: &Hook,
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
@@ -260,7 +273,7 @@ fn create(
     ))
 }
 
-fn pinned(
+pub(super) fn pinned(
     hook: &Hook,
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
@@ -311,7 +324,7 @@ pub(super) fn detach(link: &Link) -> io::Result<()> {
     }
 }
 
-fn remove_link(path: &Path) -> Result<(), InterceptError> {
+pub(super) fn remove_link(path: &Path) -> Result<(), InterceptError> {
     let at =
         |call: &'static str| InterceptError::call(call, &path.display(), "remove the file by hand");
     if let Some(link) = Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))? {

@@ -34,6 +34,18 @@ pub struct Settings {
     pub quota: u32,
     /// What labelled workloads reach besides databases, when all else is refused. `None`: all.
     pub allowed: Option<Vec<Allowed>>,
+    /// Who else of this node sends to protected addresses.
+    pub node_wide: NodeWide,
+}
+
+/// Who sends to protected addresses, besides labelled workloads, which never do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeWide {
+    /// Everybody without a label.
+    #[default]
+    Off,
+    /// The agent's own cgroup and nobody else of this node, nor what is forwarded over it.
+    On,
 }
 
 /// A place that stays open where everything else is refused.
@@ -59,6 +71,7 @@ impl Settings {
             flows: 65_536,
             quota: 1_024,
             allowed: None,
+            node_wide: NodeWide::Off,
         }
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Pod;
+use tokio::io::unix::AsyncFd;
 
 use super::InterceptError;
 use crate::model::{CgroupId, NetnsCookie};
@@ -98,6 +99,38 @@ impl Link {
             target: cgroup.as_raw_fd(),
             attach_type,
             flags: 0,
+        };
+        bpf(LINK_CREATE, &mut Attributes { body })
+            .and_then(owned)
+            .map(Link)
+    }
+
+    /// `BPF_LINK_CREATE` on a device of the calling thread's network namespace, before whatever is
+    /// attached there already (`tcx`, Linux 6.6).
+    pub(super) fn on_device(
+        program: BorrowedFd<'_>,
+        device: u32,
+        attach_type: u32,
+    ) -> io::Result<Self> {
+        /// `BPF_F_BEFORE`, which without another program means before all.
+        const BEFORE: u32 = 1 << 3;
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            program: i32,
+            target: u32,
+            attach_type: u32,
+            flags: u32,
+            relative: u64,
+            revision: u64,
+        }
+        let body = Body {
+            program: program.as_raw_fd(),
+            target: device,
+            attach_type,
+            flags: BEFORE,
+            relative: 0,
+            revision: 0,
         };
         bpf(LINK_CREATE, &mut Attributes { body })
             .and_then(owned)
@@ -206,6 +239,38 @@ impl Link {
     }
 }
 
+impl Link {
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a link to a device: its number, 0 when it is gone.
+    pub(super) fn device(&self) -> io::Result<u32> {
+        /// `struct bpf_link_info` as far as `tcx` goes.
+        #[repr(C)]
+        #[derive(Clone, Copy, Default)]
+        struct Info {
+            head: [u32; 4],
+            device: u32,
+            attach_type: u32,
+            rest: [u32; 10],
+        }
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            fd: i32,
+            length: u32,
+            info: u64,
+        }
+        let mut info = Info::default();
+        let body = Body {
+            fd: self.0.as_raw_fd(),
+            length: u32::try_from(size_of::<Info>()).unwrap_or(u32::MAX),
+            info: std::ptr::from_mut(&mut info) as u64,
+        };
+        bpf(OBJ_GET_INFO_BY_FD, &mut Attributes { body })?;
+        // SAFETY: as in `facts`.
+        let info = unsafe { std::ptr::read_volatile(&raw const info) };
+        Ok(info.device)
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Pin {
@@ -289,6 +354,13 @@ pub(super) fn socket_netns(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     } else {
         owned(fd.into())
     }
+}
+
+/// A descriptor that the runtime waits for.
+pub(super) fn waited(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one and the same open descriptor until it is dropped, and `AsyncFd`
+    // gives it back only after it is no longer waited for.
+    Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
 /// Do two tasks have one table of descriptors? `None` where the kernel cannot tell.

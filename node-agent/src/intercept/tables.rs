@@ -12,7 +12,7 @@ use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray};
 use node_agent_common::flow::{self, Address, FlowEvent, FlowKey};
 use node_agent_common::names;
 use node_agent_common::rule::Label;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Allowed, InterceptError, Prefix, WorkloadIndex, sys};
 use crate::model::{CgroupId, NetnsCookie, Pid};
@@ -54,7 +54,7 @@ impl OriginRecord {
 }
 
 /// Totals since the programs were loaded by this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Connects sent to the agent.
     pub redirected: u64,
@@ -75,7 +75,7 @@ pub struct Counters {
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bypasses {
     /// Packets to a guarded place that no connect had led to the agent.
     pub packet: u64,
@@ -85,10 +85,14 @@ pub struct Bypasses {
     pub inward: u64,
     /// Socket options that choose a packet's route.
     pub option: u64,
+    /// Packets to a guarded place at the host's end of a workload's wire.
+    pub wire: u64,
+    /// Packets to a protected address, on their way out of the node, that were not the agent's.
+    pub node: u64,
 }
 
 /// How many entries each map holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entries {
     /// Labelled cgroups.
     pub labels: usize,
@@ -114,6 +118,7 @@ pub(super) struct Tables {
     /// Also held while an origin is taken, so that nobody counts between the two.
     pub(super) taken: Mutex<HashMap<MapData, Label, u64>>,
     pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
+    pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
 }
 
@@ -337,6 +342,24 @@ impl Tables {
             .map_err(InterceptError::map(names::HEARD))
     }
 
+    /// The devices with programs on them, and whose they are.
+    pub(super) fn wires(&self) -> Result<Vec<(u32, flow::Wire)>, InterceptError> {
+        let map = locked(&self.wires);
+        map.iter()
+            .collect::<Result<_, _>>()
+            .map_err(InterceptError::map(names::WIRES))
+    }
+
+    pub(super) fn wire(&self, device: u32, wire: flow::Wire) -> Result<(), InterceptError> {
+        locked(&self.wires)
+            .insert(device, wire, 0)
+            .map_err(full_or(names::WIRES))
+    }
+
+    pub(super) fn forget_wire(&self, device: u32) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.wires).remove(&device)).map_err(InterceptError::map(names::WIRES))
+    }
+
     pub(super) fn lost_sightings(&self) -> u64 {
         self.count(names::COUNTER_LOST_SIGHTINGS).unwrap_or(0)
     }
@@ -355,6 +378,8 @@ impl Tables {
                 header: self.count(names::COUNTER_BYPASS_HEADER)?,
                 inward: self.count(names::COUNTER_BYPASS_INWARD)?,
                 option: self.count(names::COUNTER_BYPASS_OPTION)?,
+                wire: self.count(names::COUNTER_BYPASS_WIRE)?,
+                node: self.count(names::COUNTER_BYPASS_NODE)?,
             },
         })
     }

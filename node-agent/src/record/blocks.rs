@@ -41,16 +41,27 @@ pub enum BlockError {
     /// The recording was changed.
     #[error(transparent)]
     Damage(#[from] Damage),
+    /// It ends within its header, and nothing in it is wrong: its writer was stopped, or is about
+    /// to write.
+    #[error("it ends before anything was recorded, after {bytes} bytes")]
+    Begun {
+        /// Bytes of the header.
+        bytes: usize,
+    },
     /// The file cannot be read.
     #[error("cannot read the recording: {0}")]
     Io(#[from] io::Error),
 }
 
 impl<R: Read> Blocks<R> {
-    /// Reads the header. A file shorter than a header is not a recording.
+    /// Reads the header.
     pub fn open(mut source: R) -> Result<Self, BlockError> {
         let mut bytes = [0; HEADER];
-        if fill(&mut source, &mut bytes)? < HEADER {
+        let got = fill(&mut source, &mut bytes)?;
+        if got < HEADER {
+            if Chain::may_begin(bytes.get(..got).unwrap_or_default()) {
+                return Err(BlockError::Begun { bytes: got });
+            }
             return Err(Damage {
                 block: 0,
                 offset: 0,

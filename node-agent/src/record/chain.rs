@@ -124,6 +124,11 @@ impl Chain {
         (Chain::after(&bytes), bytes)
     }
 
+    /// May a file that begins with these bytes, and has no more, become a recording?
+    pub(super) fn may_begin(bytes: &[u8]) -> bool {
+        bytes.iter().zip(&MAGIC).all(|(have, want)| have == want)
+    }
+
     /// Reads a file's header.
     pub fn open(bytes: &[u8; HEADER]) -> Result<(Chain, Header), Damage> {
         let wrong = |what| Damage {

@@ -301,14 +301,14 @@ fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
     let mut blocks = match Blocks::open(bytes) {
         Ok(blocks) => blocks,
         Err(BlockError::Damage(damage)) => return Err(damage),
-        Err(BlockError::Io(error)) => panic!("{error}"),
+        Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
     };
     loop {
         match blocks.next() {
             Ok(Step::Block(..)) => {}
             Ok(Step::End(ending)) => return Ok((blocks.chain().blocks(), ending)),
             Err(BlockError::Damage(damage)) => return Err(damage),
-            Err(BlockError::Io(error)) => panic!("{error}"),
+            Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
         }
     }
 }
@@ -350,8 +350,10 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
     }
     assert_eq!(seen, all - 1);
     for length in 0..HEADER {
-        assert_eq!(ending_of(&good[..length]).unwrap_err().what, Wrong::Magic);
+        let begun = Blocks::open(&good[..length]).unwrap_err();
+        assert!(matches!(begun, BlockError::Begun { bytes } if bytes == length));
     }
+    assert_eq!(ending_of(b"\x89NAREd").unwrap_err().what, Wrong::Magic);
 }
 
 #[tokio::test]

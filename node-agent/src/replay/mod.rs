@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use find::{all, find};
 pub use list::{Entry, Filter, entries, list, show};
 pub use read::{Outcome, Progress, Recording, Said, State};
-pub use verify::{Report, verify};
+pub use verify::{Found, Report, verify};
 pub use visible::{visible, visible_json};
 
 use crate::model::UnixMillis;

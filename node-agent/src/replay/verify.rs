@@ -1,6 +1,6 @@
 //! IO. `sessions verify`: reads recordings whole and says what holds.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::read::{Outcome, Recording, Said, State};
@@ -12,19 +12,38 @@ use crate::record::{BlockError, Damage, Wrong};
 pub struct Report {
     /// Which file.
     pub path: PathBuf,
-    /// What was found; for a file that is no recording, only the damage.
-    pub found: Result<State, Damage>,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What is in a file.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A recording.
+    Recording(State),
+    /// The beginning of one, with nothing recorded: whoever made it was stopped just then, or is
+    /// about to write.
+    Begun {
+        /// Bytes of its header.
+        bytes: usize,
+    },
+    /// No recording.
+    Other(Damage),
 }
 
 impl Report {
     /// Reads a file whole. Errors: it cannot be read at all.
     pub fn of(path: &Path) -> Result<Self, ReplayError> {
         let found = match whole(path) {
-            Ok(state) => Ok(state),
+            Ok(state) => Found::Recording(state),
             Err(ReplayError::Read {
                 source: BlockError::Damage(damage),
                 ..
-            }) => Err(damage),
+            }) => Found::Other(damage),
+            Err(ReplayError::Read {
+                source: BlockError::Begun { bytes },
+                ..
+            }) => Found::Begun { bytes },
             Err(error) => return Err(error),
         };
         Ok(Report {
@@ -36,8 +55,9 @@ impl Report {
     /// Good or bad.
     pub fn verdict(&self) -> Verdict {
         match &self.found {
-            Ok(state) => state.verdict(),
-            Err(_) => Verdict::Bad,
+            Found::Recording(state) => state.verdict(),
+            Found::Begun { .. } => Verdict::Good,
+            Found::Other(_) => Verdict::Bad,
         }
     }
 }
@@ -67,7 +87,15 @@ pub fn verify(
 ) -> Result<Verdict, ReplayError> {
     let mut verdict = Verdict::Good;
     for path in paths {
-        let report = Report::of(path)?;
+        let report = match Report::of(path) {
+            Ok(report) => report,
+            // It was too old, and is removed by now.
+            Err(ReplayError::Read {
+                source: BlockError::Io(error),
+                ..
+            }) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         if report.verdict() == Verdict::Bad {
             verdict = Verdict::Bad;
         }
@@ -76,12 +104,25 @@ pub fn verify(
             .map(|name| name.to_string_lossy())
             .unwrap_or_default();
         match (style, &report.found) {
-            (Style::Text, Ok(state)) => writeln!(out, "{}: {}", state.session, state.sentence())?,
-            (Style::Text, Err(damage)) => {
+            (Style::Text, Found::Recording(state)) => {
+                writeln!(out, "{}: {}", state.session, state.sentence())?
+            }
+            (Style::Text, Found::Begun { .. }) => writeln!(
+                out,
+                "{}: nothing was recorded: its writer was stopped just then, or begins",
+                super::visible(&file)
+            )?,
+            (Style::Text, Found::Other(damage)) => {
                 writeln!(out, "{}: DAMAGED: {damage}", super::visible(&file))?;
             }
-            (Style::Json, Ok(state)) => json::line(&json::state_value(state), out)?,
-            (Style::Json, Err(damage)) => json::line(
+            (Style::Json, Found::Recording(state)) => json::line(&json::state_value(state), out)?,
+            (Style::Json, Found::Begun { bytes }) => json::line(
+                &serde_json::json!({
+                    "event": "verified", "file": file, "end": "begun", "bytes": bytes,
+                }),
+                out,
+            )?,
+            (Style::Json, Found::Other(damage)) => json::line(
                 &serde_json::json!({
                     "event": "verified", "file": file, "end": "damaged",
                     "damage": { "block": damage.block, "offset": damage.offset,

@@ -133,7 +133,9 @@ impl<W: Wire> Session<W> {
         let (process, secret) = self.server_key.clone();
         let goodbye = self.link.outgoing().bytes().to_vec();
         let upstream = std::mem::replace(&mut self.upstream, Leg::Closed);
+        let parting = self.shared.partings.begin();
         tokio::spawn(async move {
+            let _until_said = parting;
             let (mut from, mut to) = tokio::io::split(upstream);
             let say = async {
                 let _ = to.write_all(&goodbye).await;

@@ -428,18 +428,15 @@ async fn identify<W: Wire>(
     greeting: &mut Greeting<W>,
 ) -> Result<User, Stop> {
     let mut tried = Vec::new();
-    for source in &arrived.rule.tokens {
+    for (at, source) in arrived.rule.tokens.iter().enumerate() {
         let token = match source {
-            TokenSource::File(path) => {
-                let process = &arrived.flow.process;
-                match shared.tokens.read(process.pid, process.cgroup, path).await {
-                    Ok(token) => token,
-                    Err(error) => {
-                        tried.push(error.to_string());
-                        continue;
-                    }
+            TokenSource::File(_) => match shared.keeper.token(&arrived.ticket, at).await {
+                Ok(token) => token,
+                Err(error) => {
+                    tried.push(error.to_string());
+                    continue;
                 }
-            }
+            },
             TokenSource::Password => match greeting.ask(Ask4::Password).await? {
                 Credential::Password(token) | Credential::Bearer(token) => token,
             },

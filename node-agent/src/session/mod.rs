@@ -10,6 +10,7 @@ mod judge;
 mod limits;
 mod login;
 mod names;
+mod parting;
 mod pump;
 mod statement;
 mod watch;
@@ -22,7 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch as signal};
 
 use crate::approval::Desk;
 use crate::config::{Target, WorkloadRule};
-use crate::identity::{Issuers, TokenFiles};
+use crate::identity::Issuers;
+use crate::keeper::{Link, Ticket};
 use crate::mask::MaskKey;
 use crate::model::{ClientAddr, Refusal, SessionId, UpstreamAddr, Workload};
 use crate::origin::Flow;
@@ -35,6 +37,7 @@ use crate::wire::Wire;
 
 pub use cancel::Cancels;
 pub use judge::Analyses;
+pub use parting::Partings;
 
 /// What all sessions share. Built once, by `agent.rs`.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub struct Shared {
     /// Who may vouch for a user.
     pub issuers: Issuers,
     /// Reads tokens in workloads' mount namespaces.
-    pub tokens: TokenFiles,
+    pub keeper: Arc<Link>,
     /// Asks humans.
     pub desk: Desk,
     /// The databases' names.
@@ -55,6 +58,8 @@ pub struct Shared {
     pub analyses: Analyses,
     /// Our cancel keys.
     pub cancels: Cancels,
+    /// Databases that sessions still say goodbye to.
+    pub partings: Partings,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Live sessions.
@@ -96,6 +101,8 @@ pub struct Arrived {
     pub session: SessionId,
     /// The accepted socket; taken by the login.
     pub stream: Option<TcpStream>,
+    /// What the keeper knows it by.
+    pub ticket: Arc<Ticket>,
     /// Its place among the workload's logins; given back once it is known who it is.
     pub half_open: Option<OwnedSemaphorePermit>,
     /// Its peer.

@@ -178,7 +178,7 @@ pub const METRICS: &[Meaning] = &[
         "node_agent_bypass_attempts_total",
         "counter",
         "kind",
-        "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route)",
+        "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route), wire (at the host's end of a workload's wire), node (not the agent's, leaving the node under guard.node_wide)",
     ),
 ];
 
@@ -233,6 +233,8 @@ pub struct Scraped {
     pub record_lost: u64,
     pub labelled: u64,
     pub origins: u64,
+    pub unread: u64,
+    pub unconfirmed: u64,
     pub tasks: u64,
 }
 
@@ -433,16 +435,6 @@ impl Metrics {
         self.bytes.inc_by(bytes);
     }
 
-    /// A connection had no origin.
-    pub fn no_origin(&self) {
-        self.unread.inc();
-    }
-
-    /// An origin was not confirmed.
-    pub fn unconfirmed(&self) {
-        self.unconfirmed.inc();
-    }
-
     /// A connection went to an undeclared database.
     pub fn undeclared(&self) {
         self.undeclared.inc();
@@ -477,7 +469,7 @@ impl Metrics {
     pub fn encode(&self, now: Scraped) -> String {
         self.sessions_open.set(now.sessions_open);
         self.queued.set(now.queued_bytes);
-        // The recorder counts; this repeats what it stands at.
+        // The recorder and the keeper count; this repeats what they stand at.
         self.record_failures
             .inner()
             .store(now.record_failures, Ordering::Relaxed);
@@ -487,6 +479,8 @@ impl Metrics {
         self.labelled.set(now.labelled);
         self.governing.set(u64::from(now.governing));
         let counted = [
+            (&self.unread, now.unread),
+            (&self.unconfirmed, now.unconfirmed),
             (&self.canary_dials, now.canary_dials),
             (&self.canary_failures, now.canary_failures),
             (&self.left, now.left),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -61,6 +61,11 @@ impl NodeCa {
             fs::rename(&temporary, &public).map_err(|e| file(&public, &e.to_string()))?;
         }
         Ok(ca)
+    }
+
+    /// Where `open_or_make` keeps the key.
+    pub fn key_file(state_dir: &Path) -> PathBuf {
+        state_dir.join(PRIVATE)
     }
 
     /// A given authority: PEM files (possibly one and the same) with its certificate and its key.
@@ -189,12 +194,7 @@ fn make(state_dir: &Path, path: &Path) -> Result<(), TlsError> {
 }
 
 /// Writes a whole new file under a temporary name, synced; gives the name.
-fn write_new(
-    directory: &Path,
-    name: &str,
-    bytes: &[u8],
-    mode: u32,
-) -> Result<std::path::PathBuf, TlsError> {
+fn write_new(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, TlsError> {
     let path = directory.join(format!(".{name}.{}.new", std::process::id()));
     let write = || -> io::Result<()> {
         match fs::remove_file(&path) {

@@ -55,7 +55,22 @@ impl Agent {
         started.with_context(|| format!("its log:\n{}", self.log_tail()))
     }
 
-    /// Its process id.
+    /// The process that serves: the keeper's child that is not its canary.
+    pub fn worker(&self) -> Result<u32> {
+        let parent = format!("PPid:\t{}\n", self.id());
+        let mut all = fs::read_dir("/proc")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let child = all.find(|id| {
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let words = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            status.contains(&parent)
+                && !status.contains("State:\tZ")
+                && words.split(|byte| *byte == 0).nth(1) == Some(b"worker")
+        });
+        child.context("the agent has no worker now")
+    }
+
+    /// Its process id: the keeper, which starts the worker.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("the agent was started").id()
     }

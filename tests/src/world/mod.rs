@@ -9,6 +9,7 @@ mod config;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -183,6 +184,8 @@ impl Builder {
         let place = tempfile::Builder::new()
             .prefix("node-agent-world-")
             .tempdir()?;
+        // The agent's worker is another user; what is secret in it has its own mode.
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let idp = if self.issuer_tls {
             Idp::start_tls()?
         } else {

@@ -149,7 +149,7 @@ fn copy_data_that_nobody_asked_for_waits_outside() -> Result<()> {
     }
     let world = world(POLICY)?;
     world.ask("select 1")?.good()?;
-    let before = peak_kib(world.agent().id())?;
+    let before = peak_kib(world.agent().worker()?)?;
     let text = seen(&world, "flood")?;
     let sent: u64 = text
         .split_whitespace()
@@ -158,7 +158,7 @@ fn copy_data_that_nobody_asked_for_waits_outside() -> Result<()> {
         .parse()?;
     // What the kernel's own buffers of both sides take, and a read buffer.
     assert!(sent < 64 << 20, "{sent} bytes were taken");
-    let grown = peak_kib(world.agent().id())? - before;
+    let grown = peak_kib(world.agent().worker()?)? - before;
     assert!(grown < 24 << 10, "the agent grew by {grown} KiB");
     Ok(())
 }
@@ -209,11 +209,11 @@ fn a_row_that_was_begun_waits_outside_also_when_its_statement_is_stopped() -> Re
     let (rules, _masks) = POLICY.split_once("masks:").context("no masks")?;
     let world = world(&format!("{rules}limits: {{ statement_timeout: 2s }}\n"))?;
     world.ask("select 1")?.good()?;
-    let before = peak_kib(world.agent().id())?;
+    let before = peak_kib(world.agent().worker()?)?;
     let text = seen(&world, "huge")?;
     assert!(text.contains("row 100000000"), "{text}");
     assert!(line(&text, "end").contains("longer than 2000 ms"), "{text}");
-    let grown = peak_kib(world.agent().id())? - before;
+    let grown = peak_kib(world.agent().worker()?)? - before;
     assert!(grown < 24 << 10, "the agent grew by {grown} KiB");
     Ok(())
 }

@@ -33,7 +33,7 @@ impl Rest {
     fn of(world: &World) -> Result<Self> {
         // What a first session needs for good (caches, threads) is not growth.
         world.ask("select 1")?.good()?;
-        let agent = world.agent().id();
+        let agent = world.agent().worker()?;
         let rss = metrics::rss(agent)?;
         // The peak counts from here.
         fs::write(format!("/proc/{agent}/clear_refs"), "5")?;

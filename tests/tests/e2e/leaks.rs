@@ -38,7 +38,7 @@ impl Held {
         let counted = metrics::scrape(agent.admin())?;
         let gauge = |name: &str| counted.get(name).copied().context(name.to_owned());
         let backends = format!("select count(*) from pg_stat_activity where usename = '{SERVICE}'");
-        let (files, recordings) = files(agent.id())?;
+        let (files, recordings) = files(agent.worker()?)?;
         Ok(Held {
             files,
             recordings,
@@ -143,7 +143,7 @@ fn ten_thousand_connections_dropped_at_random_leave_nothing_behind() -> Result<(
     })
     .with_context(|| format!("at last {rest:?}"))?;
     let rest = rest.context("a look at the agent")?;
-    let before = metrics::rss(world.agent().id())?;
+    let before = metrics::rss(world.agent().worker()?)?;
 
     let begun = Instant::now();
     let mut asked = 0;
@@ -165,7 +165,7 @@ fn ten_thousand_connections_dropped_at_random_leave_nothing_behind() -> Result<(
     assert!(asked > 3, "only {asked} ordinary clients");
 
     at_rest(&world, &rest)?;
-    let after = metrics::rss(world.agent().id())?;
+    let after = metrics::rss(world.agent().worker()?)?;
     println!("{rest:?}; {before} KiB before, {after} KiB after");
     assert!(
         after < before + (32 << 10),

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls};
+use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
-    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, OnFailure, Recording, RowsMode, Tls,
+    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording,
+    RowsMode, Tls, User, Worker,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -36,6 +37,7 @@ pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigErr
         approvals: check.approvals(&raw.approvals),
         log: check.log(&raw.log),
         tls: check.tls(&raw.tls),
+        worker: check.worker(&raw.worker),
         listen,
         guard,
         state_dir,
@@ -176,6 +178,29 @@ impl Check<'_> {
         name
     }
 
+    fn worker(&mut self, raw: &RawWorker) -> Worker {
+        let Some(given) = &raw.user else {
+            return Worker { user: None };
+        };
+        let word = given.value.as_str();
+        let number = word.parse::<u32>().ok();
+        // -1 is what the kernel takes for "as it is"; many systems' names begin with a low line.
+        let usable = match number {
+            Some(number) => number != 0 && number != u32::MAX,
+            None => word != "root" && scalars::is_name(word.trim_start_matches('_')),
+        };
+        let user = number.map_or_else(|| User::Name(word.to_owned()), User::Number);
+        if !usable {
+            self.fault(
+                given.referenced,
+                "worker.user",
+                format!("`{word}` cannot be the worker's user"),
+                "write the name or number of a user without privileges that nothing else runs as",
+            );
+        }
+        Worker { user: Some(user) }
+    }
+
     fn listen(&mut self, raw: &RawListen) -> Listen {
         let port = raw.port.as_ref().map_or(15001, |p| p.value);
         if let Some(given) = raw.port.as_ref()
@@ -267,6 +292,19 @@ impl Check<'_> {
                 Egress::Open
             }
         };
+        let node_wide = match raw.node_wide.as_ref() {
+            Some(text) if text.value == "on" => NodeWide::On,
+            Some(text) if text.value != "off" => {
+                self.fault(
+                    text.referenced,
+                    "guard.node_wide",
+                    format!("`{}` is not known", text.value),
+                    "write off or on",
+                );
+                NodeWide::Off
+            }
+            Some(_) | None => NodeWide::Off,
+        };
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -282,6 +320,7 @@ impl Check<'_> {
         Guard {
             ports,
             egress,
+            node_wide,
             canary_every,
         }
     }

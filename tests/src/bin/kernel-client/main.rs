@@ -8,6 +8,7 @@
     reason = "a test's other half, which takes ways that no safe interface offers"
 )]
 
+mod below;
 mod bpf;
 mod calls;
 mod far;
@@ -39,6 +40,8 @@ struct Client {
     socket: Option<OwnedFd>,
     /// What has to stay for as long as the client does.
     kept: Vec<OwnedFd>,
+    ring: Option<ring::Shared>,
+    rewriting: Vec<[OwnedFd; 2]>,
 }
 
 fn main() {
@@ -156,6 +159,30 @@ impl Client {
                     .map(|port| port.parse().map_err(io::Error::other))
                     .collect::<io::Result<_>>()?;
                 routes::database(&ports).map(|()| "open".into())
+            }
+            // A ring with a thread of the kernel, shared with the child that goes on from here.
+            ["ring-fork"] => {
+                self.ring = Some(ring::Shared::make()?);
+                below::go_on_as_child().map(|()| "forked".into())
+            }
+            ["ring-dial", to] => {
+                let ring = self.ring.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                ring.dial(address(to)?).map(|who| format!("got={who}"))
+            }
+            ["born-in", cgroup, route, to] => {
+                below::born_in(cgroup, route, address(to)?).map(|who| format!("got={who}"))
+            }
+            // Rewrites what a device here sends or receives.
+            ["rewrite", device, way, from, to] => {
+                let way = if way == "sent" { 47 } else { 46 };
+                let (from, to) = (from.parse(), to.parse());
+                let (from, to) = (
+                    from.map_err(io::Error::other)?,
+                    to.map_err(io::Error::other)?,
+                );
+                let held = below::rewrite(below::device(device)?, way, from, to)?;
+                self.rewriting.push(held);
+                Ok("rewriting".into())
             }
             ["become", who] => calls::become_one(who).map(|()| "so".into()),
             ["enter", pid] => {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::{calls, ring};
+use super::{below, calls, ring};
 
 /// How long an answer may take. What is dropped is waited for in vain for that long.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 const UDP_LITE: i32 = 136;
 const MPTCP: i32 = 262;
@@ -148,6 +148,12 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         "raw-tcp" => raw_tcp(to, false),
         "raw-tcp-connect" => raw_tcp(to, true),
         "packet" => packet(to),
+        "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments" => {
+            below::frame(to, route)
+        }
+        "xdp" => below::xdp(to),
+        "tun" => below::tun(to),
+        "decoy" => below::decoy(to),
         "loose-source-route" => {
             let SocketAddr::V4(v4) = to else {
                 return Err(io::ErrorKind::Unsupported.into());

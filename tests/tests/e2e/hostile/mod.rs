@@ -99,12 +99,12 @@ impl Siege {
 
     /// The most resident memory since `measure`, KiB.
     fn peak(&self) -> Result<u64> {
-        metrics::peak(self.world.agent().id())
+        metrics::peak(self.world.agent().worker()?)
     }
 
     /// Begins a measurement of the peak, and gives what is resident now, KiB.
     fn measure(&self) -> Result<u64> {
-        let id = self.world.agent().id();
+        let id = self.world.agent().worker()?;
         metrics::forget_peak(id)?;
         metrics::rss(id)
     }

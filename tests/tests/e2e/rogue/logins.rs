@@ -424,7 +424,7 @@ fn a_login_without_an_end_is_left_in_time() -> Result<()> {
         )?,
     ];
     let mut den = Den::open(World::builder(), &rogues, Way::Tls("disable"))?;
-    let id = den.world.agent().id();
+    let id = den.world.agent().worker()?;
     metrics::forget_peak(id)?;
     let before = metrics::rss(id)?;
     let mut waiting = Vec::new();

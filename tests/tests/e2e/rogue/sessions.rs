@@ -200,7 +200,7 @@ fn an_answer_that_nobody_asked_for_or_that_does_not_fit_ends_the_session() -> Re
         .map(|(name, answer, _)| answers(name, answer.clone()))
         .collect::<Result<Vec<_>>>()?;
     let mut den = Den::open(World::builder(), &rogues, Way::Trust)?;
-    let id = den.world.agent().id();
+    let id = den.world.agent().worker()?;
     metrics::forget_peak(id)?;
     let before = metrics::rss(id)?;
     for (rogue, (name, _, words)) in rogues.iter().zip(&table) {
@@ -312,7 +312,7 @@ fn long_words_and_endless_answers_pass_in_bounded_memory() -> Result<()> {
         })?,
     ];
     let mut den = Den::open(World::builder(), &rogues, Way::Trust)?;
-    let id = den.world.agent().id();
+    let id = den.world.agent().worker()?;
     metrics::forget_peak(id)?;
     let before = metrics::rss(id)?;
     let mut raw = den.raw(&rogues[0])?;

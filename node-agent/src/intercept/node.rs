@@ -1,0 +1,279 @@
+//! The node-wide mode: only the agent's own cgroup sends to protected addresses. A program at the
+//! cgroup the others are attached to asks each socket's packets, one on each device what sockets
+//! of this node did not send: forwarded packets, and those made below the sockets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+
+use aya::Ebpf;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::netlink::{Carries, Device, Route};
+use super::object::{self, DeviceHook, NODE, NODE_FRAME, NODE_PACKET};
+use super::sys::Link;
+use super::tables::{Tables, locked};
+use super::wires::{self, Held};
+use super::{InterceptError, pins};
+use crate::model::CgroupId;
+use node_agent_common::flow;
+
+/// Devices that come are told of; this often all are looked at even so.
+const LOOK: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+
+/// How often a look is begun again because a device came or went meanwhile.
+const LOOKS: usize = 16;
+
+/// The mode at work.
+#[derive(Debug)]
+pub(super) struct NodeWide {
+    /// At the cgroup.
+    link: Link,
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    stop: Arc<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    route: Route,
+    handle: u32,
+    pin: Option<std::path::PathBuf>,
+    held: Mutex<BTreeMap<u32, Held>>,
+    /// What stands against it now.
+    trouble: Mutex<Option<String>>,
+}
+
+/// The objects a look at the devices needs.
+pub(super) struct Needs {
+    pub(super) ebpf: Arc<Mutex<Option<Ebpf>>>,
+    pub(super) tables: Arc<Tables>,
+}
+
+fn hook(device: &Device) -> Option<DeviceHook> {
+    match device.carries {
+        Carries::Frames => Some(NODE_FRAME),
+        Carries::Packets => Some(NODE_PACKET),
+        // What goes there comes from a socket of this node, and is asked with it.
+        Carries::Loopback => None,
+    }
+}
+
+impl NodeWide {
+    /// Attaches everywhere. All or nothing: half of it would be a promise that is not kept.
+    pub(super) fn start(
+        needs: Needs,
+        cgroup: BorrowedFd<'_>,
+        id: CgroupId,
+        pin: Option<&Path>,
+        handle: u32,
+    ) -> Result<Self, InterceptError> {
+        let failed = |e| {
+            let mend = "raise the limit of open files";
+            InterceptError::call("socket(NETLINK_ROUTE)", &"devices", mend)(e)
+        };
+        // Told first, looked at then: no device comes in between.
+        let told = Route::told().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            route: Route::here().map_err(failed)?,
+            handle,
+            pin: pin.map(Path::to_owned),
+            held: Mutex::default(),
+            trouble: Mutex::default(),
+        });
+        {
+            let ebpf = locked(&needs.ebpf);
+            let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+            shared.look(ebpf, &needs.tables)?;
+        }
+        let link = {
+            let ebpf = locked(&needs.ebpf);
+            let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+            object::with_program(ebpf, NODE.program, |program| match pin {
+                None => pins::create(&NODE, program, cgroup),
+                Some(pin) => pins::pinned(&NODE, program, cgroup, id, pin),
+            })?
+        };
+        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
+        let stop = Arc::new(stop.map_err(|e| failed(e.into()))?);
+        let thread = {
+            let (shared, stop) = (Arc::downgrade(&shared), Arc::clone(&stop));
+            std::thread::Builder::new()
+                .name("node-devices".into())
+                .spawn(move || follow(&shared, &needs, &told, &stop))
+                .map_err(failed)?
+        };
+        Ok(NodeWide {
+            link,
+            shared,
+            thread: Some(thread),
+            stop,
+        })
+    }
+
+    /// Why it is not whole at this moment, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self.link.facts() {
+            Ok(facts) if facts.cgroup.0 != 0 => locked(&self.shared.trouble).clone(),
+            Ok(_) => Some("the program that asks the node's sockets is detached".to_owned()),
+            Err(error) => Some(format!("the kernel does not tell of its link: {error}")),
+        }
+    }
+
+    /// Takes it all away.
+    pub(super) fn let_go(&mut self, tables: &Tables) -> Result<(), InterceptError> {
+        self.halt();
+        let failed = |e| {
+            let mend = "uninstall again";
+            InterceptError::call("detach", &"the node's devices", mend)(e)
+        };
+        pins::detach(&self.link).map_err(failed)?;
+        for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
+            wires::let_go(&self.shared.route, held).map_err(failed)?;
+            tables.forget_wire(device | wires::NODE)?;
+        }
+        Ok(())
+    }
+
+    fn halt(&mut self) {
+        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for NodeWide {
+    fn drop(&mut self) {
+        self.halt();
+        if self.shared.pin.is_none() {
+            for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
+                if let Err(error) = wires::let_go(&self.shared.route, held) {
+                    tracing::warn!(%error, device, "a filter stays");
+                }
+            }
+        }
+    }
+}
+
+enum Seen {
+    All,
+    Changed,
+}
+
+impl Shared {
+    /// Looks until the devices stay as they are while they are looked at.
+    fn look(&self, ebpf: &Ebpf, tables: &Tables) -> Result<(), InterceptError> {
+        for _ in 0..LOOKS {
+            match self.look_once(ebpf, tables)? {
+                Seen::All => return Ok(()),
+                Seen::Changed => {}
+            }
+        }
+        let unsteady = std::io::Error::other("they change faster than they can be looked at");
+        Err(InterceptError::call("rtnetlink", &"devices", "start again")(unsteady))
+    }
+
+    /// Attaches to devices that are new, and forgets those that went.
+    fn look_once(&self, ebpf: &Ebpf, tables: &Tables) -> Result<Seen, InterceptError> {
+        let devices = self.route.devices().map_err(InterceptError::call(
+            "rtnetlink",
+            &"devices",
+            "the agent needs CAP_NET_ADMIN",
+        ))?;
+        let mut held = locked(&self.held);
+        let mut there = BTreeSet::new();
+        let mut failure = None;
+        for device in &devices {
+            let Some(hook) = hook(device) else { continue };
+            there.insert(device.index);
+            let at_work = held
+                .get(&device.index)
+                .is_some_and(|held| wires::holds(&self.route, held, device.index));
+            if at_work {
+                continue;
+            }
+            let record = flow::Wire {
+                netns: 0,
+                cgroup: 0,
+                label: 0,
+                filter: self.handle,
+            };
+            let done = tables
+                .wire(device.index | wires::NODE, record)
+                .and_then(|()| {
+                    let pin = self.pin.as_deref();
+                    wires::hold(ebpf, &self.route, &hook, device.index, self.handle, pin)
+                });
+            match done {
+                Ok(new) => drop(held.insert(device.index, new)),
+                // It may be gone again: the others are attached to all the same.
+                Err(error) => failure = Some(error),
+            }
+        }
+        let gone: Vec<u32> = held
+            .keys()
+            .filter(|device| !there.contains(device))
+            .copied()
+            .collect();
+        for device in gone {
+            if let Some(gone) = held.remove(&device)
+                && let Err(error) = wires::let_go(&self.route, gone)
+            {
+                tracing::debug!(%error, device, "a device went with its filter");
+            }
+            tables.forget_wire(device | wires::NODE)?;
+        }
+        match failure {
+            // A device that went while it was looked at is no failure: then the next look is due.
+            Some(error) => match self.route.devices() {
+                Ok(now) if now != devices => Ok(Seen::Changed),
+                Ok(_) | Err(_) => Err(error),
+            },
+            None => Ok(Seen::All),
+        }
+    }
+}
+
+/// Until told to stop: whenever devices changed, and every now and then.
+fn follow(shared: &Weak<Shared>, needs: &Needs, told: &Route, stop: &OwnedFd) {
+    loop {
+        let mut fds = [
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::from_borrowed_fd(told.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut fds, Some(&LOOK)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                tracing::error!(%error, "new devices of the node are not followed any more");
+                return;
+            }
+        }
+        let [stopped, _] = &fds;
+        if !stopped.revents().is_empty() {
+            return;
+        }
+        told.drain();
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let ebpf = locked(&needs.ebpf);
+        let Some(ebpf) = ebpf.as_ref() else { return };
+        let now = shared.look(ebpf, &needs.tables).err();
+        let now = now.map(|error| error.to_string());
+        let mut trouble = locked(&shared.trouble);
+        if *trouble != now {
+            match &now {
+                Some(error) => {
+                    tracing::error!(error, "not every device of the node keeps to the agent")
+                }
+                None => tracing::info!("every device of the node keeps to the agent again"),
+            }
+        }
+        *trouble = now;
+    }
+}

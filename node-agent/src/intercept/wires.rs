@@ -1,0 +1,590 @@
+//! Filters below the sockets, at the host's ends of the wires that lead into network namespaces
+//! with labelled tasks. They ask the packet and nobody else, so it does not matter what made it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData};
+use node_agent_common::{flow, names};
+
+use super::netlink::{self, Carries, Device, Route, Side};
+use super::object::{self, DeviceHook, WIRE, WIRE_IN};
+use super::sys::Link;
+use super::tables::{Tables, locked};
+use super::{InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, pins};
+use crate::model::CgroupId;
+
+/// A device of a labelled namespace that nothing is filtered at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unfiltered {
+    /// Its name in there.
+    pub device: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Whose wire it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The inode of the namespace.
+    pub netns: u64,
+    /// A labelled cgroup with tasks in it.
+    pub cgroup: CgroupId,
+    /// Its workload.
+    pub workload: WorkloadIndex,
+}
+
+/// A program on a device.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// By a link of its own.
+    Link { link: Link, pin: Option<PathBuf> },
+    /// By a filter of traffic control, which stays while the device does.
+    Filter {
+        device: u32,
+        side: Side,
+        handle: u32,
+    },
+}
+
+/// The programs on one device, and whose it is.
+#[derive(Debug)]
+struct Wire {
+    owner: Owner,
+    held: Vec<Held>,
+}
+
+/// All of them, by the device's number.
+#[derive(Debug)]
+pub(super) struct Wires {
+    /// The namespace whose ends are filtered: that in which the agent was started.
+    home: File,
+    pub(super) route: Route,
+    held: Mutex<BTreeMap<u32, Wire>>,
+    /// Why there are no filters.
+    absent: Option<String>,
+    /// What tells this agent's filters of traffic control from another's.
+    pub(super) handle: u32,
+    stays: bool,
+}
+
+/// Where a device leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Leads {
+    /// Nowhere but to its own namespace.
+    Inside,
+    /// To that device of the agent's namespace.
+    Home(u32),
+    /// Past every filter.
+    Past(String),
+}
+
+/// Devices that lead to their own namespace when they lie upon nothing elsewhere.
+const INSIDE: [&str; 24] = [
+    "veth",
+    "vlan",
+    "macvlan",
+    "macvtap",
+    "ipvlan",
+    "ipvtap",
+    "macsec",
+    "bridge",
+    "bond",
+    "team",
+    "dummy",
+    "ifb",
+    "nlmon",
+    "vrf",
+    "ipip",
+    "sit",
+    "gre",
+    "gretap",
+    "erspan",
+    "ip6tnl",
+    "ip6gre",
+    "ip6gretap",
+    "ip6erspan",
+    "vti",
+];
+
+fn leads(device: &Device, home: Option<i32>) -> Leads {
+    if device.carries == Carries::Loopback {
+        return Leads::Inside;
+    }
+    match (device.kind.as_str(), device.link, device.elsewhere) {
+        ("veth", Some(peer), Some(number)) if Some(number) == home => Leads::Home(peer),
+        ("veth", _, Some(_)) => Leads::Past("its other end is not on this host's network".into()),
+        ("netkit", _, _) => Leads::Past("netkit is not known here".into()),
+        (kind, _, None) if INSIDE.contains(&kind) || kind == "vti6" => Leads::Inside,
+        ("", _, _) => Leads::Past("it is a device of its own, with no end on this host".into()),
+        ("tun", _, _) => Leads::Past("its other end is whatever process holds it".into()),
+        (kind, _, _) => Leads::Past(format!("{kind} has no end on this host's network")),
+    }
+}
+
+impl Wires {
+    pub(super) fn new(
+        stays: bool,
+        handle: u32,
+        absent: Option<String>,
+    ) -> Result<Self, InterceptError> {
+        let at = "/proc/thread-self/ns/net";
+        let mend = "mount /proc";
+        let home = File::open(at).map_err(InterceptError::call("open", &at, mend))?;
+        let route = Route::here().map_err(InterceptError::call(
+            "socket(NETLINK_ROUTE)",
+            &"devices",
+            "raise the limit of open files",
+        ))?;
+        Ok(Wires {
+            home,
+            route,
+            held: Mutex::default(),
+            absent,
+            handle: 0x6e61_0000 | handle,
+            stays,
+        })
+    }
+
+    /// Takes over what an earlier agent left, with this agent's programs in the place of its own,
+    /// and forgets what went with its device.
+    pub(super) fn take_over(
+        &self,
+        ebpf: &Ebpf,
+        tables: &Tables,
+        settings: &Settings,
+    ) -> Result<(), InterceptError> {
+        let pin = settings.pin.as_deref();
+        let closed = settings.allowed.is_some();
+        let node_wide = settings.node_wide == NodeWide::On;
+        if let (Some(pin), false) = (pin, node_wide) {
+            pins::remove_link(&pin.join(object::NODE.pin))?;
+        }
+        for (device, record) in tables.wires()? {
+            if device & NODE != 0 {
+                if !node_wide {
+                    self.forget_node(tables, pin, device, record.filter)?;
+                }
+                continue;
+            }
+            let owner = Owner {
+                netns: record.netns,
+                cgroup: CgroupId(record.cgroup),
+                workload: WorkloadIndex(record.label.saturating_sub(1)),
+            };
+            let there = match pin {
+                Some(pin) => pinned(&pin.join(pin_of(&WIRE, device)), device)?,
+                None => false,
+            };
+            if self.absent.is_some() {
+                continue; // what is there goes on with its own program
+            }
+            if there || self.route.has_filter(device, WIRE.side, record.filter) {
+                let held = self.hold_all(ebpf, device, pin, closed)?;
+                locked(&self.held).insert(device, Wire { owner, held });
+                if record.filter != self.handle {
+                    for side in [Side::Received, Side::Sent] {
+                        self.route
+                            .unfilter(device, side, record.filter)
+                            .map_err(InterceptError::call("tc filter", &device, "`ip link`"))?;
+                    }
+                    let filter = self.handle;
+                    tables.wire(device, flow::Wire { filter, ..record })?;
+                }
+            } else {
+                forget_pins(pin, device)?;
+                tables.forget_wire(device)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An earlier agent kept the node to itself, this one does not.
+    fn forget_node(
+        &self,
+        tables: &Tables,
+        pin: Option<&Path>,
+        device: u32,
+        handle: u32,
+    ) -> Result<(), InterceptError> {
+        let number = device & !NODE;
+        if let Some(pin) = pin {
+            for hook in [object::NODE_FRAME, object::NODE_PACKET] {
+                pins::remove_link(&pin.join(pin_of(&hook, number)))?;
+            }
+        }
+        self.route
+            .unfilter(number, Side::Sent, handle)
+            .map_err(InterceptError::call("tc filter", &number, "`ip link`"))?;
+        tables.forget_wire(device)
+    }
+
+    fn hold_all(
+        &self,
+        ebpf: &Ebpf,
+        device: u32,
+        pin: Option<&Path>,
+        closed: bool,
+    ) -> Result<Vec<Held>, InterceptError> {
+        let hooks: &[DeviceHook] = if closed {
+            // What lets answers out comes first.
+            &[WIRE_IN, WIRE]
+        } else {
+            &[WIRE]
+        };
+        if !closed && let Some(pin) = pin {
+            pins::remove_link(&pin.join(pin_of(&WIRE_IN, device)))?;
+        }
+        hooks
+            .iter()
+            .map(|hook| hold(ebpf, &self.route, hook, device, self.handle, pin))
+            .collect()
+    }
+
+    fn let_go(&self, held: Vec<Held>, device: u32) -> Result<(), InterceptError> {
+        held.into_iter()
+            .try_for_each(|held| let_go(&self.route, held))
+            .map_err(InterceptError::call(
+                "detach",
+                &format!("device {device}"),
+                "`node-agent uninstall`, then start again",
+            ))
+    }
+}
+
+impl Drop for Wires {
+    fn drop(&mut self) {
+        // A link ends with the process; a filter would not.
+        if !self.stays {
+            for (device, wire) in std::mem::take(&mut *locked(&self.held)) {
+                if let Err(error) = self.let_go(wire.held, device) {
+                    tracing::warn!(%error, device, "a filter stays");
+                }
+            }
+        }
+    }
+}
+
+/// In the table of wires: a device of the node itself.
+pub(super) const NODE: u32 = 1 << 31;
+
+/// The file a device's link is pinned as.
+pub(super) fn pin_of(hook: &DeviceHook, device: u32) -> String {
+    format!("{}_{device}", hook.pin)
+}
+
+/// Is there a link for that device that is still attached?
+pub(super) fn pinned(path: &Path, device: u32) -> Result<bool, InterceptError> {
+    let at = |call| InterceptError::call(call, &path.display(), "`node-agent uninstall`");
+    match Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))? {
+        Some(link) => {
+            let on = link.device().map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)"))?;
+            Ok(on == device)
+        }
+        None => Ok(false),
+    }
+}
+
+fn forget_pins(pin: Option<&Path>, device: u32) -> Result<(), InterceptError> {
+    let Some(pin) = pin else { return Ok(()) };
+    [WIRE, WIRE_IN]
+        .iter()
+        .try_for_each(|hook| pins::remove_link(&pin.join(pin_of(hook, device))))
+}
+
+/// Attaches a program to a device of this thread's namespace, before all others: by a link where
+/// the kernel has them for devices, else by a filter. Which one is found by trying.
+pub(super) fn hold(
+    ebpf: &Ebpf,
+    route: &Route,
+    hook: &DeviceHook,
+    device: u32,
+    handle: u32,
+    pin: Option<&Path>,
+) -> Result<Held, InterceptError> {
+    object::with_program(ebpf, hook.program, |program| {
+        let path = pin.map(|pin| pin.join(pin_of(hook, device)));
+        let at = |call: &'static str| {
+            let what = format!("{} on device {device}", hook.program);
+            InterceptError::call(call, &what, "`ip link`; `node-agent doctor`")
+        };
+        if let Some(path) = &path
+            && pinned(path, device)?
+            && let Some(link) = Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))?
+        {
+            link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))?;
+            let pin = Some(path.clone());
+            return Ok(Held::Link { link, pin });
+        }
+        match Link::on_device(program, device, hook.attach_type) {
+            Ok(link) => {
+                if let Some(path) = &path {
+                    pins::remove_link(path)?;
+                    link.pin(path).map_err(at("bpf(BPF_OBJ_PIN)"))?;
+                }
+                Ok(Held::Link { link, pin: path })
+            }
+            // Before Linux 6.6 devices have no links.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                route
+                    .filter(device, hook.side, handle, program)
+                    .map_err(at("tc filter"))?;
+                Ok(Held::Filter {
+                    device,
+                    side: hook.side,
+                    handle,
+                })
+            }
+            Err(e) => Err(at("bpf(BPF_LINK_CREATE)")(e)),
+        }
+    })
+}
+
+/// Takes a program from its device. One that went with the device is as good as taken.
+pub(super) fn let_go(route: &Route, held: Held) -> io::Result<()> {
+    match held {
+        Held::Link { link, pin } => {
+            pins::detach(&link)?;
+            match pin.map(std::fs::remove_file) {
+                Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                Some(_) | None => Ok(()),
+            }
+        }
+        Held::Filter {
+            device,
+            side,
+            handle,
+        } => route.unfilter(device, side, handle),
+    }
+}
+
+/// Is it still at work?
+pub(super) fn holds(route: &Route, held: &Held, device: u32) -> bool {
+    match held {
+        Held::Link { link, .. } => link.device().is_ok_and(|on| on == device),
+        Held::Filter { side, handle, .. } => route.has_filter(device, *side, *handle),
+    }
+}
+
+impl Interceptor {
+    /// Filters at the host's end of every wire of a namespace with labelled tasks, and says which
+    /// of its devices have no such end. Call it again for devices that come later: what is
+    /// filtered already is left alone.
+    ///
+    /// # Errors
+    /// The namespace's devices cannot be listed, or a filter cannot be attached. What was attached
+    /// by then stays.
+    pub fn filter(
+        &self,
+        netns: BorrowedFd<'_>,
+        owner: Owner,
+    ) -> Result<Vec<Unfiltered>, InterceptError> {
+        let wires = &self.wires;
+        let listed = |e| {
+            InterceptError::call(
+                "rtnetlink",
+                &"a workload's network namespace",
+                "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN",
+            )(e)
+        };
+        let home: OwnedFd = wires.home.as_fd().try_clone_to_owned().map_err(listed)?;
+        let same = wires.home.metadata().map_err(listed)?.ino() == owner.netns;
+        if same {
+            return Ok(Vec::new());
+        }
+        let (devices, home) = netlink::inside(netns, move |route| {
+            Ok((route.devices()?, route.number_of(home.as_fd())?))
+        })
+        .map_err(listed)?;
+        let mut past = Vec::new();
+        let mut ends = BTreeSet::new();
+        for device in &devices {
+            match leads(device, home) {
+                Leads::Inside => {}
+                Leads::Home(end) => {
+                    match &wires.absent {
+                        None => self.filter_at(end, owner)?,
+                        Some(why) => past.push(Unfiltered {
+                            device: device.name.clone(),
+                            why: why.clone(),
+                        }),
+                    }
+                    ends.insert(end);
+                }
+                Leads::Past(why) => past.push(Unfiltered {
+                    device: device.name.clone(),
+                    why,
+                }),
+            }
+        }
+        let gone = |end: &u32, wire: &Wire| wire.owner.netns == owner.netns && !ends.contains(end);
+        self.let_go_where(gone)?;
+        Ok(past)
+    }
+
+    fn filter_at(&self, end: u32, owner: Owner) -> Result<(), InterceptError> {
+        let wires = &self.wires;
+        let mut held = locked(&wires.held);
+        if let Some(wire) = held.get(&end)
+            && wire.owner == owner
+            && wire.held.iter().all(|held| holds(&wires.route, held, end))
+        {
+            return Ok(());
+        }
+        let label = owner
+            .workload
+            .0
+            .checked_add(1)
+            .ok_or(InterceptError::Workload(owner.workload.0))?;
+        let record = flow::Wire {
+            netns: owner.netns,
+            cgroup: owner.cgroup.0,
+            label,
+            filter: wires.handle,
+        };
+        // In the table first: what is filtered is filtered in somebody's name.
+        self.tables.wire(end, record)?;
+        let at_work = held
+            .get(&end)
+            .is_some_and(|wire| wire.held.iter().all(|held| holds(&wires.route, held, end)));
+        if at_work {
+            if let Some(wire) = held.get_mut(&end) {
+                wire.owner = owner;
+            }
+            return Ok(());
+        }
+        let closed = self.settings().allowed.is_some();
+        let pin = self.settings().pin.as_deref();
+        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin, closed))?;
+        tracing::info!(
+            device = end,
+            workload = owner.workload.0,
+            "filtering at the host's end of a wire"
+        );
+        held.insert(
+            end,
+            Wire {
+                owner,
+                held: programs,
+            },
+        );
+        Ok(())
+    }
+
+    /// Takes the filters of a namespace away. None there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unfilter(&self, netns: u64) -> Result<(), InterceptError> {
+        self.let_go_where(|_, wire| wire.owner.netns == netns)
+    }
+
+    /// The namespaces with filters, with the labelled cgroup each has them for.
+    pub fn filtered(&self) -> Vec<(u64, CgroupId)> {
+        let held = locked(&self.wires.held);
+        held.values()
+            .map(|wire| (wire.owner.netns, wire.owner.cgroup))
+            .collect()
+    }
+
+    /// Forgets filters whose devices are gone.
+    pub fn forget_gone_wires(&self) {
+        let route = &self.wires.route;
+        let gone = |end: &u32, wire: &Wire| !wire.held.iter().any(|held| holds(route, held, *end));
+        if let Err(error) = self.let_go_where(gone) {
+            tracing::warn!(%error, "a filter whose device is gone is still remembered");
+        }
+    }
+
+    /// Takes away the filters of traffic control of an agent that no longer runs, as its pins tell
+    /// of them. Links are pinned themselves.
+    pub(super) fn unfilter_pinned(directory: &Path) -> Result<(), InterceptError> {
+        let path = directory.join(object::map_pin(names::WIRES));
+        if !path.exists() {
+            return Ok(());
+        }
+        let map = MapData::from_pin(&path).map_err(InterceptError::map(names::WIRES))?;
+        let map: HashMap<_, u32, flow::Wire> =
+            HashMap::try_from(Map::HashMap(map)).map_err(InterceptError::map(names::WIRES))?;
+        let failed = |e| InterceptError::call("tc filter", &"devices", "`tc filter del`")(e);
+        let route = Route::here().map_err(failed)?;
+        for (device, record) in map.iter().flatten() {
+            for side in [Side::Received, Side::Sent] {
+                route
+                    .unfilter(device & !NODE, side, record.filter)
+                    .map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn let_all_wires_go(&self) -> Result<(), InterceptError> {
+        self.let_go_where(|_, _| true)
+    }
+
+    fn let_go_where(&self, which: impl Fn(&u32, &Wire) -> bool) -> Result<(), InterceptError> {
+        let wires = &self.wires;
+        let mut held = locked(&wires.held);
+        let these: Vec<u32> = held
+            .iter()
+            .filter(|(end, wire)| which(end, wire))
+            .map(|(end, _)| *end)
+            .collect();
+        for end in these {
+            if let Some(wire) = held.remove(&end) {
+                wires.let_go(wire.held, end)?;
+                self.tables.forget_wire(end)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wire_to_the_agent_s_network_is_filtered_and_what_leads_past_it_is_said() {
+        let device = |kind: &str, link, elsewhere| Device {
+            index: 2,
+            name: "eth0".into(),
+            carries: Carries::Frames,
+            kind: kind.into(),
+            link,
+            elsewhere,
+        };
+        let home = Some(4);
+        for (kind, link, elsewhere, want) in [
+            ("veth", Some(7), Some(4), Some(Leads::Home(7))),
+            ("veth", Some(7), None, Some(Leads::Inside)),
+            ("veth", Some(7), Some(5), None),
+            ("veth", None, Some(4), None),
+            ("macvlan", Some(7), Some(4), None),
+            ("macvlan", Some(2), None, Some(Leads::Inside)),
+            ("ipvlan", Some(7), Some(4), None),
+            ("dummy", None, None, Some(Leads::Inside)),
+            ("ipip", None, None, Some(Leads::Inside)),
+            ("ipip", None, Some(4), None),
+            ("tun", None, None, None),
+            ("wireguard", None, None, None),
+            ("netkit", Some(7), Some(4), None),
+            ("", None, None, None),
+        ] {
+            let got = leads(&device(kind, link, elsewhere), home);
+            match want {
+                Some(want) => assert_eq!(got, want, "{kind} {link:?} {elsewhere:?}"),
+                None => assert!(matches!(got, Leads::Past(_)), "{kind} {got:?}"),
+            }
+        }
+        // Where the agent's network has no number nothing leads to it.
+        let got = leads(&device("veth", Some(7), Some(4)), None);
+        assert!(matches!(got, Leads::Past(_)), "{got:?}");
+    }
+}

@@ -1,0 +1,209 @@
+//! One worker, from the moment it can serve until it is gone: its questions answered.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::net::sockopt;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::channel::{ChannelError, Ear, Mouth};
+use super::message::{Answer, Ask, AskNumber, Carried, Report, TicketNumber, ToKeeper, ToWorker};
+use super::tickets::Tickets;
+use crate::config::{TokenSource, WorkloadRule};
+use crate::enrol::{Canary, Enrolment};
+use crate::identity::{TokenFileError, TokenFiles};
+use crate::intercept::{InterceptError, Interceptor, Prefix, WorkloadIndex};
+use crate::model::{ClientAddr, NetnsCookie, Pid};
+use crate::origin::{NoOrigin, Origins};
+
+/// Questions answered at once; further ones wait in the socket, and then in the worker.
+const QUESTIONS: usize = 1_024;
+
+/// What the listeners share.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// Where connections were going.
+    pub(super) origins: Origins,
+    /// Places for connections, over all listeners.
+    pub(super) places: Arc<Semaphore>,
+    /// The worker of this moment.
+    pub(super) worker: watch::Sender<Option<Arc<Present>>>,
+    /// How many workloads the configuration has.
+    pub(super) workloads: usize,
+    /// What tries the redirect.
+    pub(super) canary: Arc<Canary>,
+    /// Connections closed unread.
+    pub(super) unread: AtomicU64,
+    /// Of these, those whose origin was not confirmed.
+    pub(super) unconfirmed: AtomicU64,
+}
+
+impl Door {
+    /// Is there a workload of this number?
+    pub(super) fn knows(&self, workload: WorkloadIndex) -> bool {
+        usize::try_from(workload.0).is_ok_and(|at| at < self.workloads)
+    }
+
+    /// No origin, or one that does not fit: whoever dialled the agent itself, or won a race,
+    /// learns nothing. Dropping the socket unread sends a reset.
+    pub(super) fn close_unread(&self, client: ClientAddr, netns: NetnsCookie, why: &NoOrigin) {
+        self.unread.fetch_add(1, Ordering::Relaxed);
+        match why {
+            NoOrigin::Unconfirmed { .. } | NoOrigin::Unasked { .. } => {
+                self.unconfirmed.fetch_add(1, Ordering::Relaxed);
+            }
+            NoOrigin::NoEntry { .. } | NoOrigin::OwnAddress(_) | NoOrigin::NotAnAddress(_) => {}
+        }
+        tracing::warn!(%client, %netns, reason = %why, "closed unread");
+    }
+}
+
+/// A worker that can serve.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub(super) mouth: Mouth<ToWorker>,
+    pub(super) tickets: Arc<Tickets>,
+}
+
+/// What answers are made of.
+pub(super) struct Answers {
+    pub(super) door: Arc<Door>,
+    pub(super) interceptor: Arc<Interceptor>,
+    /// `None` until the first worker can serve.
+    pub(super) enrolment: RwLock<Option<Arc<Enrolment>>>,
+    pub(super) tokens: TokenFiles,
+    pub(super) workloads: Vec<WorkloadRule>,
+    /// Protected whatever the worker says.
+    pub(super) declared: Vec<Prefix>,
+    /// How many workers there were before this one.
+    pub(super) replaced: AtomicU64,
+}
+
+impl Answers {
+    /// Protects what the configuration declares and, besides, what the worker found.
+    pub(super) fn protect(&self, found: &[Prefix]) -> Result<(), InterceptError> {
+        let all: Vec<Prefix> = self.declared.iter().chain(found).copied().collect();
+        self.interceptor.set_protected(&all)
+    }
+
+    pub(super) fn enrolment(&self) -> Option<Arc<Enrolment>> {
+        self.enrolment
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Attends to one worker until it is gone.
+    ///
+    /// # Errors
+    /// It says what is not understood. Whoever says that is not trusted with another word.
+    pub(super) async fn attend(
+        self: &Arc<Self>,
+        present: &Arc<Present>,
+        ear: &mut Ear<ToKeeper>,
+    ) -> Result<(), ChannelError> {
+        let mut answering = JoinSet::new();
+        loop {
+            while answering.try_join_next().is_some() {}
+            if answering.len() >= QUESTIONS {
+                answering.join_next().await;
+            }
+            let Some((said, beside)) = ear.hear().await? else {
+                return Ok(());
+            };
+            match said {
+                ToKeeper::Ended { tickets } => present.tickets.give_back(&tickets),
+                ToKeeper::Ask { number, ask } => {
+                    let (answers, present) = (self.clone(), present.clone());
+                    answering.spawn(answers.answer(present, number, ask, beside));
+                }
+                ToKeeper::Ready { .. } | ToKeeper::Failed { .. } => {
+                    return Err(ChannelError::Malformed("it started twice".to_owned()));
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        present: Arc<Present>,
+        to: AskNumber,
+        ask: Ask,
+        beside: Vec<OwnedFd>,
+    ) {
+        let answer = match ask {
+            Ask::Token { ticket, source } => {
+                Answer::Token(self.token(&present, ticket, source).await.map(Carried))
+            }
+            Ask::Report => Answer::Report(Box::new(
+                // Enrolment may be at work, behind its lock.
+                tokio::task::spawn_blocking(move || self.report())
+                    .await
+                    .unwrap_or_else(|died| Report {
+                        // Nobody can say that anything holds.
+                        fault: Some(died.to_string()),
+                        ..Report::default()
+                    }),
+            )),
+            Ask::Exec { workload } => {
+                let moved = tokio::task::spawn_blocking(move || self.exec(&workload, &beside));
+                Answer::Exec(moved.await.unwrap_or_else(|died| Err(died.to_string())))
+            }
+            Ask::Protect { prefixes } => {
+                let protected = tokio::task::spawn_blocking(move || {
+                    self.protect(&prefixes).map_err(|error| error.to_string())
+                });
+                Answer::Protect(protected.await.unwrap_or_else(|died| Err(died.to_string())))
+            }
+        };
+        // A worker that is gone needs no answer.
+        let _ = present
+            .mouth
+            .say(&ToWorker::Answer { to, answer }, None)
+            .await;
+    }
+
+    /// Only for a connection the worker has, and only in a file that the configuration names for
+    /// that connection's workload.
+    async fn token(
+        &self,
+        present: &Present,
+        ticket: TicketNumber,
+        source: usize,
+    ) -> Result<crate::model::Secret<String>, TokenFileError> {
+        let dialled = present.tickets.of(ticket).ok_or(TokenFileError::Gone)?;
+        let rule = usize::try_from(dialled.workload.0)
+            .ok()
+            .and_then(|at| self.workloads.get(at));
+        let source = rule.and_then(|rule| rule.tokens.get(source));
+        match source {
+            Some(TokenSource::File(path)) => {
+                self.tokens.read(dialled.pid, dialled.cgroup, path).await
+            }
+            Some(TokenSource::Password | TokenSource::Bearer) | None => {
+                Err(TokenFileError::NotConfigured)
+            }
+        }
+    }
+
+    /// Moves the process at the other end of the socket that came beside the question: the kernel
+    /// says which it is, not the worker. Only into a cage, and never out of one (enrol refuses).
+    fn exec(&self, workload: &str, beside: &[OwnedFd]) -> Result<String, String> {
+        let [socket] = beside else {
+            return Err("the question came without its socket".to_owned());
+        };
+        let caller = sockopt::socket_peercred(socket).map_err(|error| error.to_string())?;
+        let pid = u32::try_from(caller.pid.as_raw_nonzero().get())
+            .map_err(|_| "the kernel does not say which process asks".to_owned())?;
+        let enrolment = self.enrolment().ok_or("the agent is still starting")?;
+        let cgroup = enrolment
+            .create_for_exec(workload)
+            .map_err(|error| error.to_string())?;
+        enrolment
+            .move_pid(&cgroup, Pid(pid))
+            .map_err(|error| error.to_string())?;
+        Ok(cgroup.path.display().to_string())
+    }
+}

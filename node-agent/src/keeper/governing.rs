@@ -1,0 +1,234 @@
+//! What is there from the first worker to the last, and one worker's time in it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::accept::{AT_ONCE, accept};
+use super::attend::{Answers, Door, Present};
+use super::keep::KeeperError;
+use super::message::{Order, ToWorker};
+use super::settings::{cgroup2, dialled_port, enrol_rules, settings};
+use super::tickets::Tickets;
+use super::worker::{LAST_WORDS, Signalled, Signals, Went, Worker, ending_words};
+use crate::config::Config;
+use crate::enrol::{Canary, EnrolSettings, Enrolment};
+use crate::identity::TokenFiles;
+use crate::intercept::{Event, Interceptor, Listener, Prefix, WorkloadIndex};
+use crate::origin::Origins;
+
+/// How long a worker may take to drain before it is ended: a little longer than it says itself.
+const DRAIN: Duration = Duration::from_secs(45);
+
+/// What is there from the first worker to the last.
+pub(super) struct Governing {
+    pub(super) answers: Arc<Answers>,
+    /// The listeners; dropped, they are closed.
+    accepting: Option<JoinSet<()>>,
+    /// Whether a worker takes connections now.
+    taken: watch::Sender<bool>,
+    /// Closed: the agent stops.
+    running: Option<watch::Sender<()>>,
+    _telling: JoinSet<()>,
+}
+
+impl Governing {
+    /// What decides is there: now what listens, and last what redirects.
+    pub(super) fn start(config: &Config, protect: &[Prefix]) -> Result<Self, KeeperError> {
+        let (mount, base) = cgroup2(config)?;
+        let interceptor = Arc::new(Interceptor::start(settings(config, &mount, &base)?)?);
+        let canary = Arc::new(Canary::make(&base, interceptor.clone())?);
+        let declared = config.targets.iter().flat_map(|target| &target.addresses);
+        let door = Arc::new(Door {
+            origins: Origins::Kernel {
+                interceptor: interceptor.clone(),
+                cgroup_root: mount.clone(),
+            },
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            worker: watch::Sender::new(None),
+            workloads: config.workloads.len(),
+            canary: canary.clone(),
+            unread: AtomicU64::new(0),
+            unconfirmed: AtomicU64::new(0),
+        });
+        let answers = Arc::new(Answers {
+            door: door.clone(),
+            interceptor: interceptor.clone(),
+            enrolment: RwLock::new(None),
+            tokens: TokenFiles::new(mount),
+            workloads: config.workloads.clone(),
+            declared: declared
+                .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
+                .collect(),
+            replaced: AtomicU64::new(0),
+        });
+        answers.protect(protect)?;
+        let mut accepting = JoinSet::new();
+        if let Some(listeners) = interceptor.take_listeners() {
+            accepting.spawn(accept_all(door, listeners));
+        }
+        let enrolment = Arc::new(Enrolment::start(
+            EnrolSettings::new(base, enrol_rules(config)),
+            interceptor.clone(),
+            interceptor.take_sightings(),
+        )?);
+        *answers
+            .enrolment
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(enrolment);
+        let mut telling = JoinSet::new();
+        let (taken, is_taken) = watch::channel(false);
+        let (running, mut runs) = watch::channel(());
+        telling.spawn(canary.watch(
+            config.guard.canary_every,
+            dialled_port(config),
+            is_taken,
+            async move { while runs.changed().await.is_ok() {} },
+        ));
+        if let Some(events) = interceptor.take_events() {
+            let names = config.workloads.iter().map(|rule| rule.name.clone());
+            telling.spawn(tell_events(names.collect(), events));
+        }
+        Ok(Governing {
+            answers,
+            accepting: Some(accepting),
+            taken,
+            running: Some(running),
+            _telling: telling,
+        })
+    }
+
+    /// Lets this worker serve until it ends.
+    pub(super) async fn serve(
+        &mut self,
+        worker: Worker,
+        signals: &mut Signals,
+    ) -> Result<Went, KeeperError> {
+        let Worker {
+            mouth,
+            mut ear,
+            mut ended,
+        } = worker;
+        mouth.say(&ToWorker::Governing, None).await?;
+        let present = Arc::new(Present {
+            mouth,
+            tickets: Arc::new(Tickets::default()),
+        });
+        let worker = &self.answers.door.worker;
+        worker.send_replace(Some(present.clone()));
+        self.taken.send_replace(true);
+        // Whatever ends this: the listeners hand nothing more to this worker.
+        let _gone = Absent(worker, &self.taken);
+        let attending = self.answers.attend(&present, &mut ear);
+        tokio::pin!(attending);
+        let mut deadline: Option<Instant> = None;
+        let mut hears = true;
+        loop {
+            let at = deadline.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                ended = ended.why() => return Ok(match (ended, deadline) {
+                    (Ok(()), Some(_)) => Went::Stopped,
+                    (Err(why), Some(_)) => {
+                        tracing::error!(why, "the worker did not end as it should");
+                        Went::Stopped
+                    }
+                    (Ok(()), None) => Went::Died("it ended by itself".to_owned()),
+                    (Err(why), None) => Went::Died(why),
+                }),
+                signalled = signals.next() => match (signalled, deadline) {
+                    (Signalled::Reload, _) => say(&present, Order::Reload).await,
+                    (Signalled::Stop, None) => {
+                        // First: a canary that is not answered from here on is not told of.
+                        self.running = None;
+                        self.accepting = None;
+                        deadline = Instant::now().checked_add(DRAIN);
+                        say(&present, Order::Drain).await;
+                    }
+                    (Signalled::Stop, Some(_)) => say(&present, Order::Stop).await,
+                },
+                attended = &mut attending, if hears => {
+                    hears = false;
+                    if let Err(error) = attended {
+                        return Ok(Went::Died(error.to_string()));
+                    }
+                    // Its end of the socket is closed: without orders it is of no use any more.
+                    if deadline.is_none() {
+                        return Ok(Went::Died(ending_words(&mut ended).await));
+                    }
+                }
+                () = sleep_until(at), if deadline.is_some() => {
+                    tracing::error!("the worker takes too long to end, and is ended");
+                    return Ok(Went::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// Takes the worker out of the listeners' sight.
+struct Absent<'a>(
+    &'a watch::Sender<Option<Arc<Present>>>,
+    &'a watch::Sender<bool>,
+);
+
+impl Drop for Absent<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+        self.1.send_replace(false);
+    }
+}
+
+/// A worker that does not even listen holds up nothing: the deadline of a stop counts all the same.
+async fn say(present: &Present, order: Order) {
+    let message = ToWorker::Order(order);
+    match timeout(LAST_WORDS, present.mouth.say(&message, None)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, ?order, "the worker could not be told"),
+        Err(_) => tracing::warn!(?order, "the worker does not listen"),
+    }
+}
+
+/// Accepts on every listener the kernel side hands over.
+async fn accept_all(door: Arc<Door>, mut listeners: mpsc::Receiver<Listener>) {
+    let mut accepting = JoinSet::new();
+    loop {
+        let listener = tokio::select! {
+            biased;
+            Some(_) = accepting.join_next() => continue,
+            listener = listeners.recv() => match listener {
+                Some(listener) => listener,
+                None => break,
+            },
+        };
+        let netns = listener.netns;
+        for listening in std::iter::once(listener.v4).chain(listener.v6) {
+            let closed = listener.closed.clone();
+            accepting.spawn(accept(door.clone(), listening, netns, closed));
+        }
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+/// Tells the log what the kernel programs saw. `names` are the workloads', by their number.
+async fn tell_events(names: Vec<Arc<str>>, mut events: mpsc::Receiver<Event>) {
+    let name = |index: WorkloadIndex| {
+        let rule = usize::try_from(index.0).ok();
+        rule.and_then(|at| names.get(at))
+            .map_or("?", |name| &**name)
+    };
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Bypass(how, dial) => tracing::warn!(
+                ?how, destination = %dial.destination, workload = name(dial.workload),
+                cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,
+                "stopped an attempt to get round the agent"
+            ),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The keeper at work: starts what governs once a worker can serve, and sees to it that there
+//! always is a worker.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::channel::{Channel, ChannelError, pair};
+use super::governing::Governing;
+use super::message::{TO_KEEPER, ToKeeper, ToWorker};
+use super::worker::{Ending, Signals, Went, Worker, ending_words, ready};
+use crate::config::Config;
+use crate::enrol::{CanaryError, EnrolError};
+use crate::intercept::InterceptError;
+
+/// The pause before another worker is started, and the longest it grows to when they die at once.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A worker that lived so long was a good one.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// The keeper cannot start, or cannot go on. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// A file, descriptor or signal of its own.
+    #[error("{what}: {source}")]
+    Own {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel programs.
+    #[error(transparent)]
+    Intercept(#[from] InterceptError),
+    /// Enrolment.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    /// The canary.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// The talk with the worker.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The first worker could not start, in its own words.
+    #[error("{0}")]
+    Worker(String),
+}
+
+pub(super) fn own(what: impl Into<String>) -> impl FnOnce(io::Error) -> KeeperError {
+    let what = what.into();
+    move |source| KeeperError::Own { what, source }
+}
+
+/// How a worker is started on its end of the socket. The task ends when the worker does: with an
+/// error, in words, when it did not mean to. Aborting it ends the worker.
+pub type Hire = Box<dyn Fn(OwnedFd) -> io::Result<JoinHandle<Result<(), String>>> + Send + Sync>;
+
+/// The privileged half.
+pub struct Keeper {
+    config: Config,
+    /// The configuration as each worker gets it.
+    configured: ToWorker,
+    /// Where the command line asks. Open as long as the keeper is: between two workers it waits.
+    admin: UnixListener,
+    hire: Hire,
+    signals: Signals,
+    /// `None` until the first worker can serve.
+    governing: Option<Governing>,
+}
+
+impl Keeper {
+    /// Nothing is started yet. `text` is what `config` was read from, and `file` where.
+    ///
+    /// # Errors
+    /// Signals cannot be awaited, or the admin socket cannot be made.
+    pub fn new(
+        config: Config,
+        file: PathBuf,
+        text: String,
+        hire: Hire,
+    ) -> Result<Self, KeeperError> {
+        Ok(Keeper {
+            admin: admin_socket(&config.listen.admin_socket)?,
+            config,
+            configured: ToWorker::Configured { file, text },
+            hire,
+            signals: Signals::new()?,
+            governing: None,
+        })
+    }
+
+    /// Runs until SIGTERM or SIGINT, then lets the worker drain: no new connections, sessions end
+    /// at their next idle moment, the rest after a grace; a second signal ends them at once.
+    /// SIGHUP has policies read again. The redirect stays: a stopped agent means refused
+    /// connections.
+    ///
+    /// # Errors
+    /// Anything that is missing at the start. Nothing is half governed: the redirect comes once a
+    /// worker can serve. Later workers that cannot start are told of, and tried again.
+    pub async fn run(mut self) -> Result<(), KeeperError> {
+        let mut pause = PAUSE;
+        loop {
+            let started = Instant::now();
+            let why = match self.one_worker().await {
+                Ok(Went::Stopped) => return Ok(()),
+                Ok(Went::Died(why)) => why,
+                Err(error) if self.governing.is_none() => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            if started.elapsed() > GOOD {
+                pause = PAUSE;
+            }
+            tracing::error!(
+                why,
+                again_in_ms = pause.as_millis(),
+                "the worker ended; connections wait for the next one"
+            );
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.signals.stop() => return Ok(()),
+            }
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Starts a worker and attends to it until it ends.
+    async fn one_worker(&mut self) -> Result<Went, KeeperError> {
+        let mut worker = self.hire()?;
+        let protect = tokio::select! {
+            biased;
+            ended = worker.ended.why() => {
+                let why = ended.err().unwrap_or_else(|| "it ended at once".to_owned());
+                return Err(KeeperError::Worker(why));
+            }
+            ready = ready(
+                &self.configured,
+                self.admin.as_fd(),
+                &worker.mouth,
+                &mut worker.ear,
+            ) => match ready {
+                Ok(protect) => protect,
+                Err(KeeperError::Channel(ChannelError::Socket(_))) => {
+                    return Err(KeeperError::Worker(ending_words(&mut worker.ended).await));
+                }
+                Err(error) => return Err(error),
+            },
+            () = self.signals.stop() => return Ok(Went::Stopped),
+        };
+        let governing = match &mut self.governing {
+            Some(governing) => {
+                governing.answers.replaced.fetch_add(1, Ordering::Relaxed);
+                governing.answers.protect(&protect)?;
+                governing
+            }
+            none => none.insert(Governing::start(&self.config, &protect)?),
+        };
+        tracing::info!(port = self.config.listen.port, "node-agent is ready");
+        governing.serve(worker, &mut self.signals).await
+    }
+
+    fn hire(&self) -> Result<Worker, KeeperError> {
+        let (ours, theirs) = pair().map_err(own("a socket for the worker"))?;
+        let Channel { mouth, ear } = Channel::<ToWorker, ToKeeper>::new(ours, TO_KEEPER)
+            .map_err(own("a socket for the worker"))?;
+        let ended = (self.hire)(theirs).map_err(own("starting the worker"))?;
+        Ok(Worker {
+            mouth,
+            ear,
+            ended: Ending(ended),
+        })
+    }
+}
+
+/// Makes the socket for the command line; a stale one is replaced. Anybody may put itself under
+/// the gateway; what else may be done, the caller's uid says.
+fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
+    let name = || path.display().to_string();
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(own(directory.display().to_string()))?;
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(own(name())(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(own(name()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(own(name()))?;
+    listener.set_nonblocking(true).map_err(own(name()))?;
+    Ok(listener)
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.config.listen.admin_socket);
+    }
+}

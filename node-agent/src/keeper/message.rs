@@ -1,0 +1,225 @@
+//! Pure. The words between keeper and worker. Each has a bound, and neither side is asked to trust
+//! more than a message says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::enrol::{Left, Standing};
+use crate::identity::TokenFileError;
+use crate::intercept::{Counters, Entries, Prefix};
+use crate::model::{ClientAddr, Secret};
+use crate::origin::Flow;
+
+/// The longest message to the keeper, bytes: some tens of thousands of protected addresses.
+pub(super) const TO_KEEPER: usize = 1 << 20;
+/// The longest message to the worker, bytes: a report on some tens of thousands of cgroups.
+pub(super) const TO_WORKER: usize = 8 << 20;
+
+/// Which handed connection. Never given twice by one keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct TicketNumber(pub(super) u64);
+
+/// Which question an answer is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct AskNumber(pub(super) u64);
+
+/// What the keeper says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum ToWorker {
+    /// The configuration that the keeper goes by, and beside it the listening socket for the
+    /// command line. Said once, first: the file may be another by
+    /// the time a later worker starts.
+    Configured { file: PathBuf, text: String },
+    /// Labels and listeners are in place.
+    Governing,
+    /// A connection, beside this message as a descriptor. Nothing of it was read, and the kernel
+    /// has confirmed whose it is.
+    Handed {
+        ticket: TicketNumber,
+        client: ClientAddr,
+        flow: Flow,
+    },
+    /// The answer to a question.
+    Answer { to: AskNumber, answer: Answer },
+    /// What the operator wants.
+    Order(Order),
+}
+
+/// What the operator wants of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Read the policies again.
+    Reload,
+    /// Stop: sessions end at their next idle moment, the rest after a grace.
+    Drain,
+    /// Stop now.
+    Stop,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Answer {
+    Token(Result<Carried, TokenFileError>),
+    Report(Box<Report>),
+    Exec(Result<String, String>),
+    Protect(Result<(), String>),
+}
+
+/// What the worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum ToKeeper {
+    /// It can serve; these addresses are the targets'. Said once, first.
+    Ready { protect: Vec<Prefix> },
+    /// It cannot: why, in words for the operator. Said instead.
+    Failed { why: String },
+    /// These connections are over.
+    Ended { tickets: Vec<TicketNumber> },
+    /// A question.
+    Ask { number: AskNumber, ask: Ask },
+}
+
+/// A question.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Ask {
+    /// The token in the file that is this entry of the workload's configured sources, in the mount
+    /// namespace of the process that dialled.
+    Token { ticket: TicketNumber, source: usize },
+    /// What is governed now.
+    Report,
+    /// Move the process at the other end of the unix socket beside this message into a fresh
+    /// cgroup of the workload.
+    Exec { workload: String },
+    /// The targets' addresses have changed to these.
+    Protect { prefixes: Vec<Prefix> },
+}
+
+/// A token on its way from keeper to worker: the one secret that is ever serialised, into a buffer
+/// that is overwritten after it was sent or read.
+pub(super) struct Carried(pub(super) Secret<String>);
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Carried {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for Carried {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|token| Carried(Secret::new(token)))
+    }
+}
+
+/// What the keeper knows of this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Labelled cgroups.
+    pub governed: Vec<Governed>,
+    /// How well each workload is governed: as its worst cgroup.
+    pub standings: BTreeMap<String, Standing>,
+    /// Why nothing counts as governed; `None`: the redirect holds.
+    pub fault: Option<String>,
+    /// What the canary did.
+    pub canary: CanaryTotals,
+    /// Processes that left their labelled cgroups in the last hour.
+    pub left: Vec<Left>,
+    /// How many ever did.
+    pub left_total: u64,
+    /// How many connections past the agent were ended.
+    pub cut: u64,
+    /// What this kernel cannot do, a sentence each.
+    pub degraded: Vec<String>,
+    /// The kernel programs' totals; `None` when they cannot be read.
+    pub counters: Option<Counters>,
+    /// The sizes of the maps; `None` when they cannot be read.
+    pub entries: Option<Entries>,
+    /// Connections closed unread, because nobody was redirected by their ends.
+    pub unread: u64,
+    /// Of these, those whose origin the kernel's table of sockets did not confirm.
+    pub unconfirmed: u64,
+    /// The keeper's process.
+    pub keeper: u32,
+    /// How many workers there were before this one.
+    pub replaced: u64,
+}
+
+/// One labelled cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Governed {
+    /// Below the cgroup2 root.
+    pub cgroup: String,
+    /// Which workload.
+    pub workload: String,
+    /// How many network namespaces the agent listens in for it.
+    pub namespaces: usize,
+    /// `governed`, `partly governed` or `not governed`.
+    pub state: String,
+    /// Why it is less than governed, each with the mend; empty: governed.
+    pub reasons: Vec<String>,
+    /// What is open to it and does not lead round the agent.
+    pub notes: Vec<String>,
+}
+
+/// What the canary did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryTotals {
+    /// Its dials that reached the agent.
+    pub dials: u64,
+    /// How often it said that the redirect does not hold.
+    pub failures: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_carried_whole_and_shown_nowhere() {
+        let token = "ey.J\"\\\u{1f600}".to_owned();
+        let said = ToWorker::Answer {
+            to: AskNumber(7),
+            answer: Answer::Token(Ok(Carried(Secret::new(token.clone())))),
+        };
+        assert!(!format!("{said:?}").contains("ey.J"), "{said:?}");
+        let bytes = serde_json::to_vec(&said).unwrap();
+        let heard: ToWorker = serde_json::from_slice(&bytes).unwrap();
+        let ToWorker::Answer {
+            answer: Answer::Token(Ok(carried)),
+            ..
+        } = heard
+        else {
+            panic!("another message came back");
+        };
+        assert_eq!(carried.0.expose(), &token);
+    }
+
+    #[test]
+    fn a_message_with_more_in_it_than_is_known_is_none() {
+        for text in [
+            r#"{"ready":{"protect":[],"label":3}}"#,
+            r#"{"ask":{"number":1,"ask":{"token":{"ticket":1,"source":0,"pid":1}}}}"#,
+            r#"{"ask":{"number":1,"ask":"unlabel"}}"#,
+            r#""governing""#,
+            "",
+            "null",
+        ] {
+            assert!(serde_json::from_str::<ToKeeper>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! IO. The privileged half of the agent, and all that may pass between it and the other half.
+//!
+//! The *keeper* holds what needs privilege: kernel programs, maps, listening sockets, network
+//! namespaces, the files of other mount namespaces, sock_diag. It reads no byte that a client or a
+//! database sent. The *worker* does everything else and asks the keeper through a [`Link`], in the
+//! few words of `message.rs`. A worker names nothing by itself: it speaks of connections that were
+//! handed to it, by their [`Ticket`], and of what the configuration says.
+//!
+//! Both talk over one socket of whole packets (`channel.rs`); an accepted connection travels as a
+//! descriptor beside its message. The worker may go and another come: listeners, labels and maps
+//! stay, and connections wait in the kernel meanwhile.
+
+mod accept;
+mod attend;
+mod channel;
+mod confine;
+mod governing;
+mod hire;
+mod keep;
+mod link;
+mod message;
+mod report;
+mod settings;
+mod tickets;
+mod worker;
+
+pub use channel::ChannelError;
+pub use confine::{Account, NoAccount, WORKER_ID, account, confine};
+pub use hire::processes;
+pub use keep::{Hire, Keeper, KeeperError};
+pub use link::{Configured, Handed, Inbox, Link, LinkError, Ticket};
+pub use message::{CanaryTotals, Governed, Order, Report};
+pub use settings::{cgroup2, pin_directory};
