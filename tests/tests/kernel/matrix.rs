@@ -78,7 +78,7 @@ const MATRIX: &[Row] = &[
         &[FAR, LENT, "a_socket_keeps_its_label_and_a_task_lends_its_own"]),
     (12, "somebody else's connection, handed over or taken",
         Partly("a filter at the host's end of the wire; ended at the next look at the workload's files",
-               "a connection of another network namespace, until that look: at most one period. `guard.node_wide: on`, or let nobody without a label share sockets with a workload"),
+               "without such a wire, or from another network namespace, until that look: at most one period. Let nobody without a label share sockets with a workload; `guard.node_wide: on`"),
         &[FAR, SOCKETS, NODE, "a_connection_that_is_handed_into_a_label_is_cut_at_the_next_look"]),
     (13, "somebody else's socket, not connected", Closed("as 11"), &[LENT]),
     (14, "a process without label on the node passes everything on",

@@ -176,11 +176,12 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
     }
 }
 
-/// A TCP socket whose connect ends where nobody answers.
+/// A TCP socket whose connect ends where nobody answers; later than a new device's IPv6 address
+/// may take to be usable.
 pub(super) fn impatient(family: i32) -> io::Result<OwnedFd> {
     let socket = calls::socket(family, libc::SOCK_STREAM, 0)?;
     let option = rustix::net::sockopt::Timeout::Send;
-    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(PATIENCE))?;
+    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(Duration::from_secs(6)))?;
     Ok(socket)
 }
 
