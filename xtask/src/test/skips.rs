@@ -40,6 +40,11 @@ const EXCUSES: &[Excuse] = &[
         says: "the 6.1 kernel for these tests",
         holds: || vm::cannot().is_some(),
     },
+    // Programs that a workload attaches to its device by a link came with 6.6.
+    Excuse {
+        says: "in the 6.1 kernel: 22 rewrite: this kernel cannot run it",
+        holds: || true,
+    },
 ];
 
 /// Does `doctor` say that this kernel has not that optional layer?
