@@ -9,6 +9,7 @@
 //! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
 //! [`Interceptor::uninstall`] takes it away.
 
+mod devices;
 mod diag;
 mod error;
 mod events;
