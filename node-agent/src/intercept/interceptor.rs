@@ -230,7 +230,13 @@ impl Interceptor {
                     tables: Arc::clone(&tables),
                 };
                 let pin = settings.pin.as_deref();
-                Some(Node::start(needs, cgroup.as_fd(), id, pin, wires.handle)?)
+                Some(Node::start(
+                    needs,
+                    cgroup.as_fd(),
+                    id,
+                    pin,
+                    wires.node_handle(),
+                )?)
             }
         };
         let open = Places::default();

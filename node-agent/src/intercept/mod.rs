@@ -10,6 +10,7 @@
 //! [`Interceptor::uninstall`] takes it away.
 
 mod assembled;
+mod devices;
 mod diag;
 mod error;
 mod events;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::devices::{self, Held};
 use super::diag::{self, Diag};
 use super::layers::{self, LayerState};
 use super::netlink::Route;
 use super::object::{self, TRACEPOINTS, WIRE};
-use super::wires::{self, Held};
 use super::{InterceptError, Settings, sys};
 use crate::model::CgroupId;
 
@@ -281,7 +281,6 @@ fn programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::good("the kernel programs load"));
-    findings.push(devices(&mut ebpf));
     for layer in layers::try_all(&mut ebpf) {
         findings.push(match layer.state {
             LayerState::Present | LayerState::Off => {
@@ -297,6 +296,7 @@ fn programs(findings: &mut Vec<Finding>) {
             }
         });
     }
+    findings.push(filters(&mut ebpf));
     for (program, tracepoint) in TRACEPOINTS {
         findings.push(match object::trace(&mut ebpf, program, tracepoint) {
             Ok(()) => Finding::good(format!("the tracepoint {tracepoint}")),
@@ -309,7 +309,7 @@ fn programs(findings: &mut Vec<Finding>) {
 }
 
 /// Tried on the loopback device of a network namespace that is made for it and ends with it.
-fn devices(ebpf: &mut aya::Ebpf) -> Finding {
+fn filters(ebpf: &mut aya::Ebpf) -> Finding {
     let without = "no filters on devices: packets made by hand leave a workload's network, and \
                    guard.node_wide is not possible";
     if let Err(error) = object::load_devices(ebpf) {
@@ -323,7 +323,7 @@ fn devices(ebpf: &mut aya::Ebpf) -> Finding {
                     |call| InterceptError::call(call, &"a new network namespace", "run as root");
                 sys::leave_network().map_err(failed("unshare"))?;
                 let route = Route::here().map_err(failed("socket(NETLINK_ROUTE)"))?;
-                wires::hold(ebpf, &route, &WIRE, 1, 1, None)
+                devices::hold(ebpf, &route, &WIRE, 1, 1, None)
             })
             .join()
             .unwrap_or(Err(InterceptError::Thread("tries filters on devices")))
