@@ -12,6 +12,7 @@
 mod support;
 
 mod kernel {
+    mod closed;
     mod enrol;
     mod leaving;
     mod origins;

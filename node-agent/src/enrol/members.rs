@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::audit;
+use super::audit::{self, Led};
 use super::posture::Host;
 use super::process;
 use super::reason::{Found, Reason, Standing, Weight};
@@ -168,11 +168,20 @@ impl State {
         let name = process::name(pid);
         for cut in &held.cut {
             self.members.cut_total = self.members.cut_total.saturating_add(1);
-            tracing::warn!(
-                %pid, program = name, fd = cut.fd, destination = %cut.destination, how = ?cut.how,
-                workload = %workload, cgroup = %under.display(),
-                "ended a connection that led past the agent"
-            );
+            let (fd, destination, how) = (cut.fd, cut.destination, cut.how);
+            match cut.led {
+                Led::Past => tracing::warn!(
+                    %pid, program = name, fd, %destination, ?how,
+                    workload = %workload, cgroup = %under.display(),
+                    "ended a connection that led past the agent"
+                ),
+                Led::Elsewhere => tracing::warn!(
+                    %pid, program = name, fd, %destination, ?how,
+                    workload = %workload, cgroup = %under.display(),
+                    mend = "add the place to guard.allow if the workload needs it",
+                    "ended a connection from before the label: only databases are open to it"
+                ),
+            }
         }
         for reason in held.reasons.difference(&sticks) {
             tracing::warn!(
