@@ -23,6 +23,7 @@ mod posture;
 mod process;
 mod reason;
 mod rules;
+mod standings;
 mod state;
 mod tree;
 
