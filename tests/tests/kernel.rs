@@ -14,6 +14,7 @@ mod support;
 mod kernel {
     mod closed;
     mod enrol;
+    mod intact;
     mod leaving;
     mod origins;
 }
