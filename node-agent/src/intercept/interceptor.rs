@@ -103,6 +103,8 @@ pub struct Interceptor {
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    /// What the table of labels should hold, as far as this agent put it there.
+    pub(super) labels: Mutex<StdHashMap<CgroupId, WorkloadIndex>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     listeners: mpsc::Sender<Listener>,
@@ -194,6 +196,7 @@ impl Interceptor {
             open: Mutex::default(),
             mount: cgroup,
             gates: Mutex::new(gates),
+            labels: Mutex::default(),
             waits: Mutex::default(),
             degraded,
             listeners,
@@ -228,7 +231,11 @@ impl Interceptor {
         // The label first: the connect hooks ask for it, and the gates let pass what has none. A
         // cgroup whose gates cannot be closed keeps the label, which only ever refuses more, and is
         // not reported as governed.
-        self.tables.label(cgroup, workload)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.label(cgroup, workload)?;
+            labels.insert(cgroup, workload);
+        }
         self.close_gates(cgroup)
     }
 
@@ -264,7 +271,11 @@ impl Interceptor {
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
         self.holds()?;
-        self.tables.unlabel(cgroup)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.unlabel(cgroup)?;
+            labels.remove(&cgroup);
+        }
         locked(&self.waits).remove(&cgroup);
         let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
         pins::open_gates(links, cgroup, self.settings.pin.as_deref())

@@ -97,6 +97,22 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     assert_eq!(faults(interceptor), Vec::<String>::new());
     assert!(client.greeting(&to).starts_with("AGENT "));
 
+    // A label, by the map itself.
+    tamper(
+        &format!("unlabel:{}", inside.id().0),
+        "map_LABELS_v2",
+        "unlabelled",
+    );
+    assert_eq!(
+        faults(interceptor),
+        [format!("the label of {place} is gone or another's")]
+    );
+    interceptor
+        .put_back(&interceptor.faults().unwrap())
+        .unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    assert!(client.greeting(&to).starts_with("AGENT "));
+
     // A cgroup that goes is nobody's doing.
     std::fs::remove_dir(&short_lived.path).unwrap();
     assert_eq!(faults(interceptor), Vec::<String>::new());
