@@ -12,7 +12,9 @@
 mod support;
 
 mod kernel {
+    mod closed;
     mod enrol;
+    mod intact;
     mod leaving;
     mod origins;
 }

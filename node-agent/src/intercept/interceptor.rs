@@ -131,6 +131,8 @@ pub struct Interceptor {
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    /// What the table of labels should hold, as far as this agent put it there.
+    pub(super) labels: Mutex<StdHashMap<CgroupId, WorkloadIndex>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
     layers: Mutex<Layers>,
@@ -258,6 +260,7 @@ impl Interceptor {
             open,
             mount: cgroup,
             gates: Mutex::new(gates),
+            labels: Mutex::default(),
             waits: Mutex::default(),
             degraded,
             layers: Mutex::new(layers),
@@ -314,7 +317,11 @@ impl Interceptor {
         // The label first: the connect hooks ask for it, and the gates let pass what has none. A
         // cgroup whose gates cannot be closed keeps the label, which only ever refuses more, and is
         // not reported as governed.
-        self.tables.label(cgroup, workload)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.label(cgroup, workload)?;
+            labels.insert(cgroup, workload);
+        }
         self.close_gates(cgroup)
     }
 
@@ -350,7 +357,11 @@ impl Interceptor {
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
         self.holds()?;
-        self.tables.unlabel(cgroup)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.unlabel(cgroup)?;
+            labels.remove(&cgroup);
+        }
         locked(&self.waits).remove(&cgroup);
         let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
         pins::open_gates(links, cgroup, self.settings.pin.as_deref())

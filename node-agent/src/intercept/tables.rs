@@ -267,6 +267,20 @@ impl Tables {
         found(locked(&self.prefixes).get(&Key::new(128, words), 0))
     }
 
+    /// Is it open where everything but databases is refused? As the kernel's own question.
+    pub(super) fn allows(&self, at: SocketAddr) -> io::Result<bool> {
+        let map = locked(&self.allowed);
+        let Address([a, b, c, d]) = address(at.ip());
+        for port in [at.port(), 0] {
+            match map.get(&Key::new(160, [u32::from(port), a, b, c, d]), 0) {
+                Ok(_) => return Ok(true),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes origins that waited longer than `age`.
     pub(super) fn sweep(&self, age: Duration) {
         let now = sys::monotonic();

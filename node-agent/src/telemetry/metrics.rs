@@ -100,7 +100,7 @@ pub const METRICS: &[Meaning] = &[
         "node_agent_links_broken_total",
         "counter",
         "",
-        "times that a link, program or pin of the redirect was taken away; each is put back, and told of in `status`",
+        "times that a link, program, pin or label of the redirect was taken away; each is put back, and told of in `status`",
     ),
     of(
         "node_agent_workload_governed",

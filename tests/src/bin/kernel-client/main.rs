@@ -139,6 +139,11 @@ impl Client {
                 self.listeners.push(TcpListener::bind(address(at)?)?);
                 Ok("listening".into())
             }
+            ["accept"] => {
+                let listener = self.listeners.last().ok_or(io::ErrorKind::NotFound)?;
+                self.streams.push(listener.accept()?.0);
+                Ok("accepted".into())
+            }
             ["udp-open", to] => {
                 let socket = UdpSocket::bind(any(address(to)?))?;
                 socket.connect(address(to)?)?;
