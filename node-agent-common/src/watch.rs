@@ -146,7 +146,7 @@ pub fn client_says(bytes: &[u8; KEPT], have: u64) -> Said {
     let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let code = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
     if ((code == SSL || code == GSSENC) && length == 8)
-        || (code == CANCEL && length >= 16 && length <= 268)
+        || (code == CANCEL && (16..=268).contains(&length))
         || (code == VERSION_2 && length == 296)
     {
         return Said::Postgres;
@@ -168,7 +168,7 @@ pub fn client_says(bytes: &[u8; KEPT], have: u64) -> Said {
 /// May it be in a parameter's name, or end it?
 #[inline(always)]
 fn names(byte: u8) -> bool {
-    byte == 0 || (byte >= 0x20 && byte < 0x7f)
+    byte == 0 || (0x20..0x7f).contains(&byte)
 }
 
 /// What a server says first. MySQL, "Protocol::HandshakeV10": a length of three bytes, a sequence
@@ -195,10 +195,10 @@ pub fn server_says(bytes: &[u8; KEPT], have: u64) -> Said {
     let found = if kind == HANDSHAKE {
         // 8.0.36, 10.11.6-MariaDB
         let version = a.is_ascii_digit() && (b == b'.' || (b.is_ascii_digit() && c == b'.'));
-        version && length >= 20 && length <= 1_024
+        version && (20..=1_024).contains(&length)
     } else if kind == ERROR {
         let code = u16::from_le_bytes([a, b]);
-        code >= 1_000 && code < 5_000 && c >= 0x20 && length >= 4 && length <= 1_024
+        (1_000..5_000).contains(&code) && c >= 0x20 && (4..=1_024).contains(&length)
     } else {
         length == 5 && a == 8 && b == 5 && c == 0x1a
     };

@@ -97,7 +97,7 @@ pub(super) fn dial(how: &str, to: SocketAddr, piece: usize, what: &[u8]) -> io::
         calls::connect(&stream, to)?;
         say(&mut stream, b"HELLO SERVER, HERE I AM\n", 100)?;
         let second = hear(&mut stream)?;
-        let first = first.map_or_else(|_| "refused".to_owned(), |got| got);
+        let first = first.unwrap_or_else(|_| "refused".to_owned());
         return Ok(format!("{first} {second}"));
     }
     say(&mut stream, rest, piece)?;
