@@ -14,6 +14,8 @@ mod e2e {
     mod bypass;
     mod canary;
     mod cancel;
+    mod counted;
+    mod counted_storm;
     mod drain;
     mod drivers;
     mod ends;

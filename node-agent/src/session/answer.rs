@@ -144,6 +144,15 @@ impl<W: Wire> Session<W> {
             Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
             Answer::CopyOut => self.copy(StatementKind::CopyOut, "CopyOutResponse")?,
             Answer::CopyRows { count } => self.counted(*count, frame.len()),
+            // Before the count is known nobody is told that it is done.
+            Answer::Done { .. } | Answer::Suspended if self.keeps_back(frame, replacement) => {
+                Fate::Replaced
+            }
+            Answer::Counted { changed } => self.settle_count(*changed, replacement),
+            Answer::Kept => {
+                self.release(replacement);
+                Fate::Replaced
+            }
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {
                 Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
                 Some(_) | None => Fate::Verbatim,
@@ -325,7 +334,7 @@ impl<W: Wire> Session<W> {
     /// What follows from an answer once it was relayed: names, ends, the record.
     fn after(&mut self, answer: &Answer) {
         match answer {
-            Answer::Done { tag, .. } => {
+            Answer::Done { tag, rows } => {
                 let Some(execution) = self.link.current() else {
                     return;
                 };
@@ -335,13 +344,24 @@ impl<W: Wire> Session<W> {
                 if execution.tags.len() < 64 && !tag.is_empty() {
                     execution.tags.push(tag.clone());
                 }
+                let copied_out = statement.analysis.statements.get(index);
+                let copied_out = copied_out.is_some_and(|f| f.kinds.contains(&StatementKind::CopyOut));
+                if changes_rows(tag) && !copied_out {
+                    execution.tagged = execution.tagged.saturating_add(rows.unwrap_or(0));
+                }
                 self.undone |= tag == "ROLLBACK";
                 if execution.stopped.is_none() {
                     self.effects(&statement, index);
                 }
                 self.finish(End::Done);
             }
-            Answer::Suspended => self.finish(End::Suspended),
+            Answer::Suspended => {
+                if let Some(execution) = self.link.current() {
+                    execution.end = Some(End::Suspended);
+                }
+                self.finish(End::Suspended);
+            }
+            Answer::Counted { .. } | Answer::Kept => self.finish(End::Done),
             Answer::Failed(_) | Answer::Refused(_) => {
                 self.undone = true;
                 self.finish(End::Failed);
@@ -462,6 +482,12 @@ const HARMLESS: &[&str] = &[
     "in_hot_standby",
     "default_transaction_read_only",
 ];
+
+/// Whether a tag's number is that of rows changed.
+fn changes_rows(tag: &str) -> bool {
+    let word = tag.split(' ').next().unwrap_or_default();
+    matches!(word, "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY")
+}
 
 pub(super) fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
     W::Talk::<Arc<Prepared>, Execution>::write_refusal(refusal, out);

@@ -134,6 +134,8 @@ impl<W: Wire> Probe<W> {
                     | Answer::Refused(_)
                     | Answer::CopyIn
                     | Answer::CopyOut
+                    | Answer::Counted { .. }
+                    | Answer::Kept
                     | Answer::CopyRows { .. } => {
                         let error = std::io::Error::other("an answer nobody asked for");
                         return Err(broken(error).into());

@@ -390,6 +390,14 @@ pub enum Answer {
         /// How many.
         count: u64,
     },
+    /// A counted execution has run, and nothing of it is committed. The session withholds the frame
+    /// and must `settle` at once.
+    Counted {
+        /// Rows changed, by whatever the statement set off; `None`: they could not be counted.
+        changed: Option<u64>,
+    },
+    /// A counted execution is committed: its `Done`, which was withheld, takes this frame's place.
+    Kept,
     /// A message group ended; the client may speak.
     Ready {
         /// The transaction status.
@@ -430,6 +438,18 @@ pub struct Wants {
     /// text that was not understood). Names that the client uses before its answer is in wait for
     /// that answer, since until then nobody knows what they stand for.
     pub names: bool,
+    /// What it changes is counted before it can be committed: see `Answer::Counted`. Only where
+    /// `Talk::can_count`.
+    pub count: bool,
+}
+
+/// What became of a count that the session has judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The execution is over.
+    Now,
+    /// It is over with `Answer::Kept`, or with an error.
+    Later,
 }
 
 /// How long a cursor lives.
@@ -496,6 +516,27 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// still sends is dropped up to where a database would stop dropping it. False, with nothing
     /// changed: something behind it is on its way already, and its answers would follow.
     fn break_off(&mut self) -> bool;
+
+    /// Whether what was asked could be sent with `Wants::count`.
+    fn can_count(&self, asked: &Asked<S>) -> bool;
+
+    /// A counted execution is not settled. Nothing behind it is heard, so `full` holds too, but for
+    /// its own copy data.
+    fn counting(&self) -> bool;
+
+    /// Keeps what `Answer::Counted` told of, or undoes it and tells the client why: then
+    /// `Answer::Refused` follows. What the client is owed at once is appended to `out`, behind what
+    /// was withheld.
+    fn settle(
+        &mut self,
+        refusal: Option<&Refusal>,
+        up: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Settled;
+
+    /// Appends what a counted execution needs to go on. To be called whenever answers were listened
+    /// to, and after `send`.
+    fn advance(&mut self, up: &mut BytesMut);
 
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it

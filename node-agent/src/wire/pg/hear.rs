@@ -18,7 +18,8 @@ use super::queue::{Due, Protocol};
 use super::refusal;
 use super::talk::{Held, Portal, Skip, Talk};
 
-fn flush(up: &mut BytesMut) {
+/// Appends a Flush.
+pub(super) fn flush(up: &mut BytesMut) {
     frame::message(up, b'H', |_| {});
 }
 
@@ -141,6 +142,7 @@ impl<S: Clone, E> Talk<S, E> {
                 }
                 self.bulk.copy = CopyIn::Closed;
                 pass(header, input, up);
+                self.copy_ended(up);
                 Ok(Some(Some(Heard::Chore)))
             }
             // The database would ignore these while it reads copy data. They stay here, because if

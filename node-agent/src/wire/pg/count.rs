@@ -1,0 +1,452 @@
+//! Pure. A statement whose changes are counted: what is said around it, what must come back, and
+//! what the two readings say.
+//!
+//! The server keeps, per table, how many rows the transaction has inserted, updated and deleted so
+//! far; triggers, cascades, rules and partitions are in it. Read before and after a statement, in
+//! one transaction, the difference is what the statement did. Nothing that the client sends goes on
+//! before that is known, so nothing can commit what was not counted.
+
+use std::collections::HashMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::model::Refusal;
+use crate::wire::reader::Reader;
+use crate::wire::{Garbled, Peer};
+
+use super::answer::Kind;
+use super::frame;
+use super::prepared::Name;
+use super::queue::{Flow, Running};
+
+/// The counters of all tables that are not the server's own, those at zero left out: `on 16384:3,…`.
+/// The first word is `track_counts`, without which nothing is counted. Every name carries its
+/// schema, operators too: a session's search path leads to nobody else's.
+const READING: &str = "select pg_catalog.current_setting('track_counts') operator(pg_catalog.||) ' ' \
+    operator(pg_catalog.||) coalesce((select pg_catalog.string_agg(\
+    t.oid operator(pg_catalog.||) ':' operator(pg_catalog.||) t.n, ',') from (\
+    select c.oid::pg_catalog.text as oid, (pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) \
+    operator(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
+    operator(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid))::pg_catalog.int8 as n \
+    from pg_catalog.pg_class c where c.relkind operator(pg_catalog.=) 'r' \
+    and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid) t \
+    where t.n operator(pg_catalog.>) 0::pg_catalog.int8), '')";
+
+/// Our prepared statement and portal. No client can give a name that begins so.
+const OURS: &str = "node-agent count";
+
+/// How often a ROLLBACK of ours may be cancelled before the session is given up.
+const ROLLBACKS: u8 = 16;
+
+/// Where the statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Extended protocol: in the transaction that the client's messages make, its own or the one
+    /// that ends with Sync.
+    Joined,
+    /// Simple protocol, in the client's transaction.
+    Inside,
+    /// Simple protocol, in a transaction of ours.
+    Own,
+}
+
+/// How a transaction of ours ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Commit,
+    Rollback,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not sent: what was asked before it is not answered, and only then the state of the
+    /// transaction is known.
+    Waiting,
+    /// A Sync of ours is out, behind messages of the extended protocol that ran nothing.
+    Syncing,
+    /// The first reading is out; the number is that of the answer that comes next.
+    Before(usize),
+    /// The first reading is in; the client's own frame is next.
+    Open,
+    /// The client's own frame is out.
+    Running,
+    /// The statement is done; the second reading is next.
+    Ran,
+    /// The second reading is out.
+    After(usize),
+    /// The count is known and the session has not spoken.
+    Counted,
+    /// The end of our transaction is next.
+    Ending(Ending),
+    /// It is out; `said`: its tag has come.
+    Closing { ending: Ending, said: bool },
+    /// An error has come, and ReadyForQuery is due.
+    Failed,
+}
+
+/// A counted statement, with everything that is said around it.
+#[derive(Debug)]
+pub(super) struct Counted<E> {
+    pub(super) run: Running<E>,
+    pub(super) how: How,
+    pub(super) stage: Stage,
+    /// Whose Execute it is.
+    pub(super) portal: Name,
+    /// The frame that was judged, until it goes out.
+    pub(super) frame: Bytes,
+    /// What the client is told once our transaction is rolled back.
+    pub(super) refusal: Option<Box<Refusal>>,
+    before: Option<Reading>,
+    after: Option<Reading>,
+    /// Rows that the tags claim.
+    tagged: u64,
+    /// The statement that is just done sent copy data: its tag tells of no change.
+    pub(super) copied_out: bool,
+    rollbacks: u8,
+}
+
+use Kind::{
+    BindComplete, CloseComplete, CommandComplete, DataRow, ParseComplete, Ready, RowDescription,
+};
+
+const QUERY: &[Kind] = &[RowDescription, DataRow, CommandComplete, Ready];
+const BEGIN_QUERY: &[Kind] = &[
+    CommandComplete,
+    RowDescription,
+    DataRow,
+    CommandComplete,
+    Ready,
+];
+const FIRST: &[Kind] = &[
+    CloseComplete,
+    ParseComplete,
+    BindComplete,
+    DataRow,
+    CommandComplete,
+    CloseComplete,
+];
+const SECOND: &[Kind] = &[
+    BindComplete,
+    DataRow,
+    CommandComplete,
+    CloseComplete,
+    CloseComplete,
+];
+
+impl<E> Counted<E> {
+    /// In the extended protocol: the first reading and the frame go out together.
+    pub(super) fn joined(run: Running<E>, portal: Name) -> Self {
+        Counted {
+            stage: Stage::Before(0),
+            portal,
+            ..Counted::waiting(run, How::Joined, Bytes::new())
+        }
+    }
+
+    /// In the simple protocol: how is not known before everything else is answered.
+    pub(super) fn simple(run: Running<E>, frame: Bytes) -> Self {
+        Counted::waiting(run, How::Inside, frame)
+    }
+
+    fn waiting(run: Running<E>, how: How, frame: Bytes) -> Self {
+        Counted {
+            run,
+            how,
+            stage: Stage::Waiting,
+            portal: Name::default(),
+            frame,
+            refusal: None,
+            before: None,
+            after: None,
+            tagged: 0,
+            copied_out: false,
+            rollbacks: 0,
+        }
+    }
+
+    fn script(&self) -> Option<(&'static [Kind], usize)> {
+        match (self.stage, self.how) {
+            (Stage::Before(at), How::Joined) => Some((FIRST, at)),
+            (Stage::Before(at), How::Inside) => Some((QUERY, at)),
+            (Stage::Before(at), How::Own) => Some((BEGIN_QUERY, at)),
+            (Stage::After(at), How::Joined) => Some((SECOND, at)),
+            (Stage::After(at), How::Inside | How::Own) => Some((QUERY, at)),
+            (
+                Stage::Waiting
+                | Stage::Syncing
+                | Stage::Open
+                | Stage::Running
+                | Stage::Ran
+                | Stage::Counted
+                | Stage::Ending(_)
+                | Stage::Closing { .. }
+                | Stage::Failed,
+                _,
+            ) => None,
+        }
+    }
+
+    /// The answer that comes next is the row of a reading.
+    pub(super) fn reads(&self) -> bool {
+        self.script()
+            .is_some_and(|(script, at)| script.get(at) == Some(&DataRow))
+    }
+
+    /// An answer to a reading, or to our BEGIN. `true`: it was the last.
+    pub(super) fn expect(&mut self, kind: Kind) -> Result<bool, &'static str> {
+        let Some((script, at)) = self.script() else {
+            return Err("nothing: no answer was outstanding");
+        };
+        if script.get(at) != Some(&kind) {
+            return Err("the answer to the agent's own reading of the counters");
+        }
+        let next = at + 1;
+        self.stage = match self.stage {
+            Stage::Before(_) => Stage::Before(next),
+            _ => Stage::After(next),
+        };
+        Ok(next == script.len())
+    }
+
+    /// The row of a reading.
+    pub(super) fn read(&mut self, row: &[u8]) -> Result<(), Garbled> {
+        let reading = Reading::of(row)?;
+        match self.stage {
+            Stage::Before(_) => self.before = Some(reading),
+            _ => self.after = Some(reading),
+        }
+        Ok(())
+    }
+
+    /// A statement's tag. It is the second witness: it knows the rows of foreign tables, which no
+    /// counter here does.
+    pub(super) fn tag(&mut self, tag: &str, rows: Option<u64>) {
+        let word = tag.split(' ').next().unwrap_or_default();
+        let changes = matches!(word, "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY");
+        if changes && !std::mem::take(&mut self.copied_out) {
+            self.tagged = self.tagged.saturating_add(rows.unwrap_or(0));
+        }
+    }
+
+    /// The rows that were changed; `None`: they could not be counted.
+    pub(super) fn changed(&self) -> Option<u64> {
+        let (before, after) = (self.before.as_ref()?, self.after.as_ref()?);
+        Some(before.until(after)?.max(self.tagged))
+    }
+
+    /// The end of the transaction must be said once more; `false`: not again.
+    pub(super) fn rolls_back_again(&mut self) -> bool {
+        self.rollbacks += 1;
+        self.stage = Stage::Ending(Ending::Rollback);
+        self.rollbacks <= ROLLBACKS
+    }
+
+    /// A copy from the client is under way.
+    pub(super) fn copying(&self) -> bool {
+        self.stage == Stage::Running && self.run.flow == Flow::CopyIn
+    }
+}
+
+/// The counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Reading {
+    /// The server counts.
+    counts: bool,
+    tables: HashMap<u32, u64>,
+}
+
+impl Reading {
+    /// A DataRow of one text column.
+    fn of(frame: &[u8]) -> Result<Reading, Garbled> {
+        let what = "a reading of the counters";
+        let mut r = Reader::new(Peer::Server, what, frame::body(frame));
+        if r.u16()? != 1 {
+            return Err(r.garbled("another number of columns"));
+        }
+        let length = r.u32()?;
+        let bytes = r.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let no_reading = r.garbled("something else than a list of counters");
+        r.end()?;
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let Some((counts, tables)) = text.split_once(' ') else {
+            return Err(no_reading);
+        };
+        let mut reading = Reading {
+            counts: counts == "on",
+            tables: HashMap::new(),
+        };
+        for entry in tables.split(',').filter(|entry| !entry.is_empty()) {
+            let parsed = entry
+                .split_once(':')
+                .and_then(|(table, n)| Some((table.parse().ok()?, n.parse().ok()?)));
+            let Some((table, n)) = parsed else {
+                return Err(no_reading);
+            };
+            reading.tables.insert(table, n);
+        }
+        Ok(reading)
+    }
+
+    /// What was changed from here to `after`. A counter that fell was lost (its table was truncated
+    /// or dropped), and with it the count: `None`.
+    fn until(&self, after: &Reading) -> Option<u64> {
+        if !self.counts || !after.counts {
+            return None;
+        }
+        for (table, n) in &self.tables {
+            if after.tables.get(table).is_none_or(|now| now < n) {
+                return None;
+            }
+        }
+        let risen = after.tables.iter().map(|(table, now)| {
+            let then = self.tables.get(table).copied().unwrap_or(0);
+            now.saturating_sub(then)
+        });
+        Some(risen.fold(0, u64::saturating_add))
+    }
+}
+
+fn query(up: &mut BytesMut, texts: &[&str]) {
+    frame::message(up, b'Q', |up| frame::text(up, &texts.concat()));
+}
+
+/// The first reading of the simple protocol.
+pub(super) fn read_first(how: How, up: &mut BytesMut) {
+    match how {
+        How::Own => query(up, &["begin; ", READING]),
+        How::Inside | How::Joined => query(up, &[READING]),
+    }
+}
+
+/// The second.
+pub(super) fn read_again(up: &mut BytesMut) {
+    query(up, &[READING]);
+}
+
+/// The end of our own transaction.
+pub(super) fn end(ending: Ending, up: &mut BytesMut) {
+    match ending {
+        Ending::Commit => query(up, &["commit"]),
+        Ending::Rollback => query(up, &["rollback"]),
+    }
+}
+
+/// The first reading of the extended protocol. A statement of ours that an error left behind goes
+/// first.
+pub(super) fn prepare_and_read(up: &mut BytesMut) {
+    close(b'S', up);
+    frame::message(up, b'P', |up| {
+        frame::text(up, OURS);
+        frame::text(up, READING);
+        up.put_u16(0);
+    });
+    run(up);
+}
+
+/// The second; nothing of ours is left behind.
+pub(super) fn read_and_close(up: &mut BytesMut) {
+    run(up);
+    close(b'S', up);
+}
+
+fn run(up: &mut BytesMut) {
+    frame::message(up, b'B', |up| {
+        frame::text(up, OURS);
+        frame::text(up, OURS);
+        up.put_slice(&[0; 6]);
+    });
+    frame::message(up, b'E', |up| {
+        frame::text(up, OURS);
+        up.put_u32(0);
+    });
+    close(b'P', up);
+}
+
+fn close(which: u8, up: &mut BytesMut) {
+    frame::message(up, b'C', |up| {
+        up.put_u8(which);
+        frame::text(up, OURS);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &str) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        frame::message(&mut out, b'D', |out| {
+            out.put_u16(1);
+            out.put_u32(u32::try_from(text.len()).unwrap());
+            out.put_slice(text.as_bytes());
+        });
+        out.to_vec()
+    }
+
+    #[test]
+    fn the_difference_of_two_readings_is_what_was_changed() {
+        let table = [
+            ("on ", "on ", Some(0)),
+            ("on ", "on 16384:3", Some(3)),
+            ("on 16384:3,16385:1", "on 16385:5,16384:3,99999:2", Some(6)),
+            // A truncated or dropped table takes its count with it.
+            ("on 16384:3", "on 16384:2,16385:9", None),
+            ("on 16384:3", "on 16385:9", None),
+            // Nobody counts.
+            ("off ", "on 16384:3", None),
+            ("on ", "off ", None),
+            (
+                "on ",
+                "on 1:18446744073709551615,2:18446744073709551615",
+                Some(u64::MAX),
+            ),
+        ];
+        for (before, after, changed) in table {
+            let before_read = Reading::of(&row(before)).unwrap();
+            let after_read = Reading::of(&row(after)).unwrap();
+            assert_eq!(
+                before_read.until(&after_read),
+                changed,
+                "{before} → {after}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_no_reading_is_garbled() {
+        for bad in ["", "on", "on 1", "on 1:", "on x:1", "on 1:-1", "on 1:1,,x"] {
+            assert!(Reading::of(&row(bad)).is_err(), "{bad}");
+        }
+        assert!(Reading::of(b"D\0\0\0\x06\0\0").is_err());
+        let null = b"D\0\0\0\x0a\0\x01\xff\xff\xff\xff";
+        assert!(Reading::of(null).is_err());
+        assert!(Reading::of(&[&row("on "), &b"x"[..]].concat()).is_err());
+    }
+
+    #[test]
+    fn the_larger_of_counters_and_tags_counts() {
+        let run = Running::new((), false, false);
+        let mut counted = Counted::simple(run, Bytes::new());
+        assert_eq!(counted.changed(), None);
+        counted.stage = Stage::Before(1);
+        counted.read(&row("on 16384:1")).unwrap();
+        assert_eq!(counted.changed(), None);
+        counted.stage = Stage::After(1);
+        counted.read(&row("on 16384:4")).unwrap();
+        assert_eq!(counted.changed(), Some(3));
+        for (tag, rows, changed) in [
+            ("SELECT 9", Some(9), 3),
+            ("DELETE 2", Some(2), 3),
+            ("COPY 5", Some(5), 7),
+            ("INSERT 0 4", Some(4), 11),
+            ("CREATE TABLE", None, 11),
+        ] {
+            counted.tag(tag, rows);
+            assert_eq!(counted.changed(), Some(changed), "{tag}");
+        }
+        counted.copied_out = true;
+        counted.tag("COPY 9", Some(9));
+        assert_eq!(counted.changed(), Some(11), "rows that were copied out");
+    }
+}
