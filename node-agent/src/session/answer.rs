@@ -345,7 +345,8 @@ impl<W: Wire> Session<W> {
                     execution.tags.push(tag.clone());
                 }
                 let copied_out = statement.analysis.statements.get(index);
-                let copied_out = copied_out.is_some_and(|f| f.kinds.contains(&StatementKind::CopyOut));
+                let copied_out =
+                    copied_out.is_some_and(|f| f.kinds.contains(&StatementKind::CopyOut));
                 if changes_rows(tag) && !copied_out {
                     execution.tagged = execution.tagged.saturating_add(rows.unwrap_or(0));
                 }

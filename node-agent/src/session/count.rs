@@ -63,7 +63,11 @@ impl<W: Wire> Session<W> {
     }
 
     /// What a statement changed is known, and nothing of it is committed.
-    pub(super) fn settle_count(&mut self, changed: Option<u64>, replacement: &mut BytesMut) -> Fate {
+    pub(super) fn settle_count(
+        &mut self,
+        changed: Option<u64>,
+        replacement: &mut BytesMut,
+    ) -> Fate {
         let reference = self.reference();
         let Some(execution) = self.link.current() else {
             return Fate::Replaced;
@@ -273,7 +277,10 @@ mod tests {
             ("create table t (i int)", false),
             ("copy t to stdout", false),
             ("insert into t values (1)", true),
-            ("with d as (delete from t where i = 1 returning *) select * from d", true),
+            (
+                "with d as (delete from t where i = 1 returning *) select * from d",
+                true,
+            ),
             ("explain analyze update t set i = 1 where i = 2", true),
             ("copy t from stdin", true),
             ("select a.makes_rows(1)", true),
@@ -298,7 +305,11 @@ mod tests {
             ("begin; delete from t where i = 1", false, true),
             ("delete from t where i = 1; commit", false, true),
             ("delete from t where i = 1; savepoint a", false, true),
-            ("delete from t where i = 1; prepare transaction 'x'", false, true),
+            (
+                "delete from t where i = 1; prepare transaction 'x'",
+                false,
+                true,
+            ),
             ("truncate t", false, true),
             ("do $$ begin end $$", false, false),
             ("do $$ begin end $$", true, true),

@@ -6,8 +6,7 @@ use bytes::{Buf, BytesMut};
 use crate::model::{Refusal, ResultHead};
 use crate::permit::Permit;
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Settled, Talk, Transaction, Wants,
-    Wire,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Settled, Talk, Transaction, Wants, Wire,
 };
 
 /// Bytes on their way to the database. Only this room can add to it.

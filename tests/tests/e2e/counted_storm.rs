@@ -86,12 +86,18 @@ impl Random {
 }
 
 /// A statement marked with `op`: its text, the rows that carry the mark, the rows that it changes.
-fn statement(random: &mut Random, client: u64, next_family: &mut u64, op: &str) -> (String, u64, u64) {
+fn statement(
+    random: &mut Random,
+    client: u64,
+    next_family: &mut u64,
+    op: &str,
+) -> (String, u64, u64) {
     match random.below(6) {
         0..=2 => {
             // Each row sets off another.
             let n = random.below(8) + 1;
-            let text = format!("insert into s.rows select '{op}', g from generate_series(1, {n}) g");
+            let text =
+                format!("insert into s.rows select '{op}', g from generate_series(1, {n}) g");
             (text, 2 * n, 2 * n)
         }
         3 => {
@@ -99,7 +105,11 @@ fn statement(random: &mut Random, client: u64, next_family: &mut u64, op: &str) 
             let family = *next_family % FAMILIES;
             *next_family += 1;
             let id = client * FAMILIES + family;
-            (format!("delete from s.parents where id = {id}"), 0, 1 + 2 * (id % 8))
+            (
+                format!("delete from s.parents where id = {id}"),
+                0,
+                1 + 2 * (id % 8),
+            )
         }
         4 => {
             let n = random.below(5) + 1;
@@ -181,8 +191,13 @@ impl Client<'_> {
             }
             // In a transaction, its end sent in the same breath.
             5 => {
-                let end = if self.random.below(4) == 0 { "rollback" } else { "commit" };
-                self.raw.send(&[query("begin"), query(&text), query(end)].concat())?;
+                let end = if self.random.below(4) == 0 {
+                    "rollback"
+                } else {
+                    "commit"
+                };
+                self.raw
+                    .send(&[query("begin"), query(&text), query(end)].concat())?;
                 let begun = self.raw.up_to(b'Z')?;
                 let seen = self.raw.up_to(b'Z')?;
                 let ended = self.raw.up_to(b'Z')?;
@@ -190,7 +205,11 @@ impl Client<'_> {
                 let good = errors(&seen).is_empty();
                 let stands = good && end == "commit";
                 assert_eq!(good, changes <= LIMIT, "{text}: {:?}", errors(&seen));
-                let known = if stands { Known::Committed } else { Known::Undone };
+                let known = if stands {
+                    Known::Committed
+                } else {
+                    Known::Undone
+                };
                 self.note(&text, op, marks, changes, known);
                 Ok(())
             }
@@ -202,18 +221,31 @@ impl Client<'_> {
                     self.note(&text2, op2, marks2, changes2, Known::Undone);
                     return Ok(());
                 }
-                self.raw.send(&[extended(&text), extended(&text2), sync()].concat())?;
+                self.raw
+                    .send(&[extended(&text), extended(&text2), sync()].concat())?;
                 let seen = self.raw.up_to(b'Z')?;
                 let good = changes <= LIMIT && changes2 <= LIMIT;
-                assert_eq!(errors(&seen).is_empty(), good, "{text} {text2}: {:?}", errors(&seen));
-                let known = if good { Known::Committed } else { Known::Undone };
+                assert_eq!(
+                    errors(&seen).is_empty(),
+                    good,
+                    "{text} {text2}: {:?}",
+                    errors(&seen)
+                );
+                let known = if good {
+                    Known::Committed
+                } else {
+                    Known::Undone
+                };
                 self.note(&text, op, marks, changes, known);
                 self.note(&text2, op2, marks2, changes2, known);
                 Ok(())
             }
             // An error of the database's own, in the text or at the commit.
             7 => {
-                let more = ["insert into s.once values (1)", "insert into s.late values (1)"];
+                let more = [
+                    "insert into s.once values (1)",
+                    "insert into s.late values (1)",
+                ];
                 let more = more[usize::try_from(self.random.below(2))?];
                 let text = format!("{text}; {more}");
                 let seen = self.raw.query(&text)?;
@@ -256,7 +288,11 @@ impl Client<'_> {
                 assert_eq!(good, changes2 <= LIMIT, "{text2}: {:?}", errors(&seen));
                 self.raw.query("commit")?;
                 self.note(&text, op, marks, changes, Known::Undone);
-                let known = if good { Known::Committed } else { Known::Undone };
+                let known = if good {
+                    Known::Committed
+                } else {
+                    Known::Undone
+                };
                 self.note(&text2, op2, marks2, changes2, known);
                 Ok(())
             }
@@ -275,7 +311,11 @@ impl Client<'_> {
         let last = seen.last().context("an end")?;
         assert_eq!(last.body, [state], "{text}");
         let codes = errors(seen);
-        let known = if codes.is_empty() { Known::Committed } else { Known::Undone };
+        let known = if codes.is_empty() {
+            Known::Committed
+        } else {
+            Known::Undone
+        };
         assert_eq!(codes.is_empty(), changes <= LIMIT, "{text}: {codes:?}");
         self.note(text, op, marks, changes, known);
         Ok(())
@@ -334,14 +374,18 @@ fn thirty_two_clients_commit_not_one_row_too_many() -> Result<()> {
             .collect::<Result<_>>()
     })?;
     // While they are all still connected: nobody is in a transaction.
-    until("no session is in a transaction", Duration::from_secs(10), || {
-        let open = world.cluster().sql(
-            DATABASE,
-            "select count(*) from pg_stat_activity where usename = 'svc' \
+    until(
+        "no session is in a transaction",
+        Duration::from_secs(10),
+        || {
+            let open = world.cluster().sql(
+                DATABASE,
+                "select count(*) from pg_stat_activity where usename = 'svc' \
              and (xact_start is not null or state like 'idle in%')",
-        )?;
-        Ok((open == "0").then_some(()))
-    })?;
+            )?;
+            Ok((open == "0").then_some(()))
+        },
+    )?;
     let marks = world.cluster().sql(
         DATABASE,
         "select op, count(*) from (select op from s.rows union all select op from s.echo) a group by op",
@@ -387,7 +431,11 @@ fn thirty_two_clients_commit_not_one_row_too_many() -> Result<()> {
         }
     }
     let orphans = "select count(*) from s.deaths d where exists (select from s.parents p where p.id = d.parent)";
-    assert_eq!(world.cluster().sql(DATABASE, orphans)?, "0", "a cascade without its statement");
+    assert_eq!(
+        world.cluster().sql(DATABASE, orphans)?,
+        "0",
+        "a cascade without its statement"
+    );
     println!("{committed} committed, {undone} undone, {unknown} unknown");
     assert!(committed > 200 && undone > 200 && unknown > 20);
     world.cli(&["sessions", "verify"])?.good()?;

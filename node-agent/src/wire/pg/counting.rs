@@ -317,7 +317,8 @@ impl<S: Clone, E> Talk<S, E> {
                 self.confirm_query();
                 deny::poison_query(refusal, up);
                 self.query_goes_up();
-                self.queue.push(deny::poison(Some(refusal), Protocol::Simple));
+                self.queue
+                    .push(deny::poison(Some(refusal), Protocol::Simple));
             }
         }
         Settled::Now
@@ -333,7 +334,13 @@ impl<S: Clone, E> Talk<S, E> {
     }
 
     /// Sends what is to be counted, in its protocol.
-    pub(super) fn send_counted(&mut self, asked: Asked<S>, execution: E, wants: Wants, up: &mut BytesMut) {
+    pub(super) fn send_counted(
+        &mut self,
+        asked: Asked<S>,
+        execution: E,
+        wants: Wants,
+        up: &mut BytesMut,
+    ) {
         let run = Running::new(execution, wants.head, wants.names);
         match &asked.phase {
             Phase::Run { .. } => self.count_query(asked, run, up),

@@ -455,10 +455,7 @@ impl<E> Queue<E> {
             }
             Some(Due::Counted(counted)) => {
                 match (counted.how, counted.stage) {
-                    (
-                        _,
-                        Stage::Syncing | Stage::Before(_) | Stage::Running | Stage::After(_),
-                    )
+                    (_, Stage::Syncing | Stage::Before(_) | Stage::Running | Stage::After(_))
                     | (
                         _,
                         Stage::Closing {

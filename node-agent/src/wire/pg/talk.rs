@@ -10,7 +10,8 @@ use bytes::BytesMut;
 
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled, Transaction, Wants,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled, Transaction,
+    Wants,
 };
 
 use super::answer::{Described, HeadCache, with_formats};
