@@ -227,6 +227,8 @@ impl Script {
         let wants = Wants {
             head: word.contains("SSN"),
             names: names.iter().any(|name| word.starts_with(name)),
+            // Counting has tests of its own, beside the machine.
+            count: false,
         };
         self.texts.insert(seq, text);
         self.talk.send(asked, seq, wants, &mut self.up);
@@ -277,6 +279,10 @@ impl Script {
             Answer::Control => {}
             Answer::Hidden => {
                 self.say(format_args!("hidden"));
+                forward = false;
+            }
+            Answer::Counted { .. } | Answer::Kept => {
+                self.say(format_args!("counted, unasked"));
                 forward = false;
             }
             Answer::Head => self.say(format_args!("head{owner}{head}")),

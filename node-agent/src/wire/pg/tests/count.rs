@@ -432,7 +432,7 @@ fn answers_that_nobody_asked_for_end_the_session_at_every_stage() {
             let mut stage = Stage::new();
             stage.says(&query("delete"));
             for answer in &good[..stages] {
-                stage.answers(&[answer.clone()]);
+                stage.answers(std::slice::from_ref(answer));
             }
             // A statement may be answered by nothing at all, or by a copy: the session judges that.
             let legal = stages == 1 && matches!(bad[0], b'G' | b'I');
