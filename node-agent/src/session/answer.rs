@@ -148,6 +148,7 @@ impl<W: Wire> Session<W> {
             Answer::Done { .. } | Answer::Suspended if self.keeps_back(frame, replacement) => {
                 Fate::Replaced
             }
+            Answer::Estimated { rows } => self.settle_estimate(*rows, replacement),
             Answer::Counted { changed } => self.settle_count(*changed, replacement),
             Answer::Kept => {
                 self.release(replacement);
@@ -363,6 +364,7 @@ impl<W: Wire> Session<W> {
                 self.finish(End::Suspended);
             }
             Answer::Counted { .. } | Answer::Kept => self.finish(End::Done),
+            Answer::Estimated { .. } => self.finish(End::Stopped),
             Answer::Failed(_) | Answer::Refused(_) => {
                 self.undone = true;
                 self.finish(End::Failed);

@@ -6,8 +6,10 @@ use bytes::BytesMut;
 use crate::model::{Reference, Refusal, RefusalCode};
 use crate::policy::Obligations;
 use crate::record::End;
-use crate::sql::{Analysis, FunctionClass, StatementKind, Sureness, classify_function};
-use crate::wire::{Asked, Phase, Settled, Wire};
+use crate::sql::{
+    Analysis, FunctionClass, RelationUse, StatementKind, Sureness, Touch, classify_function,
+};
+use crate::wire::{Asked, Phase, Settled, Text, Wire};
 
 use std::sync::Arc;
 
@@ -60,6 +62,29 @@ impl<W: Wire> Session<W> {
                 .hint(hint),
             ),
         }
+    }
+
+    /// What a statement is expected to change is known, and nothing of it has run.
+    pub(super) fn settle_estimate(&mut self, rows: u64, replacement: &mut BytesMut) -> Fate {
+        let reference = self.reference();
+        let Some(execution) = self.link.current() else {
+            return Fate::Replaced;
+        };
+        let refusal = expected_too_many(execution, rows).map(|refusal| {
+            refusal.at(Reference {
+                seq: execution.seq,
+                ..reference
+            })
+        });
+        if let Some(refusal) = &refusal {
+            execution.end = Some(End::Stopped);
+            execution.error = Some(("54000".to_owned(), refusal.message.clone()));
+            self.live.denied();
+            self.shared.metrics.statement_refused();
+            tracing::info!(session = %self.id, %refusal, "refused");
+        }
+        self.link.settle(refusal.as_ref(), replacement);
+        Fate::Replaced
     }
 
     /// What a statement changed is known, and nothing of it is committed.
@@ -123,6 +148,55 @@ impl<W: Wire> Session<W> {
             replacement.extend_from_slice(&std::mem::take(&mut execution.withheld));
         }
     }
+}
+
+/// An estimate is far beyond a limit when it is so many times as much …
+const FAR: u64 = 100;
+/// … and so many rows at least. Statistics that are missing make small tables look large.
+const MANY: u64 = 10_000;
+
+/// What the client is told in place of running a statement that will hardly stay within its limit.
+fn expected_too_many(execution: &Execution, rows: u64) -> Option<Refusal> {
+    if let Some(stopped) = &execution.stopped {
+        return Some(stopped.clone());
+    }
+    let obligations = &execution.obligations;
+    let limit = obligations.limits.rows_affected.unwrap_or(0);
+    let far = limit.saturating_mul(FAR).max(MANY);
+    (rows > far).then(|| {
+        Refusal::new(
+            RefusalCode::Limit,
+            format!(
+                "the statement may change at most {limit} rows, and the database expects it to \
+                 change more than {far}; it was not run"
+            ),
+        )
+        .detail(by(obligations))
+        .hint(
+            "Narrow the WHERE, for instance by a range of the key. If it is narrow, have the table \
+             analysed: the database expects too much.",
+        )
+    })
+}
+
+/// The text of a statement that EXPLAIN can stand before, if there is something to estimate.
+pub(super) fn estimable(prepared: &Prepared) -> Option<Text> {
+    let [facts] = prepared.analysis.statements.as_slice() else {
+        return None;
+    };
+    // What a text stands for by name, or was prepared in SQL, has other words than its analysis; and
+    // what only inserts the rows that it names is as small as its text.
+    let reads = |used: &RelationUse| match used.touch {
+        Touch::Read | Touch::Update | Touch::Delete => true,
+        Touch::Insert | Touch::Truncate | Touch::Lock | Touch::Define => false,
+    };
+    let text = prepared.text.as_str().trim_start();
+    let word: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
+    let words = ["insert", "update", "delete", "merge", "with"];
+    let fits = words.contains(&word.to_ascii_lowercase().as_str())
+        && prepared.by_name.is_none()
+        && facts.relations.iter().any(reads);
+    fits.then(|| prepared.text.clone())
 }
 
 /// What the client is told in place of the statement's end, if it may not stand.

@@ -13,7 +13,7 @@ use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, Record
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
-use super::count::Counting;
+use super::count::{Counting, estimable};
 use super::execution::{Execution, Prepared, Verdict};
 use super::pump::Session;
 
@@ -99,6 +99,7 @@ impl<W: Wire> Session<W> {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
             count: counted,
+            estimate: counted.then(|| estimable(&prepared)).flatten(),
         };
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();

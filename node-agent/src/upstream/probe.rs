@@ -134,6 +134,7 @@ impl<W: Wire> Probe<W> {
                     | Answer::Refused(_)
                     | Answer::CopyIn
                     | Answer::CopyOut
+                    | Answer::Estimated { .. }
                     | Answer::Counted { .. }
                     | Answer::Kept
                     | Answer::CopyRows { .. } => {

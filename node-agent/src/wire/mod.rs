@@ -390,6 +390,12 @@ pub enum Answer {
         /// How many.
         count: u64,
     },
+    /// A counted execution has not run; so many rows the database expects it to change. The session
+    /// withholds the frame and must `settle` at once.
+    Estimated {
+        /// Rows.
+        rows: u64,
+    },
     /// A counted execution has run, and nothing of it is committed. The session withholds the frame
     /// and must `settle` at once.
     Counted {
@@ -428,7 +434,7 @@ pub struct ServerError {
 }
 
 /// How an allowed execution goes on the wire.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wants {
     /// The result's head must be known before its first row, even if the client never asks for it
     /// (a mask plan hangs on it). Rows are then delivered whole until `Talk::hold_rows` says
@@ -441,6 +447,10 @@ pub struct Wants {
     /// What it changes is counted before it can be committed: see `Answer::Counted`. Only where
     /// `Talk::can_count`.
     pub count: bool,
+    /// The text, if what it changes is to be estimated before it runs: see `Answer::Estimated`. It is
+    /// one statement that EXPLAIN can stand before. Only with `count`; where an estimate could do
+    /// harm there is none.
+    pub estimate: Option<Text>,
 }
 
 /// What became of a count that the session has judged.
@@ -525,7 +535,7 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     fn counting(&self) -> bool;
 
     /// Keeps what `Answer::Counted` told of, or undoes it and tells the client why: then
-    /// `Answer::Refused` follows. What the client is owed at once is appended to `out`, behind what
+    /// `Answer::Refused` follows, unless the client is told at once. After `Answer::Estimated`: lets it run, or not. What the client is owed at once is appended to `out`, behind what
     /// was withheld.
     fn settle(
         &mut self,

@@ -229,6 +229,7 @@ impl Script {
             names: names.iter().any(|name| word.starts_with(name)),
             // Counting has tests of its own, beside the machine.
             count: false,
+            estimate: None,
         };
         self.texts.insert(seq, text);
         self.talk.send(asked, seq, wants, &mut self.up);
@@ -281,7 +282,7 @@ impl Script {
                 self.say(format_args!("hidden"));
                 forward = false;
             }
-            Answer::Counted { .. } | Answer::Kept => {
+            Answer::Estimated { .. } | Answer::Counted { .. } | Answer::Kept => {
                 self.say(format_args!("counted, unasked"));
                 forward = false;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use node_agent_tests::client::{
-    Dialer, Message, Raw, about, bind, execute, flush, parse, query, startup, sync,
+    Dialer, Message, Raw, about, bind, error_field, execute, flush, parse, query, startup, sync,
 };
 use node_agent_tests::pg::{DATABASE, NAME, PORT, SERVICE};
 use node_agent_tests::{Place, Version, World, parts, until};
@@ -890,6 +890,85 @@ fn a_search_path_that_leads_elsewhere_misleads_no_count() -> Result<()> {
     }
     assert_eq!(truth(&world, "select sum(n) from s.items")?, "0");
     Ok(())
+}
+
+#[test]
+fn what_is_expected_to_change_far_too_much_is_not_run() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("few.yaml", POLICY)
+        .seed(SEED)
+        .clusters(&Version::ALL)
+        .start()
+        .unwrap();
+    let mut dialer = world.dialer()?;
+    for cluster in world.clusters() {
+        cluster.sql(
+            DATABASE,
+            "create table s.large as select g as id, 0 as n from generate_series(1, 30000) g; \
+             grant all on s.large to public; analyze s.large",
+        )?;
+        let mut client = Raw::new(dialer.dial(cluster.address())?)?;
+        client.login(SERVICE, DATABASE, world.password(Place::Inside))?;
+        let all = "update s.large set n = 1 -- all of them";
+        let with = "with u as (update s.large set n = 1 returning 1) select count(*) from u";
+        for text in [all, with, "delete from s.large where id > 5000"] {
+            let seen = client.query(text)?;
+            assert_eq!(told(&seen), "E(54000) Z(I)", "{text}");
+            assert!(words(&seen).contains("it was not run"), "{}", words(&seen));
+            let seen = said(&mut client, &extended(text))?;
+            assert_eq!(told(&seen), "1 2 E(54000) Z(I)", "{text}");
+            assert!(words(&seen).contains("it was not run"), "{}", words(&seen));
+        }
+        // With parameters, in a transaction.
+        let typed = |to: &[u8; 4]| {
+            let bound = [&b"\0\0\0\x01\0\x01\0\x01\0\0\0\x04"[..], to, b"\0\0"].concat();
+            let text = b"\0delete from s.large where id <= $1\0\0\x01\0\0\0\x17";
+            let parsed = Message::frame(b'P', text);
+            [parsed, Message::frame(b'B', &bound), execute("", 0), sync()].concat()
+        };
+        client.query("begin")?;
+        let seen = said(&mut client, &typed(&10_i32.to_be_bytes()))?;
+        assert_eq!(told(&seen), "1 2 C(DELETE 10) Z(T)", "{}", words(&seen));
+        let seen = said(&mut client, &typed(&20_000_i32.to_be_bytes()))?;
+        assert_eq!(told(&seen), "1 2 E(54000) Z(E)");
+        assert!(words(&seen).contains("it was not run"), "{}", words(&seen));
+        client.query("rollback")?;
+        // What is expected wrongly, and within reason, is counted.
+        let seen = client.query("update s.large set n = 1 where id <= 500")?;
+        assert_eq!(told(&seen), "E(54000) Z(I)");
+        assert!(
+            words(&seen).contains("changed 500 rows"),
+            "{}",
+            words(&seen)
+        );
+        assert_eq!(
+            told(&client.query("update s.large set n = 1 where id = 1")?),
+            "C(UPDATE 1) Z(I)"
+        );
+        // An error is told as if there had been no estimate.
+        let seen = client.query("update s.large set m = 1 where id = 1")?;
+        assert_eq!(field(&seen, b'P').as_deref(), Some("20"), "{}", told(&seen));
+        // A function that claims to change nothing cannot change anything while it is planned.
+        cluster.sql(
+            DATABASE,
+            "create function s.liar() returns int language plpgsql immutable security definer as \
+               'begin perform s.add(1000); return 1; end'",
+        )?;
+        let seen = client.query("update s.large set n = 1 where id = s.liar()")?;
+        assert_eq!(told(&seen), "E(54000) Z(I)", "{}", words(&seen));
+        assert_eq!(cluster.sql(DATABASE, "select count(*) from s.log")?, "0");
+        let kept = cluster.sql(DATABASE, "select count(*), sum(n) from s.large")?;
+        assert_eq!(kept, "30000|1");
+    }
+    Ok(())
+}
+
+fn field(messages: &[Message], field: u8) -> Option<String> {
+    let error = messages.iter().find(|message| message.kind == b'E')?;
+    error_field(&error.body, field)
 }
 
 /// A limit that nothing reaches: drivers notice nothing.

@@ -12,9 +12,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::Refusal;
 use crate::wire::reader::Reader;
-use crate::wire::{Garbled, Peer};
+use crate::wire::{Garbled, Params, Peer};
 
 use super::answer::Kind;
+use super::estimate::{self, Estimate};
 use super::frame;
 use super::prepared::Name;
 use super::queue::{Flow, Running};
@@ -65,7 +66,13 @@ pub(super) enum Stage {
     Waiting,
     /// A Sync of ours is out, behind messages of the extended protocol that ran nothing.
     Syncing,
-    /// The first reading is out; the number is that of the answer that comes next.
+    /// An EXPLAIN is out; the number is that of the answer that comes next.
+    Estimating(usize),
+    /// It failed, and ReadyForQuery is due. It was only for the estimate.
+    Unestimated,
+    /// The estimate is known and the session has not spoken.
+    Estimated,
+    /// The first reading is out.
     Before(usize),
     /// The first reading is in; the client's own frame is next.
     Open,
@@ -95,6 +102,10 @@ pub(super) struct Counted<E> {
     pub(super) portal: Name,
     /// The frame that was judged, until it goes out.
     pub(super) frame: Bytes,
+    /// What is to be estimated before it runs.
+    pub(super) estimate: Option<Box<Estimate>>,
+    /// Rows that the server expects to be changed.
+    pub(super) estimated: Option<u64>,
     /// What the client is told once our transaction is rolled back.
     pub(super) refusal: Option<Box<Refusal>>,
     before: Option<Reading>,
@@ -135,12 +146,11 @@ const SECOND: &[Kind] = &[
 ];
 
 impl<E> Counted<E> {
-    /// In the extended protocol: the first reading and the frame go out together.
-    pub(super) fn joined(run: Running<E>, portal: Name) -> Self {
+    /// In the extended protocol.
+    pub(super) fn joined(run: Running<E>, portal: Name, frame: Bytes) -> Self {
         Counted {
-            stage: Stage::Before(0),
             portal,
-            ..Counted::waiting(run, How::Joined, Bytes::new())
+            ..Counted::waiting(run, How::Joined, frame)
         }
     }
 
@@ -156,6 +166,8 @@ impl<E> Counted<E> {
             stage: Stage::Waiting,
             portal: Name::default(),
             frame,
+            estimate: None,
+            estimated: None,
             refusal: None,
             before: None,
             after: None,
@@ -167,6 +179,8 @@ impl<E> Counted<E> {
 
     fn script(&self) -> Option<(&'static [Kind], usize)> {
         match (self.stage, self.how) {
+            (Stage::Estimating(at), How::Joined) => Some((FIRST, at)),
+            (Stage::Estimating(at), How::Inside | How::Own) => Some((BEGIN_QUERY, at)),
             (Stage::Before(at), How::Joined) => Some((FIRST, at)),
             (Stage::Before(at), How::Inside) => Some((QUERY, at)),
             (Stage::Before(at), How::Own) => Some((BEGIN_QUERY, at)),
@@ -175,6 +189,8 @@ impl<E> Counted<E> {
             (
                 Stage::Waiting
                 | Stage::Syncing
+                | Stage::Unestimated
+                | Stage::Estimated
                 | Stage::Open
                 | Stage::Running
                 | Stage::Ran
@@ -203,14 +219,26 @@ impl<E> Counted<E> {
         }
         let next = at + 1;
         self.stage = match self.stage {
+            Stage::Estimating(_) => Stage::Estimating(next),
             Stage::Before(_) => Stage::Before(next),
             _ => Stage::After(next),
         };
         Ok(next == script.len())
     }
 
-    /// The row of a reading.
+    /// An error is that of the estimate alone, of which nothing hangs. A cancel is meant for the
+    /// statement.
+    pub(super) fn forgives(&self, sqlstate: &str) -> bool {
+        let estimating = matches!(self.stage, Stage::Estimating(_));
+        estimating && self.how != How::Joined && sqlstate != "57014"
+    }
+
+    /// The row of an estimate or a reading.
     pub(super) fn read(&mut self, row: &[u8]) -> Result<(), Garbled> {
+        if let Stage::Estimating(_) = self.stage {
+            self.estimated = estimate::rows(cell(row)?);
+            return Ok(());
+        }
         let reading = Reading::of(row)?;
         match self.stage {
             Stage::Before(_) => self.before = Some(reading),
@@ -259,15 +287,12 @@ struct Reading {
 impl Reading {
     /// A DataRow of one text column.
     fn of(frame: &[u8]) -> Result<Reading, Garbled> {
-        let what = "a reading of the counters";
-        let mut r = Reader::new(Peer::Server, what, frame::body(frame));
-        if r.u16()? != 1 {
-            return Err(r.garbled("another number of columns"));
-        }
-        let length = r.u32()?;
-        let bytes = r.take(usize::try_from(length).unwrap_or(usize::MAX))?;
-        let no_reading = r.garbled("something else than a list of counters");
-        r.end()?;
+        let bytes = cell(frame)?;
+        let no_reading = Garbled {
+            who: Peer::Server,
+            expected: "a list of counters",
+            seen: format!("{} bytes of something else", bytes.len()),
+        };
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let Some((counts, tables)) = text.split_once(' ') else {
             return Err(no_reading);
@@ -307,8 +332,43 @@ impl Reading {
     }
 }
 
+/// The only cell of a row.
+fn cell(frame: &[u8]) -> Result<&[u8], Garbled> {
+    let what = "a row of one column, for the agent itself";
+    let mut r = Reader::new(Peer::Server, what, frame::body(frame));
+    if r.u16()? != 1 {
+        return Err(r.garbled("another number of columns"));
+    }
+    let length = r.u32()?;
+    let bytes = r.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+    r.end()?;
+    Ok(bytes)
+}
+
 fn query(up: &mut BytesMut, texts: &[&str]) {
     frame::message(up, b'Q', |up| frame::text(up, &texts.concat()));
+}
+
+/// The estimate, in a transaction that ends with it. It is read only: planning can run functions.
+pub(super) fn explain(estimate: &Estimate, up: &mut BytesMut) {
+    query(
+        up,
+        &[
+            "set transaction read only; ",
+            estimate::EXPLAIN,
+            estimate.text.as_str(),
+        ],
+    );
+}
+
+/// The same in the extended protocol, with the parameters of the statement.
+pub(super) fn prepare_and_explain(estimate: &Estimate, up: &mut BytesMut) {
+    prepare(
+        &[estimate::EXPLAIN, estimate.text.as_str()],
+        &estimate.types,
+        up,
+    );
+    run(&estimate.params, up);
 }
 
 /// The first reading of the simple protocol.
@@ -335,26 +395,35 @@ pub(super) fn end(ending: Ending, up: &mut BytesMut) {
 /// The first reading of the extended protocol. A statement of ours that an error left behind goes
 /// first.
 pub(super) fn prepare_and_read(up: &mut BytesMut) {
-    close(b'S', up);
-    frame::message(up, b'P', |up| {
-        frame::text(up, OURS);
-        frame::text(up, READING);
-        up.put_u16(0);
-    });
-    run(up);
+    prepare(&[READING], &[], up);
+    run(&Params::default(), up);
 }
 
 /// The second; nothing of ours is left behind.
 pub(super) fn read_and_close(up: &mut BytesMut) {
-    run(up);
+    run(&Params::default(), up);
     close(b'S', up);
 }
 
-fn run(up: &mut BytesMut) {
+/// Prepares under our name; what has it is closed first.
+fn prepare(texts: &[&str], types: &[u8], up: &mut BytesMut) {
+    close(b'S', up);
+    frame::message(up, b'P', |up| {
+        frame::text(up, OURS);
+        frame::text(up, &texts.concat());
+        // As many as a Parse could carry.
+        up.put_u16(u16::try_from(types.len() / 4).unwrap_or(u16::MAX));
+        up.put_slice(types);
+    });
+}
+
+/// Runs what is prepared under our name, and closes its portal.
+fn run(params: &Params, up: &mut BytesMut) {
     frame::message(up, b'B', |up| {
         frame::text(up, OURS);
         frame::text(up, OURS);
-        up.put_slice(&[0; 6]);
+        estimate::put_params(params, up);
+        up.put_u16(0);
     });
     frame::message(up, b'E', |up| {
         frame::text(up, OURS);

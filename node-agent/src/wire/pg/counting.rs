@@ -1,18 +1,21 @@
 //! Pure. Counting in the dialogue: what goes out around a counted statement, and when.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::Refusal;
-use crate::wire::{Answer, Asked, Garbled, Peer, Phase, Settled, Transaction, Wants};
+use crate::wire::{Answer, Asked, Garbled, Params, Peer, Phase, Settled, Transaction, Wants};
 
 use super::answer::{self, Kind};
 use super::bulk::CopyIn;
 use super::count::{self, Counted, Ending, How, Stage};
 use super::deny;
+use super::estimate::Estimate;
 use super::frame::{self, Header};
 use super::hear::flush;
 use super::listen::unexpected;
+use super::prepared::Found;
 use super::queue::{Due, Flow, Protocol, Running};
+use super::refusal;
 use super::talk::{Owner, Skip, Talk};
 
 impl<S: Clone, E> Talk<S, E> {
@@ -32,28 +35,25 @@ impl<S: Clone, E> Talk<S, E> {
     }
 
     /// Takes on a counted Query. It goes out by `go_on`.
-    pub(super) fn count_query(&mut self, asked: Asked<S>, run: Running<E>, up: &mut BytesMut) {
+    fn count_query(&mut self, counted: Counted<E>, up: &mut BytesMut) {
         if self.unflushed {
             // What is before it must be answered first.
             flush(up);
         }
         self.query_goes_up();
-        let counted = Counted::simple(run, asked.frame);
         self.queue.push(Due::Counted(Box::new(counted)));
     }
 
     /// Sends a counted Execute. An error of the reading before it makes the server skip it.
-    pub(super) fn count_execute(
-        &mut self,
-        asked: &Asked<S>,
-        portal: &[u8],
-        run: Running<E>,
-        up: &mut BytesMut,
-    ) {
-        count::prepare_and_read(up);
-        up.extend_from_slice(&asked.frame);
+    fn count_execute(&mut self, mut counted: Counted<E>, up: &mut BytesMut) {
+        match counted.estimate.take() {
+            Some(estimate) => {
+                counted.stage = Stage::Estimating(0);
+                count::prepare_and_explain(&estimate, up);
+            }
+            None => execute_counted(&mut counted, up),
+        }
         flush(up);
-        let counted = Counted::joined(run, portal.into());
         self.extended_goes_up(Due::Counted(Box::new(counted)));
         self.unflushed = false;
     }
@@ -69,12 +69,23 @@ impl<S: Clone, E> Talk<S, E> {
             // Had one of the messages before it failed, the server would skip the Query, and it
             // would not be here. They are all well, and have run nothing: a Sync changes nothing,
             // and gives the state of the transaction.
-            Stage::Waiting if unsynced => {
+            Stage::Waiting if unsynced && counted.how != How::Joined => {
                 counted.stage = Stage::Syncing;
                 frame::message(up, b'S', |_| {});
                 self.unsynced = false;
             }
+            Stage::Waiting if counted.how == How::Joined => {
+                execute_counted(counted, up);
+                flush(up);
+            }
             Stage::Waiting => match transaction {
+                Transaction::Idle if counted.estimate.is_some() => {
+                    counted.how = How::Own;
+                    counted.stage = Stage::Estimating(0);
+                    if let Some(estimate) = counted.estimate.take() {
+                        count::explain(&estimate, up);
+                    }
+                }
                 Transaction::Idle => {
                     counted.how = How::Own;
                     counted.stage = Stage::Before(0);
@@ -112,6 +123,9 @@ impl<S: Clone, E> Talk<S, E> {
                 count::end(ending, up);
             }
             Stage::Syncing
+            | Stage::Estimating(_)
+            | Stage::Unestimated
+            | Stage::Estimated
             | Stage::Before(_)
             | Stage::Running
             | Stage::After(_)
@@ -178,7 +192,31 @@ impl<S: Clone, E> Talk<S, E> {
                 self.end_portals();
                 Ok(Answer::Hidden)
             }
-            Stage::Syncing => Err(unexpected("ReadyForQuery", kind)),
+            Stage::Unestimated if kind == Kind::Ready && transaction == Transaction::Idle => {
+                counted.stage = Stage::Waiting;
+                Ok(Answer::Hidden)
+            }
+            Stage::Syncing | Stage::Unestimated => Err(unexpected("ReadyForQuery", kind)),
+            Stage::Estimating(_) => {
+                let last = counted.expect(kind);
+                if !last.map_err(|expected| unexpected(expected, kind))? {
+                    return Ok(Answer::Hidden);
+                }
+                if counted.how != How::Joined && transaction != Transaction::Idle {
+                    return Err(lost(transaction));
+                }
+                match counted.estimated {
+                    Some(rows) => {
+                        counted.stage = Stage::Estimated;
+                        self.owner = Owner::Running;
+                        Ok(Answer::Estimated { rows })
+                    }
+                    None => {
+                        counted.stage = Stage::Waiting;
+                        Ok(Answer::Hidden)
+                    }
+                }
+            }
             Stage::Before(_) => {
                 let last = counted.expect(kind);
                 if last.map_err(|expected| unexpected(expected, kind))? {
@@ -249,9 +287,12 @@ impl<S: Clone, E> Talk<S, E> {
                 (Kind::Ready, How::Own | How::Inside | How::Joined, _) => Err(lost(transaction)),
                 _ => Err(unexpected("ReadyForQuery", kind)),
             },
-            Stage::Waiting | Stage::Open | Stage::Ran | Stage::Counted | Stage::Ending(_) => {
-                Err(unexpected("nothing: no answer was outstanding", kind))
-            }
+            Stage::Waiting
+            | Stage::Estimated
+            | Stage::Open
+            | Stage::Ran
+            | Stage::Counted
+            | Stage::Ending(_) => Err(unexpected("nothing: no answer was outstanding", kind)),
         }
     }
 
@@ -281,11 +322,27 @@ impl<S: Clone, E> Talk<S, E> {
         let Some(counted) = self.queue.counted() else {
             return Settled::Now;
         };
-        if counted.stage != Stage::Counted {
-            return Settled::Later;
-        }
         let how = counted.how;
+        let ran = match counted.stage {
+            Stage::Counted => true,
+            Stage::Estimated => false,
+            _ => return Settled::Later,
+        };
         match (how, refusal) {
+            (_, None) if !ran => {
+                counted.stage = Stage::Waiting;
+                return Settled::Later;
+            }
+            (How::Own, Some(refusal)) if !ran => {
+                self.ended = counted.run.execution.take();
+                self.owner = Owner::Ended;
+                self.queue.drop_counted();
+                self.confirm_query();
+                self.end_portals();
+                refusal::refuse(refusal, out);
+                deny::ready(out);
+                return Settled::Now;
+            }
             (How::Own, None) => {
                 counted.stage = Stage::Ending(Ending::Commit);
                 return Settled::Later;
@@ -342,17 +399,51 @@ impl<S: Clone, E> Talk<S, E> {
         up: &mut BytesMut,
     ) {
         let run = Running::new(execution, wants.head, wants.names);
-        match &asked.phase {
-            Phase::Run { .. } => self.count_query(asked, run, up),
-            Phase::Execute { portal, .. } => {
-                let portal = portal.clone();
-                self.describe_first(&portal, wants, up);
-                self.count_execute(&asked, &portal, run, up);
+        match asked.phase {
+            Phase::Run { .. } => {
+                let mut counted = Counted::simple(run, asked.frame);
+                counted.estimate = wants.estimate.map(|text| {
+                    Box::new(Estimate {
+                        text,
+                        types: Bytes::new(),
+                        params: Params::default(),
+                    })
+                });
+                self.count_query(counted, up);
+            }
+            Phase::Execute {
+                portal,
+                params,
+                resumed,
+                ..
+            } => {
+                let types = match self.portals.find(&portal, self.segment) {
+                    Found::Known { value, .. } => value.types.clone(),
+                    Found::Unknown { .. } | Found::Later => Bytes::new(),
+                };
+                self.describe_first(&portal, wants.head, up);
+                let mut counted = Counted::joined(run, portal[..].into(), asked.frame);
+                // What is resumed has run.
+                counted.estimate = wants.estimate.filter(|_| !resumed).map(|text| {
+                    Box::new(Estimate {
+                        text,
+                        types,
+                        params,
+                    })
+                });
+                self.count_execute(counted, up);
             }
             // A Parse runs nothing.
             Phase::Prepare { .. } => self.skipped.extend(run.execution),
         }
     }
+}
+
+/// The first reading of the extended protocol, and the Execute behind it.
+fn execute_counted<E>(counted: &mut Counted<E>, up: &mut BytesMut) {
+    counted.stage = Stage::Before(0);
+    count::prepare_and_read(up);
+    up.extend_from_slice(&std::mem::take(&mut counted.frame));
 }
 
 /// The transaction that was to hold a counted statement does not: nothing of it can be trusted.

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use crate::model::{Refusal, RefusalCode, Secret};
 use crate::wire::{
     Answer, Ask4, Back as _, BackLogin, BackNeed, Front as _, FrontLimits, Heard, Need, Phase,
-    Talk as _, Wants, Welcome,
+    Talk as _, Text, Wants, Welcome,
 };
 
 use super::{Back, Front, Talk};
@@ -186,6 +186,7 @@ fn hear(
                         head: mood & 4 != 0,
                         names: mood & 8 != 0,
                         count: mood & 16 != 0 && talk.can_count(&asked),
+                        estimate: (mood & 64 != 0).then(|| Text::of_static("delete")),
                     };
                     talk.send(asked, mood, wants, up);
                 }
@@ -220,7 +221,7 @@ fn listen(
                             crate::wire::CursorLife::Transaction,
                         );
                     }
-                    Answer::Counted { .. } => {
+                    Answer::Counted { .. } | Answer::Estimated { .. } => {
                         let refusal = Refusal::new(RefusalCode::Limit, "too many");
                         talk.settle((mood & 32 != 0).then_some(&refusal), up, out);
                         talk.advance(up);

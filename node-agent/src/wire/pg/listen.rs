@@ -300,6 +300,13 @@ impl<S: Clone, E> Talk<S, E> {
 
     fn error(&mut self, error: ServerError) -> Result<Answer, Garbled> {
         let fatal = refusal::ends_session(&error);
+        if let Some(counted) = self.queue.counted()
+            && !fatal
+            && counted.forgives(&error.code)
+        {
+            counted.stage = Stage::Unestimated;
+            return Ok(Answer::Hidden);
+        }
         self.show();
         let fault = match self.queue.fail() {
             Ok(fault) => fault,

@@ -455,7 +455,14 @@ impl<E> Queue<E> {
             }
             Some(Due::Counted(counted)) => {
                 match (counted.how, counted.stage) {
-                    (_, Stage::Syncing | Stage::Before(_) | Stage::Running | Stage::After(_))
+                    (
+                        _,
+                        Stage::Syncing
+                        | Stage::Estimating(_)
+                        | Stage::Before(_)
+                        | Stage::Running
+                        | Stage::After(_),
+                    )
                     | (
                         _,
                         Stage::Closing {
@@ -474,12 +481,13 @@ impl<E> Queue<E> {
                             said: false,
                         },
                     ) => fault.hidden = true,
-                    (_, Stage::Closing { said: true, .. } | Stage::Failed) => {
+                    (_, Stage::Closing { said: true, .. } | Stage::Failed | Stage::Unestimated) => {
                         return Err("ReadyForQuery");
                     }
                     (
                         _,
                         Stage::Waiting
+                        | Stage::Estimated
                         | Stage::Open
                         | Stage::Ran
                         | Stage::Counted

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
@@ -16,7 +16,7 @@ use crate::wire::{
 
 use super::answer::{Described, HeadCache, with_formats};
 use super::bulk::{Bulk, CopyIn};
-use super::command::{Formats, Which};
+use super::command::{self, Formats, Which};
 use super::prepared::{Found, Names};
 use super::queue::{Due, Protocol, Queue, Running};
 use super::{deny, frame, refusal};
@@ -71,6 +71,8 @@ pub struct Talk<S, E> {
 pub(super) struct Prepared<S> {
     pub(super) kept: S,
     pub(super) id: u64,
+    /// The types of its parameters, as far as its Parse fixed them.
+    pub(super) types: Bytes,
     pub(super) _held: Option<Held>,
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Portal<S> {
     pub(super) formats: Formats,
     /// Handed to the session with the first Execute.
     pub(super) params: Params,
+    /// Those of its statement.
+    pub(super) types: Bytes,
     pub(super) _held: Option<Held>,
     pub(super) executed: bool,
     /// A Describe of it is on the way.
@@ -180,11 +184,11 @@ impl<S: Clone, E> Talk<S, E> {
     }
 
     /// Asks for the head of the portal that runs next, if it is wanted and not known.
-    pub(super) fn describe_first(&mut self, portal: &[u8], wants: Wants, up: &mut BytesMut) {
+    pub(super) fn describe_first(&mut self, portal: &[u8], head: bool, up: &mut BytesMut) {
         let mut describe = false;
         if let Found::Known { value, .. } = self.portals.find(portal, self.segment) {
             value.executed = true;
-            describe = wants.head && value.described.is_none() && !value.describing;
+            describe = head && value.described.is_none() && !value.describing;
             value.describing |= describe;
         }
         if describe {
@@ -290,7 +294,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                 self.queue.push(Due::Run { run });
             }
             Phase::Execute { portal, .. } => {
-                self.describe_first(&portal, wants, up);
+                self.describe_first(&portal, wants.head, up);
                 up.extend_from_slice(&asked.frame);
                 self.extended_goes_up(Due::Execute {
                     portal: portal[..].into(),
@@ -317,6 +321,8 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         let prepared = Prepared {
             kept: statement,
             id: self.statement_id(),
+            // A named statement may live long, and must not keep a read buffer alive.
+            types: Bytes::copy_from_slice(&command::types(&asked.frame)),
             _held: held,
         };
         self.statements.change(&name, self.segment, Some(prepared));
@@ -450,6 +456,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         let prepared = statement.map(|kept| Prepared {
             kept,
             id: self.statement_id(),
+            types: Bytes::new(),
             _held: None,
         });
         // Beyond the bound the name stays unknown, and its use is refused.
@@ -485,6 +492,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             statement: 0,
             formats: Formats::Text,
             params: Params::default(),
+            types: Bytes::new(),
             _held: None,
             executed: false,
             describing: false,

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::super::{Talk, frame};
 use crate::model::{Refusal, RefusalCode};
-use crate::wire::{Answer, FrontLimits, Heard, Phase, Settled, Talk as _, Wants};
+use crate::wire::{Answer, FrontLimits, Heard, Phase, Settled, Talk as _, Text, Wants};
 
 /// A dialogue with what each side has been sent.
 struct Stage {
@@ -14,6 +14,8 @@ struct Stage {
     out: BytesMut,
     /// The count that is judged good.
     limit: u64,
+    /// Statements are estimated first.
+    estimate: bool,
 }
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -63,6 +65,7 @@ impl Stage {
             up: BytesMut::new(),
             out: BytesMut::new(),
             limit: 10,
+            estimate: false,
         }
     }
 
@@ -86,23 +89,26 @@ impl Stage {
                     Phase::Prepare { .. } => self.talk.prepare(asked, 1, &mut self.up),
                     Phase::Run { text } => {
                         let count = !matches!(text.as_str(), "begin" | "commit");
-                        let wants = Wants {
-                            count,
-                            ..Wants::default()
-                        };
+                        let wants = self.wants(count);
                         self.talk.send(asked, 7, wants, &mut self.up);
                     }
                     Phase::Execute { .. } => {
-                        let wants = Wants {
-                            count: true,
-                            ..Wants::default()
-                        };
+                        let wants = self.wants(true);
                         self.talk.send(asked, 7, wants, &mut self.up);
                     }
                 },
             }
         }
         self.talk.advance(&mut self.up);
+    }
+
+    fn wants(&self, count: bool) -> Wants {
+        let estimate = (self.estimate && count).then(|| Text::of_static("delete"));
+        Wants {
+            count,
+            estimate,
+            ..Wants::default()
+        }
     }
 
     fn went_up(&mut self) -> String {
@@ -116,6 +122,12 @@ impl Stage {
             let frame = input.split_to(span);
             match answer {
                 Answer::Hidden | Answer::Kept => {}
+                Answer::Estimated { rows } => {
+                    let refusal = Refusal::new(RefusalCode::Limit, "too many");
+                    let refusal = (rows > 100).then_some(&refusal);
+                    let settled = self.talk.settle(refusal, &mut self.up, &mut self.out);
+                    assert_eq!(self.talk.finished().is_some(), settled == Settled::Now);
+                }
                 Answer::Counted { changed } => {
                     let good = changed.is_some_and(|changed| changed <= self.limit);
                     let refusal = Refusal::new(RefusalCode::Limit, "too many");
@@ -443,4 +455,96 @@ fn answers_that_nobody_asked_for_end_the_session_at_every_stage() {
             );
         }
     }
+}
+
+fn plan(rows: u64) -> String {
+    format!(
+        r#"[{{"Plan": {{"Node Type": "ModifyTable", "Plans": [
+            {{"Parent Relationship": "Outer", "Plan Rows": {rows}}}]}}}}]"#
+    )
+}
+
+fn estimate(text: &str) -> Vec<u8> {
+    let rows = [message(b'T', HEAD), row(text), done("EXPLAIN")].concat();
+    [done("SET"), rows].concat()
+}
+
+const EXPLAINED: &str = "Q(set transaction read only; explain (format json) delete)";
+
+#[test]
+fn a_query_that_is_expected_to_change_far_too_much_does_not_run() {
+    let mut stage = Stage::new();
+    stage.estimate = true;
+    assert_eq!(stage.says(&query("delete")), EXPLAINED);
+    let over = [estimate(&plan(101)), ready(b'I')].concat();
+    assert_eq!(stage.answers(&[over]), both("E Z(I)", ""));
+    assert!(stage.talk.idle());
+    // An estimate that is small, says nothing, or fails changes nothing.
+    let failed = [done("SET"), error_of("42P01"), ready(b'I')].concat();
+    let others = [
+        [estimate(&plan(100)), ready(b'I')].concat(),
+        [estimate("[]"), ready(b'I')].concat(),
+        failed,
+    ];
+    for other in others {
+        stage.says(&query("delete"));
+        assert_eq!(stage.answers(&[other]), both("", "Q(begin; READ)"));
+        let failed = [error(), ready(b'I')].concat();
+        assert_eq!(stage.answers(&[failed]), both("E Z(I)", ""));
+    }
+    // A cancel is meant for the statement.
+    stage.says(&query("delete"));
+    let cancelled = [error(), ready(b'I')].concat();
+    assert_eq!(stage.answers(&[cancelled]), both("E Z(I)", ""));
+    // In a transaction an error would be its end: nothing is estimated.
+    stage.says(&query("begin"));
+    stage.answers(&[done("BEGIN"), ready(b'T')]);
+    assert_eq!(stage.says(&query("delete")), "Q(READ)");
+}
+
+fn error_of(code: &str) -> Vec<u8> {
+    message(b'E', format!("SERROR\0VERROR\0C{code}\0Mno\0\0").as_bytes())
+}
+
+#[test]
+fn an_execute_is_estimated_with_its_own_parameters() {
+    let typed = [
+        message(b'P', b"\0delete\0\0\x01\0\0\0\x17"),
+        message(b'B', b"\0\0\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x07\0\0"),
+        message(b'E', &[0; 5]),
+        message(b'S', b""),
+    ]
+    .concat();
+    let taken = [message(b'1', b""), message(b'2', b"")].concat();
+    let planned = |rows| {
+        [
+            message(b'3', b""),
+            message(b'1', b""),
+            message(b'2', b""),
+            row(&plan(rows)),
+            done("EXPLAIN"),
+            message(b'3', b""),
+        ]
+        .concat()
+    };
+    let mut stage = Stage::new();
+    stage.estimate = true;
+    stage.client.extend_from_slice(&typed);
+    stage.hear();
+    let up = std::mem::take(&mut stage.up);
+    let has = |part: &[u8]| up.windows(part.len()).any(|window| window == part);
+    assert!(has(b"explain (format json) delete\0\0\x01\0\0\0\x17"));
+    assert!(has(b"\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x07\0\0E"));
+    assert_eq!(kinds(&up), "P B C(S) P B E C(P) H");
+    assert_eq!(
+        stage.answers(&[taken.clone(), planned(100)]),
+        both("1 2", "C(S) P B E C(P) E H")
+    );
+
+    let mut stage = Stage::new();
+    stage.estimate = true;
+    stage.says(&typed);
+    assert_eq!(stage.answers(&[taken, planned(101)]), both("1 2", "B H S"));
+    assert_eq!(stage.answers(&[error(), ready(b'I')]), both("E Z(I)", ""));
+    assert!(stage.talk.idle());
 }
