@@ -232,7 +232,10 @@ fn verdict(execution: &Execution, changed: Option<u64>) -> Option<Refusal> {
                 ),
             )
             .detail(by(obligations))
-            .hint("A trigger that truncates, or track_counts = off, leaves no count."),
+            .hint(
+                "Where a table has deferrable triggers, send the statement as a simple query outside \
+                 a transaction. A trigger that truncates, or track_counts = off, leaves no count.",
+            ),
         ),
     }
 }

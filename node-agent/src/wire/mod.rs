@@ -568,6 +568,9 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// the limit of a message; a larger one then ends the session. Holds until the execution ends.
     fn hold_rows(&mut self, whole: bool);
 
+    /// How many bytes the first `count` of some whole row or copy frames take.
+    fn span_of(frames: &[u8], count: u64) -> usize;
+
     /// The head of the result that the latest rows belong to, when it is known. For an `Execute`
     /// no `Answer::Head` comes: the head is known from the execution's first answer on. With
     /// `Wants::head` it is the head of the very portal that runs.

@@ -971,6 +971,144 @@ fn field(messages: &[Message], field: u8) -> Option<String> {
     error_field(&error.body, field)
 }
 
+const STOPPED: &str = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: stopped }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: read, effect: allow, statements: [read] }
+  - { name: ten, effect: allow, statements: [write], max_rows_affected: 10, without_where: true }
+functions: { allow: ['*'] }
+limits: { rows_returned: 3, statement_timeout: 700ms }
+";
+
+#[test]
+fn what_is_stopped_for_another_reason_does_not_stand_either() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("stopped.yaml", STOPPED)
+        .seed(SEED)
+        .start()
+        .unwrap();
+    let mut dialer = world.dialer()?;
+    let mut client = world.client(&mut dialer)?;
+    let before = truth(&world, ALL)?;
+    let rows = |seen: &[Message]| seen.iter().filter(|message| message.kind == b'D').count();
+    for text in [
+        "update s.slow set id = id + 100",
+        "delete from s.items where id <= 8 returning id",
+    ] {
+        let returning = text.contains("returning");
+        for round in 0..6 {
+            let seen = client.query(text)?;
+            let head = if returning { "T D " } else { "" };
+            assert_eq!(
+                told(&seen),
+                format!("{head}E(54000) Z(I)"),
+                "{round} {text}"
+            );
+            assert_eq!(
+                rows(&seen),
+                if returning { 3 } else { 0 },
+                "not one row more"
+            );
+            let seen = said(&mut client, &extended(text))?;
+            let head = if returning { "1 2 D " } else { "1 2 " };
+            assert_eq!(
+                told(&seen),
+                format!("{head}E(54000) Z(I)"),
+                "{round} {text}"
+            );
+            client.query("begin")?;
+            let seen = client.query(text)?;
+            assert!(told(&seen).ends_with("E(54000) Z(E)"), "{}", told(&seen));
+            assert_eq!(told(&client.query("commit")?), "C(ROLLBACK) Z(I)");
+            // What comes next is not hit by a cancel that came late.
+            assert_eq!(told(&client.query("select 1")?), "T D C(SELECT 1) Z(I)");
+            if !returning && round == 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(truth(&world, ALL)?, before);
+    // Whole: what comes in large pieces too.
+    let seen = client.query("select repeat('x', 200000) from generate_series(1, 5)")?;
+    assert_eq!(
+        (told(&seen).as_str(), rows(&seen)),
+        ("T D E(54000) Z(I)", 3)
+    );
+    let seen = client.query("select g from generate_series(1, 3) g")?;
+    assert_eq!(
+        (told(&seen).as_str(), rows(&seen)),
+        ("T D C(SELECT 3) Z(I)", 3)
+    );
+    nothing_is_left_open(&world)
+}
+
+#[test]
+fn what_waits_for_the_commit_is_counted_where_the_commit_is_next() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("few.yaml", POLICY)
+        .seed(SEED)
+        .clusters(&Version::ALL)
+        .start()
+        .unwrap();
+    let mut dialer = world.dialer()?;
+    for cluster in world.clusters() {
+        cluster.sql(
+            DATABASE,
+            "create function s.log_late() returns trigger language plpgsql security definer as \
+               'begin insert into s.log select ''late'' from generate_series(1, new.id); return null; end'; \
+             create table s.waits (id int); \
+             create constraint trigger late after insert on s.waits deferrable initially deferred \
+               for each row execute function s.log_late(); \
+             create table s.waiting (id int) partition by range (id); \
+             create table s.waiting_a partition of s.waiting for values from (0) to (100); \
+             create constraint trigger late after insert on s.waiting deferrable initially deferred \
+               for each row execute function s.log_late(); \
+             grant all on s.waits, s.waiting to public",
+        )?;
+        let mut client = Raw::new(dialer.dial(cluster.address())?)?;
+        client.login(SERVICE, DATABASE, world.password(Place::Inside))?;
+        let log = || cluster.sql(DATABASE, "select count(*) from s.log");
+        for table in ["s.waits", "s.waiting"] {
+            let insert = |n: u32| format!("insert into {table} values ({n})");
+            assert_eq!(told(&client.query(&insert(9))?), "C(INSERT 0 1) Z(I)");
+            assert_eq!(log()?, "9", "{table}");
+            assert_eq!(
+                told(&client.query(&insert(10))?),
+                "E(54000) Z(I)",
+                "{table}"
+            );
+            // Elsewhere its rows come after the count, so it has none.
+            assert_eq!(
+                told(&said(&mut client, &extended(&insert(1)))?),
+                "1 2 E(54000) Z(I)"
+            );
+            client.query("begin")?;
+            assert_eq!(told(&client.query(&insert(1))?), "E(54000) Z(E)");
+            client.query("rollback")?;
+            // Foreign keys and unique constraints that wait change nothing when they are checked.
+            client.query("begin")?;
+            assert_eq!(
+                told(&client.query("insert into s.late values (7)")?),
+                "C(INSERT 0 1) Z(T)"
+            );
+            client.query("rollback")?;
+            assert_eq!(log()?, "9", "{table}");
+            cluster.sql(DATABASE, "delete from s.log")?;
+        }
+    }
+    Ok(())
+}
+
 /// A limit that nothing reaches: drivers notice nothing.
 const PLENTY: &str = "\
 apiVersion: node-agent/v1

@@ -21,17 +21,25 @@ use super::prepared::Name;
 use super::queue::{Flow, Running};
 
 /// The counters of all tables that are not the server's own, those at zero left out: `on 16384:3,…`.
-/// The first word is `track_counts`, without which nothing is counted. Every name carries its
-/// schema, operators too: a session's search path leads to nobody else's.
+/// The first word is `track_counts`, without which nothing is counted; a `!` behind a number says that
+/// the table has triggers that can wait for the commit. Every name carries its schema, operators too:
+/// a session's search path leads to nobody else's.
 const READING: &str = "select pg_catalog.current_setting('track_counts') operator(pg_catalog.||) ' ' \
     operator(pg_catalog.||) coalesce((select pg_catalog.string_agg(\
-    t.oid operator(pg_catalog.||) ':' operator(pg_catalog.||) t.n, ',') from (\
-    select c.oid::pg_catalog.text as oid, (pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) \
+    t.oid::pg_catalog.text operator(pg_catalog.||) ':' operator(pg_catalog.||) t.n \
+    operator(pg_catalog.||) case when exists (select from pg_catalog.pg_trigger g \
+    where g.tgrelid operator(pg_catalog.=) t.oid and g.tgdeferrable \
+    and (not g.tgisinternal or g.tgparentid operator(pg_catalog.<>) '0'::pg_catalog.oid)) \
+    then '!' else '' end, ',') from (\
+    select c.oid, (pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) \
     operator(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
     operator(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid))::pg_catalog.int8 as n \
     from pg_catalog.pg_class c where c.relkind operator(pg_catalog.=) 'r' \
     and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid) t \
     where t.n operator(pg_catalog.>) 0::pg_catalog.int8), '')";
+
+/// Lets what waits for the commit happen now. Only in a transaction of ours, where the commit is next.
+const NOW: &str = "set constraints all immediate; ";
 
 /// Our prepared statement and portal. No client can give a name that begins so.
 const OURS: &str = "node-agent count";
@@ -185,7 +193,8 @@ impl<E> Counted<E> {
             (Stage::Before(at), How::Inside) => Some((QUERY, at)),
             (Stage::Before(at), How::Own) => Some((BEGIN_QUERY, at)),
             (Stage::After(at), How::Joined) => Some((SECOND, at)),
-            (Stage::After(at), How::Inside | How::Own) => Some((QUERY, at)),
+            (Stage::After(at), How::Inside) => Some((QUERY, at)),
+            (Stage::After(at), How::Own) => Some((BEGIN_QUERY, at)),
             (
                 Stage::Waiting
                 | Stage::Syncing
@@ -260,7 +269,7 @@ impl<E> Counted<E> {
     /// The rows that were changed; `None`: they could not be counted.
     pub(super) fn changed(&self) -> Option<u64> {
         let (before, after) = (self.before.as_ref()?, self.after.as_ref()?);
-        Some(before.until(after)?.max(self.tagged))
+        Some(before.until(after, self.how)?.max(self.tagged))
     }
 
     /// The end of the transaction must be said once more; `false`: not again.
@@ -281,7 +290,15 @@ impl<E> Counted<E> {
 struct Reading {
     /// The server counts.
     counts: bool,
-    tables: HashMap<u32, u64>,
+    tables: HashMap<u32, Counter>,
+}
+
+/// What was changed in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counter {
+    rows: u64,
+    /// Its triggers may wait for the commit.
+    waits: bool,
 }
 
 impl Reading {
@@ -304,31 +321,49 @@ impl Reading {
         for entry in tables.split(',').filter(|entry| !entry.is_empty()) {
             let parsed = entry
                 .split_once(':')
-                .and_then(|(table, n)| Some((table.parse().ok()?, n.parse().ok()?)));
-            let Some((table, n)) = parsed else {
+                .and_then(|(table, n)| Some((table.parse().ok()?, Counter::of(n)?)));
+            let Some((table, counter)) = parsed else {
                 return Err(no_reading);
             };
-            reading.tables.insert(table, n);
+            reading.tables.insert(table, counter);
         }
         Ok(reading)
     }
 
-    /// What was changed from here to `after`. A counter that fell was lost (its table was truncated
-    /// or dropped), and with it the count: `None`.
-    fn until(&self, after: &Reading) -> Option<u64> {
+    /// What was changed from here to `after`. `None`: a counter fell, so it was lost (its table was
+    /// truncated or dropped); or, except in a transaction of ours, a table was changed whose triggers
+    /// can change more at the commit.
+    fn until(&self, after: &Reading, how: How) -> Option<u64> {
         if !self.counts || !after.counts {
             return None;
         }
-        for (table, n) in &self.tables {
-            if after.tables.get(table).is_none_or(|now| now < n) {
+        if self
+            .tables
+            .keys()
+            .any(|table| !after.tables.contains_key(table))
+        {
+            return None;
+        }
+        let mut sum = 0_u64;
+        for (table, now) in &after.tables {
+            let then = self.tables.get(table).map_or(0, |then| then.rows);
+            let risen = now.rows.checked_sub(then)?;
+            if risen > 0 && now.waits && how != How::Own {
                 return None;
             }
+            sum = sum.saturating_add(risen);
         }
-        let risen = after.tables.iter().map(|(table, now)| {
-            let then = self.tables.get(table).copied().unwrap_or(0);
-            now.saturating_sub(then)
-        });
-        Some(risen.fold(0, u64::saturating_add))
+        Some(sum)
+    }
+}
+
+impl Counter {
+    fn of(text: &str) -> Option<Counter> {
+        let rows = text.strip_suffix('!');
+        Some(Counter {
+            waits: rows.is_some(),
+            rows: rows.unwrap_or(text).parse().ok()?,
+        })
     }
 }
 
@@ -380,8 +415,11 @@ pub(super) fn read_first(how: How, up: &mut BytesMut) {
 }
 
 /// The second.
-pub(super) fn read_again(up: &mut BytesMut) {
-    query(up, &[READING]);
+pub(super) fn read_again(how: How, up: &mut BytesMut) {
+    match how {
+        How::Own => query(up, &[NOW, READING]),
+        How::Inside | How::Joined => query(up, &[READING]),
+    }
 }
 
 /// The end of our own transaction.
@@ -474,17 +512,33 @@ mod tests {
         for (before, after, changed) in table {
             let before_read = Reading::of(&row(before)).unwrap();
             let after_read = Reading::of(&row(after)).unwrap();
-            assert_eq!(
-                before_read.until(&after_read),
-                changed,
-                "{before} → {after}"
-            );
+            for how in [How::Own, How::Inside, How::Joined] {
+                let seen = before_read.until(&after_read, how);
+                assert_eq!(seen, changed, "{before} → {after}");
+            }
         }
+        // Triggers that wait for the commit have done so only where the commit is next.
+        let (before, after) = (row("on 16384:1!,16385:1"), row("on 16384:2!,16385:1"));
+        let (before, after) = (Reading::of(&before).unwrap(), Reading::of(&after).unwrap());
+        assert_eq!(before.until(&after, How::Own), Some(1));
+        assert_eq!(before.until(&after, How::Inside), None);
+        assert_eq!(before.until(&after, How::Joined), None);
+        assert_eq!(before.until(&before, How::Joined), Some(0));
     }
 
     #[test]
     fn a_row_that_is_no_reading_is_garbled() {
-        for bad in ["", "on", "on 1", "on 1:", "on x:1", "on 1:-1", "on 1:1,,x"] {
+        for bad in [
+            "",
+            "on",
+            "on 1",
+            "on 1:",
+            "on x:1",
+            "on 1:-1",
+            "on 1:1,,x",
+            "on 1:!",
+            "on 1:1!!",
+        ] {
             assert!(Reading::of(&row(bad)).is_err(), "{bad}");
         }
         assert!(Reading::of(b"D\0\0\0\x06\0\0").is_err());

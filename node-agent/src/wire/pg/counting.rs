@@ -112,7 +112,7 @@ impl<S: Clone, E> Talk<S, E> {
                         count::read_and_close(up);
                         flush(up);
                     }
-                    How::Inside | How::Own => count::read_again(up),
+                    How::Inside | How::Own => count::read_again(counted.how, up),
                 }
             }
             Stage::Ending(ending) => {

@@ -432,6 +432,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         }
     }
 
+    fn span_of(frames: &[u8], count: u64) -> usize {
+        frame::span_of(frames, count)
+    }
+
     fn head(&self) -> Option<&ResultHead> {
         match &self.shown {
             Shown::Nothing => None,

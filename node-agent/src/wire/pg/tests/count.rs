@@ -163,6 +163,14 @@ fn ready(state: u8) -> Vec<u8> {
     message(b'Z', &[state])
 }
 
+/// How the second reading is asked for in a transaction of ours …
+const AGAIN: &str = "Q(set constraints all immediate; READ)";
+
+/// … and answered.
+fn at_last(text: &str) -> Vec<u8> {
+    [done("SET CONSTRAINTS"), reading(text, b'T')].concat()
+}
+
 fn reading(text: &str, state: u8) -> Vec<u8> {
     [
         message(b'T', HEAD),
@@ -199,8 +207,8 @@ fn a_query_outside_a_transaction_runs_in_one_of_ours() {
         assert!(stage.talk.full() && stage.talk.counting() && !stage.talk.idle());
         assert_eq!(stage.answers(&[begun()]), both("", "Q(delete)"));
         let (told, up) = stage.answers(&[done("DELETE 3"), ready(b'T')]);
-        assert_eq!((told.as_str(), up.as_str()), ("C(DELETE 3)", "Q(READ)"));
-        assert_eq!(stage.answers(&[reading(after, b'T')]), both("", ends));
+        assert_eq!((told.as_str(), up.as_str()), ("C(DELETE 3)", AGAIN));
+        assert_eq!(stage.answers(&[at_last(after)]), both("", ends));
         let tag = if ends == "Q(commit)" {
             "COMMIT"
         } else {
@@ -235,29 +243,29 @@ fn whatever_fails_the_client_gets_one_end_and_nothing_stays_open() {
         // The second reading.
         vec![
             (begun(), "", "Q(delete)"),
-            (ran(), "C(DELETE 3)", "Q(READ)"),
+            (ran(), "C(DELETE 3)", AGAIN),
             (failed(b'E'), "E", "Q(rollback)"),
             (rolled_back(), "Z(I)", ""),
         ],
         // The commit, by a constraint and by a cancel.
         vec![
             (begun(), "", "Q(delete)"),
-            (ran(), "C(DELETE 3)", "Q(READ)"),
-            (reading("on 16384:3", b'T'), "", "Q(commit)"),
+            (ran(), "C(DELETE 3)", AGAIN),
+            (at_last("on 16384:3"), "", "Q(commit)"),
             (failed(b'I'), "E Z(I)", ""),
         ],
         vec![
             (begun(), "", "Q(delete)"),
-            (ran(), "C(DELETE 3)", "Q(READ)"),
-            (reading("on 16384:3", b'T'), "", "Q(commit)"),
+            (ran(), "C(DELETE 3)", AGAIN),
+            (at_last("on 16384:3"), "", "Q(commit)"),
             (failed(b'E'), "E", "Q(rollback)"),
             (rolled_back(), "Z(I)", ""),
         ],
         // The rollback: it is said again, and the client hears of the count alone.
         vec![
             (begun(), "", "Q(delete)"),
-            (ran(), "C(DELETE 3)", "Q(READ)"),
-            (reading("on 16384:99", b'T'), "", "Q(rollback)"),
+            (ran(), "C(DELETE 3)", AGAIN),
+            (at_last("on 16384:99"), "", "Q(rollback)"),
             (failed(b'E'), "", "Q(rollback)"),
             (failed(b'T'), "", "Q(rollback)"),
             (rolled_back(), "E Z(I)", ""),
@@ -431,7 +439,7 @@ fn answers_that_nobody_asked_for_end_the_session_at_every_stage() {
     let good = [
         begun(),
         [done("DELETE 3"), ready(b'T')].concat(),
-        reading("on 16384:3", b'T'),
+        at_last("on 16384:3"),
     ];
     for stages in 0..=good.len() {
         for bad in [
