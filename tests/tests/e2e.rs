@@ -15,6 +15,8 @@ mod e2e {
     mod canary;
     mod cancel;
     mod confined;
+    mod counted;
+    mod counted_storm;
     mod drain;
     mod drivers;
     mod ends;
