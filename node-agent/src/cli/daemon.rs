@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
-use node_agent::agent::{Agent, prepare};
+use node_agent::agent::{Agent, keys, prepare};
 use node_agent::config::{Config, PasswordSource, TokenSource};
 use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
@@ -190,7 +190,7 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     if let Some(Account { user, group }) = account {
         words.extend([format!("--user={user}"), format!("--group={group}")]);
     }
-    words.extend(Reach::of(&config).words());
+    words.extend(Reach::of(&config, keys(&config)).words());
     let runtime = runtime(available_parallelism()?)?;
     let ran = runtime.block_on(async {
         let keeper = Keeper::new(config, file, text, processes(words)).await?;
@@ -202,7 +202,8 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
 
 /// The canary. It hears what others say, so it has no more privilege than a worker.
 pub(crate) fn canary() -> anyhow::Result<Answer> {
-    confine(account(None)?, &Reach::default()).context("the canary cannot give up its privileges")?;
+    confine(account(None)?, &Reach::default())
+        .context("the canary cannot give up its privileges")?;
     node_agent::enrol::sing()?;
     Ok(Answer::Good)
 }

@@ -465,7 +465,10 @@ fn prefix(key: &Key<[u32; 4]>) -> Option<Prefix> {
     {
         *octet = byte;
     }
-    Prefix::new(Ipv6Addr::from(octets).into(), u8::try_from(key.prefix_len()).ok()?)
+    Prefix::new(
+        Ipv6Addr::from(octets).into(),
+        u8::try_from(key.prefix_len()).ok()?,
+    )
 }
 
 fn place_key(place: Allowed) -> Key<[u32; 5]> {

@@ -169,11 +169,12 @@ impl Answers {
                     }),
             )),
             Ask::Protect { prefixes } => {
-                let protected = tokio::task::spawn_blocking(move || match self.protect(&prefixes) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(not_held)) => Err(not_held.to_string()),
-                    Err(error) => Err(error.to_string()),
-                });
+                let protected =
+                    tokio::task::spawn_blocking(move || match self.protect(&prefixes) {
+                        Ok(None) => Ok(()),
+                        Ok(Some(not_held)) => Err(not_held.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    });
                 Answer::Protect(protected.await.unwrap_or_else(|died| Err(died.to_string())))
             }
         };

@@ -3,8 +3,8 @@
 use std::io;
 
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, geteuid, set_dumpable_behavior,
-    getuid, set_parent_process_death_signal, setrlimit,
+    DumpableBehavior, Resource, Rlimit, Signal, geteuid, getuid, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capability_is_in_bounding_set,

@@ -183,9 +183,7 @@ impl Link {
         let ticket = ticket.number;
         match self.ask(Ask::Token { ticket, source }).await {
             Ok(Answer::Token(token)) => token.map(|carried| carried.0),
-            Ok(Answer::Report(_) | Answer::Protect(_)) | Err(_) => {
-                Err(TokenFileError::NobodyToAsk)
-            }
+            Ok(Answer::Report(_) | Answer::Protect(_)) | Err(_) => Err(TokenFileError::NobodyToAsk),
         }
     }
 
@@ -224,9 +222,7 @@ impl Link {
         };
         // Also when whoever asks no longer waits.
         let _forget = Forget { link: self, number };
-        self.mouth
-            .say(&ToKeeper::Ask { number, ask }, &[])
-            .await?;
+        self.mouth.say(&ToKeeper::Ask { number, ask }, &[]).await?;
         match timeout(PATIENCE, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(LinkError::Silent),

@@ -57,9 +57,8 @@ impl Named {
     /// # Errors
     /// Some are not held. The others are.
     pub(super) fn name(&mut self, named: &[Prefix], now: Instant) -> Result<(), NotHeld> {
-        self.0.retain(|_, left| {
-            left.is_none_or(|left| now.saturating_duration_since(left) < HELD)
-        });
+        self.0
+            .retain(|_, left| left.is_none_or(|left| now.saturating_duration_since(left) < HELD));
         let hosts: HashSet<IpAddr> = named
             .iter()
             .filter(|one| is_host(one))
@@ -121,24 +120,36 @@ mod tests {
         let hours = |hours: u64| start + Duration::from_secs(hours * 3600);
         let mut named = Named::found(prefixes(&["10.0.0.1/32", "10.0.0.0/8"]), start);
         assert_eq!(held(&named), ["10.0.0.1"], "what is wider was declared");
-        named.name(&prefixes(&["10.0.0.2/32", "fd00::1/128"]), hours(1)).unwrap();
+        named
+            .name(&prefixes(&["10.0.0.2/32", "fd00::1/128"]), hours(1))
+            .unwrap();
         assert_eq!(held(&named), ["10.0.0.1", "10.0.0.2", "fd00::1"]);
         // Another worker, or the same after it was taken over, would have them forgotten.
         named.name(&[], hours(2)).unwrap();
         named.name(&[], hours(23)).unwrap();
         assert_eq!(held(&named), ["10.0.0.1", "10.0.0.2", "fd00::1"]);
         named.name(&prefixes(&["fd00::1/128"]), hours(25)).unwrap();
-        assert_eq!(held(&named), ["10.0.0.2", "fd00::1"], "a day is over for the first");
+        assert_eq!(
+            held(&named),
+            ["10.0.0.2", "fd00::1"],
+            "a day is over for the first"
+        );
         named.name(&[], hours(26)).unwrap();
         named.name(&[], hours(49)).unwrap();
-        assert_eq!(held(&named), ["fd00::1"], "named again, its day began again");
+        assert_eq!(
+            held(&named),
+            ["fd00::1"],
+            "named again, its day began again"
+        );
     }
 
     #[test]
     fn more_than_there_is_room_for_is_refused_in_words_and_drives_nothing_out() {
         let start = Instant::now();
         let address = |n: usize| {
-            Prefix::host(IpAddr::from((0x0a00_0000_u32 + u32::try_from(n).unwrap()).to_be_bytes()))
+            Prefix::host(IpAddr::from(
+                (0x0a00_0000_u32 + u32::try_from(n).unwrap()).to_be_bytes(),
+            ))
         };
         let mut named = Named::default();
         let first: Vec<_> = (0..ROOM).map(address).collect();
@@ -150,6 +161,9 @@ mod tests {
         assert!(first.iter().all(|one| named.all().any(|held| held == *one)));
 
         let refused = named.name(&prefixes(&["0.0.0.0/0"]), start).unwrap_err();
-        assert_eq!(refused.to_string(), "1 prefixes are not what a name stands for");
+        assert_eq!(
+            refused.to_string(),
+            "1 prefixes are not what a name stands for"
+        );
     }
 }

@@ -76,7 +76,9 @@ mod tests {
         let slow = STARVED + Duration::from_millis(1);
         let rounds = |rounds: &[(u64, Duration)]| {
             let mut silence = Silence::default();
-            rounds.iter().any(|(answered, took)| silence.lasts(*answered, *took))
+            rounds
+                .iter()
+                .any(|(answered, took)| silence.lasts(*answered, *took))
         };
         let silent = |took| vec![(0, took); 20];
         assert!(rounds(&silent(EVERY)));

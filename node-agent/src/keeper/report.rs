@@ -56,7 +56,8 @@ impl Answers {
         let kernel = self.interceptor.degraded().iter().cloned();
         let walls = gaps().into_iter().map(str::to_owned);
         let apart = (!stands_apart()).then(|| {
-            "the keeper has no user of its own: any root of its process namespace may end it".to_owned()
+            "the keeper has no user of its own: any root of its process namespace may end it"
+                .to_owned()
         });
         kernel.chain(node).chain(walls).chain(apart).collect()
     }

@@ -10,7 +10,6 @@ use landlock::{
 };
 
 use crate::config::{Config, PasswordSource};
-use crate::tls::NodeCa;
 
 /// The newest form of it that was looked at. A kernel with a newer one takes this one too.
 const KNOWN: ABI = ABI::V9;
@@ -30,21 +29,17 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// What serving by this configuration takes. Its paths are absolute.
+    /// What serving by this configuration takes, beside the node's own keys. Its paths are absolute.
     ///
     /// What is replaced while the agent runs, policies and passwords, is given with its directory:
     /// a rule is on the directory that was there and not on its name.
-    pub fn of(config: &Config) -> Reach {
+    pub fn of(config: &Config, keys: impl IntoIterator<Item = PathBuf>) -> Reach {
         let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
         if let Ok(resolver) = std::fs::canonicalize(RESOLVER) {
             reads.extend(resolver.parent().map(Path::to_owned));
         }
         // Read once, at the start.
-        reads.extend([
-            config.state_dir.join("mask.key"),
-            config.state_dir.join("ca.pem"),
-            NodeCa::key_file(&config.state_dir),
-        ]);
+        reads.extend(keys);
         let given = [&config.tls.ca_cert, &config.tls.ca_key];
         reads.extend(given.into_iter().flatten().cloned());
         let issuers = config.issuers.iter();
@@ -209,7 +204,10 @@ mod tests {
     fn what_a_kernel_s_landlock_lacks_is_said_and_an_older_one_lacks_more() {
         assert_eq!(gaps_of(true, &[true; 4]), [""; 0]);
         let none = gaps_of(false, &[false; 4]);
-        assert!(none.len() == 1 && none[0].contains("no landlock"), "{none:?}");
+        assert!(
+            none.len() == 1 && none[0].contains("no landlock"),
+            "{none:?}"
+        );
         for (has, said) in [
             ([false; 4], 4),
             ([true, false, false, false], 3),
@@ -238,6 +236,9 @@ mod tests {
             let expected: Vec<_> = expected.into_iter().map(at).collect();
             assert_eq!(kept(&at(path)), expected, "{path}");
         }
-        assert_eq!(kept(Path::new("/nothing-here")), [Path::new("/nothing-here")]);
+        assert_eq!(
+            kept(Path::new("/nothing-here")),
+            [Path::new("/nothing-here")]
+        );
     }
 }
