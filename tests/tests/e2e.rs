@@ -12,6 +12,7 @@ mod e2e {
     mod answers;
     mod bulk;
     mod bypass;
+    mod cage;
     mod canary;
     mod cancel;
     mod confined;

@@ -384,6 +384,14 @@ impl Interceptor {
         self.tables.set_prefixes(prefixes)
     }
 
+    /// The protected prefixes, also those that an earlier agent left.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn protected(&self) -> Result<Vec<Prefix>, InterceptError> {
+        self.tables.prefixes()
+    }
+
     /// Replaces the guarded ports. What stays is never missing in between.
     ///
     /// # Errors

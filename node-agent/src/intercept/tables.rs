@@ -184,6 +184,14 @@ impl Tables {
         Ok(())
     }
 
+    /// The prefixes that there are.
+    pub(super) fn prefixes(&self) -> Result<Vec<Prefix>, InterceptError> {
+        let map = locked(&self.prefixes);
+        let keys: Result<Vec<_>, _> = map.keys().collect();
+        let keys = keys.map_err(InterceptError::map(names::PREFIXES))?;
+        Ok(keys.iter().filter_map(prefix).collect())
+    }
+
     /// Exactly these prefixes. New ones first.
     pub(super) fn set_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         self.add_prefixes(prefixes)?;
@@ -471,6 +479,22 @@ fn key(prefix: Prefix) -> Key<[u32; 4]> {
     let Address(words) = address(prefix.address());
     let mapped = if prefix.address().is_ipv4() { 96 } else { 0 };
     Key::new(mapped + u32::from(prefix.length()), words)
+}
+
+/// The prefix that a key stands for. Every key that was put there stands for one.
+fn prefix(key: &Key<[u32; 4]>) -> Option<Prefix> {
+    let mut octets = [0; 16];
+    let words = key.data();
+    for (octet, byte) in octets
+        .iter_mut()
+        .zip(words.iter().flat_map(|word| word.to_ne_bytes()))
+    {
+        *octet = byte;
+    }
+    Prefix::new(
+        Ipv6Addr::from(octets).into(),
+        u8::try_from(key.prefix_len()).ok()?,
+    )
 }
 
 fn place_key(place: Allowed) -> Key<[u32; 5]> {

@@ -1,17 +1,20 @@
 //! What is there from the first worker to the last, and one worker's time in it.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant as Clock};
 
+use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::accept::{AT_ONCE, accept};
 use super::attend::{Answers, Door, Present};
-use super::keep::KeeperError;
+use super::enter;
+use super::keep::{KeeperError, admin_socket, own};
 use super::message::{Order, ToWorker};
+use super::named::Named;
 use super::settings::{cgroup2, dialled_port, enrol_rules, settings};
 use super::tickets::Tickets;
 use super::worker::{LAST_WORDS, Signalled, Signals, Went, Worker, ending_words};
@@ -55,15 +58,19 @@ impl Governing {
             unread: AtomicU64::new(0),
             unconfirmed: AtomicU64::new(0),
         });
+        let declared: Vec<Prefix> = declared
+            .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
+            .collect();
+        let mut there = interceptor.protected()?;
+        there.retain(|prefix| !declared.contains(prefix));
         let answers = Arc::new(Answers {
             door: door.clone(),
             interceptor: interceptor.clone(),
             enrolment: RwLock::new(None),
             tokens: TokenFiles::new(mount),
             workloads: config.workloads.clone(),
-            declared: declared
-                .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
-                .collect(),
+            declared,
+            named: Mutex::new(Named::found(there, Clock::now())),
             replaced: AtomicU64::new(0),
         });
         answers.protect(protect)?;
@@ -81,6 +88,9 @@ impl Governing {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(enrolment);
         let mut telling = JoinSet::new();
+        let callers = admin_socket(&enter::socket(&config.listen.admin_socket))?;
+        let callers = UnixListener::from_std(callers).map_err(own("the socket of exec"))?;
+        telling.spawn(enter::hear(answers.clone(), callers));
         let (taken, is_taken) = watch::channel(false);
         let (running, mut runs) = watch::channel(());
         telling.spawn(canary.watch(
@@ -162,7 +172,13 @@ impl Governing {
                 attended = &mut attending, if hears => {
                     hears = false;
                     if let Err(error) = attended {
-                        return Ok(Went::Died(error.to_string()));
+                        let why = error.to_string();
+                        return Ok(if deadline.is_some() {
+                            tracing::error!(why, "the worker did not end as it should");
+                            Went::Stopped
+                        } else {
+                            Went::Died(why)
+                        });
                     }
                     // Its end of the socket is closed: without orders it is of no use any more.
                     if deadline.is_none() {

@@ -49,6 +49,8 @@ pub(super) enum ToWorker {
     Answer { to: AskNumber, answer: Answer },
     /// What the operator wants.
     Order(Order),
+    /// To be answered with the same number, by a worker that lives.
+    Beat { number: u64 },
 }
 
 /// What the operator wants of the worker.
@@ -69,7 +71,6 @@ pub enum Order {
 pub(super) enum Answer {
     Token(Result<Carried, TokenFileError>),
     Report(Box<Report>),
-    Exec(Result<String, String>),
     Protect(Result<(), String>),
 }
 
@@ -85,6 +86,8 @@ pub(super) enum ToKeeper {
     Ended { tickets: Vec<TicketNumber> },
     /// A question.
     Ask { number: AskNumber, ask: Ask },
+    /// It lives.
+    Beat { number: u64 },
 }
 
 /// A question.
@@ -96,10 +99,8 @@ pub(super) enum Ask {
     Token { ticket: TicketNumber, source: usize },
     /// What is governed now.
     Report,
-    /// Move the process at the other end of the unix socket beside this message into a fresh
-    /// cgroup of the workload.
-    Exec { workload: String },
-    /// The targets' addresses have changed to these.
+    /// The targets' addresses have changed to these. Those that are no longer among them stay
+    /// protected for a day.
     Protect { prefixes: Vec<Prefix> },
 }
 
