@@ -32,6 +32,9 @@ pub const WIRES: &str = "WIRES";
 /// LRU hash: `flow::Inward` → 1, connections that came in over such a wire. Written by the kernel
 /// only, and only where labelled workloads reach nothing but databases.
 pub const INWARD: &str = "INWARD";
+/// Hash: cgroup id → 1. Agents that were succeeded and still serve their sessions. Written by the
+/// agent only, and not pinned: the next one is told by the one before.
+pub const BEFORE: &str = "BEFORE";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of `FlowEvent`.

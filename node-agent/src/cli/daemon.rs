@@ -13,11 +13,12 @@ use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::keeper::{
-    Account, Configured, Keeper, Link, account, cgroup2, confine, pin_directory, processes,
+    Account, Claim, Configured, Keeper, Link, Start, account, cgroup2, confine, pin_directory,
+    processes,
 };
 use node_agent::telemetry::start_log;
 
-use super::{Answer, WithConfig, out};
+use super::{Answer, Run, WithConfig, out};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -172,12 +173,20 @@ fn resolve_paths(config: &mut Config, file: &Path) {
 }
 
 /// The daemon: the keeper, which starts workers.
-pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
+    let with = &arguments.with;
+    let start = if arguments.take_over {
+        Start::TakeOver
+    } else {
+        Start::Alone
+    };
     let text = read(&with.config)?;
     let config = parse(&with.config, &text)?;
     start_log(config.log.json, &config.log.level)?;
     let file = std::path::absolute(&with.config)?;
     let account = account(config.worker.user.as_ref())?;
+    // Before anything is touched: it may be another agent's.
+    let claim = Claim::make(&config, start)?;
     prepare(&config, account)?;
     let mut words = vec!["worker".to_owned()];
     if let Some(Account { user, group }) = account {
@@ -185,7 +194,7 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     }
     let runtime = runtime()?;
     let ran = runtime.block_on(async {
-        let keeper = Keeper::new(config, file, text, processes(words)).await?;
+        let keeper = Keeper::new(config, file, text, processes(words), claim)?;
         keeper.run().await
     });
     runtime.shutdown_timeout(LEAVE);
@@ -216,16 +225,11 @@ pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
         }
         let (keeper, mut inbox) =
             Link::start(socket).context("this command is the keeper's: give `run` instead")?;
-        let Configured {
-            file,
-            text,
-            admin,
-            pages,
-        } = inbox.configured().await?;
+        let Configured { file, text } = inbox.configured().await?;
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin, pages).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox).await?)
         };
         match started.await {
             Ok(agent) => {

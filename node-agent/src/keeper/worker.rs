@@ -1,7 +1,6 @@
 //! A worker as the keeper sees it, and what the operator signals meanwhile.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -85,11 +84,10 @@ impl Signals {
 /// Gives the worker the configuration and waits for its first word: whether it can serve.
 pub(super) async fn ready(
     configured: &ToWorker,
-    beside: &[BorrowedFd<'_>],
     mouth: &Mouth<ToWorker>,
     ear: &mut Ear<ToKeeper>,
 ) -> Result<Vec<Prefix>, KeeperError> {
-    mouth.say(configured, beside).await?;
+    mouth.say(configured, &[]).await?;
     match ear.hear().await? {
         Some((ToKeeper::Ready { protect }, _)) => Ok(protect),
         Some((ToKeeper::Failed { why }, _)) => Err(KeeperError::Worker(why)),
