@@ -32,6 +32,7 @@ mod e2e {
     mod rogue;
     mod storm;
     mod story;
+    mod take_over;
     mod tokio_postgres;
 
     /// Whether a test that needs the agent can run: it cannot when there is none by request.

@@ -54,6 +54,13 @@ impl Agent {
         Ok(Drains(before))
     }
 
+    /// Starts one to take over from whichever governs, after this one is gone.
+    pub fn follow(&mut self) -> Result<()> {
+        self.kill()?;
+        self.child = Some(self.spawn(&["--take-over"])?);
+        Ok(())
+    }
+
     /// One more, though there is one, and what became of it.
     pub fn second(&self) -> Result<ExitStatus> {
         Ok(self.spawn(&[])?.wait()?)
