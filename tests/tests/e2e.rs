@@ -35,6 +35,7 @@ mod e2e {
     mod rogue;
     mod storm;
     mod story;
+    mod take_over;
     mod tokio_postgres;
     mod undeclared;
 

@@ -127,6 +127,7 @@ pub(super) struct Tables {
     pub(super) taken: Mutex<HashMap<MapData, Label, u64>>,
     pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
+    pub(super) before: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
 }
 
@@ -333,14 +334,30 @@ impl Tables {
         }
     }
 
-    /// Nobody listens anywhere yet, but where an earlier agent did its port stays kept.
-    pub(super) fn nobody_listens(&self) -> Result<(), InterceptError> {
+    /// An agent of another cgroup serves on, as exempt as this one.
+    pub(super) fn exempt(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        locked(&self.before)
+            .insert(cgroup.0, 1, 0)
+            .map_err(full_or(names::BEFORE))
+    }
+
+    /// It does not any more.
+    pub(super) fn exempt_no_more(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.before).remove(&cgroup.0))
+            .map_err(InterceptError::map(names::BEFORE))
+    }
+
+    /// Nobody listens anywhere yet but in these; where an earlier agent did its port stays kept.
+    pub(super) fn nobody_listens(&self, but: &[NetnsCookie]) -> Result<(), InterceptError> {
         let mut map = locked(&self.heard);
         let before: Vec<u64> = map
             .keys()
             .collect::<Result<_, _>>()
             .map_err(InterceptError::map(names::HEARD))?;
         for netns in before {
+            if but.contains(&NetnsCookie(netns)) {
+                continue;
+            }
             map.insert(netns, flow::HEARD_BEFORE, 0)
                 .map_err(full_or(names::HEARD))?;
         }
