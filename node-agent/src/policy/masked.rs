@@ -23,7 +23,7 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
     }
     let analysis = &judge.question.analysis;
     analysis.sureness != Sureness::Complete
-        || analysis.statements.iter().any(|facts| {
+        || analysis.judged().any(|facts| {
             blind(facts)
                 || facts
                     .relations

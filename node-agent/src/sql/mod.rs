@@ -5,8 +5,8 @@
 //! a blind spot. Names are *as written*: what they stand for is the session's knowledge, handed
 //! to policy as `policy::ResolvedNames`.
 //!
-//! The seam for a second witness is `pg::analyze`: another parser's facts would be united with
-//! these before they are returned, and a disagreement would lower `sureness`.
+//! Another parser reads the text too (`second/`). What it sees stands beside these facts, never
+//! among them: policy judges both, and refuses where they differ unless it says otherwise.
 
 use std::ops::Range;
 
@@ -17,6 +17,7 @@ use crate::model::Dialect;
 mod functions;
 mod named;
 mod pg;
+mod second;
 mod shape;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -25,6 +26,7 @@ pub mod fuzzing;
 pub(crate) use functions::ROW_READERS;
 pub use functions::{FunctionClass, classify_function};
 pub use named::{expand_named, runs_by_name};
+pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
 
 /// Everything the analyser found in one message's text.
@@ -34,6 +36,9 @@ pub struct Analysis {
     pub statements: Vec<StatementFacts>,
     /// How sure we are. Anything but `Complete` is refused unless policy allows `opaque`.
     pub sureness: Sureness,
+    /// What another parser sees in it.
+    #[serde(default, skip_serializing_if = "Second::is_unasked")]
+    pub second: Second,
 }
 
 /// How much of the text was understood.
@@ -45,7 +50,7 @@ pub enum Sureness {
     Complete,
     /// Parsed, but something in it cannot be judged by its text (dynamic SQL, an unknown name).
     Partial(String),
-    /// Not parsed, or the two witnesses disagree.
+    /// Not parsed, or not walked whole.
     Opaque(String),
 }
 
@@ -318,9 +323,15 @@ pub fn analyze(dialect: Dialect, text: &str) -> Analysis {
         ));
     }
     match dialect {
-        Dialect::Postgres => pg::analyze(text),
+        Dialect::Postgres => pg::analyze(text, second::Known::Counts),
         Dialect::Mysql => Analysis::opaque("MySQL texts are not analysed yet".to_owned()),
     }
+}
+
+/// What the second witness says of a PostgreSQL text when its known misreadings are not held
+/// against it: so that a test can list them.
+pub fn second_opinion(text: &str) -> Second {
+    pg::analyze(text, second::Known::Ignored).second
 }
 
 impl Analysis {
@@ -328,7 +339,14 @@ impl Analysis {
         Analysis {
             statements: Vec::new(),
             sureness: Sureness::Opaque(reason),
+            second: Second::Unasked,
         }
+    }
+
+    /// Every statement that policy must allow: those that will run, and what only the second
+    /// witness sees.
+    pub fn judged(&self) -> impl Iterator<Item = &StatementFacts> {
+        self.statements.iter().chain(self.second.adds())
     }
 }
 

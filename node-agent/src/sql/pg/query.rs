@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind, Touch};
 
 impl Walk {
@@ -18,6 +19,11 @@ impl Walk {
         self.with_clause(select.with_clause.as_ref());
         match &select.into_clause {
             Some(into) => {
+                if select.target_list.is_empty() {
+                    self.misread(Misread::Statement(
+                        "the second parser takes INTO behind an empty select list for a column",
+                    ));
+                }
                 self.define(StatementKind::Create, into.rel.as_ref());
                 self.with_role(ColumnRole::Source, |w| w.select_body(select));
             }
@@ -222,7 +228,16 @@ impl Walk {
         if !self.is_cte(var) {
             self.touch_var(Some(var), Touch::Read);
         }
+        self.only(var);
         self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
+    }
+
+    fn only(&mut self, var: &pb::RangeVar) {
+        if !var.inh {
+            self.misread(Misread::Statement(
+                "the second parser takes ONLY for the name of a table",
+            ));
+        }
     }
 
     /// A FROM item's name stands for a whole row, its alias list renames columns.
@@ -269,6 +284,11 @@ impl Walk {
                 && let Some(call) = list.items.first()
                 && let Some(name) = names::output_names(Some(call)).pop()
             {
+                if let Some(N::SqlvalueFunction(_)) = &call.node {
+                    self.misread(Misread::Statement(
+                        "the second parser takes CURRENT_DATE and its like in FROM for a table",
+                    ));
+                }
                 last = name;
             }
         }
@@ -401,6 +421,7 @@ impl Walk {
     fn target(&mut self, var: Option<&pb::RangeVar>, touch: Touch) {
         self.touch_var(var, touch);
         if let Some(var) = var {
+            self.only(var);
             self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
         }
     }
@@ -450,6 +471,7 @@ impl Walk {
             w.with_clause(merge.with_clause.as_ref())
         });
         if let Some(var) = &merge.relation {
+            self.only(var);
             self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
         }
         for clause in &merge.merge_when_clauses {

@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{
     ColumnRole, CursorSpan, Effect, RelationName, StatementFacts, StatementKind, Touch,
 };
@@ -94,6 +95,9 @@ impl Walk {
     fn inner(&mut self, statement: Option<&pb::Node>) -> StatementFacts {
         let mut walk = Walk::new();
         walk.optional(statement);
+        if let Some(misread) = walk.misread {
+            self.misread(misread);
+        }
         let (facts, doubt) = walk.finish(0..0);
         if let Some(doubt) = doubt {
             self.doubt(&doubt);
@@ -213,6 +217,9 @@ impl Walk {
         } else if !copy.filename.is_empty() {
             StatementKind::CopyFile
         } else if copy.is_from {
+            self.misread(Misread::Text(
+                "the second parser takes what follows COPY FROM STDIN for its data",
+            ));
             StatementKind::CopyIn
         } else {
             StatementKind::CopyOut
@@ -269,6 +276,12 @@ impl Walk {
     pub(super) fn create_table(&mut self, create: &pb::CreateStmt) {
         self.define(StatementKind::Create, create.relation.as_ref());
         self.defined(&create.inh_relations);
+        let like = |element: &pb::Node| matches!(element.node, Some(N::TableLikeClause(_)));
+        if create.table_elts.len() > 1 && create.table_elts.iter().any(like) {
+            self.misread(Misread::Statement(
+                "the second parser takes LIKE among columns for a column",
+            ));
+        }
         self.with_role(ColumnRole::Source, |w| {
             w.nodes(&create.table_elts);
             w.nodes(&create.constraints);

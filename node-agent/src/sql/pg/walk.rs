@@ -8,6 +8,7 @@ use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
 use super::{MAX_FACTS, names};
+use crate::sql::second::Misread;
 use crate::sql::{
     Carry, ColumnRole, ColumnUse, Effect, FunctionUse, RelationName, RelationUse, StatementFacts,
     StatementKind, Touch,
@@ -20,6 +21,8 @@ pub(super) struct Walk {
     pub(super) scopes: Vec<Vec<String>>,
     /// What a column reference means here.
     pub(super) role: ColumnRole,
+    /// Something that the second witness is known to misread.
+    pub(super) misread: Option<Misread>,
     /// Why the tree could not be understood.
     doubt: Option<String>,
     /// Names inside carries so far: bounds their product.
@@ -32,6 +35,7 @@ impl Walk {
             facts: StatementFacts::default(),
             scopes: Vec::new(),
             role: ColumnRole::Output,
+            misread: None,
             doubt: None,
             weight: 0,
         }
@@ -79,6 +83,16 @@ impl Walk {
             self.facts.relations.push(RelationUse { relation, touch });
         } else {
             self.doubt("too many relations");
+        }
+    }
+
+    /// The second witness is known to misread this.
+    pub(super) fn misread(&mut self, what: Misread) {
+        match (self.misread, what) {
+            (None, _) | (Some(Misread::Statement(_)), Misread::Text(_)) => {
+                self.misread = Some(what);
+            }
+            (Some(_), _) => {}
         }
     }
 
