@@ -535,7 +535,7 @@ impl<'a> Judge<'a> {
                 }
             }
             let mut patterns = self.documents.iter().flat_map(|d| &d.functions.allow);
-            match classify_function(schema, name) {
+            match classify_function(schema, name, function.args) {
                 FunctionClass::Pure => {}
                 FunctionClass::Unknown => {
                     if !patterns.any(|p| p.covers(schema, name)) {

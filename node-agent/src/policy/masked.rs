@@ -42,7 +42,7 @@ fn blind(facts: &StatementFacts) -> bool {
         || facts
             .functions
             .iter()
-            .any(|f| classify_function(f.schema.as_deref(), &f.name) != FunctionClass::Pure)
+            .any(|f| classify_function(f.schema.as_deref(), &f.name, f.args) != FunctionClass::Pure)
 }
 
 /// Whether a mask is about a relation, or may be.

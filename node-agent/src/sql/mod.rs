@@ -24,7 +24,7 @@ mod shape;
 pub mod fuzzing;
 
 pub(crate) use functions::ROW_READERS;
-pub use functions::{FunctionClass, classify_function};
+pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
 pub use named::{expand_named, runs_by_name};
 pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};

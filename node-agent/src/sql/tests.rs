@@ -225,6 +225,13 @@ fn kinds_are_outermost_first() {
         ("PREPARE TRANSACTION 'x'", &[K::TwoPhase]),
         ("SHOW search_path", &[K::Show]),
         ("SHOW hba_file", &[K::Show, K::Admin]),
+        ("SHOW \"HBA_File\"", &[K::Show, K::Admin]),
+        ("SELECT current_setting('Hba_File')", &[K::Select, K::Admin]),
+        (
+            "SELECT current_setting(name) FROM t",
+            &[K::Select, K::Admin],
+        ),
+        ("SELECT current_setting('work_mem', true)", &[K::Select]),
         ("DO $$ BEGIN END $$", &[K::Do]),
         ("CALL p(1)", &[K::Call]),
         (

@@ -129,6 +129,7 @@ impl Walk {
     pub(super) fn call(&mut self, call: &pb::FuncCall) {
         let parts = names::texts(&call.funcname);
         let args = if call.agg_star { 0 } else { call.args.len() };
+        self.current_setting(&parts, &call.args);
         if !self.set_config(&parts, &call.args) {
             self.function(&parts, args);
         }
@@ -145,6 +146,20 @@ impl Walk {
         });
         if let Some(window) = &call.over {
             self.window(window);
+        }
+    }
+
+    /// `current_setting('name')` shows what SHOW does; of another than a literal's, anything.
+    fn current_setting(&mut self, parts: &[&str], args: &[pb::Node]) {
+        if matches!(
+            parts,
+            ["current_setting"] | ["pg_catalog", "current_setting"]
+        ) && !args
+            .first()
+            .and_then(names::literal)
+            .is_some_and(|setting| settings::shown_to_all(&setting))
+        {
+            self.kind(StatementKind::Admin);
         }
     }
 

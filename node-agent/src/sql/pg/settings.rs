@@ -51,6 +51,11 @@ const TELLING: &[&str] = &[
     "ssl_key_file",
 ];
 
+/// Whether showing it tells no more than a session needs. The server knows settings in any case.
+pub(super) fn shown_to_all(setting: &str) -> bool {
+    !TELLING.contains(&setting.to_ascii_lowercase().as_str())
+}
+
 /// How the server reads a boolean setting (prefixes too).
 pub(super) fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
@@ -142,7 +147,7 @@ impl Walk {
     pub(super) fn show(&mut self, show: &pb::VariableShowStmt) {
         self.kind(StatementKind::Show);
         // Custom settings may hold anything, among it values laundered through set_config.
-        if TELLING.contains(&show.name.as_str()) {
+        if !shown_to_all(&show.name) {
             self.kind(StatementKind::Admin);
         }
     }
