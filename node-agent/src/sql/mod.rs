@@ -8,6 +8,17 @@
 //! Another parser reads the text too (`second/`). What it sees stands beside these facts, never
 //! among them: policy judges both, and refuses where they differ unless it says otherwise.
 
+//!
+//! # What the columns say
+//!
+//! `StatementFacts::columns` has every column that the text names, and stands `*` for those it does
+//! not: `SELECT *`, `t.*`, COPY and INSERT without a list, MERGE's INSERT without one, and the
+//! columns that NATURAL compares (as predicates). `USING (a)` is a predicate on `a`, of both sides.
+//! A whole row is a name in `rows`, used as a column. A position (`ORDER BY 1`) is the column it
+//! stands for, and all of them behind a star. Columns are not resolved to their tables here: that
+//! takes the catalogue, so what is protected by name is protected in every table of the statement.
+//! `carries` says under which names values travel on.
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +89,10 @@ pub struct StatementFacts {
     /// what: rules and masks, which go by names, would stay behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moves: bool,
+    /// Types, not the server's own, that a value is given by a cast or a definition: their input
+    /// functions, casts and checks are code of the database's owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<RelationName>,
     /// Names under which columns travel on inside the statement (aliases, alias lists, set
     /// operations, computed columns): so that renaming a column does not hide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -350,5 +365,7 @@ impl Analysis {
     }
 }
 
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::settings;
+use super::types;
 use super::walk::Walk;
 use crate::sql::{ColumnRole, StatementKind};
 
@@ -54,6 +55,11 @@ impl Walk {
             }
         }
         let Some(name) = parts.pop() else { return };
+        if let [of] = parts.as_slice()
+            && name != "*"
+        {
+            self.attribute_of_call(of, &name);
+        }
         let role = self.role;
         self.column(parts, name, role);
     }
@@ -64,7 +70,10 @@ impl Walk {
         let role = self.role;
         for step in &path.indirection {
             match &step.node {
-                Some(N::String(s)) => self.column(Vec::new(), s.sval.clone(), role),
+                Some(N::String(s)) => {
+                    self.attribute(path.arg.as_deref(), &s.sval);
+                    self.column(Vec::new(), s.sval.clone(), role);
+                }
                 Some(N::AStar(_)) => self.column(Vec::new(), "*".to_owned(), role),
                 _ => self.node(step),
             }
@@ -121,8 +130,15 @@ impl Walk {
     }
 
     pub(super) fn type_name(&mut self, name: Option<&pb::TypeName>) {
-        if let Some(name) = name {
-            self.nodes(&name.typmods);
+        let Some(name) = name else { return };
+        self.nodes(&name.typmods);
+        if name.pct_type || name.names.is_empty() {
+            return;
+        }
+        if let Some(of) = names::qualified(&names::texts(&name.names))
+            && !types::is_the_servers(of.schema.as_deref(), &of.name)
+        {
+            self.a_type(of);
         }
     }
 

@@ -5,10 +5,12 @@ use std::ops::Range;
 use super::second::{self, First, Known};
 use super::{Analysis, Sureness};
 
+mod attribute;
 mod expression;
 mod names;
 mod query;
 mod settings;
+mod types;
 mod utility;
 mod walk;
 

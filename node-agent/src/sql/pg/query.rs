@@ -3,6 +3,7 @@
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::attribute::CallInFrom;
 use super::names;
 use super::walk::Walk;
 use crate::sql::second::Misread;
@@ -292,6 +293,7 @@ impl Walk {
                 last = name;
             }
         }
+        self.calls_in_from.push(CallInFrom::of(function, &last));
         let from = self.names_since(mark);
         self.computed_in_from(&last, function.alias.as_ref(), &from);
         for column in &function.coldeflist {
@@ -368,6 +370,10 @@ impl Walk {
             w.with_clause(insert.with_clause.as_ref())
         });
         self.target(insert.relation.as_ref(), Touch::Insert);
+        if insert.cols.is_empty() && insert.select_stmt.is_some() {
+            // The first so many columns of the table: which these are, the text does not say.
+            self.column(Vec::new(), "*".to_owned(), ColumnRole::Written);
+        }
         for column in &insert.cols {
             if let Some(N::ResTarget(target)) = &column.node {
                 self.column(Vec::new(), target.name.clone(), ColumnRole::Written);
@@ -503,6 +509,9 @@ impl Walk {
 
     pub(super) fn merge_when(&mut self, clause: &pb::MergeWhenClause) {
         self.predicate(|w| w.optional(clause.condition.as_deref()));
+        if clause.target_list.is_empty() && !clause.values.is_empty() {
+            self.column(Vec::new(), "*".to_owned(), ColumnRole::Written);
+        }
         self.assignments(&clause.target_list);
         self.with_role(ColumnRole::Source, |w| w.nodes(&clause.values));
     }

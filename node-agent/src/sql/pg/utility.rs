@@ -82,6 +82,7 @@ impl Walk {
         self.facts.columns.extend(inner.columns);
         self.facts.carries.extend(inner.carries);
         self.facts.rows.extend(inner.rows);
+        self.facts.types.extend(inner.types);
         // CREATE TABLE AS is only planned; PREPARE cannot stand here.
         self.facts.effects.extend(
             inner
@@ -116,6 +117,7 @@ impl Walk {
         self.facts.columns.extend(inner.columns.iter().cloned());
         self.facts.carries.extend(inner.carries.iter().cloned());
         self.facts.rows.extend(inner.rows.iter().cloned());
+        self.facts.types.extend(inner.types.iter().cloned());
         self.facts.missing_where |= inner.missing_where;
         self.facts.secret |= inner.secret;
     }
@@ -263,6 +265,10 @@ impl Walk {
             if let Some(N::RangeVar(var)) = &relation.node {
                 self.touch_var(Some(var), Touch::Truncate);
             }
+        }
+        if truncate.behavior() == pb::DropBehavior::DropCascade {
+            // Every table that refers to these is emptied too; which these are, no text shows.
+            self.touch(names::whole_schema("*"), Touch::Truncate);
         }
     }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::attribute::CallInFrom;
 use super::{MAX_FACTS, names};
 use crate::sql::second::Misread;
 use crate::sql::{
@@ -21,6 +22,8 @@ pub(super) struct Walk {
     pub(super) scopes: Vec<Vec<String>>,
     /// What a column reference means here.
     pub(super) role: ColumnRole,
+    /// The functions in FROM so far.
+    pub(super) calls_in_from: Vec<CallInFrom>,
     /// Something that the second witness is known to misread.
     pub(super) misread: Option<Misread>,
     /// Why the tree could not be understood.
@@ -35,6 +38,7 @@ impl Walk {
             facts: StatementFacts::default(),
             scopes: Vec::new(),
             role: ColumnRole::Output,
+            calls_in_from: Vec::new(),
             misread: None,
             doubt: None,
             weight: 0,
@@ -129,6 +133,14 @@ impl Walk {
         }
     }
 
+    pub(super) fn a_type(&mut self, name: RelationName) {
+        if self.facts.types.len() >= MAX_FACTS {
+            self.doubt("too many types");
+        } else if !self.facts.types.contains(&name) {
+            self.facts.types.push(name);
+        }
+    }
+
     /// Where the columns seen from now on begin.
     pub(super) fn mark(&self) -> usize {
         self.facts.columns.len()
@@ -141,7 +153,7 @@ impl Walk {
             .columns
             .iter()
             .skip(mark)
-            .filter(|c| c.role != ColumnRole::Predicate)
+            .filter(|c| !matches!(c.role, ColumnRole::Predicate | ColumnRole::Written))
             .cloned()
             .collect();
         for column in seen {
@@ -149,13 +161,15 @@ impl Walk {
         }
     }
 
-    /// The names of the columns seen since `mark`.
+    /// The names of the columns read since `mark`: what is written to a column does not come out of
+    /// it.
     pub(super) fn names_since(&self, mark: usize) -> Vec<String> {
         let mut names: Vec<String> = self
             .facts
             .columns
             .iter()
             .skip(mark)
+            .filter(|c| c.role != ColumnRole::Written)
             .map(|c| c.name.clone())
             .collect();
         distinct(&mut names);
