@@ -14,6 +14,7 @@ mod e2e {
     mod bypass;
     mod canary;
     mod cancel;
+    mod disguise;
     mod drain;
     mod drivers;
     mod ends;

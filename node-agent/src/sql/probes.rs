@@ -70,6 +70,22 @@ fn one(facts: &StatementFacts) -> String {
 #[test]
 fn each_probe_is_classed_as_the_server_behaves() {
     let table: &[(&str, &str)] = &[
+        (
+            "SELECT json_value(a, '$' RETURNING app.evil) FROM t",
+            "select | read t | ::app.evil",
+        ),
+        (
+            "SELECT x.a FROM jsonb_to_recordset($1) AS x(a app.evil)",
+            "select | | jsonb_to_recordset/1 ::app.evil",
+        ),
+        (
+            "SELECT * FROM json_table($1, '$' COLUMNS (a app.evil PATH '$'))",
+            "select | | ::app.evil",
+        ),
+        (
+            "SELECT * FROM xmltable('/a' PASSING $1 COLUMNS a app.evil)",
+            "select | | ::app.evil",
+        ),
         // ONLY, TABLE, several statements, empty ones.
         ("SELECT * FROM ONLY (secret)", "select | read secret"),
         (
@@ -475,7 +491,15 @@ fn each_probe_is_classed_as_the_server_behaves() {
         ),
         (
             "UPDATE pg_settings SET setting = 'x' WHERE name = 'role'",
-            "update | update pg_settings",
+            "update set_identity | update pg_settings",
+        ),
+        (
+            "UPDATE pg_catalog.pg_settings SET setting = $1 WHERE name = $2",
+            "update set_identity | update pg_catalog.pg_settings",
+        ),
+        (
+            "UPDATE app.pg_settings SET a = 1 WHERE b = 2",
+            "update | update app.pg_settings",
         ),
         ("SET SCHEMA 'evil'", "set"),
         ("SET standard_conforming_strings TO 'of'", "set_identity"),

@@ -466,6 +466,10 @@ fn a_text_that_changes_how_texts_are_read_is_known() {
             Some("client_encoding"),
         ),
         ("set names 'latin1'", Some("client_encoding")),
+        (
+            "update pg_settings set setting = 'off' where name = 'x'",
+            Some("client_encoding"),
+        ),
         ("set client_encoding to 'utf-8'", None),
         ("set standard_conforming_strings = true", None),
         ("reset standard_conforming_strings", None),

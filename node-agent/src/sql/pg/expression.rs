@@ -228,6 +228,9 @@ impl Walk {
         for behaviour in behaviours.into_iter().flatten() {
             self.optional(behaviour.expr.as_deref());
         }
+        if let Some(output) = &call.output {
+            self.type_name(output.type_name.as_ref());
+        }
     }
 
     pub(super) fn json_aggregate(&mut self, aggregate: Option<&pb::JsonAggConstructor>) {

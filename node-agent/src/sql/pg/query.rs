@@ -298,6 +298,7 @@ impl Walk {
         self.computed_in_from(&last, function.alias.as_ref(), &from);
         for column in &function.coldeflist {
             if let Some(N::ColumnDef(column)) = &column.node {
+                self.type_name(column.type_name.as_ref());
                 self.carry(&column.colname, &from);
             }
         }
@@ -358,6 +359,7 @@ impl Walk {
 
     pub(super) fn json_table_column(&mut self, column: &pb::JsonTableColumn) {
         self.nodes(&column.columns);
+        self.type_name(column.type_name.as_ref());
         for behaviour in [&column.on_empty, &column.on_error].into_iter().flatten() {
             self.optional(behaviour.expr.as_deref());
         }
@@ -452,6 +454,7 @@ impl Walk {
             w.with_clause(update.with_clause.as_ref())
         });
         self.target(update.relation.as_ref(), Touch::Update);
+        self.settings_changed(update.relation.as_ref());
         self.with_role(ColumnRole::Source, |w| w.nodes(&update.from_clause));
         self.assignments(&update.target_list);
         self.where_clause(update.where_clause.as_deref());
@@ -493,6 +496,9 @@ impl Walk {
                         None
                     }
                 };
+                if touch == Some(Touch::Update) {
+                    self.settings_changed(merge.relation.as_ref());
+                }
                 if let Some(touch) = touch {
                     self.touch_var(merge.relation.as_ref(), touch);
                 }

@@ -118,6 +118,18 @@ impl Walk {
         });
     }
 
+    /// UPDATE of `pg_settings` is SET (PostgreSQL, 20.1.3): of which setting, the rows decide.
+    pub(super) fn settings_changed(&mut self, relation: Option<&pb::RangeVar>) {
+        let schema = relation.map(|var| var.schemaname.as_str());
+        if relation.is_some_and(|var| var.relname == "pg_settings")
+            && matches!(schema, Some("" | "pg_catalog"))
+        {
+            for setting in ["client_encoding", "standard_conforming_strings", "role"] {
+                self.set_to(setting, None, false, false);
+            }
+        }
+    }
+
     pub(super) fn set(&mut self, set: &pb::VariableSetStmt) {
         use pb::VariableSetKind as K;
         match set.kind() {

@@ -360,6 +360,7 @@ impl Walk {
             }
             N::RangeTableFunc(n) => self.xml_table(n),
             N::RangeTableFuncCol(n) => {
+                self.type_name(n.type_name.as_ref());
                 self.optional(n.colexpr.as_deref());
                 self.optional(n.coldefexpr.as_deref());
             }
