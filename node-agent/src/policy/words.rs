@@ -67,7 +67,7 @@ pub(super) fn reference() -> String {
     }
     text.push_str("| `*` | everything; in an allow rule all but `opaque` |\n");
     text.push_str(
-        "\n# Functions that any allowed statement may call\n\nWith the numbers of arguments that \
+        "\n## Functions that any allowed statement may call\n\nWith the numbers of arguments that \
          the server's own take; with another number it is somebody's own function.\n\n\
          | About | Functions |\n| --- | --- |\n",
     );

@@ -444,10 +444,18 @@ fn execute_becomes_what_was_prepared() {
 }
 
 #[test]
-fn any_text_is_analysed_without_a_panic() {
-    bolero::check!()
-        .with_iterations(2_000)
-        .for_each(fuzzing::fuzz_analyze);
+fn fuzz_analysis() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze);
+}
+
+#[test]
+fn fuzz_analysis_of_words() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze_words);
+}
+
+#[test]
+fn fuzz_analysis_of_changed_statements() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze_changed);
 }
 
 #[test]

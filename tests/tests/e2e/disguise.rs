@@ -113,6 +113,41 @@ fn an_update_of_the_settings_is_a_set() -> Result<()> {
 }
 
 #[test]
+fn a_text_that_two_parsers_read_differently_is_refused_unless_policy_wants_both_readings()
+-> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    // To the server `end` is the column's alias; the other parser stops there.
+    let text = "select note end from app.t";
+    let world = world();
+    let said = world.ask(text)?.stderr;
+    assert!(
+        said.contains("the statement cannot be judged: a second parser"),
+        "{said}"
+    );
+    assert!(said.contains("no rule allows opaque"), "{said}");
+    assert_eq!(said_by_second(&world, "relations")?, 1.0);
+    assert_eq!(world.ask("select note from app.t")?.good()?.stdout, "a\n");
+    drop(world);
+    let union = POLICY.replace("rules:", "witnesses: union\nrules:");
+    let world = World::builder()
+        .policy_text("policy.yaml", &union)
+        .seed(SEED)
+        .start()?;
+    assert_eq!(world.ask(text)?.good()?.stdout, "a\n");
+    assert_eq!(said_by_second(&world, "relations")?, 1.0);
+    Ok(())
+}
+
+/// How often the second parser said this of a statement.
+fn said_by_second(world: &World, says: &str) -> Result<f64> {
+    let all = node_agent_tests::metrics::scrape(world.agent().admin())?;
+    let wanted = format!("node_agent_second_parser_total{{says=\"{says}\"}}");
+    Ok(all.get(&wanted).copied().unwrap_or_default())
+}
+
+#[test]
 fn what_looks_odd_and_is_ordinary_is_not_refused() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
@@ -148,15 +183,7 @@ fn what_looks_odd_and_is_ordinary_is_not_refused() -> Result<()> {
     ] {
         assert_eq!(world.ask(text)?.good()?.stdout, wanted, "{text}");
     }
-    let metric = |says: &str| -> Result<f64> {
-        let all = node_agent_tests::metrics::scrape(world.agent().admin())?;
-        let wanted = format!("node_agent_second_parser_total{{says=\"{says}\"}}");
-        Ok(all
-            .iter()
-            .filter(|(series, _)| **series == wanted)
-            .map(|(_, value)| *value)
-            .sum())
-    };
+    let metric = |says| said_by_second(&world, says);
     assert!(metric("agrees")? >= 8.0);
     assert!(metric("alone")? >= 3.0);
     assert_eq!(

@@ -7,6 +7,7 @@ use super::names;
 use super::settings;
 use super::types;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind};
 
 /// Operators whose result carries the operands' values on; every other one compares, and so turns
@@ -55,6 +56,11 @@ impl Walk {
             }
         }
         let Some(name) = parts.pop() else { return };
+        if parts.is_empty() && name == "interval" {
+            self.misread(Misread::Statement(
+                "the second parser takes a column named interval for the word",
+            ));
+        }
         if let [of] = parts.as_slice()
             && name != "*"
         {

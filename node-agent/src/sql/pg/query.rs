@@ -285,7 +285,14 @@ impl Walk {
                 && let Some(call) = list.items.first()
                 && let Some(name) = names::output_names(Some(call)).pop()
             {
-                if let Some(N::SqlvalueFunction(_)) = &call.node {
+                let bare = match &call.node {
+                    Some(N::SqlvalueFunction(_)) => true,
+                    Some(N::FuncCall(call)) => {
+                        names::texts(&call.funcname).ends_with(&["system_user"])
+                    }
+                    _ => false,
+                };
+                if bare {
                     self.misread(Misread::Statement(
                         "the second parser takes CURRENT_DATE and its like in FROM for a table",
                     ));
