@@ -126,6 +126,7 @@ fn seen(text: &str) -> Seen {
 }
 
 #[test]
+#[allow(clippy::type_complexity, reason = "a table")]
 fn each_kind_of_difference_is_found_and_what_only_the_second_sees_is_added() {
     use Difference as D;
     // (the first reads, the second reads, they differ about, what only the second sees)
