@@ -6,8 +6,8 @@
 //! more than it is worth, and where both have an opinion and the opinions differ, the text is
 //! refused or both opinions are judged: see `Second`.
 //!
-//! `queries.rs` is our own walk of its queries and expressions, `statements.rs` of its statements,
-//! `bounds.rs` says what may be given to it, `compare.rs` holds the two against each other. The
+//! `walk.rs` is our own walk of its tree, with `queries.rs`, `tables.rs`, `changes.rs` and
+//! `expressions.rs`; `statements.rs` is what its statements are in our words, `bounds.rs` says what may be given to it, `compare.rs` holds the two against each other. The
 //! crate's own visitor is never used: it does not visit every relation.
 
 use std::borrow::Cow;
@@ -22,9 +22,13 @@ use sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use super::{StatementFacts, Sureness};
 
 mod bounds;
+mod changes;
 mod compare;
+mod expressions;
 mod queries;
 mod statements;
+mod tables;
+mod walk;
 
 use bounds::{Bounds, DEPTH};
 use statements::Seen;

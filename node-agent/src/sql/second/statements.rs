@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::super::{RelationUse, StatementKind, Touch};
-use super::queries::{Walk, relation};
+use super::walk::{Walk, relation};
 use StatementKind as K;
 
 /// One statement as the second parser sees it.
