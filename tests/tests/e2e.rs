@@ -18,6 +18,7 @@ mod e2e {
     mod confined;
     mod counted;
     mod counted_storm;
+    mod disguise;
     mod drain;
     mod drivers;
     mod ends;

@@ -8,7 +8,7 @@ use cel::Context;
 
 use super::compile::{Compiled, CompiledMask, CompiledRule};
 use super::condition;
-use super::document::Effect;
+use super::document::{Effect, Witnesses};
 use super::explain::RuleNote;
 use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
@@ -17,7 +17,8 @@ use super::refuse;
 use super::words::KindSet;
 use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
 use crate::sql::{
-    FunctionClass, RelationUse, StatementFacts, StatementKind, Sureness, Touch, classify_function,
+    FunctionClass, RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch,
+    classify_function,
 };
 use StatementKind as K;
 
@@ -173,7 +174,13 @@ impl<'a> Judge<'a> {
         if let Sureness::Opaque(why) | Sureness::Partial(why) = &self.question.analysis.sureness {
             held = self.unsure(why)?;
         }
-        for facts in &self.question.analysis.statements {
+        if let Second::Differs(differing) = &self.question.analysis.second
+            && self.documents.iter().any(|d| d.witnesses == Witnesses::Strict)
+        {
+            let by = self.unsure(&differing.what)?;
+            held = held.or(by);
+        }
+        for facts in self.question.analysis.judged() {
             let case = Case::new(facts);
             let by = self.statement(&case)?;
             held = held.or(by);
@@ -296,8 +303,7 @@ impl<'a> Judge<'a> {
         let cases: Vec<Case<'a>> = self
             .question
             .analysis
-            .statements
-            .iter()
+            .judged()
             .map(Case::new)
             .collect();
         let mut notes = Vec::new();
@@ -548,7 +554,7 @@ impl<'a> Judge<'a> {
                 }
             }
             let mut patterns = self.documents.iter().flat_map(|d| &d.functions.allow);
-            match classify_function(schema, name) {
+            match classify_function(schema, name, function.args) {
                 FunctionClass::Pure => {}
                 FunctionClass::Unknown => {
                     if !patterns.any(|p| p.covers(schema, name)) {

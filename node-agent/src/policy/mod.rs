@@ -32,7 +32,7 @@ pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
     ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, parse,
+    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};

@@ -3,7 +3,7 @@
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, RuleRef};
 use crate::record::{End, Event, Why};
-use crate::sql::{Analysis, Sureness, Touch};
+use crate::sql::{Analysis, Second, Sureness, Touch};
 
 use super::visible::visible;
 
@@ -117,6 +117,9 @@ pub(super) fn analysis(analysis: &Analysis) -> String {
         Sureness::Complete => {}
         Sureness::Partial(why) => parts.push(format!("not certain: {}", visible(why))),
         Sureness::Opaque(why) => parts.push(format!("not understood: {}", visible(why))),
+    }
+    if let Second::Differs(differing) = &analysis.second {
+        parts.push(format!("two readings: {}", visible(&differing.what)));
     }
     parts.join("; ")
 }

@@ -160,6 +160,7 @@ impl<W: Wire> Session<W> {
         prepared: &Arc<Prepared>,
         verdict: &Verdict,
     ) -> Decided {
+        self.shared.metrics.witnessed(&prepared.analysis.second);
         let understood = !matches!(prepared.analysis.sureness, Sureness::Opaque(_));
         let secret = prepared
             .analysis
