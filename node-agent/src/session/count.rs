@@ -142,8 +142,18 @@ impl<W: Wire> Session<W> {
         true
     }
 
+    /// What was counted is committed. If it was to be stopped meanwhile, that came too late.
+    pub(super) fn kept(&mut self, replacement: &mut BytesMut) {
+        if let Some(execution) = self.link.current()
+            && execution.stopped.take().is_some()
+        {
+            execution.end = None;
+        }
+        self.release(replacement);
+    }
+
     /// What was withheld goes to the client.
-    pub(super) fn release(&mut self, replacement: &mut BytesMut) {
+    fn release(&mut self, replacement: &mut BytesMut) {
         if let Some(execution) = self.link.current() {
             replacement.extend_from_slice(&std::mem::take(&mut execution.withheld));
         }
