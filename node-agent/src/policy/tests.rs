@@ -460,3 +460,44 @@ proptest! {
 fn analyzed(text: &str) -> Analysis {
     crate::sql::analyze(crate::model::Dialect::Postgres, text)
 }
+const FEW: &str = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: few }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: read, effect: allow, statements: [read] }
+  - { name: ten, effect: allow, statements: [write], tables: ['s.*'], max_rows_affected: 10 }
+  - { name: five, effect: allow, statements: [delete, truncate], tables: ['s.*'], max_rows_affected: 5 }
+limits: { rows_affected: 100 }
+";
+
+#[test]
+fn the_smallest_limit_of_rows_counts_and_is_named_with_its_rule() {
+    let enforced = set(&[FEW]);
+    let observed = FEW.replace("targets:", "mode: observe\ntargets:");
+    let observed = observed.replace("name: few", "name: fewer");
+    let observed = observed.replace("max_rows_affected: 10", "max_rows_affected: 3");
+    let both = set(&[FEW, &observed]);
+    let table = [
+        ("select * from s.t", 100, "limits", None),
+        ("insert into s.t values (1)", 10, "ten", Some(3)),
+        ("update s.t set a = 1 where b = 2", 10, "ten", Some(3)),
+        ("delete from s.t where b = 2", 5, "five", Some(3)),
+        ("truncate s.t", 5, "five", None),
+    ];
+    for (text, rows, rule, watched) in table {
+        let question = Asker::default().question(text).unwrap();
+        for (set, watched) in [(&enforced, None), (&both, watched)] {
+            let Decision::Allow(allow) = decide(set, &question) else {
+                panic!("{text} is allowed");
+            };
+            let obligations = &allow.obligations;
+            assert_eq!(obligations.limits.rows_affected, Some(rows), "{text}");
+            let named = obligations.rows_rule.as_ref().unwrap();
+            assert_eq!((&*named.policy, &*named.rule), ("few", rule), "{text}");
+            assert_eq!(obligations.watched_rows, watched, "{text}");
+        }
+    }
+}

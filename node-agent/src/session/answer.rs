@@ -151,7 +151,7 @@ impl<W: Wire> Session<W> {
             Answer::Estimated { rows } => self.settle_estimate(*rows, replacement),
             Answer::Counted { changed } => self.settle_count(*changed, replacement),
             Answer::Kept => {
-                self.release(replacement);
+                self.kept(replacement);
                 Fate::Replaced
             }
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {

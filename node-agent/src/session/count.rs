@@ -142,8 +142,18 @@ impl<W: Wire> Session<W> {
         true
     }
 
+    /// What was counted is committed. If it was to be stopped meanwhile, that came too late.
+    pub(super) fn kept(&mut self, replacement: &mut BytesMut) {
+        if let Some(execution) = self.link.current()
+            && execution.stopped.take().is_some()
+        {
+            execution.end = None;
+        }
+        self.release(replacement);
+    }
+
     /// What was withheld goes to the client.
-    pub(super) fn release(&mut self, replacement: &mut BytesMut) {
+    fn release(&mut self, replacement: &mut BytesMut) {
         if let Some(execution) = self.link.current() {
             replacement.extend_from_slice(&std::mem::take(&mut execution.withheld));
         }
@@ -296,7 +306,8 @@ fn may_change(analysis: &Analysis) -> bool {
         facts.kinds.iter().any(changes)
             || facts.functions.iter().any(|function| {
                 // A function that somebody vouches for may change what it likes.
-                let class = classify_function(function.schema.as_deref(), &function.name);
+                let class =
+                    classify_function(function.schema.as_deref(), &function.name, function.args);
                 match class {
                     FunctionClass::Pure => false,
                     FunctionClass::Unknown | FunctionClass::Refused(_) => true,

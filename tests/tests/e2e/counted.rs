@@ -800,6 +800,36 @@ fn cancelled_or_left_alone_a_counted_statement_leaves_nothing_open() -> Result<(
 }
 
 #[test]
+fn an_agent_that_is_killed_leaves_nothing_open_and_nothing_changed() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let mut world = world();
+    let mut dialer = world.dialer()?;
+    let slow = "update s.slow set id = id + 100 where id <= 2";
+    let before = truth(&world, "select sum(id) from s.slow")?;
+    for bytes in [
+        query(slow),
+        extended(slow),
+        [query("begin"), query(slow), query("commit")].concat(),
+    ] {
+        let mut client = world.client(&mut dialer)?;
+        client.send(&bytes)?;
+        until("it runs", SOON, || {
+            Ok((world.running("s.slow")? == 1).then_some(()))
+        })?;
+        world.agent_mut().kill()?;
+        until("it is over", SOON, || {
+            Ok((world.running("s.slow")? == 0).then_some(()))
+        })?;
+        nothing_is_left_open(&world)?;
+        assert_eq!(truth(&world, "select sum(id) from s.slow")?, before);
+        world.agent_mut().start()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_policy_that_only_observes_counts_and_lets_pass() -> Result<()> {
     if !agent_is_here() {
         return Ok(());

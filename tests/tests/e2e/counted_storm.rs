@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use node_agent_tests::client::{Dialer, Message, Raw, bind, execute, parse, query, sync};
 use node_agent_tests::pg::DATABASE;
-use node_agent_tests::{World, until};
+use node_agent_tests::{Version, World, until};
 
 use super::agent_is_here;
 
 const CLIENTS: u64 = 32;
-const LASTS: Duration = Duration::from_secs(20);
+const LASTS: Duration = Duration::from_secs(12);
 const LIMIT: u64 = 10;
 /// Families of one parent, so many for each client; the n-th has n modulo eight children.
 const FAMILIES: u64 = 400;
@@ -249,9 +249,8 @@ impl Client<'_> {
                 let more = more[usize::try_from(self.random.below(2))?];
                 let text = format!("{text}; {more}");
                 let seen = self.raw.query(&text)?;
-                let over = changes + 1 > LIMIT && more.contains("late");
-                let code = if over { "54000" } else { "23505" };
-                assert_eq!(errors(&seen), [code], "{text}");
+                // What waits for the commit is checked before the count.
+                assert_eq!(errors(&seen), ["23505"], "{text}");
                 let deleted = text.split("; ").next().unwrap_or_default().to_owned();
                 self.note(&deleted, op, marks, changes, Known::Undone);
                 Ok(())
@@ -333,7 +332,12 @@ fn thirty_two_clients_commit_not_one_row_too_many() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
     }
+    Version::ALL.into_iter().try_for_each(storm)
+}
+
+fn storm(version: Version) -> Result<()> {
     let world = World::builder()
+        .clusters(&[version])
         .policy_text("storm.yaml", POLICY)
         .seed(SEED)
         .start()
@@ -437,7 +441,7 @@ fn thirty_two_clients_commit_not_one_row_too_many() -> Result<()> {
         "a cascade without its statement"
     );
     println!("{committed} committed, {undone} undone, {unknown} unknown");
-    assert!(committed > 200 && undone > 200 && unknown > 20);
+    assert!(committed > 100 && undone > 100 && unknown > 10);
     world.cli(&["sessions", "verify"])?.good()?;
     Ok(())
 }

@@ -173,6 +173,8 @@ impl<S: Clone, E> Talk<S, E> {
         self.statements.change(b"", self.segment, None);
         self.portals.change(b"", self.segment, None);
         self.unflushed = false;
+        // The transaction of what no Sync has ended ends with it.
+        self.executed = false;
     }
 
     /// A Query is over.
