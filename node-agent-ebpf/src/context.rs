@@ -11,7 +11,7 @@ use aya_ebpf::programs::SockAddrContext;
 use node_agent_common::flow::{Address, SocketState};
 use node_agent_common::rule::{self, Label, MAX_DEPTH, NOBODY};
 
-use crate::maps::{LABELS, SOCKETS};
+use crate::maps::{BEFORE, LABELS, SOCKETS};
 
 /// Which of the two hooks of a pair runs. An IPv4-mapped destination runs the IPv6 one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,10 @@ static AGENT_CGROUP: u64 = 0;
 static QUOTA: u32 = 0;
 #[unsafe(no_mangle)]
 static CLOSED: u32 = 0;
+
+/// What becomes of a database that nobody declared. Set by the loader.
+#[unsafe(no_mangle)]
+static UNDECLARED: u32 = 0;
 
 /// The agent's port. Set by the loader.
 #[inline(always)]
@@ -57,11 +61,25 @@ pub fn closed() -> bool {
     unsafe { ptr::read_volatile(&raw const CLOSED) != 0 }
 }
 
-/// Is the running task in the agent's own cgroup? Exactly that one: a cgroup below it is not.
+/// `watch::UNDECLARED_*`. Set by the loader.
+#[inline(always)]
+pub fn undeclared() -> u32 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const UNDECLARED) }
+}
+
+/// Is it the agent's own cgroup, or that of one before it which still serves its sessions? Exactly
+/// those: a cgroup below is none.
+#[inline(always)]
+pub fn is_agents(cgroup: u64) -> bool {
+    cgroup == agent_cgroup() || BEFORE.get_ptr(cgroup).is_some()
+}
+
+/// Is the running task in such a cgroup?
 #[inline(always)]
 pub fn is_agent() -> bool {
     // SAFETY: the helper takes nothing.
-    unsafe { bpf_get_current_cgroup_id() == agent_cgroup() }
+    is_agents(unsafe { bpf_get_current_cgroup_id() })
 }
 
 /// The label of the running task: of its outermost labelled ancestor, so that nobody changes a

@@ -16,6 +16,9 @@ mod e2e {
     mod canary;
     mod cancel;
     mod confined;
+    mod counted;
+    mod counted_storm;
+    mod disguise;
     mod drain;
     mod drivers;
     mod ends;
@@ -33,7 +36,9 @@ mod e2e {
     mod rogue;
     mod storm;
     mod story;
+    mod take_over;
     mod tokio_postgres;
+    mod undeclared;
 
     /// Whether a test that needs the agent can run: it cannot when there is none by request.
     fn agent_is_here() -> bool {

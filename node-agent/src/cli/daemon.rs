@@ -15,12 +15,12 @@ use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::keeper::{
-    Account, Configured, Keeper, Link, Reach, account, cgroup2, confine, pin_directory, processes,
-    stand_apart,
+    Account, Claim, Configured, Keeper, Link, Reach, Start, account, cgroup2, confine,
+    pin_directory, processes, stand_apart,
 };
 use node_agent::telemetry::start_log;
 
-use super::{Answer, WithConfig, out};
+use super::{Answer, Run, WithConfig, out};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -175,7 +175,13 @@ fn resolve_paths(config: &mut Config, file: &Path) {
 }
 
 /// The daemon: the keeper, which starts workers.
-pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
+    let with = &arguments.with;
+    let start = if arguments.take_over {
+        Start::TakeOver
+    } else {
+        Start::Alone
+    };
     let text = read(&with.config)?;
     let config = parse(&with.config, &text)?;
     let apart = stand_apart();
@@ -185,6 +191,8 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     }
     let file = std::path::absolute(&with.config)?;
     let account = account(config.worker.user.as_ref())?;
+    // Before anything is touched: it may be another agent's.
+    let claim = Claim::make(&config, start)?;
     prepare(&config, account)?;
     let mut words = vec!["worker".to_owned()];
     if let Some(Account { user, group }) = account {
@@ -193,7 +201,7 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
     words.extend(Reach::of(&config, keys(&config)).words());
     let runtime = runtime(available_parallelism()?)?;
     let ran = runtime.block_on(async {
-        let keeper = Keeper::new(config, file, text, processes(words)).await?;
+        let keeper = Keeper::new(config, file, text, processes(words), claim)?;
         keeper.run().await
     });
     runtime.shutdown_timeout(LEAVE);
@@ -227,16 +235,11 @@ pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<
         }
         let (keeper, mut inbox) =
             Link::start(socket).context("this command is the keeper's: give `run` instead")?;
-        let Configured {
-            file,
-            text,
-            admin,
-            pages,
-        } = inbox.configured().await?;
+        let Configured { file, text } = inbox.configured().await?;
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin, pages).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox).await?)
         };
         match started.await {
             Ok(agent) => {

@@ -45,7 +45,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The daemon: govern labelled workloads until told to stop
-    Run(WithConfig),
+    Run(Run),
     /// Run a command inside a labelled cgroup, as yourself
     Exec(exec::Exec),
     /// What is governed at this moment, and how well
@@ -92,6 +92,18 @@ enum Command {
     Reference(reference::Reference),
 }
 
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) with: WithConfig,
+    /// Take over from the agent that governs by the same state_dir, if there is one: its listeners
+    /// and what is pinned at once, while it serves the sessions that it has to their end. Without
+    /// this, and unless that one is stopping, a second agent refuses
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
 /// Which configuration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WithConfig {
@@ -111,7 +123,7 @@ impl WithConfig {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let answer = match arguments.command {
-        Command::Run(with) => daemon::run(&with),
+        Command::Run(run) => daemon::run(&run),
         Command::Exec(exec) => exec.run(),
         Command::Status(status) => status.run(),
         Command::Doctor(doctor) => doctor.run(),

@@ -66,6 +66,12 @@ pub const KEYS: &[Key] = &[
         "as whom the half serves that talks to clients and databases; it must be able to read policies, passwords and roots, and needs no account",
     ),
     key(
+        "worker.linger",
+        "duration, 1s to 7d",
+        "1h",
+        "how long the sessions of an agent go on that another took over from (`run --take-over`), before it drains as at a stop",
+    ),
+    key(
         "attach",
         "path",
         "the cgroup2 root",
@@ -94,6 +100,24 @@ pub const KEYS: &[Key] = &[
         "off, on",
         "off",
         "on: of this node only the agent sends to protected addresses, neither processes without a label nor what is forwarded over the node; a database on the node itself is reached by nobody else either",
+    ),
+    key(
+        "guard.undeclared",
+        "refuse, report, ignore",
+        "refuse",
+        "what becomes of a database that no target declares, known by the first bytes of a connection to whatever port: ended and logged, only logged, or not looked for",
+    ),
+    key(
+        "guard.unix",
+        "open, allow-only",
+        "open",
+        "which unix sockets labelled workloads reach; with allow-only those that guard.unix_allow names, and the agent does not start where the kernel cannot do it (Linux 6.7)",
+    ),
+    key(
+        "guard.unix_allow",
+        "list of paths",
+        "[]",
+        "what stays open under allow-only, letter by letter as the workload spells it: an absolute path, or @ and an abstract name",
     ),
     key(
         "guard.canary_every",

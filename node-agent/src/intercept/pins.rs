@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::{MapData, MapInfo};
-use rustix::fs::{FlockOperation, flock};
 
-use super::InterceptError;
-use super::object::{self, DEVICES, GATES, HOOKS, Hook, NODE, PINNED, WAIT};
+use super::object::{self, DEVICES, GATES, HOOKS, Hook, LAYERS, NODE, PINNED, WAIT};
 use super::sys::{self, Link};
+use super::{InterceptError, Right};
 use crate::model::CgroupId;
 
 /// Makes the directory ready: on a bpffs, entered by its owner only, holding nothing of others.
@@ -59,35 +57,6 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
         .map_err(InterceptError::call("chmod", &name, mend))
 }
 
-/// How long one that begins to govern waits for one that stops: it lets go with its listeners.
-const HANDING_OVER: Duration = Duration::from_secs(5);
-
-/// The right to govern by what is pinned in the directory, until the descriptor is closed. Two
-/// agents on the same pins would undo each other's work, and number workloads each in its own way.
-pub(super) fn own(directory: &Path) -> Result<OwnedFd, InterceptError> {
-    let until = Instant::now().checked_add(HANDING_OVER);
-    loop {
-        match own_now(directory)? {
-            Some(owned) => return Ok(owned),
-            None if until.is_some_and(|until| Instant::now() < until) => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            None => return Err(InterceptError::Owned(directory.to_owned())),
-        }
-    }
-}
-
-/// The same without waiting; `None`: another agent has it.
-pub(super) fn own_now(directory: &Path) -> Result<Option<OwnedFd>, InterceptError> {
-    let at = |call| InterceptError::call(call, &directory.display(), "is it a directory?");
-    let owned = OwnedFd::from(File::open(directory).map_err(at("open"))?);
-    match flock(&owned, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(owned)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(at("flock")(e.into())),
-    }
-}
-
 /// Refuses a directory with pins of another version, whose bytes mean something else.
 fn check(directory: &Path) -> Result<(), InterceptError> {
     let other = |found: String| InterceptError::OtherPins {
@@ -102,6 +71,7 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
             || HOOKS
                 .iter()
+                .chain(&LAYERS)
                 .any(|hook| hook.pin == file || fresh(hook) == file)
             || gate_of(&file).is_some()
             || of_a_device(&file)
@@ -123,9 +93,10 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 11] = {
+const SIZES: [(&str, u32, u32); 12] = {
     use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
     use node_agent_common::names;
+    use node_agent_common::watch::Watch;
     [
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
@@ -136,6 +107,7 @@ const SIZES: [(&str, u32, u32); 11] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
+        (names::WATCHES, 4, size_of::<Watch>() as u32),
         (names::ALLOWED, 24, 1),
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),
@@ -375,10 +347,47 @@ pub(super) fn pinned(
     Ok(link)
 }
 
-/// Detaches; a link whose cgroup is gone is detached already.
+/// Attaches a program of an optional layer, as the hooks are.
+pub(super) fn layer(
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<Link, InterceptError> {
+    match directory {
+        None => create(hook, program, cgroup),
+        Some(directory) => pinned(hook, program, cgroup, id, directory),
+    }
+}
+
+/// Pins a link that stands in no cgroup in the place of an earlier agent's, which ends with it.
+pub(super) fn keep(hook: &Hook, link: &Link, directory: &Path) -> Result<(), InterceptError> {
+    let (path, fresh) = (directory.join(hook.pin), directory.join(fresh(hook)));
+    let at = |call: &'static str, path: &Path| {
+        InterceptError::call(
+            call,
+            &path.display(),
+            "`node-agent uninstall`, then start again",
+        )
+    };
+    remove_link(&fresh)?;
+    link.pin(&fresh).map_err(at("bpf(BPF_OBJ_PIN)", &fresh))?;
+    remove_link(&path)?;
+    fs::rename(&fresh, &path).map_err(at("rename", &path))
+}
+
+/// Takes a layer of an earlier agent away that this one does not have.
+pub(super) fn drop_layer(hook: &Hook, directory: &Path) -> Result<(), InterceptError> {
+    remove_link(&directory.join(fresh(hook)))?;
+    remove_link(&directory.join(hook.pin))
+}
+
+/// Detaches; a link whose cgroup is gone is detached already, and one to a hook of the kernel's ends
+/// with its last holder.
 pub(super) fn detach(link: &Link) -> io::Result<()> {
     match link.detach() {
-        Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOLINK | libc::EOPNOTSUPP)) => Ok(()),
         done => done,
     }
 }
@@ -404,7 +413,7 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
     if sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
         // An agent that runs would put everything back.
         let owned =
-            own_now(directory)?.ok_or_else(|| InterceptError::Owned(directory.to_owned()))?;
+            Right::now(directory)?.ok_or_else(|| InterceptError::Owned(directory.to_owned()))?;
         for file in list(directory)? {
             let path: PathBuf = directory.join(&file);
             if file.starts_with("link_") {

@@ -72,6 +72,14 @@ pub struct Counters {
     pub quota: u64,
     /// Attempts to get round the agent that the second gate stopped.
     pub bypass: Bypasses,
+    /// Connections on which PostgreSQL was met where no database is declared.
+    pub undeclared_postgres: u64,
+    /// The same of MySQL.
+    pub undeclared_mysql: u64,
+    /// Sockets refused because their family leads off the node.
+    pub refused_families: u64,
+    /// Unix sockets refused because they are not allowed.
+    pub refused_unix: u64,
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
@@ -119,6 +127,7 @@ pub(super) struct Tables {
     pub(super) taken: Mutex<HashMap<MapData, Label, u64>>,
     pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
+    pub(super) before: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
 }
 
@@ -267,6 +276,20 @@ impl Tables {
         found(locked(&self.prefixes).get(&Key::new(128, words), 0))
     }
 
+    /// Is it open where everything but databases is refused? As the kernel's own question.
+    pub(super) fn allows(&self, at: SocketAddr) -> io::Result<bool> {
+        let map = locked(&self.allowed);
+        let Address([a, b, c, d]) = address(at.ip());
+        for port in [at.port(), 0] {
+            match map.get(&Key::new(160, [u32::from(port), a, b, c, d]), 0) {
+                Ok(_) => return Ok(true),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes origins that waited longer than `age`.
     pub(super) fn sweep(&self, age: Duration) {
         let now = sys::monotonic();
@@ -311,14 +334,30 @@ impl Tables {
         }
     }
 
-    /// Nobody listens anywhere yet, but where an earlier agent did its port stays kept.
-    pub(super) fn nobody_listens(&self) -> Result<(), InterceptError> {
+    /// An agent of another cgroup serves on, as exempt as this one.
+    pub(super) fn exempt(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        locked(&self.before)
+            .insert(cgroup.0, 1, 0)
+            .map_err(full_or(names::BEFORE))
+    }
+
+    /// It does not any more.
+    pub(super) fn exempt_no_more(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.before).remove(&cgroup.0))
+            .map_err(InterceptError::map(names::BEFORE))
+    }
+
+    /// Nobody listens anywhere yet but in these; where an earlier agent did its port stays kept.
+    pub(super) fn nobody_listens(&self, but: &[NetnsCookie]) -> Result<(), InterceptError> {
         let mut map = locked(&self.heard);
         let before: Vec<u64> = map
             .keys()
             .collect::<Result<_, _>>()
             .map_err(InterceptError::map(names::HEARD))?;
         for netns in before {
+            if but.contains(&NetnsCookie(netns)) {
+                continue;
+            }
             map.insert(netns, flow::HEARD_BEFORE, 0)
                 .map_err(full_or(names::HEARD))?;
         }
@@ -389,6 +428,10 @@ impl Tables {
                 wire: self.count(names::COUNTER_BYPASS_WIRE)?,
                 node: self.count(names::COUNTER_BYPASS_NODE)?,
             },
+            undeclared_postgres: self.count(names::COUNTER_UNDECLARED_POSTGRES)?,
+            undeclared_mysql: self.count(names::COUNTER_UNDECLARED_MYSQL)?,
+            refused_families: 0,
+            refused_unix: 0,
         })
     }
 
@@ -541,24 +584,25 @@ pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEve
     })
 }
 
-struct Fields<'a>(&'a [u8]);
+/// Reads one field after the other.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_ne_bytes)
     }
 }

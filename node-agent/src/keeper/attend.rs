@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::accept::Inlets;
 use super::channel::{ChannelError, Ear, Mouth};
 use super::message::{Answer, Ask, AskNumber, Carried, Report, TicketNumber, ToKeeper, ToWorker};
 use super::named::{Named, NotHeld};
@@ -27,6 +28,8 @@ const QUESTIONS: usize = 1_024;
 pub(super) struct Door {
     /// Where connections were going.
     pub(super) origins: Origins,
+    /// All listeners, and whether what comes there is taken just now.
+    pub(super) inlets: Inlets,
     /// Places for connections, over all listeners.
     pub(super) places: Arc<Semaphore>,
     /// The worker of this moment.

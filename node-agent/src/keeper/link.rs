@@ -60,9 +60,14 @@ pub struct Configured {
     pub file: PathBuf,
     /// Its text.
     pub text: String,
-    /// Where the command line asks.
+}
+
+/// Where operators ask, from when all is in place.
+#[derive(Debug)]
+pub struct Desks {
+    /// The command line.
     pub admin: UnixListener,
-    /// Where health and metrics are asked for.
+    /// Health and metrics.
     pub pages: TcpListener,
 }
 
@@ -74,7 +79,7 @@ pub struct Inbox {
     /// What the operator wants. Closed: the keeper is gone.
     pub orders: mpsc::Receiver<Order>,
     configured: Option<oneshot::Receiver<Configured>>,
-    governing: Option<oneshot::Receiver<()>>,
+    governing: Option<oneshot::Receiver<Desks>>,
 }
 
 impl Inbox {
@@ -156,7 +161,7 @@ impl Link {
     ///
     /// # Errors
     /// The keeper ended instead; it says why.
-    pub async fn ready(&self, inbox: &mut Inbox, protect: Vec<Prefix>) -> Result<(), LinkError> {
+    pub async fn ready(&self, inbox: &mut Inbox, protect: Vec<Prefix>) -> Result<Desks, LinkError> {
         let governing = inbox.governing.take().ok_or(LinkError::Silent)?;
         self.mouth.say(&ToKeeper::Ready { protect }, &[]).await?;
         governing.await.map_err(|_| LinkError::Silent)
@@ -249,7 +254,7 @@ struct Hearing {
     handed: mpsc::Sender<Handed>,
     orders: mpsc::Sender<Order>,
     configured: Option<oneshot::Sender<Configured>>,
-    governing: Option<oneshot::Sender<()>>,
+    governing: Option<oneshot::Sender<Desks>>,
     ended: mpsc::UnboundedSender<TicketNumber>,
 }
 
@@ -272,22 +277,20 @@ impl Hearing {
     async fn heard(&mut self, said: ToWorker, beside: Vec<OwnedFd>) {
         match said {
             ToWorker::Configured { file, text } => {
-                let mut beside = beside.into_iter();
-                let listeners = (beside.next(), beside.next());
-                if let (Some(configured), (Some(admin), Some(pages))) =
-                    (self.configured.take(), listeners)
-                {
-                    let _ = configured.send(Configured {
-                        file,
-                        text,
-                        admin: admin.into(),
-                        pages: pages.into(),
-                    });
+                if let Some(configured) = self.configured.take() {
+                    let _ = configured.send(Configured { file, text });
                 }
             }
             ToWorker::Governing => {
-                if let Some(governing) = self.governing.take() {
-                    let _ = governing.send(());
+                let mut beside = beside.into_iter();
+                let listeners = (beside.next(), beside.next());
+                if let (Some(governing), (Some(admin), Some(pages))) =
+                    (self.governing.take(), listeners)
+                {
+                    let _ = governing.send(Desks {
+                        admin: admin.into(),
+                        pages: pages.into(),
+                    });
                 }
             }
             ToWorker::Handed {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enrol::{Broken, Left, Standing};
 use crate::identity::TokenFileError;
-use crate::intercept::{Counters, Entries, Prefix};
+use crate::intercept::{Counters, Entries, Layer, Prefix};
 use crate::model::{ClientAddr, Secret};
 use crate::origin::Flow;
 
@@ -32,11 +32,11 @@ pub(super) struct AskNumber(pub(super) u64);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToWorker {
-    /// The configuration that the keeper goes by, and beside it the listening sockets for the
-    /// command line and for the pages. Said once, first: the file may be another by the time a later
-    /// worker starts.
+    /// The configuration that the keeper goes by. Said once, first: the file may be another by the
+    /// time a later worker starts.
     Configured { file: PathBuf, text: String },
-    /// Labels and listeners are in place.
+    /// Labels and listeners are in place. Beside it are the listening sockets for the command line
+    /// and for the pages.
     Governing,
     /// A connection, beside this message as a descriptor. Nothing of it was read, and the kernel
     /// has confirmed whose it is.
@@ -59,6 +59,8 @@ pub(super) enum ToWorker {
 pub enum Order {
     /// Read the policies again.
     Reload,
+    /// Another agent took over: the command line and the pages are its. Sessions go on.
+    Retire,
     /// Stop: sessions end at their next idle moment, the rest after a grace.
     Drain,
     /// Stop now.
@@ -148,6 +150,8 @@ pub struct Report {
     pub cut: u64,
     /// What this kernel cannot do, a sentence each.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    pub layers: Vec<Layer>,
     /// The kernel programs' totals; `None` when they cannot be read.
     pub counters: Option<Counters>,
     /// The sizes of the maps; `None` when they cannot be read.

@@ -37,6 +37,7 @@ impl Answers {
             left_total,
             cut,
             degraded: self.degraded(),
+            layers: self.interceptor.layers(),
             counters: self.interceptor.counters().ok(),
             entries: self.interceptor.entries().ok(),
             unread: self.door.unread.load(Ordering::Relaxed),

@@ -1,7 +1,6 @@
 //! A worker as the keeper sees it, and what the operator signals meanwhile.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,11 +89,10 @@ impl Signals {
 /// Gives the worker the configuration and waits for its first word: whether it can serve.
 pub(super) async fn ready(
     configured: &ToWorker,
-    beside: &[BorrowedFd<'_>],
     mouth: &Mouth<ToWorker>,
     ear: &mut Ear<ToKeeper>,
 ) -> Result<Vec<Prefix>, KeeperError> {
-    mouth.say(configured, beside).await?;
+    mouth.say(configured, &[]).await?;
     let heard = match timeout(BEGIN, ear.hear()).await {
         Ok(heard) => heard?,
         Err(_) => return Err(KeeperError::Worker(SLOW.to_owned())),

@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::sql::Second;
+
 /// What a metric means, for the generated reference.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "self-explanatory")]
@@ -53,6 +55,12 @@ pub const METRICS: &[Meaning] = &[
         "counter",
         "decision",
         "statements judged: allowed, refused",
+    ),
+    of(
+        "node_agent_second_parser_total",
+        "counter",
+        "says",
+        "statements judged, by what a second parser says of their text: agrees, alone (it has nothing to say), unasked (the text was not understood), or what it differs in: count, class, relations, where",
     ),
     of(
         "node_agent_rows_total",
@@ -100,7 +108,7 @@ pub const METRICS: &[Meaning] = &[
         "node_agent_links_broken_total",
         "counter",
         "",
-        "times that a link, program or pin of the redirect was taken away; each is put back, and told of in `status`",
+        "times that a link, program, pin or label of the redirect was taken away; each is put back, and told of in `status`",
     ),
     of(
         "node_agent_workload_governed",
@@ -186,6 +194,12 @@ pub const METRICS: &[Meaning] = &[
         "kind",
         "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route), wire (at the host's end of a workload's wire), node (not the agent's, leaving the node under guard.node_wide)",
     ),
+    of(
+        "node_agent_undeclared_databases_total",
+        "counter",
+        "kind",
+        "connections on which a database was met by its first bytes though no target declares it: postgres, mysql; guard.undeclared says what became of them",
+    ),
 ];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -198,6 +212,11 @@ struct Ended {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Decision {
     decision: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Says {
+    says: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -252,6 +271,9 @@ pub struct Metrics {
     sessions: Family<Ended, Counter>,
     allowed: Counter,
     refused: Counter,
+    /// Nearly every statement's; the others are looked up.
+    agreed: Counter,
+    second: Family<Says, Counter>,
     rows: Counter,
     bytes: Counter,
     unread: Counter,
@@ -275,6 +297,7 @@ pub struct Metrics {
     tasks: Gauge<u64, AtomicU64>,
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
     bypasses: Family<BypassKind, Counter>,
+    databases_met: Family<BypassKind, Counter>,
 }
 
 impl Default for Metrics {
@@ -293,11 +316,15 @@ impl Metrics {
         let refused = statements.get_or_create_owned(&Decision {
             decision: "refused",
         });
+        let second: Family<Says, Counter> = Family::default();
+        let agreed = second.get_or_create_owned(&Says { says: "agrees" });
         let mut metrics = Metrics {
             registry: Registry::default(),
             sessions: Family::default(),
             allowed,
             refused,
+            agreed,
+            second,
             rows: Counter::default(),
             bytes: Counter::default(),
             unread: Counter::default(),
@@ -321,6 +348,7 @@ impl Metrics {
             tasks: Gauge::default(),
             kernel: Family::default(),
             bypasses: Family::default(),
+            databases_met: Family::default(),
         };
         let registry = &mut metrics.registry;
         add(
@@ -334,6 +362,11 @@ impl Metrics {
             metrics.sessions.clone(),
         );
         add(registry, "node_agent_statements_total", statements);
+        add(
+            registry,
+            "node_agent_second_parser_total",
+            metrics.second.clone(),
+        );
         add(registry, "node_agent_rows_total", metrics.rows.clone());
         add(
             registry,
@@ -420,6 +453,11 @@ impl Metrics {
             "node_agent_bypass_attempts_total",
             metrics.bypasses.clone(),
         );
+        add(
+            registry,
+            "node_agent_undeclared_databases_total",
+            metrics.databases_met.clone(),
+        );
         metrics
     }
 
@@ -441,6 +479,27 @@ impl Metrics {
     /// A statement may not run.
     pub fn statement_refused(&self) {
         self.refused.inc();
+    }
+
+    /// What the second parser says of a statement that was judged.
+    pub fn witnessed(&self, second: &Second) {
+        let count = |says| self.second.get_or_create(&Says { says }).inc();
+        match second {
+            Second::Agrees => {
+                self.agreed.inc();
+            }
+            Second::Unasked => {
+                count("unasked");
+            }
+            Second::Alone(_) => {
+                count("alone");
+            }
+            Second::Differs(differing) => {
+                for about in &differing.about {
+                    count(about.word());
+                }
+            }
+        }
     }
 
     /// An answer is over.
@@ -474,6 +533,14 @@ impl Metrics {
     pub fn bypasses(&self, kind: &'static str, count: u64) {
         // The kernel counts; this repeats what it stands at.
         self.bypasses
+            .get_or_create(&BypassKind { kind })
+            .inner()
+            .store(count, Ordering::Relaxed);
+    }
+
+    /// On how many connections this kind of database was met undeclared.
+    pub fn databases_met(&self, kind: &'static str, count: u64) {
+        self.databases_met
             .get_or_create(&BypassKind { kind })
             .inner()
             .store(count, Ordering::Relaxed);
@@ -548,6 +615,7 @@ mod tests {
         metrics.policies_reloaded(true);
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
+        metrics.databases_met("mysql", 1);
         let text = metrics.encode(Scraped {
             standings: vec![("w".to_owned(), "governed")],
             states: &["governed", "not governed"],
