@@ -1,4 +1,4 @@
-//! Pure. Addresses that a worker named as the targets': held, whoever would have them forgotten.
+//! Addresses that a worker named as the targets': held, whoever would have them forgotten.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -456,6 +456,9 @@ const DEEDS: &[Deed] = &[
     deed("remove a recording", true, |at| {
         fs::remove_file(at.join("state/recordings/old"))
     }),
+    deed("look a name up", true, |_| {
+        std::net::ToSocketAddrs::to_socket_addrs("localhost:1").map(drop)
+    }),
     deed("read the users", true, |_| read("/etc/passwd".into())),
     // By its mode alone.
     deed("read their passwords", false, |_| {
@@ -595,5 +598,66 @@ fn a_worker_uses_no_file_but_those_that_serving_takes_whatever_their_modes() -> 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Has the kernel say, from now on, that it has no landlock.
+fn without_landlock() -> Result<()> {
+    const FIRST: u32 = 444; // landlock_create_ruleset, on every architecture
+    let one = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt,
+        jf,
+        k,
+    };
+    let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let mut filter = [
+        one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        one(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, FIRST),
+        one(libc::BPF_RET | libc::BPF_K, 0, 0, missing),
+        one(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: numbers, and a program that is there until the kernel has copied it.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
+    };
+    anyhow::ensure!(done == 0, "no filter: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Becomes a worker where there is no landlock.
+#[test]
+#[ignore = "it confines its process: the test below starts it"]
+fn one_without_landlock() -> Result<()> {
+    let at = PathBuf::from(std::env::var(PLACE)?);
+    without_landlock()?;
+    let said = gaps();
+    confine(account(None)?, &Reach::default())?;
+    let token = fs::read_to_string(at.join("workload/token"))?;
+    println!("\nFATE {said:?} {token}");
+    Ok(())
+}
+
+#[test]
+fn where_there_is_no_landlock_a_worker_serves_all_the_same_and_it_is_said() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    open_to_all(place.path())?;
+    let name = "e2e::confined::one_without_landlock";
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env(PLACE, place.path())
+        .output()?;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+    let said = said.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    assert!(
+        said.contains("this kernel has no landlock") && said.ends_with("text"),
+        "{said}"
+    );
     Ok(())
 }
