@@ -314,6 +314,14 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     Ok(())
 }
 
+/// Would [`prepare`] leave the recordings whose they are?
+pub fn fits(config: &Config, worker: Option<Account>) -> bool {
+    match (std::fs::symlink_metadata(&config.recording.dir), worker) {
+        (Ok(about), Some(worker)) => about.uid() == worker.user,
+        (Ok(_) | Err(_), _) => true,
+    }
+}
+
 fn give(path: &Path, worker: Account) -> Result<(), AgentError> {
     // Never what a link leads to.
     lchown(path, Some(worker.user), Some(worker.group)).map_err(file(path))
