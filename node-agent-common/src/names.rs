@@ -32,6 +32,13 @@ pub const WIRES: &str = "WIRES";
 /// LRU hash: `flow::Inward` → 1, connections that came in over such a wire. Written by the kernel
 /// only, and only where labelled workloads reach nothing but databases.
 pub const INWARD: &str = "INWARD";
+/// Socket storage: `watch::Watch`. Written by the kernel only, gone with the socket.
+pub const WATCHES: &str = "WATCHES";
+/// Hash: `layer::UnixName` → 1. Which unix sockets labelled workloads reach, where that is bounded.
+/// Written by the agent only.
+pub const UNIX_NAMES: &str = "UNIX_NAMES";
+/// Array of `layer::CELL_*`. Written by the kernel only.
+pub const LAYER_CELLS: &str = "LAYER_CELLS";
 /// Hash: cgroup id → 1. Agents that were succeeded and still serve their sessions. Written by the
 /// agent only, and not pinned: the next one is told by the one before.
 pub const BEFORE: &str = "BEFORE";
@@ -69,8 +76,12 @@ pub const COUNTER_BYPASS_WIRE: u32 = 11;
 /// Packets to a protected address that somebody else than the agent sent, dropped on their way out
 /// of the node.
 pub const COUNTER_BYPASS_NODE: u32 = 12;
+/// Connections on which a PostgreSQL session was begun where no database is declared.
+pub const COUNTER_UNDECLARED_POSTGRES: u32 = 13;
+/// Connections on which a MySQL server greeted where no database is declared.
+pub const COUNTER_UNDECLARED_MYSQL: u32 = 14;
 /// How many counters.
-pub const COUNTER_COUNT: u32 = 13;
+pub const COUNTER_COUNT: u32 = 15;
 
 /// Global: the agent's listening port, host order.
 pub const LISTEN_PORT: &str = "LISTEN_PORT";
@@ -80,3 +91,5 @@ pub const AGENT_CGROUP: &str = "AGENT_CGROUP";
 pub const QUOTA: &str = "QUOTA";
 /// Global: not zero where labelled workloads reach databases and `ALLOWED` only.
 pub const CLOSED: &str = "CLOSED";
+/// Global: `watch::UNDECLARED_*`.
+pub const UNDECLARED: &str = "UNDECLARED";

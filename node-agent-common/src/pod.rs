@@ -5,7 +5,9 @@
 )]
 
 use crate::flow::{Address, FlowEvent, FlowKey, OriginRecord, Share, SocketState, Wire};
+use crate::layer::UnixName;
 use crate::sighting::Sighting;
+use crate::watch::Watch;
 
 macro_rules! pod {
     ($($name:ty),+ $(,)?) => {$(
@@ -23,5 +25,7 @@ pod!(
     FlowEvent,
     Share,
     Sighting,
-    Wire
+    Wire,
+    Watch,
+    UnixName
 );

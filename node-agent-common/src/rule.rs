@@ -30,6 +30,11 @@ pub const STREAM: u32 = 1;
 /// `SOCK_DGRAM`.
 pub const DATAGRAM: u32 = 2;
 
+/// The families of which a labelled task may make sockets: those whose ways out run a hook (INET,
+/// INET6), and those that do not leave the node by themselves (UNSPEC, UNIX, NETLINK, ALG). Any
+/// other could carry data past every hook, also one that is not thought of yet.
+pub const FAMILIES: [u32; 6] = [0, 1, 2, 10, 16, 38];
+
 /// Where a connect leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {

@@ -29,6 +29,10 @@ static QUOTA: u32 = 0;
 #[unsafe(no_mangle)]
 static CLOSED: u32 = 0;
 
+/// What becomes of a database that nobody declared. Set by the loader.
+#[unsafe(no_mangle)]
+static UNDECLARED: u32 = 0;
+
 /// The agent's port. Set by the loader.
 #[inline(always)]
 pub fn listen_port() -> u16 {
@@ -55,6 +59,13 @@ pub fn quota() -> u32 {
 pub fn closed() -> bool {
     // SAFETY: as above.
     unsafe { ptr::read_volatile(&raw const CLOSED) != 0 }
+}
+
+/// `watch::UNDECLARED_*`. Set by the loader.
+#[inline(always)]
+pub fn undeclared() -> u32 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const UNDECLARED) }
 }
 
 /// Is it the agent's own cgroup, or that of one before it which still serves its sessions? Exactly

@@ -161,7 +161,7 @@ fn stop(ctx: &SkBuffContext, packet: &Packet, kind: u32, counter: u32) -> i32 {
 
 /// The label of the packet's cgroup: of its outermost labelled ancestor, as for tasks.
 #[inline(always)]
-fn label(ctx: &SkBuffContext) -> Label {
+pub fn label(ctx: &SkBuffContext) -> Label {
     for level in 1..=MAX_DEPTH {
         // SAFETY: the helper takes the context and a number, and gives 0 for no such ancestor.
         let id = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };

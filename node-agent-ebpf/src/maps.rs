@@ -4,9 +4,11 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
+use node_agent_common::layer::{CELLS, UnixName};
 use node_agent_common::rule::Label;
+use node_agent_common::watch::Watch;
 
 /// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
 /// refused connections and not free ones.
@@ -40,6 +42,11 @@ pub static FLOWS: HashMap<FlowKey, OriginRecord> =
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
+/// Beside each socket that opened a connection: its first bytes, until it is known what they are.
+/// The kernel writes.
+#[btf_map]
+pub static WATCHES: SkStorage<Watch> = SkStorage::new();
+
 /// Label → what it has of the table of origins. The kernel writes; a workload's flood is refused
 /// before it takes the others' room.
 #[map]
@@ -68,6 +75,14 @@ pub static WIRES: HashMap<u32, Wire> = HashMap::with_max_entries(16_384, 0);
 /// oldest is forgotten for a new one: then its answers are dropped.
 #[map]
 pub static INWARD: LruHashMap<Inward, u8> = LruHashMap::with_max_entries(16_384, 0);
+/// Which unix sockets labelled workloads reach, where that is bounded. The agent writes; read by
+/// a program that is not in this object.
+#[map]
+pub static UNIX_NAMES: HashMap<UnixName, u8> = HashMap::with_max_entries(1_024, BPF_F_NO_PREALLOC);
+
+/// `layer::CELL_*`, for the programs that are not in this object.
+#[map]
+pub static LAYER_CELLS: Array<u64> = Array::with_max_entries(CELLS, 0);
 
 /// `names::COUNTER_*`.
 #[map]

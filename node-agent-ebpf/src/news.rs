@@ -5,6 +5,7 @@ use aya_ebpf::maps::RingBuf;
 use node_agent_common::flow::{FlowEvent, OriginRecord};
 use node_agent_common::names::{COUNTER_LOST_EVENTS, COUNTER_LOST_SIGHTINGS};
 use node_agent_common::sighting::Sighting;
+use node_agent_common::watch::Undeclared;
 
 use crate::maps::{COUNTERS, EVENTS, SIGHTINGS};
 
@@ -47,6 +48,12 @@ pub fn sight(kind: u32, pid: u32, netns: u64) {
         0,
         COUNTER_LOST_SIGHTINGS,
     );
+}
+
+/// Told apart from connects by its kind, and longer.
+#[inline(always)]
+pub fn send_undeclared(event: Undeclared, wake: u64) {
+    send(&EVENTS, event, wake, COUNTER_LOST_EVENTS);
 }
 
 #[inline(always)]

@@ -25,6 +25,8 @@ pub struct Packet {
     pub port: u16,
     /// The IP protocol.
     pub protocol: u32,
+    /// Where its header begins.
+    pub at: u32,
     /// TCP's flags; 0 for others.
     pub flags: u8,
     /// It has IPv4 options, an IPv6 routing header, or more headers than are read here.
@@ -88,6 +90,7 @@ pub fn v4(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
         port: upper.remote,
         protocol,
         flags: upper.flags,
+        at: base + length,
         odd: length > 20,
         later,
         empty: upper.header != 0 && length + upper.header == total,
@@ -146,6 +149,7 @@ pub fn v6(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
         port: upper.remote,
         protocol,
         flags: upper.flags,
+        at: base + at,
         odd,
         later: !first,
         empty: upper.header != 0 && at + upper.header == total,

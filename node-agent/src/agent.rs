@@ -299,7 +299,7 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(&config.state_dir, through).map_err(file(&config.state_dir))?;
-    let mut keys = vec![config.state_dir.join("mask.key")];
+    let mut keys = vec![mask_key_file(&config.state_dir)];
     if config.tls.ca_key.is_none() {
         keys.push(NodeCa::key_file(&config.state_dir));
     }
@@ -320,6 +320,20 @@ pub fn fits(config: &Config, worker: Option<Account>) -> bool {
         (Ok(about), Some(worker)) => about.uid() == worker.user,
         (Ok(_) | Err(_), _) => true,
     }
+}
+
+/// The files of the node's own keys, which a worker reads at its start.
+pub fn keys(config: &Config) -> Vec<PathBuf> {
+    let state = &config.state_dir;
+    vec![
+        mask_key_file(state),
+        NodeCa::key_file(state),
+        NodeCa::certificate_file(state),
+    ]
+}
+
+fn mask_key_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("mask.key")
 }
 
 fn give(path: &Path, worker: Account) -> Result<(), AgentError> {
@@ -418,7 +432,7 @@ fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {
 fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
-    let path = state_dir.join("mask.key");
+    let path = mask_key_file(state_dir);
     let key = match std::fs::File::open(&path) {
         Ok(mut found) => {
             let mut bytes = [0_u8; 32];

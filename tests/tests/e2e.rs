@@ -12,9 +12,12 @@ mod e2e {
     mod answers;
     mod bulk;
     mod bypass;
+    mod cage;
     mod canary;
     mod cancel;
     mod confined;
+    mod counted;
+    mod counted_storm;
     mod drain;
     mod drivers;
     mod ends;
@@ -34,6 +37,7 @@ mod e2e {
     mod story;
     mod take_over;
     mod tokio_postgres;
+    mod undeclared;
 
     /// Whether a test that needs the agent can run: it cannot when there is none by request.
     fn agent_is_here() -> bool {

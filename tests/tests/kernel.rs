@@ -12,7 +12,9 @@
 mod support;
 
 mod kernel {
+    mod closed;
     mod enrol;
+    mod intact;
     mod leaving;
     mod origins;
 }
@@ -32,6 +34,10 @@ mod translated;
 mod undoing;
 #[path = "kernel/wires.rs"]
 mod wires;
+#[path = "kernel/undeclared.rs"]
+mod undeclared;
+#[path = "kernel/unix_sockets.rs"]
+mod unix_sockets;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{

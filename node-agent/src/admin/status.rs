@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::enrol::{Broken, Left, Standing};
+use crate::intercept::Layer;
 use crate::keeper::{Governed, LinkError, Report};
 use crate::record::Health;
 use crate::session::Drain;
@@ -32,6 +33,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// What this kernel cannot do.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    #[serde(default)]
+    pub layers: Vec<Layer>,
     /// The process that holds the kernel programs and the listeners.
     pub keeper: u32,
     /// The process that serves.
@@ -69,6 +73,7 @@ impl Admin {
             broken: report.broken,
             not_ready,
             degraded: report.degraded.into_iter().chain(policies).collect(),
+            layers: report.layers,
             keeper: report.keeper,
             worker: std::process::id(),
             workers_replaced: report.replaced,
@@ -126,6 +131,9 @@ impl Admin {
                 .kernel("lost_sightings", counters.lost_sightings);
             self.metrics.kernel("unpublished", counters.unpublished);
             self.metrics.kernel("quota", counters.quota);
+            self.metrics
+                .kernel("refused_families", counters.refused_families);
+            self.metrics.kernel("refused_unix", counters.refused_unix);
             let bypass = counters.bypass;
             self.metrics.bypasses("packet", bypass.packet);
             self.metrics.bypasses("header", bypass.header);
@@ -133,6 +141,10 @@ impl Admin {
             self.metrics.bypasses("option", bypass.option);
             self.metrics.bypasses("wire", bypass.wire);
             self.metrics.bypasses("node", bypass.node);
+            self.metrics
+                .databases_met("postgres", counters.undeclared_postgres);
+            self.metrics
+                .databases_met("mysql", counters.undeclared_mysql);
         }
         scraped
     }

@@ -65,6 +65,9 @@ impl StatusArguments {
             for lack in &status.degraded {
                 out::line(format!("  degraded: {lack}"))?;
             }
+            for layer in &status.layers {
+                out::line(format!("  layer {layer}"))?;
+            }
             let mut rows = vec![
                 ["WORKLOAD", "CGROUP", "NAMESPACES", "STATE"]
                     .map(str::to_owned)

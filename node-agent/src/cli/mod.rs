@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use node_agent::config::Config;
-use node_agent::keeper::Account;
+use node_agent::keeper::{Account, Reach};
 
 /// The default configuration file.
 const CONFIG: &str = "/etc/node-agent/config.yaml";
@@ -80,6 +80,12 @@ enum Command {
         /// Its only group
         #[arg(long, requires = "user")]
         group: Option<u32>,
+        /// What it may read, with all below it
+        #[arg(long)]
+        read: Vec<PathBuf>,
+        /// What it may read and write, with all below it
+        #[arg(long)]
+        write: Vec<PathBuf>,
     },
     /// Print a generated reference
     #[command(hide = true)]
@@ -128,9 +134,19 @@ pub(crate) fn main() -> ExitCode {
         Command::Approvals(approvals) => approvals.run(),
         Command::Uninstall(with) => daemon::uninstall(&with),
         Command::Canary => daemon::canary(),
-        Command::Worker { user, group } => {
+        Command::Worker {
+            user,
+            group,
+            read,
+            write,
+        } => {
             let pair = user.zip(group);
-            daemon::worker(pair.map(|(user, group)| Account { user, group }))
+            let account = pair.map(|(user, group)| Account { user, group });
+            let reach = Reach {
+                reads: read,
+                writes: write,
+            };
+            daemon::worker(account, &reach)
         }
         Command::Reference(reference) => reference.run(),
     };

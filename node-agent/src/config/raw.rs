@@ -49,6 +49,9 @@ pub(super) struct RawGuard {
     pub(super) egress: Maybe<String>,
     pub(super) allow: List<String>,
     pub(super) node_wide: Maybe<String>,
+    pub(super) undeclared: Maybe<String>,
+    pub(super) unix: Maybe<String>,
+    pub(super) unix_allow: List<String>,
     pub(super) canary_every: Maybe<String>,
 }
 

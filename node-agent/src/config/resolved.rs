@@ -75,6 +75,8 @@ pub struct Guard {
     pub ports: Vec<u16>,
     pub egress: Egress,
     pub node_wide: NodeWide,
+    pub undeclared: Undeclared,
+    pub unix: UnixSockets,
     pub canary_every: Duration,
 }
 
@@ -94,6 +96,26 @@ pub enum Egress {
     Open,
     /// These places and nothing else.
     DatabasesOnly(Vec<Place>),
+}
+
+/// What becomes of a database that no target declares, wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undeclared {
+    /// Its connections are ended, and told of.
+    Refuse,
+    /// They are told of.
+    Report,
+    /// Nobody looks.
+    Ignore,
+}
+
+/// Which unix sockets a labelled workload may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// Any.
+    Open,
+    /// Those of these names, letter by letter: absolute paths, or abstract names behind an `@`.
+    AllowOnly(Vec<String>),
 }
 
 /// An OIDC issuer.

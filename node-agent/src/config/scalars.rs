@@ -94,6 +94,14 @@ pub(super) fn host_port(text: &str, default: u16) -> Option<HostPort> {
     }
 }
 
+/// Is it an absolute path, or an abstract name behind an `@`, that fits into a unix socket's address
+/// (unix(7))?
+pub(super) fn is_unix_socket(text: &str) -> bool {
+    const LONGEST: usize = 107;
+    let begins = text.starts_with('/') || text.starts_with('@');
+    begins && text.len() > 1 && text.len() <= LONGEST && !text.contains('\0')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

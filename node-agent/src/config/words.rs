@@ -102,6 +102,24 @@ pub const KEYS: &[Key] = &[
         "on: of this node only the agent sends to protected addresses, neither processes without a label nor what is forwarded over the node; a database on the node itself is reached by nobody else either",
     ),
     key(
+        "guard.undeclared",
+        "refuse, report, ignore",
+        "refuse",
+        "what becomes of a database that no target declares, known by the first bytes of a connection to whatever port: ended and logged, only logged, or not looked for",
+    ),
+    key(
+        "guard.unix",
+        "open, allow-only",
+        "open",
+        "which unix sockets labelled workloads reach; with allow-only those that guard.unix_allow names, and the agent does not start where the kernel cannot do it (Linux 6.7)",
+    ),
+    key(
+        "guard.unix_allow",
+        "list of paths",
+        "[]",
+        "what stays open under allow-only, letter by letter as the workload spells it: an absolute path, or @ and an abstract name",
+    ),
+    key(
         "guard.canary_every",
         "duration, 100ms to 60s",
         "10s",

@@ -21,6 +21,17 @@ pub(super) struct Cut {
     pub(super) fd: u32,
     pub(super) destination: SocketAddr,
     pub(super) how: Ended,
+    /// Why it was.
+    pub(super) led: Led,
+}
+
+/// Where a connection that was ended led.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Led {
+    /// To a database, past the agent.
+    Past,
+    /// To where the workload may not go.
+    Elsewhere,
 }
 
 /// What looking at a process's descriptors gave.
@@ -137,25 +148,39 @@ fn judge(governs: &dyn Governs, fd: u32, socket: BorrowedFd<'_>, held: &mut Held
         Ok(SocketSeen::Ungoverned(kind)) => {
             held.reasons.insert(Reason::UngovernedSocket { fd, kind });
         }
-        Ok(SocketSeen::Past(destination)) => match governs.end(socket) {
-            Ok(how) => {
-                // A stream that was shut down by hand still names its peer.
-                if held.ended.insert(cookie) {
-                    held.cut.push(Cut {
-                        fd,
-                        destination,
-                        how,
-                    });
-                }
-            }
-            Err(error) => {
-                tracing::error!(fd, %destination, %error, "a connection past the agent cannot be ended");
-                held.reasons.insert(Reason::NotEnded { fd, destination });
-            }
-        },
+        Ok(SocketSeen::Past(to)) => end(governs, fd, socket, to, Led::Past, held),
+        Ok(SocketSeen::Forbidden(to)) => end(governs, fd, socket, to, Led::Elsewhere, held),
         Err(error) => {
             tracing::debug!(fd, %error, "a socket that cannot be looked at");
             held.reasons.insert(Reason::Unseen);
+        }
+    }
+}
+
+fn end(
+    governs: &dyn Governs,
+    fd: u32,
+    socket: BorrowedFd<'_>,
+    destination: SocketAddr,
+    led: Led,
+    held: &mut Held,
+) {
+    let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap_or(0);
+    match governs.end(socket) {
+        Ok(how) => {
+            // A stream that was shut down by hand still names its peer.
+            if held.ended.insert(cookie) {
+                held.cut.push(Cut {
+                    fd,
+                    destination,
+                    how,
+                    led,
+                });
+            }
+        }
+        Err(error) => {
+            tracing::error!(fd, %destination, %error, "a connection past the agent cannot be ended");
+            held.reasons.insert(Reason::NotEnded { fd, destination });
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::audit;
+use super::audit::{self, Led};
 use super::namespaces::Inode;
 use super::posture::{Host, NET_RAW};
 use super::process;
 use super::reason::{Found, Reason, Standing, Weight};
+use super::standings::{Say, Told};
 use super::state::State;
 use super::wires::Wires;
 use crate::model::{CgroupId, Pid, UnixMillis};
@@ -64,7 +65,7 @@ pub(super) struct Members {
     left: VecDeque<(Instant, u64, Left)>,
     left_total: u64,
     cut_total: u64,
-    standings: BTreeMap<PathBuf, (Standing, Vec<String>)>,
+    standings: BTreeMap<PathBuf, Told>,
 }
 
 /// Looks at single processes in one second; what is more waits for the next round.
@@ -186,11 +187,20 @@ impl State {
         let name = process::name(pid);
         for cut in &held.cut {
             self.members.cut_total = self.members.cut_total.saturating_add(1);
-            tracing::warn!(
-                %pid, program = name, fd = cut.fd, destination = %cut.destination, how = ?cut.how,
-                workload = %workload, cgroup = %under.display(),
-                "ended a connection that led past the agent"
-            );
+            let (fd, destination, how) = (cut.fd, cut.destination, cut.how);
+            match cut.led {
+                Led::Past => tracing::warn!(
+                    %pid, program = name, fd, %destination, ?how,
+                    workload = %workload, cgroup = %under.display(),
+                    "ended a connection that led past the agent"
+                ),
+                Led::Elsewhere => tracing::warn!(
+                    %pid, program = name, fd, %destination, ?how,
+                    workload = %workload, cgroup = %under.display(),
+                    mend = "add the place to guard.allow if the workload needs it",
+                    "ended a connection from before the label: only databases are open to it"
+                ),
+            }
         }
         for reason in held.reasons.difference(&sticks) {
             tracing::warn!(
@@ -402,7 +412,7 @@ impl State {
         (standing, found)
     }
 
-    /// Says what changed since it was last said.
+    /// Says what changed since it was last said, not more often than is good for a log.
     pub(super) fn tell_standings(&mut self) {
         let now: Vec<_> = self
             .labelled
@@ -417,21 +427,22 @@ impl State {
                 (path.clone(), Arc::clone(&has.workload), standing, reasons)
             })
             .collect();
+        let at = Instant::now();
         for (path, workload, standing, reasons) in now {
-            let before = self.members.standings.get(&path).map(|(was, _)| *was);
+            let cgroup = path.display().to_string();
+            let told = self.members.standings.entry(path).or_insert_with(Told::new);
+            let Some(Say { changes }) = told.see(standing, at) else {
+                continue;
+            };
             let state = standing.word();
-            if before != Some(standing) {
-                match standing {
-                    Standing::Governed if before.is_none() => {}
-                    Standing::Governed => {
-                        tracing::info!(cgroup = %path.display(), %workload, state, "a workload's standing changed");
-                    }
-                    Standing::Partly | Standing::Not => {
-                        tracing::warn!(cgroup = %path.display(), %workload, state, ?reasons, "a workload's standing changed");
-                    }
+            match standing {
+                Standing::Governed => {
+                    tracing::info!(cgroup, %workload, state, changes, "a workload's standing changed");
+                }
+                Standing::Partly | Standing::Not => {
+                    tracing::warn!(cgroup, %workload, state, changes, ?reasons, "a workload's standing changed");
                 }
             }
-            self.members.standings.insert(path, (standing, reasons));
         }
     }
 }

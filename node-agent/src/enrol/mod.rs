@@ -26,6 +26,7 @@ mod posture;
 mod process;
 mod reason;
 mod rules;
+mod standings;
 mod state;
 mod tree;
 mod wires;

@@ -56,6 +56,9 @@ struct Asking {
     stale: bool,
 }
 
+/// Where a request has the number of a device: behind both headers, ports and addresses.
+const DEVICE: usize = 16 + 8 + 4 + 32;
+
 /// An answer is a message of 88 bytes and some attributes.
 const ROOM: usize = 1_024;
 
@@ -111,7 +114,22 @@ impl Diag {
         remote: SocketAddr,
         cookie: u64,
     ) -> io::Result<()> {
-        let request = request(DESTROY, REQUEST | ACK, protocol, local, remote, cookie);
+        self.destroy_on(protocol, local, remote, cookie, 0)
+    }
+
+    /// The same for a socket that is bound to a device, by the device's number; 0 for none.
+    pub(super) fn destroy_on(
+        &self,
+        protocol: u8,
+        local: SocketAddr,
+        remote: SocketAddr,
+        cookie: u64,
+        device: u32,
+    ) -> io::Result<()> {
+        let mut request = request(DESTROY, REQUEST | ACK, protocol, local, remote, cookie);
+        if let Some(place) = request.get_mut(DEVICE..DEVICE + 4) {
+            place.copy_from_slice(&device.to_ne_bytes());
+        }
         let answer = self.ask(&request)?;
         match (kind(&answer), error(&answer)) {
             (Some(ERROR), Some(0 | libc::ENOENT)) => Ok(()),

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use node_agent_common::flow::{self, FlowEvent};
-use node_agent_common::sighting;
+use node_agent_common::{layer, sighting};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
-use super::tables::{Tables, comm_text, socket_addr};
-use super::{InterceptError, WorkloadIndex};
+use super::tables::{Fields, Tables, comm_text, socket_addr};
+use super::undeclared::{self, Met, Places};
+use super::{InterceptError, Undeclared, WorkloadIndex, unix};
 use crate::model::{CgroupId, NetnsCookie, Pid};
 
 /// Who dialled, and whereto.
@@ -54,6 +55,8 @@ pub enum RefusedBecause {
     Closed,
     /// Sockets of this kind cannot be governed.
     Socket(u32),
+    /// Sockets of this family lead off the node, and no hook sees what they carry.
+    Family(u32),
 }
 
 /// How somebody tried to get round the agent. Each way was stopped: the first four by the second
@@ -87,6 +90,12 @@ pub enum Event {
     /// made the socket, 0 when the socket is older than the label. At most ten a second of one
     /// workload are told; all are counted.
     Bypass(Bypass, Dial),
+    /// The first bytes of a connection were a database's that nobody declared. The process is that
+    /// which made the socket, 0 when that is not known. Told and counted as `Bypass` is.
+    Undeclared(Undeclared, Dial),
+    /// A unix socket that is not allowed was refused; its name as the caller spelt it. At most ten a
+    /// second are told, together with refused families.
+    RefusedUnix(String, Dial),
 }
 
 /// Where enrolment should look again.
@@ -110,9 +119,9 @@ pub enum Sighting {
 }
 
 impl Event {
-    fn read(raw: &FlowEvent) -> Option<Self> {
+    fn dial(raw: &FlowEvent) -> Dial {
         let origin = &raw.origin;
-        let dial = Dial {
+        Dial {
             destination: socket_addr(origin.destination, origin.port),
             workload: WorkloadIndex(origin.workload),
             pid: Pid(origin.pid),
@@ -120,7 +129,43 @@ impl Event {
             comm: comm_text(&origin.comm),
             cgroup: CgroupId(origin.cgroup),
             netns: NetnsCookie(raw.netns),
+        }
+    }
+
+    /// A refusal of an optional layer; `None` for other news.
+    fn of_layer(bytes: &[u8]) -> Option<Self> {
+        let mut at = Fields(bytes);
+        let kind = at.u32()?;
+        if kind != layer::EVENT_REFUSED_FAMILY && kind != layer::EVENT_REFUSED_UNIX {
+            return None;
+        }
+        let number = at.u32()?;
+        let cgroup = CgroupId(at.u64()?);
+        let workload = WorkloadIndex(at.u32()?.saturating_sub(1));
+        let (pid, uid, _) = (at.u32()?, at.u32()?, at.u32()?);
+        let dial = Dial {
+            destination: SocketAddr::from(([0, 0, 0, 0], 0)),
+            workload,
+            pid: Pid(pid),
+            uid,
+            comm: comm_text(&at.bytes::<16>()?),
+            cgroup,
+            netns: NetnsCookie(0),
         };
+        if kind == layer::EVENT_REFUSED_FAMILY {
+            return Some(Event::Refused(RefusedBecause::Family(number), dial));
+        }
+        let name: [u8; 112] = at.bytes()?;
+        let length = usize::try_from(number).ok();
+        let name = length.and_then(|length| name.get(..length));
+        Some(Event::RefusedUnix(
+            unix::shown(name.unwrap_or_default()),
+            dial,
+        ))
+    }
+
+    fn read(raw: &FlowEvent) -> Option<Self> {
+        let dial = Event::dial(raw);
         Some(match raw.kind {
             flow::EVENT_REDIRECTED => Event::Redirected(dial),
             flow::EVENT_REFUSED_PROTOCOL => {
@@ -191,6 +236,7 @@ impl Ear {
     pub(super) fn start(
         rings: Rings,
         tables: Arc<Tables>,
+        places: Places,
     ) -> Result<(Self, mpsc::Receiver<Event>, mpsc::Receiver<Sighting>), InterceptError> {
         let (events, events_out) = mpsc::channel(WAITING);
         let (sightings, sightings_out) = mpsc::channel(WAITING);
@@ -203,6 +249,7 @@ impl Ear {
         let listener = Listen {
             rings,
             tables,
+            places,
             stop: Arc::clone(&stop),
             dropped: Arc::clone(&dropped),
             events,
@@ -241,6 +288,7 @@ impl Drop for Ear {
 struct Listen {
     rings: Rings,
     tables: Arc<Tables>,
+    places: Places,
     stop: Arc<OwnedFd>,
     dropped: Arc<AtomicU64>,
     events: mpsc::Sender<Event>,
@@ -277,8 +325,12 @@ impl Listen {
                 missed = self.sightings.try_send(Sighting::Lost).is_err();
             }
             while let Some(item) = self.rings.events.next() {
-                let Some(raw) = event_of(&item) else { continue };
-                if let Some(event) = Event::read(&raw)
+                let event = match Met::read(&item) {
+                    Some(met) => meet(&met, &self.places),
+                    None => Event::of_layer(&item)
+                        .or_else(|| event_of(&item).as_ref().and_then(Event::read)),
+                };
+                if let Some(event) = event
                     && self.events.try_send(event).is_err()
                 {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -313,6 +365,25 @@ impl Listen {
             Heard::Stop
         })
     }
+}
+
+/// Ends a refused connection, told of or not.
+fn meet(met: &Met, places: &Places) -> Option<Event> {
+    let ended = if met.undeclared.refused {
+        undeclared::end(met, places)
+    } else {
+        Ok(())
+    };
+    let dial = met.told.then(|| Event::dial(&met.event))?;
+    if let Err(error) = ended {
+        // Refused all the same.
+        tracing::warn!(
+            %error, destination = %dial.destination,
+            "a refused connection's owner is left waiting: it could not be ended; \
+             `node-agent doctor` says whether this kernel can"
+        );
+    }
+    Some(Event::Undeclared(met.undeclared, dial))
 }
 
 enum Heard {

@@ -2,7 +2,7 @@
 //! else: what they are, whether they lead round the agent, and how they are ended.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use node_agent_common::flow::{SOCKET_IDLE, SocketState};
@@ -20,6 +20,8 @@ pub enum SocketSeen {
     Governed,
     /// Connected past the agent to a guarded place.
     Past(SocketAddr),
+    /// Connected to a place that is not allowed, where only databases and what is allowed are.
+    Forbidden(SocketAddr),
     /// Connected elsewhere, or listening: it leads to nothing that is guarded.
     Elsewhere,
     /// Made before the label, and not connected.
@@ -90,10 +92,25 @@ impl Interceptor {
             // Also one of the label's own: connected, and yet not redirected. What it leads to
             // became guarded later.
             Some(peer) if self.guards(peer)? => Ok(SocketSeen::Past(peer)),
+            Some(peer) if self.forbids(socket, kind, peer)? => Ok(SocketSeen::Forbidden(peer)),
             Some(_) => Ok(SocketSeen::Elsewhere),
             None if ours => Ok(SocketSeen::Governed),
             None => Ok(SocketSeen::Unconnected),
         }
+    }
+
+    /// Would a connect to there be refused, because only databases and what is allowed are open? A
+    /// connection that came in from there was not dialled: its port here is one that is listened on.
+    fn forbids(
+        &self,
+        socket: BorrowedFd<'_>,
+        kind: SocketType,
+        peer: SocketAddr,
+    ) -> io::Result<bool> {
+        if self.settings().allowed.is_none() || self.tables.allows(peer)? {
+            return Ok(false);
+        }
+        Ok(kind != SocketType::STREAM || !came_in(socket)?)
     }
 
     fn kept(&self, socket: BorrowedFd<'_>) -> io::Result<Option<SocketState>> {
@@ -104,7 +121,7 @@ impl Interceptor {
         sys::look_up(map.as_fd(), &socket_key(socket))
     }
 
-    /// Ends a socket that `look_at` called `Past`.
+    /// Ends a socket that `look_at` called `Past` or `Forbidden`.
     ///
     /// # Errors
     /// It is still connected: neither way could end it.
@@ -210,12 +227,29 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// Is the port of this end listened on in the socket's namespace?
+fn came_in(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let local = local(socket)?;
+    let any = match local.ip() {
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let netns = sys::socket_netns(socket)?;
+    let listening = Diag::inside(netns.as_fd())?.find(local, any)?;
+    Ok(listening.is_some())
+}
+
+/// This end.
+fn local(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let local = rustix::net::getsockname(socket)?;
+    SocketAddr::try_from(local)
+        .map(canonical)
+        .map_err(io::Error::other)
+}
+
 fn destroy(socket: BorrowedFd<'_>, remote: SocketAddr) -> io::Result<()> {
     let cookie = sockopt::socket_cookie(socket)?;
-    let local = rustix::net::getsockname(socket)?;
-    let local = SocketAddr::try_from(local)
-        .map(canonical)
-        .map_err(io::Error::other)?;
+    let local = local(socket)?;
     let protocol = match sockopt::socket_type(socket)? {
         SocketType::STREAM => diag::TCP,
         _ => diag::UDP,

@@ -33,6 +33,8 @@ enum Part {
     Gate(CgroupId, usize, &'static Hook, String),
     /// The pin of a map.
     Map(usize, &'static str),
+    /// A label.
+    Label(CgroupId, String),
 }
 
 /// What.
@@ -42,13 +44,14 @@ enum Wrong {
     Replaced(String),
     Unpinned,
     OtherPin,
+    Unlabelled,
 }
 
 impl Fault {
     /// May a connect have got past the gate that this concerns?
     pub fn opened(&self) -> bool {
         match self.wrong {
-            Wrong::Detached | Wrong::Replaced(_) => true,
+            Wrong::Detached | Wrong::Replaced(_) | Wrong::Unlabelled => true,
             Wrong::Unpinned | Wrong::OtherPin => false,
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for Fault {
             Part::Hook(_, hook) => hook.program.to_owned(),
             Part::Gate(_, _, gate, at) => format!("{} at {at}", gate.program),
             Part::Map(_, map) => format!("the map {map}"),
+            Part::Label(_, at) => at.clone(),
         };
         match &self.wrong {
             Wrong::Detached => write!(f, "the link of {part} is detached"),
@@ -68,6 +72,7 @@ impl fmt::Display for Fault {
             }
             Wrong::Unpinned => write!(f, "the pin of {part} is gone"),
             Wrong::OtherPin => write!(f, "something else is pinned in the place of {part}"),
+            Wrong::Unlabelled => write!(f, "the label of {part} is gone or another's"),
         }
     }
 }
@@ -80,8 +85,8 @@ struct Belongs<'a> {
 }
 
 impl Interceptor {
-    /// What does not stand as it was made: links, the programs behind them, and the pins of both
-    /// gates and of the maps. Empty: all stands.
+    /// What does not stand as it was made: links, the programs behind them and the pins of both
+    /// gates, the pins of the maps, and the labels. Empty: all stands.
     ///
     /// # Errors
     /// The kernel does not tell, or there is nothing left to ask about: in words.
@@ -116,6 +121,15 @@ impl Interceptor {
                     continue;
                 };
                 let part = Part::Gate(*cgroup, at, gate, place);
+                faults.push(Fault { part, wrong });
+            }
+        }
+        for (cgroup, workload) in locked(&self.labels).iter() {
+            if self.tables.label_at(*cgroup) != Some(*workload)
+                && let Some(place) = self.still_there(*cgroup)
+            {
+                let part = Part::Label(*cgroup, place);
+                let wrong = Wrong::Unlabelled;
                 faults.push(Fault { part, wrong });
             }
         }
@@ -174,6 +188,13 @@ impl Interceptor {
                         && self.still_there(*cgroup).is_some()
                     {
                         return Err(error);
+                    }
+                }
+                Part::Label(cgroup, _) => {
+                    let labels = locked(&self.labels);
+                    // Unlabelled by now?
+                    if let Some(workload) = labels.get(cgroup) {
+                        self.tables.label(*cgroup, *workload)?;
                     }
                 }
                 Part::Map(at, map) => {
@@ -237,7 +258,7 @@ impl Interceptor {
                     link.update(program).map_err(failed)
                 })?;
             }
-            Wrong::Unpinned | Wrong::OtherPin => {}
+            Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled => {}
         }
         match pin {
             Some(path) if self.belongs(hook, pin).pin_of(link, path).is_some() => {

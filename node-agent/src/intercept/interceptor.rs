@@ -18,14 +18,16 @@ use tokio::sync::mpsc;
 use super::diag::Diag;
 use super::events::Ear;
 use super::inherited::Inherited;
-use super::listen::{self, Listener, Open};
+use super::layers::Layers;
+use super::listen::{self, Listener};
 use super::node::NodeWide as Node;
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::undeclared::Places;
 use super::wires::Wires;
 use super::{
-    Ended, Event, InterceptError, Owner, Prefix, Right, Settings, Sighting, SocketSeen, Unfiltered,
-    WorkloadIndex, pins,
+    Ended, Event, InterceptError, Layer, Owner, Prefix, Right, Settings, Sighting, SocketSeen,
+    Unfiltered, WorkloadIndex, pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
 
@@ -122,13 +124,16 @@ pub struct Interceptor {
     pub(super) ear: Ear,
     /// Listening sockets of an agent before this one, until they are asked for.
     pub(super) inherited: Inherited,
-    pub(super) open: Mutex<StdHashMap<NetnsCookie, Open>>,
+    pub(super) open: Places,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
+    /// What the table of labels should hold, as far as this agent put it there.
+    pub(super) labels: Mutex<StdHashMap<CgroupId, WorkloadIndex>>,
     pub(super) waits: Mutex<StdHashMap<CgroupId, Link>>,
     pub(super) degraded: Vec<String>,
+    pub(super) layers: Mutex<Layers>,
     /// The cgroups of agents that were succeeded and still serve.
     pub(super) before: Mutex<BTreeSet<CgroupId>>,
     pub(super) listeners: mpsc::Sender<Listener>,
@@ -166,6 +171,11 @@ impl Interceptor {
         )
     }
 
+    /// What not every kernel has, and whether this one does.
+    pub fn layers(&self) -> Vec<Layer> {
+        locked(&self.layers).all.clone()
+    }
+
     /// Labels a cgroup and everything below it.
     ///
     /// # Errors
@@ -179,7 +189,11 @@ impl Interceptor {
         // The label first: the connect hooks ask for it, and the gates let pass what has none. A
         // cgroup whose gates cannot be closed keeps the label, which only ever refuses more, and is
         // not reported as governed.
-        self.tables.label(cgroup, workload)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.label(cgroup, workload)?;
+            labels.insert(cgroup, workload);
+        }
         self.close_gates(cgroup)
     }
 
@@ -215,7 +229,11 @@ impl Interceptor {
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
         self.holds()?;
-        self.tables.unlabel(cgroup)?;
+        {
+            let mut labels = locked(&self.labels);
+            self.tables.unlabel(cgroup)?;
+            labels.remove(&cgroup);
+        }
         locked(&self.waits).remove(&cgroup);
         let links = locked(&self.gates).remove(&cgroup).unwrap_or_default();
         pins::open_gates(links, cgroup, self.settings.pin.as_deref())
@@ -236,6 +254,14 @@ impl Interceptor {
     pub fn set_protected(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         self.holds()?;
         self.tables.set_prefixes(prefixes)
+    }
+
+    /// The protected prefixes, also those that an earlier agent left.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn protected(&self) -> Result<Vec<Prefix>, InterceptError> {
+        self.tables.prefixes()
     }
 
     /// Replaces the guarded ports. What stays is never missing in between.
@@ -271,6 +297,7 @@ impl Interceptor {
         let mut counters = self.tables.counters()?;
         let unread = self.ear.dropped.load(Ordering::Relaxed);
         counters.lost_events = counters.lost_events.saturating_add(unread);
+        (counters.refused_families, counters.refused_unix) = locked(&self.layers).refused();
         Ok(counters)
     }
 
@@ -404,6 +431,13 @@ impl Interceptor {
             pins::detach(&link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"link",
+                "uninstall again",
+            ))?;
+        }
+        for link in locked(&self.layers).links.drain(..) {
+            pins::detach(&link).map_err(InterceptError::call(
+                "bpf(BPF_LINK_DETACH)",
+                &"layer",
                 "uninstall again",
             ))?;
         }

@@ -9,6 +9,8 @@
 //! given: with the agent gone the redirect stays and leads to a port where nobody listens. Only
 //! [`Interceptor::uninstall`] takes it away.
 
+mod assembled;
+mod devices;
 mod diag;
 mod error;
 mod events;
@@ -16,6 +18,7 @@ mod foreign;
 mod inherited;
 mod intact;
 mod interceptor;
+mod layers;
 mod listen;
 mod netlink;
 mod node;
@@ -27,6 +30,9 @@ mod settings;
 mod start;
 mod sys;
 mod tables;
+mod types;
+mod undeclared;
+mod unix;
 mod wires;
 
 pub use error::InterceptError;
@@ -34,12 +40,15 @@ pub use events::{Bypass, Dial, Event, RefusedBecause, Sighting};
 pub use foreign::{Ended, Peer, SocketSeen};
 pub use intact::Fault;
 pub use interceptor::{Governs, Interceptor};
+pub use layers::{Layer, LayerState};
 pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, probe};
 pub use right::Right;
-pub use settings::{Allowed, NodeWide, NotAPrefix, Prefix, Settings};
+pub use settings::{Allowed, NodeWide, NotAPrefix, OnUndeclared, Prefix, Settings};
 pub use start::{Estate, Loaded};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
+pub use undeclared::{Database, Undeclared};
+pub use unix::{NotAUnixPath, UnixPath};
 pub use wires::{Owner, Unfiltered};
 
 use serde::{Deserialize, Serialize};

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, Weak};
 use aya::Ebpf;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::netlink::{Carries, Device, Route};
+use super::devices::{self, Held};
+use super::netlink::{Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, NODE, NODE_FRAME, NODE_PACKET};
 use super::sys::Link;
 use super::tables::{Tables, locked};
-use super::wires::{self, Held};
+use super::wires;
 use super::{InterceptError, pins};
 use crate::model::CgroupId;
 use node_agent_common::flow;
@@ -85,11 +86,13 @@ impl NodeWide {
             held: Mutex::default(),
             trouble: Mutex::default(),
         });
+        let before = needs.tables.wires()?;
         {
             let ebpf = locked(&needs.ebpf);
             let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
             shared.look(ebpf, &needs.tables)?;
         }
+        shared.clear_up(&needs.tables, &before)?;
         let link = {
             let ebpf = locked(&needs.ebpf);
             let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
@@ -133,7 +136,7 @@ impl NodeWide {
         };
         pins::detach(&self.link).map_err(failed)?;
         for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
-            wires::let_go(&self.shared.route, held).map_err(failed)?;
+            devices::let_go(&self.shared.route, held).map_err(failed)?;
             tables.forget_wire(device | wires::NODE)?;
         }
         Ok(())
@@ -147,12 +150,32 @@ impl NodeWide {
     }
 }
 
+/// Takes away what an earlier agent left on a device of the node, as the table of wires names it.
+pub(super) fn forget(
+    route: &Route,
+    tables: &Tables,
+    pin: Option<&Path>,
+    entry: u32,
+    handle: u32,
+) -> Result<(), InterceptError> {
+    let device = entry & !wires::NODE;
+    if let Some(pin) = pin {
+        for hook in [NODE_FRAME, NODE_PACKET] {
+            pins::remove_link(&pin.join(devices::pin_of(&hook, device)))?;
+        }
+    }
+    route
+        .unfilter(device, Side::Sent, handle)
+        .map_err(InterceptError::call("tc filter", &device, "`ip link`"))?;
+    tables.forget_wire(entry)
+}
+
 impl Drop for NodeWide {
     fn drop(&mut self) {
         self.halt();
         if self.shared.pin.is_none() {
             for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
-                if let Err(error) = wires::let_go(&self.shared.route, held) {
+                if let Err(error) = devices::let_go(&self.shared.route, held) {
                     tracing::warn!(%error, device, "a filter stays");
                 }
             }
@@ -178,6 +201,32 @@ impl Shared {
         Err(InterceptError::call("rtnetlink", &"devices", "start again")(unsteady))
     }
 
+    /// What an earlier agent left and this one has not taken over: devices that are gone, and
+    /// filters under another handle, which still exempt that agent's cgroup and not this one's.
+    fn clear_up(
+        &self,
+        tables: &Tables,
+        before: &[(u32, flow::Wire)],
+    ) -> Result<(), InterceptError> {
+        for (entry, record) in before.iter().filter(|(entry, _)| entry & wires::NODE != 0) {
+            let device = entry & !wires::NODE;
+            if !locked(&self.held).contains_key(&device) {
+                forget(
+                    &self.route,
+                    tables,
+                    self.pin.as_deref(),
+                    *entry,
+                    record.filter,
+                )?;
+            } else if record.filter != self.handle {
+                self.route
+                    .unfilter(device, Side::Sent, record.filter)
+                    .map_err(InterceptError::call("tc filter", &device, "`ip link`"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Attaches to devices that are new, and forgets those that went.
     fn look_once(&self, ebpf: &Ebpf, tables: &Tables) -> Result<Seen, InterceptError> {
         let devices = self.route.devices().map_err(InterceptError::call(
@@ -193,7 +242,7 @@ impl Shared {
             there.insert(device.index);
             let at_work = held
                 .get(&device.index)
-                .is_some_and(|held| wires::holds(&self.route, held, device.index));
+                .is_some_and(|held| devices::holds(&self.route, held, device.index));
             if at_work {
                 continue;
             }
@@ -207,7 +256,7 @@ impl Shared {
                 .wire(device.index | wires::NODE, record)
                 .and_then(|()| {
                     let pin = self.pin.as_deref();
-                    wires::hold(ebpf, &self.route, &hook, device.index, self.handle, pin)
+                    devices::hold(ebpf, &self.route, &hook, device.index, self.handle, pin)
                 });
             match done {
                 Ok(new) => drop(held.insert(device.index, new)),
@@ -222,7 +271,7 @@ impl Shared {
             .collect();
         for device in gone {
             if let Some(gone) = held.remove(&device)
-                && let Err(error) = wires::let_go(&self.route, gone)
+                && let Err(error) = devices::let_go(&self.route, gone)
             {
                 tracing::debug!(%error, device, "a device went with its filter");
             }

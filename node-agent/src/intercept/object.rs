@@ -59,10 +59,12 @@ pub(super) const WAIT: Hook = hook("on_wait", "", 1);
 
 /// The second gate, attached to each labelled cgroup: what is not labelled pays nothing for it.
 /// Pinned as the others are, with the cgroup's id behind the name.
-pub(super) const GATES: [Hook; 3] = [
+pub(super) const GATES: [Hook; 5] = [
     hook("on_egress", "link_gate_egress", 1),
     hook("on_ingress", "link_gate_ingress", 0),
     hook("on_setsockopt", "link_gate_setsockopt", 22),
+    hook("on_startup", "link_gate_startup", 1),
+    hook("on_greeting", "link_gate_greeting", 0),
 ];
 
 /// A program that is attached to a device.
@@ -108,6 +110,12 @@ pub(super) const NODE: Hook = hook("on_node", "link_node", 1);
 /// All that is attached to devices.
 pub(super) const DEVICES: [DeviceHook; 4] = [WIRE, WIRE_IN, NODE_FRAME, NODE_PACKET];
 
+/// Of layers that a kernel may lack. The programs are not in the object.
+pub(super) const LAYERS: [Hook; 3] = [SOCKETS_OF_FAMILIES, UNIX_CONNECT, UNIX_SEND];
+pub(super) const SOCKETS_OF_FAMILIES: Hook = hook("socket_create", "link_lsm_socket_create", 27);
+pub(super) const UNIX_CONNECT: Hook = hook("unix_connect", "link_unix_connect", 49);
+pub(super) const UNIX_SEND: Hook = hook("unix_send", "link_unix_send", 50);
+
 /// Tracepoints: news only, so they end with the process and may be missing.
 pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
     // Before those that enter tasks into the map which it cleans.
@@ -118,12 +126,13 @@ pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that outlive the process when there is a pin directory.
-pub(super) const PINNED: [&str; 11] = [
+pub(super) const PINNED: [&str; 12] = [
     names::LABELS,
     names::PORTS,
     names::PREFIXES,
     names::FLOWS,
     names::SOCKETS,
+    names::WATCHES,
     names::ALLOWED,
     names::SHARES,
     names::TAKEN,
@@ -150,6 +159,7 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
     let object = OBJECT.ok_or(InterceptError::NotBuilt)?;
     let port = u32::from(settings.listen_port);
     let quota = settings.quota.max(1);
+    let undeclared = settings.undeclared.word();
     let closed = u32::from(settings.allowed.is_some());
     let mut loader = EbpfLoader::new();
     loader
@@ -158,6 +168,7 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         .override_global(names::AGENT_CGROUP, &settings.agent_cgroup.0, true)
         .override_global(names::QUOTA, &quota, true)
         .override_global(names::CLOSED, &closed, true)
+        .override_global(names::UNDECLARED, &undeclared, true)
         .map_max_entries(names::FLOWS, settings.flows.max(1));
     if let Some(pins) = &settings.pin {
         for map in PINNED {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{MapData, MapInfo};
 
-use super::object::{self, DEVICES, GATES, HOOKS, Hook, NODE, PINNED, WAIT};
+use super::object::{self, DEVICES, GATES, HOOKS, Hook, LAYERS, NODE, PINNED, WAIT};
 use super::sys::{self, Link};
 use super::{InterceptError, Right};
 use crate::model::CgroupId;
@@ -71,6 +71,7 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
         let known = PINNED.iter().any(|map| object::map_pin(map) == *file)
             || HOOKS
                 .iter()
+                .chain(&LAYERS)
                 .any(|hook| hook.pin == file || fresh(hook) == file)
             || gate_of(&file).is_some()
             || of_a_device(&file)
@@ -92,9 +93,10 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 11] = {
+const SIZES: [(&str, u32, u32); 12] = {
     use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
     use node_agent_common::names;
+    use node_agent_common::watch::Watch;
     [
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
@@ -105,6 +107,7 @@ const SIZES: [(&str, u32, u32); 11] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
+        (names::WATCHES, 4, size_of::<Watch>() as u32),
         (names::ALLOWED, 24, 1),
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),
@@ -344,10 +347,47 @@ pub(super) fn pinned(
     Ok(link)
 }
 
-/// Detaches; a link whose cgroup is gone is detached already.
+/// Attaches a program of an optional layer, as the hooks are.
+pub(super) fn layer(
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    id: CgroupId,
+    directory: Option<&Path>,
+) -> Result<Link, InterceptError> {
+    match directory {
+        None => create(hook, program, cgroup),
+        Some(directory) => pinned(hook, program, cgroup, id, directory),
+    }
+}
+
+/// Pins a link that stands in no cgroup in the place of an earlier agent's, which ends with it.
+pub(super) fn keep(hook: &Hook, link: &Link, directory: &Path) -> Result<(), InterceptError> {
+    let (path, fresh) = (directory.join(hook.pin), directory.join(fresh(hook)));
+    let at = |call: &'static str, path: &Path| {
+        InterceptError::call(
+            call,
+            &path.display(),
+            "`node-agent uninstall`, then start again",
+        )
+    };
+    remove_link(&fresh)?;
+    link.pin(&fresh).map_err(at("bpf(BPF_OBJ_PIN)", &fresh))?;
+    remove_link(&path)?;
+    fs::rename(&fresh, &path).map_err(at("rename", &path))
+}
+
+/// Takes a layer of an earlier agent away that this one does not have.
+pub(super) fn drop_layer(hook: &Hook, directory: &Path) -> Result<(), InterceptError> {
+    remove_link(&directory.join(fresh(hook)))?;
+    remove_link(&directory.join(hook.pin))
+}
+
+/// Detaches; a link whose cgroup is gone is detached already, and one to a hook of the kernel's ends
+/// with its last holder.
 pub(super) fn detach(link: &Link) -> io::Result<()> {
     match link.detach() {
-        Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOLINK | libc::EOPNOTSUPP)) => Ok(()),
         done => done,
     }
 }

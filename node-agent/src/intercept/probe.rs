@@ -1,13 +1,18 @@
 //! What this kernel and host can do, found by trying, never by reading a version number.
 
 use std::fs;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::devices::{self, Held};
+use super::diag::{self, Diag};
+use super::layers::{self, LayerState};
 use super::netlink::Route;
 use super::object::{self, TRACEPOINTS, WIRE};
-use super::wires::{self, Held};
 use super::{InterceptError, Settings, sys};
 use crate::model::CgroupId;
 
@@ -64,7 +69,17 @@ impl Finding {
 /// Looks at everything interception needs. Attaches nothing to any cgroup and leaves nothing
 /// behind.
 pub fn probe() -> Vec<Finding> {
-    let mut findings = vec![cgroup2(), privileges(), loopback(), bpffs(), types(), jit()];
+    let mut findings = vec![
+        cgroup2(),
+        privileges(),
+        loopback(),
+        bpffs(),
+        types(),
+        jit(),
+        asking(),
+        ending(),
+        io_uring(),
+    ];
     programs(&mut findings);
     findings
 }
@@ -173,6 +188,86 @@ fn jit() -> Finding {
     }
 }
 
+/// Both are tried on a connection of this process's own.
+fn connection() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    Ok((near, far))
+}
+
+fn asking() -> Finding {
+    let asked = || {
+        let (near, _far) = connection()?;
+        let (local, remote) = (near.local_addr()?, near.peer_addr()?);
+        let cookie = rustix::net::sockopt::socket_cookie(&near)?;
+        let seen = Diag::here()?.find(local, remote)?;
+        if seen.is_some_and(|seen| seen.cookie == cookie) {
+            Ok(())
+        } else {
+            Err(io::Error::other("its answer is about another socket"))
+        }
+    };
+    match asked() {
+        Ok(()) => Finding::good("the kernel tells of sockets (sock_diag)"),
+        Err(error) => Finding::missing(
+            format!(
+                "the kernel does not tell of sockets ({error}): no connection can be proved to be \
+                 the one that was redirected"
+            ),
+            "use a kernel with CONFIG_INET_DIAG, or `modprobe inet_diag tcp_diag`",
+        ),
+    }
+}
+
+fn ending() -> Finding {
+    let ended = || {
+        let (mut near, _far) = connection()?;
+        let (local, remote) = (near.local_addr()?, near.peer_addr()?);
+        let cookie = rustix::net::sockopt::socket_cookie(&near)?;
+        Diag::here()?.destroy(diag::TCP, local, remote, cookie)?;
+        near.set_read_timeout(Some(Duration::from_secs(1)))?;
+        match near.read(&mut [0]) {
+            Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(io::Error::other("the connection goes on")),
+        }
+    };
+    match ended() {
+        Ok(()) => Finding::good("the kernel ends sockets on demand (SOCK_DESTROY)"),
+        Err(error) => Finding::degraded(
+            format!(
+                "the kernel does not end sockets ({error}): connections from before a label are \
+                 shut down by hand, and who dials an undeclared database waits for an answer"
+            ),
+            "use a kernel with CONFIG_INET_DIAG_DESTROY",
+        ),
+    }
+}
+
+fn io_uring() -> Finding {
+    let mend = "sysctl -w kernel.io_uring_disabled=2 where nothing needs it, or deny io_uring_setup \
+                by the workloads' seccomp profile";
+    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+        Ok(value) if value.trim() == "2" => Finding::good("io_uring is switched off"),
+        Ok(value) if value.trim() == "1" => Finding::degraded(
+            "io_uring is open to its group and to root: a ring that is handed into a label acts for \
+             who made it",
+            mend,
+        ),
+        Ok(_) => Finding::degraded(
+            "io_uring is open to everybody: a ring that is handed into a label acts for who made it",
+            mend,
+        ),
+        Err(_) if sys::has_io_uring() => Finding::degraded(
+            "io_uring is open to everybody, and this kernel has no switch for it: a ring that is \
+             handed into a label acts for who made it",
+            "deny io_uring_setup by the workloads' seccomp profile",
+        ),
+        Err(_) => Finding::good("no io_uring in this kernel"),
+    }
+}
+
 fn programs(findings: &mut Vec<Finding>) {
     // Loaded, not attached: the kernel's verifier answers for every helper and hook.
     let mut ebpf = match object::load(&Settings::new("/", 1, CgroupId(0))) {
@@ -186,7 +281,22 @@ fn programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::good("the kernel programs load"));
-    findings.push(devices(&mut ebpf));
+    for layer in layers::try_all(&mut ebpf) {
+        findings.push(match layer.state {
+            LayerState::Present | LayerState::Off => {
+                Finding::good(format!("optional layer: {}", layer.what))
+            }
+            LayerState::Absent => {
+                let why = layer.why.unwrap_or_default();
+                let (error, mend) = why.split_once("; ").unwrap_or((&why, ""));
+                Finding::degraded(
+                    format!("optional layer, absent: {} ({error})", layer.what),
+                    mend,
+                )
+            }
+        });
+    }
+    findings.push(filters(&mut ebpf));
     for (program, tracepoint) in TRACEPOINTS {
         findings.push(match object::trace(&mut ebpf, program, tracepoint) {
             Ok(()) => Finding::good(format!("the tracepoint {tracepoint}")),
@@ -199,7 +309,7 @@ fn programs(findings: &mut Vec<Finding>) {
 }
 
 /// Tried on the loopback device of a network namespace that is made for it and ends with it.
-fn devices(ebpf: &mut aya::Ebpf) -> Finding {
+fn filters(ebpf: &mut aya::Ebpf) -> Finding {
     let without = "no filters on devices: packets made by hand leave a workload's network, and \
                    guard.node_wide is not possible";
     if let Err(error) = object::load_devices(ebpf) {
@@ -213,7 +323,7 @@ fn devices(ebpf: &mut aya::Ebpf) -> Finding {
                     |call| InterceptError::call(call, &"a new network namespace", "run as root");
                 sys::leave_network().map_err(failed("unshare"))?;
                 let route = Route::here().map_err(failed("socket(NETLINK_ROUTE)"))?;
-                wires::hold(ebpf, &route, &WIRE, 1, 1, None)
+                devices::hold(ebpf, &route, &WIRE, 1, 1, None)
             })
             .join()
             .unwrap_or(Err(InterceptError::Thread("tries filters on devices")))

@@ -6,8 +6,10 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use node_agent_common::watch;
 use serde::{Deserialize, Serialize};
 
+use super::UnixPath;
 use crate::model::CgroupId;
 
 /// How interception is set up.
@@ -32,6 +34,10 @@ pub struct Settings {
     /// How many of them may be of one workload. Below the length of a listener's queue, so that one
     /// workload does not fill that either.
     pub quota: u32,
+    /// What becomes of a connection to a database that nobody declared.
+    pub undeclared: OnUndeclared,
+    /// Which unix sockets labelled workloads reach. `None`: all.
+    pub unix: Option<Vec<UnixPath>>,
     /// What labelled workloads reach besides databases, when all else is refused. `None`: all.
     pub allowed: Option<Vec<Allowed>>,
     /// Who else of this node sends to protected addresses.
@@ -48,6 +54,28 @@ pub enum NodeWide {
     On,
 }
 
+/// What becomes of a connection whose first bytes are a database's, though it is not guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUndeclared {
+    /// It is ended, and told of.
+    Refuse,
+    /// It is told of.
+    Report,
+    /// Nobody looks.
+    Ignore,
+}
+
+impl OnUndeclared {
+    /// As the kernel programs have it.
+    pub(super) fn word(self) -> u32 {
+        match self {
+            OnUndeclared::Refuse => watch::UNDECLARED_REFUSE,
+            OnUndeclared::Report => watch::UNDECLARED_REPORT,
+            OnUndeclared::Ignore => watch::UNDECLARED_IGNORE,
+        }
+    }
+}
+
 /// A place that stays open where everything else is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Allowed {
@@ -59,7 +87,8 @@ pub struct Allowed {
 
 impl Settings {
     /// Nothing guarded yet, nothing pinned, room for 65,536 waiting
-    /// connections, 1,024 of them of one workload; everything that is not guarded is open.
+    /// connections, 1,024 of them of one workload; everything that is not guarded is open, but for
+    /// databases by their first bytes.
     pub fn new(attach: impl Into<PathBuf>, listen_port: u16, agent_cgroup: CgroupId) -> Self {
         Settings {
             attach: attach.into(),
@@ -72,6 +101,8 @@ impl Settings {
             quota: 1_024,
             allowed: None,
             node_wide: NodeWide::Off,
+            undeclared: OnUndeclared::Refuse,
+            unix: None,
         }
     }
 }

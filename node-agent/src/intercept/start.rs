@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 
 use super::events::{Ear, Rings};
 use super::inherited::Inherited;
+use super::layers;
 use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
 use super::tables::Tables;
+use super::undeclared::Places;
 use super::wires::Wires;
 use super::{InterceptError, Interceptor, NodeWide, Right, Settings, pins, sys};
 use crate::model::CgroupId;
@@ -102,6 +104,7 @@ impl Loaded {
         if settings.pin.is_some() && right.is_none() {
             return Err(InterceptError::LetGo);
         }
+        let held = layers::Held::of(&ebpf, settings.agent_cgroup)?;
         let (tables, rings) = tables(&mut ebpf)?;
         // Who serves on must not be held up by programs that do not know it.
         for cgroup in &estate.before {
@@ -125,6 +128,8 @@ impl Loaded {
             None => Vec::new(),
         };
         let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
+        let layers = layers::start(&held, &mut ebpf, &settings, &cgroup, id)?;
+        drop(held);
         let mut gates = match &settings.pin {
             Some(directory) => pins::take_over_gates(&ebpf, directory)?,
             None => StdHashMap::new(),
@@ -167,10 +172,17 @@ impl Loaded {
                     tables: Arc::clone(&tables),
                 };
                 let pin = settings.pin.as_deref();
-                Some(Node::start(needs, cgroup.as_fd(), id, pin, wires.handle)?)
+                Some(Node::start(
+                    needs,
+                    cgroup.as_fd(),
+                    id,
+                    pin,
+                    wires.node_handle(),
+                )?)
             }
         };
-        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables))?;
+        let open = Places::default();
+        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables), Arc::clone(&open))?;
         let (listeners, listeners_out) = mpsc::channel(LISTENERS);
         Ok(Interceptor {
             tables,
@@ -187,11 +199,13 @@ impl Loaded {
             ear,
             inherited,
             before: Mutex::new(estate.before.into_iter().collect()),
-            open: Mutex::default(),
+            open,
             mount: cgroup,
             gates: Mutex::new(gates),
+            labels: Mutex::default(),
             waits: Mutex::default(),
             degraded,
+            layers: Mutex::new(layers),
             listeners,
             listeners_out: Mutex::new(Some(listeners_out)),
             events_out: Mutex::new(Some(events)),

@@ -28,9 +28,11 @@ const BPFFS: rustix::fs::FsWord = 0xcafe_4a11;
 
 const MAP_LOOKUP: libc::c_int = 1;
 const MAP_LOOKUP_AND_DELETE: libc::c_int = 21;
+const PROG_LOAD: libc::c_int = 5;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 const LINK_DETACH: libc::c_int = 34;
@@ -133,6 +135,26 @@ impl Link {
             revision: 0,
         };
         bpf(LINK_CREATE, &mut Attributes { body })
+            .and_then(owned)
+            .map(Link)
+    }
+
+    /// `BPF_RAW_TRACEPOINT_OPEN` without a name: a program that was loaded for one hook is attached
+    /// to it.
+    pub(super) fn to_its_hook(program: BorrowedFd<'_>) -> io::Result<Self> {
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Body {
+            name: u64,
+            program: i32,
+            pad: u32,
+        }
+        let body = Body {
+            name: 0,
+            program: program.as_raw_fd(),
+            pad: 0,
+        };
+        bpf(RAW_TRACEPOINT_OPEN, &mut Attributes { body })
             .and_then(owned)
             .map(Link)
     }
@@ -287,6 +309,95 @@ fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
 }
 
+/// A program to be loaded without a loader.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Assembled<'a> {
+    pub(super) name: &'static str,
+    pub(super) code: &'a [u64],
+    pub(super) license: &'a std::ffi::CStr,
+    /// `enum bpf_prog_type`.
+    pub(super) kind: u32,
+    /// `enum bpf_attach_type`.
+    pub(super) attach_type: u32,
+    /// The number of the kernel's function that is hooked; 0 for none.
+    pub(super) hooked: u32,
+}
+
+/// `BPF_PROG_LOAD`. The error has the end of what the verifier said.
+pub(super) fn load_program(program: &Assembled<'_>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Body {
+        kind: u32,
+        count: u32,
+        code: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel: u32,
+        flags: u32,
+        name: [u8; 16],
+        device: u32,
+        attach_type: u32,
+        types: u32,
+        function_size: u32,
+        functions: u64,
+        function_count: u32,
+        line_size: u32,
+        lines: u64,
+        line_count: u32,
+        hooked: u32,
+        hooked_in: u32,
+        pad: u32,
+    }
+    const LOG: usize = 64 * 1_024;
+    let mut name = [0; 16];
+    for (to, from) in name.iter_mut().take(15).zip(program.name.bytes()) {
+        *to = from;
+    }
+    let mut log = vec![0_u8; LOG];
+    let body = Body {
+        kind: program.kind,
+        count: u32::try_from(program.code.len()).unwrap_or(u32::MAX),
+        code: program.code.as_ptr() as u64,
+        license: program.license.as_ptr() as u64,
+        log_level: 1,
+        log_size: LOG as u32,
+        log: log.as_mut_ptr() as u64,
+        kernel: 0,
+        flags: 0,
+        name,
+        device: 0,
+        attach_type: program.attach_type,
+        types: 0,
+        function_size: 0,
+        functions: 0,
+        function_count: 0,
+        line_size: 0,
+        lines: 0,
+        line_count: 0,
+        hooked: program.hooked,
+        hooked_in: 0,
+        pad: 0,
+    };
+    match bpf(PROG_LOAD, &mut Attributes { body }).and_then(owned) {
+        Ok(fd) => Ok(fd),
+        Err(error) => {
+            let said = log.split(|byte| *byte == 0).next().unwrap_or_default();
+            let said = String::from_utf8_lossy(said);
+            let lines: Vec<&str> = said
+                .lines()
+                .filter(|line| !line.starts_with("processed "))
+                .collect();
+            match lines.last() {
+                Some(last) => Err(io::Error::new(error.kind(), format!("{error}: {last}"))),
+                None => Err(error),
+            }
+        }
+    }
+}
+
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`: reads an entry and removes it, as one step, so that it is
 /// had once. `None` when there is none.
 pub(super) fn take<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
@@ -403,6 +514,13 @@ pub(super) fn same_files(one: u32, other: u32) -> Option<bool> {
     // SAFETY: numbers only.
     let answer = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
     (answer >= 0).then_some(answer == 0)
+}
+
+/// Does the kernel know io_uring? Asked by a call that cannot succeed.
+pub(super) fn has_io_uring() -> bool {
+    // SAFETY: no entries and no parameters: refused before anything is made or read.
+    let answer = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, 0) };
+    answer >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
 /// The path an open directory has now.

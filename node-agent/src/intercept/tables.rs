@@ -72,6 +72,14 @@ pub struct Counters {
     pub quota: u64,
     /// Attempts to get round the agent that the second gate stopped.
     pub bypass: Bypasses,
+    /// Connections on which PostgreSQL was met where no database is declared.
+    pub undeclared_postgres: u64,
+    /// The same of MySQL.
+    pub undeclared_mysql: u64,
+    /// Sockets refused because their family leads off the node.
+    pub refused_families: u64,
+    /// Unix sockets refused because they are not allowed.
+    pub refused_unix: u64,
 }
 
 /// Attempts to get round the agent, by kind. Each was stopped.
@@ -177,6 +185,14 @@ impl Tables {
         Ok(())
     }
 
+    /// The prefixes that there are.
+    pub(super) fn prefixes(&self) -> Result<Vec<Prefix>, InterceptError> {
+        let map = locked(&self.prefixes);
+        let keys: Result<Vec<_>, _> = map.keys().collect();
+        let keys = keys.map_err(InterceptError::map(names::PREFIXES))?;
+        Ok(keys.iter().filter_map(prefix).collect())
+    }
+
     /// Exactly these prefixes. New ones first.
     pub(super) fn set_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         self.add_prefixes(prefixes)?;
@@ -258,6 +274,20 @@ impl Tables {
         }
         let Address(words) = address(at.ip());
         found(locked(&self.prefixes).get(&Key::new(128, words), 0))
+    }
+
+    /// Is it open where everything but databases is refused? As the kernel's own question.
+    pub(super) fn allows(&self, at: SocketAddr) -> io::Result<bool> {
+        let map = locked(&self.allowed);
+        let Address([a, b, c, d]) = address(at.ip());
+        for port in [at.port(), 0] {
+            match map.get(&Key::new(160, [u32::from(port), a, b, c, d]), 0) {
+                Ok(_) => return Ok(true),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
     }
 
     /// Removes origins that waited longer than `age`.
@@ -398,6 +428,10 @@ impl Tables {
                 wire: self.count(names::COUNTER_BYPASS_WIRE)?,
                 node: self.count(names::COUNTER_BYPASS_NODE)?,
             },
+            undeclared_postgres: self.count(names::COUNTER_UNDECLARED_POSTGRES)?,
+            undeclared_mysql: self.count(names::COUNTER_UNDECLARED_MYSQL)?,
+            refused_families: 0,
+            refused_unix: 0,
         })
     }
 
@@ -462,6 +496,22 @@ fn key(prefix: Prefix) -> Key<[u32; 4]> {
     let Address(words) = address(prefix.address());
     let mapped = if prefix.address().is_ipv4() { 96 } else { 0 };
     Key::new(mapped + u32::from(prefix.length()), words)
+}
+
+/// The prefix that a key stands for. Every key that was put there stands for one.
+fn prefix(key: &Key<[u32; 4]>) -> Option<Prefix> {
+    let mut octets = [0; 16];
+    let words = key.data();
+    for (octet, byte) in octets
+        .iter_mut()
+        .zip(words.iter().flat_map(|word| word.to_ne_bytes()))
+    {
+        *octet = byte;
+    }
+    Prefix::new(
+        Ipv6Addr::from(octets).into(),
+        u8::try_from(key.prefix_len()).ok()?,
+    )
 }
 
 fn place_key(place: Allowed) -> Key<[u32; 5]> {
@@ -534,24 +584,25 @@ pub(super) fn read_event(bytes: &[u8; size_of::<FlowEvent>()]) -> Option<FlowEve
     })
 }
 
-struct Fields<'a>(&'a [u8]);
+/// Reads one field after the other.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_ne_bytes)
     }
 }

@@ -3,21 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use node_agent_common::{flow, names};
 
+use super::devices::{Held, hold, holds, let_go, pin_of, pinned};
 use super::netlink::{self, Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, WIRE, WIRE_IN};
-use super::sys::Link;
 use super::tables::{Tables, locked};
-use super::{InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, pins};
+use super::{InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, node, pins};
 use crate::model::CgroupId;
 
 /// A device of a labelled namespace that nothing is filtered at.
@@ -38,19 +37,6 @@ pub struct Owner {
     pub cgroup: CgroupId,
     /// Its workload.
     pub workload: WorkloadIndex,
-}
-
-/// A program on a device.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// By a link of its own.
-    Link { link: Link, pin: Option<PathBuf> },
-    /// By a filter of traffic control, which stays while the device does.
-    Filter {
-        device: u32,
-        side: Side,
-        handle: u32,
-    },
 }
 
 /// The programs on one device, and whose it is.
@@ -169,7 +155,7 @@ impl Wires {
         for (device, record) in tables.wires()? {
             if device & NODE != 0 {
                 if !node_wide {
-                    self.forget_node(tables, pin, device, record.filter)?;
+                    node::forget(&self.route, tables, pin, device, record.filter)?;
                 }
                 continue;
             }
@@ -205,24 +191,9 @@ impl Wires {
         Ok(())
     }
 
-    /// An earlier agent kept the node to itself, this one does not.
-    fn forget_node(
-        &self,
-        tables: &Tables,
-        pin: Option<&Path>,
-        device: u32,
-        handle: u32,
-    ) -> Result<(), InterceptError> {
-        let number = device & !NODE;
-        if let Some(pin) = pin {
-            for hook in [object::NODE_FRAME, object::NODE_PACKET] {
-                pins::remove_link(&pin.join(pin_of(&hook, number)))?;
-            }
-        }
-        self.route
-            .unfilter(number, Side::Sent, handle)
-            .map_err(InterceptError::call("tc filter", &number, "`ip link`"))?;
-        tables.forget_wire(device)
+    /// The handle of the filters of the node-wide mode, which share devices with those of wires.
+    pub(super) fn node_handle(&self) -> u32 {
+        self.handle ^ 0x0003_0000
     }
 
     fn hold_all(
@@ -274,102 +245,11 @@ impl Drop for Wires {
 /// In the table of wires: a device of the node itself.
 pub(super) const NODE: u32 = 1 << 31;
 
-/// The file a device's link is pinned as.
-pub(super) fn pin_of(hook: &DeviceHook, device: u32) -> String {
-    format!("{}_{device}", hook.pin)
-}
-
-/// Is there a link for that device that is still attached?
-pub(super) fn pinned(path: &Path, device: u32) -> Result<bool, InterceptError> {
-    let at = |call| InterceptError::call(call, &path.display(), "`node-agent uninstall`");
-    match Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))? {
-        Some(link) => {
-            let on = link.device().map_err(at("bpf(BPF_OBJ_GET_INFO_BY_FD)"))?;
-            Ok(on == device)
-        }
-        None => Ok(false),
-    }
-}
-
 fn forget_pins(pin: Option<&Path>, device: u32) -> Result<(), InterceptError> {
     let Some(pin) = pin else { return Ok(()) };
     [WIRE, WIRE_IN]
         .iter()
         .try_for_each(|hook| pins::remove_link(&pin.join(pin_of(hook, device))))
-}
-
-/// Attaches a program to a device of this thread's namespace, before all others: by a link where
-/// the kernel has them for devices, else by a filter. Which one is found by trying.
-pub(super) fn hold(
-    ebpf: &Ebpf,
-    route: &Route,
-    hook: &DeviceHook,
-    device: u32,
-    handle: u32,
-    pin: Option<&Path>,
-) -> Result<Held, InterceptError> {
-    object::with_program(ebpf, hook.program, |program| {
-        let path = pin.map(|pin| pin.join(pin_of(hook, device)));
-        let at = |call: &'static str| {
-            let what = format!("{} on device {device}", hook.program);
-            InterceptError::call(call, &what, "`ip link`; `node-agent doctor`")
-        };
-        if let Some(path) = &path
-            && pinned(path, device)?
-            && let Some(link) = Link::pinned(path).map_err(at("bpf(BPF_OBJ_GET)"))?
-        {
-            link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))?;
-            let pin = Some(path.clone());
-            return Ok(Held::Link { link, pin });
-        }
-        match Link::on_device(program, device, hook.attach_type) {
-            Ok(link) => {
-                if let Some(path) = &path {
-                    pins::remove_link(path)?;
-                    link.pin(path).map_err(at("bpf(BPF_OBJ_PIN)"))?;
-                }
-                Ok(Held::Link { link, pin: path })
-            }
-            // Before Linux 6.6 devices have no links.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                route
-                    .filter(device, hook.side, handle, program)
-                    .map_err(at("tc filter"))?;
-                Ok(Held::Filter {
-                    device,
-                    side: hook.side,
-                    handle,
-                })
-            }
-            Err(e) => Err(at("bpf(BPF_LINK_CREATE)")(e)),
-        }
-    })
-}
-
-/// Takes a program from its device. One that went with the device is as good as taken.
-pub(super) fn let_go(route: &Route, held: Held) -> io::Result<()> {
-    match held {
-        Held::Link { link, pin } => {
-            pins::detach(&link)?;
-            match pin.map(std::fs::remove_file) {
-                Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
-                Some(_) | None => Ok(()),
-            }
-        }
-        Held::Filter {
-            device,
-            side,
-            handle,
-        } => route.unfilter(device, side, handle),
-    }
-}
-
-/// Is it still at work?
-pub(super) fn holds(route: &Route, held: &Held, device: u32) -> bool {
-    match held {
-        Held::Link { link, .. } => link.device().is_ok_and(|on| on == device),
-        Held::Filter { side, handle, .. } => route.has_filter(device, *side, *handle),
-    }
 }
 
 impl Interceptor {

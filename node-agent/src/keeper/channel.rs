@@ -47,6 +47,9 @@ pub enum ChannelError {
     /// A message is not what was agreed.
     #[error("a message between keeper and worker is not understood: {0}")]
     Malformed(String),
+    /// The worker is there and does nothing.
+    #[error("it answered nothing for twelve seconds: it hangs, and is ended")]
+    Hangs,
 }
 
 impl From<Errno> for ChannelError {

@@ -2,19 +2,22 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant as Clock};
 
+use tokio::net::UnixListener;
 use tokio::sync::{OwnedRwLockWriteGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::accept::{AT_ONCE, Inlets, accept};
 use super::attend::{Answers, Door, Present};
+use super::enter;
 use super::give::{Has, Succession};
 use super::inherit::{Before, outlive};
-use super::keep::KeeperError;
+use super::keep::{KeeperError, admin_socket, own};
 use super::message::{Order, ToWorker};
+use super::named::Named;
 use super::settings::{cgroup2, dialled_port, enrol_rules};
 use super::tickets::Tickets;
 use super::worker::{LAST_WORDS, Signalled, Signals, Went, Worker, ending_words};
@@ -94,15 +97,19 @@ impl Governing {
             unread: AtomicU64::new(0),
             unconfirmed: AtomicU64::new(0),
         });
+        let declared: Vec<Prefix> = declared
+            .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
+            .collect();
+        let mut there = interceptor.protected()?;
+        there.retain(|prefix| !declared.contains(prefix));
         let answers = Arc::new(Answers {
             door: door.clone(),
             interceptor: interceptor.clone(),
             enrolment: RwLock::new(None),
             tokens: TokenFiles::new(mount),
             workloads: config.workloads.clone(),
-            declared: declared
-                .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
-                .collect(),
+            declared,
+            named: Mutex::new(Named::found(there, Clock::now())),
             replaced: AtomicU64::new(0),
         });
         answers.protect(protect)?;
@@ -122,6 +129,9 @@ impl Governing {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(enrolment);
         let mut telling = JoinSet::new();
+        let callers = admin_socket(&enter::socket(&config.listen.admin_socket))?;
+        let callers = UnixListener::from_std(callers).map_err(own("the socket of exec"))?;
+        telling.spawn(enter::hear(answers.clone(), callers));
         let (taken, is_taken) = watch::channel(false);
         let (running, mut runs) = watch::channel(());
         telling.spawn(canary.watch(
@@ -134,8 +144,8 @@ impl Governing {
             let names = config.workloads.iter().map(|rule| rule.name.clone());
             telling.spawn(tell_events(names.collect(), events));
         }
-        let own = interceptor.settings().agent_cgroup;
-        telling.spawn(outlive(before, own, interceptor));
+        let ours = interceptor.settings().agent_cgroup;
+        telling.spawn(outlive(before, ours, interceptor));
         Ok(Governing {
             held: None,
             linger: config.worker.linger,
@@ -248,7 +258,14 @@ impl Governing {
                 attended = &mut attending, if hears => {
                     hears = false;
                     if let Err(error) = attended {
-                        return Ok(Went::Died(error.to_string()));
+                        let why = error.to_string();
+                        return Ok(match leaving {
+                            Leaving::Succeeded(_) | Leaving::Draining(_) => {
+                                tracing::error!(why, "the worker did not end as it should");
+                                Went::Stopped
+                            }
+                            Leaving::Not => Went::Died(why),
+                        });
                     }
                     // Its end of the socket is closed: without orders it is of no use any more.
                     if matches!(leaving, Leaving::Not) {
@@ -331,7 +348,18 @@ async fn tell_events(names: Vec<Arc<str>>, mut events: mpsc::Receiver<Event>) {
     };
     while let Some(event) = events.recv().await {
         match event {
+            Event::RefusedUnix(socket, dial) => tracing::warn!(
+                socket, workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a unix socket was refused that guard.unix_allow does not name so"
+            ),
             Event::Redirected(_) | Event::Refused(..) => tracing::debug!(?event, "kernel"),
+            Event::Undeclared(met, dial) => tracing::warn!(
+                database = %met.database, refused = met.refused, destination = %dial.destination,
+                workload = name(dial.workload), cgroup = %dial.cgroup, pid = %dial.pid,
+                program = dial.comm, uid = dial.uid,
+                "a database that no target declares: declare it, or set guard.undeclared"
+            ),
             Event::Bypass(how, dial) => tracing::warn!(
                 ?how, destination = %dial.destination, workload = name(dial.workload),
                 cgroup = %dial.cgroup, pid = %dial.pid, program = dial.comm, uid = dial.uid,

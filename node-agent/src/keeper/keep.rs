@@ -338,7 +338,7 @@ async fn pages(address: SocketAddr) -> Result<TcpListener, KeeperError> {
 
 /// Makes the socket for the command line; a stale one is replaced. Anybody may put itself under
 /// the gateway; what else may be done, the caller's uid says.
-fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
+pub(super) fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
     let name = || path.display().to_string();
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(own(directory.display().to_string()))?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enrol::{Broken, Left, Standing};
 use crate::identity::TokenFileError;
-use crate::intercept::{Counters, Entries, Prefix};
+use crate::intercept::{Counters, Entries, Layer, Prefix};
 use crate::model::{ClientAddr, Secret};
 use crate::origin::Flow;
 
@@ -49,6 +49,8 @@ pub(super) enum ToWorker {
     Answer { to: AskNumber, answer: Answer },
     /// What the operator wants.
     Order(Order),
+    /// To be answered with the same number, by a worker that lives.
+    Beat { number: u64 },
 }
 
 /// What the operator wants of the worker.
@@ -71,7 +73,6 @@ pub enum Order {
 pub(super) enum Answer {
     Token(Result<Carried, TokenFileError>),
     Report(Box<Report>),
-    Exec(Result<String, String>),
     Protect(Result<(), String>),
 }
 
@@ -87,6 +88,8 @@ pub(super) enum ToKeeper {
     Ended { tickets: Vec<TicketNumber> },
     /// A question.
     Ask { number: AskNumber, ask: Ask },
+    /// It lives.
+    Beat { number: u64 },
 }
 
 /// A question.
@@ -98,10 +101,8 @@ pub(super) enum Ask {
     Token { ticket: TicketNumber, source: usize },
     /// What is governed now.
     Report,
-    /// Move the process at the other end of the unix socket beside this message into a fresh
-    /// cgroup of the workload.
-    Exec { workload: String },
-    /// The targets' addresses have changed to these.
+    /// The targets' addresses have changed to these. Those that are no longer among them stay
+    /// protected for a day.
     Protect { prefixes: Vec<Prefix> },
 }
 
@@ -149,6 +150,8 @@ pub struct Report {
     pub cut: u64,
     /// What this kernel cannot do, a sentence each.
     pub degraded: Vec<String>,
+    /// What not every kernel has, and whether this one does.
+    pub layers: Vec<Layer>,
     /// The kernel programs' totals; `None` when they cannot be read.
     pub counters: Option<Counters>,
     /// The sizes of the maps; `None` when they cannot be read.

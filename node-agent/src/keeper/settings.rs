@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::keep::{KeeperError, own};
-use crate::config::{self, CgroupRoot, Config, Egress, Place};
+use crate::config::{self, CgroupRoot, Config, Egress, Place, Undeclared, UnixSockets};
 use crate::enrol;
 use crate::intercept::{
-    Allowed, InterceptError, NodeWide, Prefix, Settings, WorkloadIndex, cgroup_id, cgroup_root,
+    Allowed, InterceptError, NodeWide, OnUndeclared, Prefix, Settings, UnixPath, WorkloadIndex,
+    cgroup_id, cgroup_root,
 };
 
 /// Where the kernel programs' links and maps are pinned, so that a dead agent means "connection
@@ -74,6 +75,20 @@ pub(super) fn settings(
     settings.allowed = match &config.guard.egress {
         Egress::Open => None,
         Egress::DatabasesOnly(places) => Some(places.iter().filter_map(allowed).collect()),
+    };
+    settings.unix = match &config.guard.unix {
+        UnixSockets::Open => None,
+        UnixSockets::AllowOnly(paths) => Some(
+            paths
+                .iter()
+                .filter_map(|path| path.parse::<UnixPath>().ok())
+                .collect(),
+        ),
+    };
+    settings.undeclared = match config.guard.undeclared {
+        Undeclared::Refuse => OnUndeclared::Refuse,
+        Undeclared::Report => OnUndeclared::Report,
+        Undeclared::Ignore => OnUndeclared::Ignore,
     };
     settings.node_wide = match config.guard.node_wide {
         config::NodeWide::Off => NodeWide::Off,

@@ -67,6 +67,8 @@ pub(super) struct Judge<'a> {
     fleeting: Cell<bool>,
     used: RefCell<Vec<&'a RuleRef>>,
     limits: Cell<Limits>,
+    /// Who gives the limit of rows affected.
+    rows_rule: RefCell<Option<RuleRef>>,
 }
 
 /// A statement with the context of its conditions, built when first needed.
@@ -93,7 +95,15 @@ impl<'a> Judge<'a> {
             .fold(Limits::default(), |limits, document| {
                 limits.stricter(document.limits)
             });
+        let bounding = limits.rows_affected.and_then(|rows| {
+            let mut all = documents.iter();
+            all.find(|document| document.limits.rows_affected == Some(rows))
+        });
         Judge {
+            rows_rule: RefCell::new(bounding.map(|document| RuleRef {
+                policy: document.name.clone(),
+                rule: "limits".into(),
+            })),
             documents,
             question,
             masks: documents
@@ -125,6 +135,8 @@ impl<'a> Judge<'a> {
                 Sources::Any
             },
             limits: self.limits.get(),
+            rows_rule: self.rows_rule.borrow().clone(),
+            watched_rows: None,
         });
         match held {
             Some(rule) => Decision::Hold(Hold {
@@ -458,7 +470,10 @@ impl<'a> Judge<'a> {
     /// Whether every relation it may stand for is covered by a rule with one of these kinds.
     fn covered(&self, case: &Case<'a>, used: &'a RelationUse, kinds: KindSet) -> bool {
         let name = used.relation.name.as_str();
-        let writes = matches!(used.touch, Touch::Insert | Touch::Update | Touch::Delete);
+        let writes = matches!(
+            used.touch,
+            Touch::Insert | Touch::Update | Touch::Delete | Touch::Truncate
+        );
         let needs_where =
             case.facts.missing_where && matches!(used.touch, Touch::Update | Touch::Delete);
         Candidates::of(self.question, &used.relation).all(|schema| {
@@ -488,7 +503,11 @@ impl<'a> Judge<'a> {
                         rows_affected: Some(rows),
                         ..Limits::default()
                     };
-                    self.limits.set(self.limits.get().stricter(own));
+                    let before = self.limits.get();
+                    self.limits.set(before.stricter(own));
+                    if before.rows_affected.is_none_or(|known| rows < known) {
+                        *self.rows_rule.borrow_mut() = Some(rule.name.clone());
+                    }
                 }
             }
             found

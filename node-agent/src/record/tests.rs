@@ -80,6 +80,8 @@ pub(crate) fn finished(seq: u64, rows: u64) -> Finished {
         bytes: 10 * rows,
         error: None,
         masked: Vec::new(),
+        changed: None,
+        beyond: None,
         end: End::Done,
     }
 }

@@ -128,6 +128,7 @@ pub(super) fn end(end: End) -> &'static str {
         End::Suspended => "suspended, rows remain",
         End::Skipped => "skipped by the database after an earlier error",
         End::Stopped => "stopped by the agent",
+        End::Undone => "undone by the agent",
         End::Cut => "cut off by the end of the session",
     }
 }

@@ -100,7 +100,7 @@ pub const METRICS: &[Meaning] = &[
         "node_agent_links_broken_total",
         "counter",
         "",
-        "times that a link, program or pin of the redirect was taken away; each is put back, and told of in `status`",
+        "times that a link, program, pin or label of the redirect was taken away; each is put back, and told of in `status`",
     ),
     of(
         "node_agent_workload_governed",
@@ -185,6 +185,12 @@ pub const METRICS: &[Meaning] = &[
         "counter",
         "kind",
         "attempts to get round the agent, all stopped: packet (past the connect hooks), header (IP options, routing header), inward (opened from a protected address), option (source route), wire (at the host's end of a workload's wire), node (not the agent's, leaving the node under guard.node_wide)",
+    ),
+    of(
+        "node_agent_undeclared_databases_total",
+        "counter",
+        "kind",
+        "connections on which a database was met by its first bytes though no target declares it: postgres, mysql; guard.undeclared says what became of them",
     ),
 ];
 
@@ -275,6 +281,7 @@ pub struct Metrics {
     tasks: Gauge<u64, AtomicU64>,
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
     bypasses: Family<BypassKind, Counter>,
+    databases_met: Family<BypassKind, Counter>,
 }
 
 impl Default for Metrics {
@@ -321,6 +328,7 @@ impl Metrics {
             tasks: Gauge::default(),
             kernel: Family::default(),
             bypasses: Family::default(),
+            databases_met: Family::default(),
         };
         let registry = &mut metrics.registry;
         add(
@@ -420,6 +428,11 @@ impl Metrics {
             "node_agent_bypass_attempts_total",
             metrics.bypasses.clone(),
         );
+        add(
+            registry,
+            "node_agent_undeclared_databases_total",
+            metrics.databases_met.clone(),
+        );
         metrics
     }
 
@@ -474,6 +487,14 @@ impl Metrics {
     pub fn bypasses(&self, kind: &'static str, count: u64) {
         // The kernel counts; this repeats what it stands at.
         self.bypasses
+            .get_or_create(&BypassKind { kind })
+            .inner()
+            .store(count, Ordering::Relaxed);
+    }
+
+    /// On how many connections this kind of database was met undeclared.
+    pub fn databases_met(&self, kind: &'static str, count: u64) {
+        self.databases_met
             .get_or_create(&BypassKind { kind })
             .inner()
             .store(count, Ordering::Relaxed);
@@ -548,6 +569,7 @@ mod tests {
         metrics.policies_reloaded(true);
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
+        metrics.databases_met("mysql", 1);
         let text = metrics.encode(Scraped {
             standings: vec![("w".to_owned(), "governed")],
             states: &["governed", "not governed"],

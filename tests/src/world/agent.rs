@@ -70,7 +70,8 @@ impl Agent {
         let log = File::options().append(true).create(true).open(self.log())?;
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--"])
+            // No new privileges, as where it is installed.
+            .args(["--pdeathsig", "KILL", "--no-new-privs", "--"])
             .arg(parts::built("node-agent")?);
         command.args(["run", "--config"]).arg(&self.written.config);
         command.args(more);

@@ -92,3 +92,35 @@ fn who_leaves_is_in_the_log_the_metric_and_the_status() -> Result<()> {
     assert!(log.contains("a process left its labelled cgroup"), "{log}");
     Ok(())
 }
+
+#[test]
+fn many_short_privileged_processes_do_not_fill_the_log() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder().start().unwrap();
+    // Each of them is seen: it comes and goes as root of this host.
+    let series = "node_agent_workload_governed{workload=\"claude\",state=\"partly governed\"}";
+    let mut seen = 0;
+    for _ in 0..10 {
+        let running = world.program(Place::Inside, "sleep").arg("30").spawn()?;
+        let partly = |is: bool| {
+            until("the metric follows", SOON, || {
+                let all = node_agent_tests::metrics::scrape(world.agent().admin())?;
+                let now = all.get(series).copied().unwrap_or_default() > 0.0;
+                Ok((now == is).then_some(()))
+            })
+        };
+        partly(true)?;
+        drop(running);
+        partly(false)?;
+        seen += 1;
+    }
+    let log = std::fs::read_to_string(world.agent().log())?;
+    let said = log.matches("a workload's standing changed").count();
+    assert!(
+        (1..=3).contains(&said),
+        "{seen} came and went, said {said} times: {log}"
+    );
+    Ok(())
+}

@@ -1,10 +1,13 @@
 //! A workload, a database and a wire between them that starts in the host's network namespace, as
 //! a container's does.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use node_agent::intercept::Settings;
+use node_agent::intercept::{Owner, Settings, WorkloadIndex};
 
 use crate::settings;
 use crate::support::{Agent, Cgroup, Client, port};
@@ -29,7 +32,7 @@ pub(crate) struct Scene {
     pub(crate) net: String,
     pub(crate) port: u16,
     pub(crate) other: u16,
-    _agent: Agent,
+    agent: Agent,
     /// In the namespace that is not the host's.
     away: Client,
     database: Client,
@@ -113,7 +116,7 @@ impl Scene {
             net,
             port: near,
             other,
-            _agent: agent,
+            agent,
             away,
             database,
             inside,
@@ -125,6 +128,24 @@ impl Scene {
         // A database on paths, too.
         assert_eq!(scene.database_at_path(), "open");
         scene
+    }
+
+    /// Puts the filter at the host's end of the workload's wire.
+    pub(crate) fn filter(&self) {
+        let netns = self.away.netns();
+        let inode = File::from(self.away.netns()).metadata().unwrap().ino();
+        let owner = Owner {
+            netns: inode,
+            cgroup: self.inside.id(),
+            workload: WorkloadIndex(7),
+        };
+        let past = self.agent.interceptor.filter(netns.as_fd(), owner).unwrap();
+        assert_eq!(past, []);
+    }
+
+    /// How many packets the filter has dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.agent.interceptor.counters().unwrap().bypass.wire
     }
 
     fn database_at_path(&mut self) -> String {

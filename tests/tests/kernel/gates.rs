@@ -262,20 +262,20 @@ fn the_gates_and_the_port_are_kept_while_there_is_no_agent() {
     agent.label(&inside, 0);
     agent.listen_here();
     let own = agent.port;
-    assert_eq!(gates(), 3);
+    assert_eq!(gates(), 5);
     agent.die();
     assert_eq!(client.ask(&options), REFUSED);
     assert_eq!(stranger.ask(&format!("bind 127.0.0.1:{own}")), REFUSED);
     assert_eq!(stranger.ask(&format!("bind [::]:{own}")), REFUSED);
     // The next agent has them in hand, and gives them up with the label.
     let agent = Agent::start(settings);
-    assert_eq!(gates(), 3);
+    assert_eq!(gates(), 5);
     assert_eq!(agent.interceptor.entries().unwrap().listening, 0);
     assert_eq!(stranger.ask(&format!("bind 127.0.0.1:{own}")), REFUSED);
     assert_eq!(client.ask(&options), REFUSED);
     assert_eq!(agent.interceptor.counters().unwrap().bypass.header, 1);
     agent.label(&inside, 0);
-    assert_eq!(gates(), 3);
+    assert_eq!(gates(), 5);
     agent.interceptor.unlabel(inside.id()).unwrap();
     assert_eq!(gates(), 0);
     assert!(Client::inside(&inside).ask(&options) != REFUSED);

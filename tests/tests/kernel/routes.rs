@@ -45,7 +45,6 @@ enum To {
 use To::{Any4, Any6, AnyMapped, Loopback2, Mapped, OtherAddress, OtherPort, Unguarded, V4, V6};
 use Want::{Either, Open, Stopped};
 
-const BELOW: &str = "below the socket: a filter at the far end of the wire, or no CAP_NET_RAW";
 const NOT_IP: &str = "not an IP socket: seccomp with io_uring denied, or an LSM";
 
 /// Number in the matrix of routes, the way, whereto, what a labelled workload gets.
@@ -74,7 +73,6 @@ const ROUTES: &[(u8, &str, To, Want)] = &[
     (8, "io-uring-polled", V4, Want::Agent),
     (15, "raw-tcp", V4, Stopped),
     (15, "raw-tcp-connect", V4, Stopped),
-    (16, "packet", V4, Open(BELOW)),
     (23, "udp-sendto", V4, Stopped),
     (23, "udp-sendto", Mapped, Stopped),
     (23, "udp-sendto", V6, Stopped),
@@ -309,9 +307,8 @@ fn all_routes(name: &str, place: Place, who: &str) {
 
 /// What nobody can do there, labelled or not.
 fn hopeless(place: Place, route: &str, to: To) -> bool {
-    // The host's own setting for pings is not ours to change, and what comes from loopback's device
-    // must have gone there by the IP layer.
-    (place == Place::Host && matches!(route, "ping" | "packet"))
+    // The host's own setting for pings is not ours to change.
+    (place == Place::Host && route == "ping")
         // Not every kernel has them.
         || matches!(route, "vsock" | "int-0x80" | "mptcp" | "mptcp-fast-open" | "udp-lite")
         || (route.starts_with("io-uring"))

@@ -43,7 +43,7 @@ fn a_second_path_to_a_protected_address_is_not_taken() {
     if server != "open" {
         // Said, and not for an answer that would be a fault of the test's.
         assert!(server.ends_with("(os-error-93)"), "{server}");
-        println!("  6 second subflow -> this kernel cannot run it: {server}");
+        println!("SKIPPED: 6 second subflow: this kernel cannot run it: {server}");
         return;
     }
     // The allowed server says that it can be reached at the protected address as well.
@@ -146,7 +146,7 @@ fn cannot_translate(row: u8, told: &str) -> bool {
     }
     let absent = ["(os-error-2)", "(os-error-93)", "(os-error-95)"];
     assert!(absent.iter().any(|error| told.ends_with(error)), "{told}");
-    println!("{row:>3} service address -> this kernel cannot run it: {told}");
+    println!("SKIPPED: {row} service address: this kernel cannot run it: {told}");
     true
 }
 

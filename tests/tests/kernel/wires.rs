@@ -534,44 +534,47 @@ fn enrolment_filters_where_labelled_tasks_are_and_says_where_it_cannot() {
     };
 }
 
+/// Does an event tell of a packet of this protocol to there, stopped on its way out of the node?
+fn told_of(events: &mut Receiver<Event>, protocol: u32, to: &str) -> Dial {
+    let mut found = None;
+    eventually("the drop is told of", || {
+        found = dropped(events).into_iter().find(|(how, dial)| {
+            *how == Bypass::Node(protocol) && dial.destination.to_string() == to
+        });
+        found.is_some()
+    });
+    found.unwrap().1
+}
+
 #[test]
-fn in_the_node_wide_mode_the_agent_reaches_the_database_and_nobody_else_does() {
+fn in_the_node_wide_mode_the_agent_reaches_the_database_and_no_other_process_does() {
     if !able("in_the_node_wide_mode") {
         return;
     }
-    let mut node = Node::new("node-wide");
+    let node = Node::new("node-wide");
     let own = node.top.child("agent");
     let mut agents = Client::inside(&own);
     let mut process = Client::inside(&node.outside);
-    let mut pod = node.client(&node.outside);
-    // 30: a service address, which the node translates behind the pod's wire.
-    let mut translator = Client::inside(&node.outside);
-    let service = format!("192.0.2.9:{}", node.other);
-    pod.ask("run ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:fe dev wire");
     let mut local = Client::inside(&node.outside);
     assert_eq!(local.ask(&format!("database {}", node.port)), "open");
-
-    let to = node.database();
-    let v6 = format!("[2001:db8:7::2]:{}", node.port);
-    let other = format!("192.0.2.2:{}", node.other);
-    let here = format!("127.0.0.1:{}", node.port);
+    let places = [
+        node.database(),
+        format!("[2001:db8:7::2]:{}", node.port),
+        format!("192.0.2.2:{}", node.other),
+        format!("127.0.0.1:{}", node.port),
+    ];
+    let all = |who: &mut Client| {
+        places
+            .each_ref()
+            .map(|to| who.ask(&format!("route connect {to}")))
+    };
     let settings = Settings {
         agent_cgroup: own.id(),
         ..node.settings()
     };
-    let all = |who: &mut Client| {
-        [&to, &v6, &other, &here].map(|to| who.ask(&format!("route connect {to}")))
-    };
-    let forwarded = |pod: &mut Client| {
-        ["frame", "connect"].map(|route| pod.ask(&format!("route {route} {to}")))
-    };
     let off = Agent::start(settings.clone());
-    let translating = translator.ask("rewrite pod0 received 192.0.2.9 192.0.2.2") == "rewriting";
     assert_eq!(all(&mut agents), ["got=DATABASE"; 4]);
     assert_eq!(all(&mut process), ["got=DATABASE"; 4]);
-    assert_eq!(forwarded(&mut pod), ["got=DATABASE"; 2]);
-    let decoy = format!("route decoy {service}");
-    assert!(!translating || pod.ask(&decoy) == "got=DATABASE");
     drop(off);
 
     let on = Agent::start(Settings {
@@ -581,70 +584,131 @@ fn in_the_node_wide_mode_the_agent_reaches_the_database_and_nobody_else_does() {
     let mut events = on.interceptor.take_events().unwrap();
     assert_eq!(on.interceptor.node_trouble(), None);
     assert_eq!(all(&mut agents), ["got=DATABASE"; 4]);
+    assert_eq!(on.interceptor.counters().unwrap().bypass.node, 0);
     // 14: a relay on the node.
-    let places = [&to, &v6, &other, &here];
-    for (answer, to) in all(&mut process).iter().zip(places) {
+    for to in &places {
+        let answer = process.ask(&format!("route connect {to}"));
         assert!(!answer.contains("DATABASE"), "{to} {answer}");
+        let dial = told_of(&mut events, 6, to);
+        assert_eq!(dial.cgroup, node.outside.id(), "{to}");
     }
-    let mut seen = Vec::new();
-    for to in places {
-        eventually("the drop is told of", || {
-            seen.extend(dropped(&mut events));
-            seen.iter()
-                .any(|(how, dial)| *how == Bypass::Node(6) && dial.destination.to_string() == *to)
-        });
-    }
-    assert!(
-        seen.iter()
-            .all(|(_, dial)| dial.cgroup == node.outside.id())
-    );
-    for answer in forwarded(&mut pod) {
-        assert!(!answer.contains("DATABASE"), "{answer}");
-    }
-    if translating {
-        let answer = pod.ask(&decoy);
-        assert!(!answer.contains("DATABASE"), "{answer}");
-        let mut seen = Vec::new();
-        eventually("the drop is told of", || {
-            seen.extend(dropped(&mut events));
-            seen.iter().any(|(how, dial)| {
-                *how == Bypass::Node(17) && dial.destination.to_string() == other
-            })
-        });
-    } else {
-        println!("not tried: 30: this kernel's devices take no links");
-    }
-    assert!(on.interceptor.counters().unwrap().bypass.node > 4);
-    // What is not protected goes on, and a device that comes later is no way out.
+    assert!(on.interceptor.counters().unwrap().bypass.node >= 4);
     let free = format!("route connect 192.0.2.3:{}", node.other);
     assert_eq!(process.ask(&free), "got=DATABASE");
+    drop(on);
+    assert_eq!(all(&mut process), ["got=DATABASE"; 4]);
+}
+
+#[test]
+fn in_the_node_wide_mode_nothing_is_forwarded_to_a_database_by_any_device() {
+    if !able("nothing_is_forwarded") {
+        return;
+    }
+    let mut node = Node::new("node-forward");
+    let own = node.top.child("agent");
+    let mut agents = Client::inside(&own);
+    let mut pod = node.client(&node.outside);
+    // 30: a service address, which the node translates behind the pod's wire.
+    let mut translator = Client::inside(&node.outside);
+    let service = format!("192.0.2.9:{}", node.other);
+    pod.ask("run ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:fe dev wire");
+    let (to, other) = (node.database(), format!("192.0.2.2:{}", node.other));
+    let mut ways = vec![
+        (17, &to, format!("route frame {to}")),
+        (6, &to, format!("route connect {to}")),
+    ];
+    let settings = Settings {
+        agent_cgroup: own.id(),
+        ..node.settings()
+    };
+    let off = Agent::start(settings.clone());
+    match translator.ask("rewrite pod0 received 192.0.2.9 192.0.2.2") {
+        done if done == "rewriting" => ways.push((17, &other, format!("route decoy {service}"))),
+        cannot => println!("not tried: 30: this kernel's devices take no links: {cannot}"),
+    }
+    for (_, _, line) in &ways {
+        assert_eq!(pod.ask(line), "got=DATABASE", "{line}");
+    }
+    drop(off);
+
+    let on = Agent::start(Settings {
+        node_wide: NodeWide::On,
+        ..settings
+    });
+    let mut events = on.interceptor.take_events().unwrap();
+    for (protocol, to, line) in &ways {
+        let answer = pod.ask(line);
+        assert!(!answer.contains("DATABASE"), "{line} {answer}");
+        let dial = told_of(&mut events, *protocol, to);
+        assert_eq!(dial.workload, WorkloadIndex(u32::MAX), "nobody's");
+    }
+    let free = format!("route connect 192.0.2.3:{}", node.other);
     assert_eq!(pod.ask(&free), "got=DATABASE");
+
+    // A device that comes later is no way out.
     run("ip link add db1 type veth peer name wire1");
     run(&format!("ip link set wire1 netns {}", node.far.pid()));
     run("ip link set db1 up");
-    assert_eq!(node.far.ask("run ip link set wire1 up"), "status=0");
     run("ip addr add 198.51.100.1/24 dev db1");
-    assert_eq!(
-        node.far.ask("run ip addr add 198.51.100.2/24 dev wire1"),
-        "status=0"
-    );
-    let late = format!("route connect 198.51.100.2:{}", node.other);
-    assert_eq!(process.ask(&late), "got=DATABASE");
+    for line in [
+        "run ip link set wire1 up",
+        "run ip addr add 198.51.100.2/24 dev wire1",
+        "run ip route add 192.0.2.1/32 via 198.51.100.1",
+    ] {
+        // The way back may be there already.
+        node.far.ask(line);
+    }
+    pod.ask("run ip route add 198.51.100.0/24 dev wire");
+    let frame = format!("route frame 198.51.100.2:{}", node.other);
+    assert_eq!(pod.ask(&frame), "got=DATABASE");
     on.interceptor
         .set_protected(&["198.51.100.2".parse().unwrap()])
         .unwrap();
-    assert!(!process.ask(&late).contains("DATABASE"));
-    assert_eq!(agents.ask(&late), "got=DATABASE");
-    // Also for what never was a socket's: it is forwarded.
-    pod.ask("run ip route add 198.51.100.0/24 dev wire");
-    node.far
-        .ask("run ip route add 192.0.2.1/32 dev wire1 via 198.51.100.1");
-    let frame = format!("route frame 198.51.100.2:{}", node.other);
     eventually("the new device is attached to", || {
         !pod.ask(&frame).contains("DATABASE")
     });
+    let late = format!("route connect 198.51.100.2:{}", node.other);
+    assert_eq!(agents.ask(&late), "got=DATABASE");
     on.interceptor.set_protected(&[]).unwrap();
     assert_eq!(pod.ask(&frame), "got=DATABASE");
-    drop(on);
-    assert_eq!(all(&mut process), ["got=DATABASE"; 4]);
+}
+
+#[test]
+fn the_node_wide_mode_stays_while_the_agent_is_away_until_one_starts_without_it() {
+    if !able("the_node_wide_mode_stays") {
+        return;
+    }
+    let node = Node::new("node-kept");
+    let own = node.top.child("agent");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let settings = Settings {
+        agent_cgroup: own.id(),
+        pin: Some(pin.clone()),
+        ..node.settings()
+    };
+    let on = Settings {
+        node_wide: NodeWide::On,
+        ..settings.clone()
+    };
+    let mut process = Client::inside(&node.outside);
+    let mut pod = node.client(&node.outside);
+    let connect = format!("route connect {}", node.database());
+    let frame = format!("route frame {}", node.database());
+    let mut reaches = || [process.ask(&connect), pod.ask(&frame)].map(|a| a == "got=DATABASE");
+    assert_eq!(reaches(), [true; 2]);
+    Agent::start(on.clone()).die();
+    assert_eq!(reaches(), [false; 2], "without an agent");
+    let agent = Agent::start(on.clone());
+    assert_eq!(agent.interceptor.node_trouble(), None);
+    assert_eq!(reaches(), [false; 2]);
+    agent.die();
+    let without = Agent::start(settings);
+    assert_eq!(reaches(), [true; 2]);
+    without.die();
+    Agent::start(on).die();
+    assert_eq!(reaches(), [false; 2]);
+    node_agent::intercept::Interceptor::uninstall_pinned(&pin).unwrap();
+    assert_eq!(reaches(), [true; 2]);
 }

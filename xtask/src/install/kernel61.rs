@@ -13,7 +13,7 @@ use crate::{ground, run};
 
 /// The modules that tests may need, each after those that it needs. The kernel programs themselves
 /// need none: cgroup hooks, BTF and loopback are built in.
-pub(crate) const MODULES: [&str; 25] = [
+pub(crate) const MODULES: [&str; 33] = [
     "dummy",
     "veth",
     "llc",
@@ -39,6 +39,14 @@ pub(crate) const MODULES: [&str; 25] = [
     "dccp",
     "dccp_ipv4",
     "vsock",
+    "nfnetlink",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
 ];
 
 const PREFIX: &str = "linux-image-6.1.0-";

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
-use crate::vm;
+use crate::{ground, vm};
 
 const MARK: &str = "SKIPPED: ";
 
@@ -22,11 +23,40 @@ const EXCUSES: &[Excuse] = &[
         says: "PostgreSQL 15 is not installed",
         holds: || !exists("/usr/lib/postgresql/15/bin/postgres"),
     },
+    // What a kernel has not is asked of the program that was just built: it tries.
+    Excuse {
+        says: "in the 6.1 kernel: connect_unix is not loadable",
+        holds: || true, // it came with 6.7
+    },
+    Excuse {
+        says: "connect_unix is not loadable in this kernel",
+        holds: || lacks("unix sockets"),
+    },
+    Excuse {
+        says: "LSM programs are not loadable in this kernel",
+        holds: || lacks("AF_PACKET"),
+    },
     Excuse {
         says: "the 6.1 kernel for these tests",
         holds: || vm::cannot().is_some(),
     },
+    // Programs that a workload attaches to its device by a link came with 6.6.
+    Excuse {
+        says: "in the 6.1 kernel: 22 rewrite: this kernel cannot run it",
+        holds: || true,
+    },
 ];
+
+/// Does `doctor` say that this kernel has not that optional layer?
+fn lacks(layer: &str) -> bool {
+    let program = ground::target().join("debug/node-agent");
+    let said = Command::new(program).arg("doctor").output();
+    said.is_ok_and(|said| {
+        String::from_utf8_lossy(&said.stdout)
+            .lines()
+            .any(|line| line.contains("optional layer, absent") && line.contains(layer))
+    })
+}
 
 fn exists(path: &str) -> bool {
     fs::exists(path).unwrap_or(false)

@@ -13,7 +13,7 @@ use serde_saphyr::{Location, Spanned};
 use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
     Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording,
-    RowsMode, Tls, User, Worker,
+    RowsMode, Tls, Undeclared, UnixSockets, User, Worker,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -306,19 +306,24 @@ impl Check<'_> {
                 Egress::Open
             }
         };
-        let node_wide = match raw.node_wide.as_ref() {
-            Some(text) if text.value == "on" => NodeWide::On,
-            Some(text) if text.value != "off" => {
-                self.fault(
-                    text.referenced,
-                    "guard.node_wide",
-                    format!("`{}` is not known", text.value),
-                    "write off or on",
-                );
-                NodeWide::Off
-            }
-            Some(_) | None => NodeWide::Off,
-        };
+        let node_wide = self.word(
+            "guard.node_wide",
+            raw.node_wide.as_ref(),
+            NodeWide::Off,
+            &[("off", NodeWide::Off), ("on", NodeWide::On)],
+        );
+        let undeclared = self.word(
+            "guard.undeclared",
+            raw.undeclared.as_ref(),
+            // Fail closed: what is not declared is neither decided on nor recorded.
+            Undeclared::Refuse,
+            &[
+                ("refuse", Undeclared::Refuse),
+                ("report", Undeclared::Report),
+                ("ignore", Undeclared::Ignore),
+            ],
+        );
+        let unix = self.unix(raw);
         let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
         let canary_every = self
             .duration("guard.canary_every", raw.canary_every.as_ref())
@@ -335,8 +340,38 @@ impl Check<'_> {
             ports,
             egress,
             node_wide,
+            undeclared,
+            unix,
             canary_every,
         }
+    }
+
+    fn unix(&mut self, raw: &RawGuard) -> UnixSockets {
+        let words = [("open", false), ("allow-only", true)];
+        if !self.word("guard.unix", raw.unix.as_ref(), false, &words) {
+            if let Some(first) = raw.unix_allow.first() {
+                self.fault(
+                    first.referenced,
+                    "guard.unix_allow",
+                    "allows nothing that is not open already",
+                    "it belongs to unix: allow-only; leave it out",
+                );
+            }
+            return UnixSockets::Open;
+        }
+        let mut names = Vec::new();
+        for name in &raw.unix_allow {
+            if !scalars::is_unix_socket(&name.value) {
+                self.fault(
+                    name.referenced,
+                    "guard.unix_allow",
+                    format!("`{}` cannot be the name of a unix socket", name.value),
+                    "write an absolute path, or @ and an abstract name, of at most 107 bytes",
+                );
+            }
+            names.push(name.value.clone());
+        }
+        UnixSockets::AllowOnly(names)
     }
 
     fn allowed(&mut self, raw: &[Spanned<String>]) -> Vec<Place> {

@@ -12,14 +12,16 @@ mod below;
 mod bpf;
 mod calls;
 mod far;
+mod named;
 mod nft;
 mod process;
 mod ring;
 mod routes;
 mod stack;
+mod talk;
+mod tamper;
 mod unix;
 mod xdp;
-mod tamper;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -137,6 +139,11 @@ impl Client {
                 self.listeners.push(TcpListener::bind(address(at)?)?);
                 Ok("listening".into())
             }
+            ["accept"] => {
+                let listener = self.listeners.last().ok_or(io::ErrorKind::NotFound)?;
+                self.streams.push(listener.accept()?.0);
+                Ok("accepted".into())
+            }
             ["udp-open", to] => {
                 let socket = UdpSocket::bind(any(address(to)?))?;
                 socket.connect(address(to)?)?;
@@ -241,6 +248,50 @@ impl Client {
             ["visited"] => {
                 let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?;
                 routes::visited(listener)
+            }
+            ["say", how, to, piece, what] => {
+                let piece = piece.parse().map_err(io::Error::other)?;
+                talk::dial(how, address(to)?, piece, &talk::bytes(what)?)
+            }
+            ["unix", how, name] => named::reach(how, name),
+            ["unix-pair"] => named::pair(),
+            ["unix-serve", name] => named::stand(name).map(|()| "open".into()),
+            ["family", family] => {
+                let family = family.parse().map_err(io::Error::other)?;
+                let kinds = [libc::SOCK_DGRAM, libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+                let mut last = io::ErrorKind::Unsupported.into();
+                for kind in kinds {
+                    match calls::socket(family, kind, 0) {
+                        Ok(_) => return Ok("made".into()),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            ["chdir", to] => std::env::set_current_dir(to).map(|()| "there".into()),
+            // More on the connection of `dial-first`.
+            ["utter", what] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                let mut stream = TcpStream::from(socket);
+                stream.set_nodelay(true)?;
+                stream.write_all(&talk::bytes(what)?)?;
+                self.socket = Some(stream.into());
+                Ok("said".into())
+            }
+            ["hear"] => {
+                let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+                let mut stream = TcpStream::from(socket);
+                stream.set_read_timeout(Some(talk::PATIENCE))?;
+                talk::hear(&mut stream)
+            }
+            ["answer-after", how, at, count] => {
+                let count = count.parse().map_err(io::Error::other)?;
+                talk::stand(how, address(at)?, &talk::Part::Answers(count)).map(|()| "open".into())
+            }
+            ["greet-with", how, at, piece, what] => {
+                let piece = piece.parse().map_err(io::Error::other)?;
+                let part = talk::Part::Greets(piece, talk::bytes(what)?);
+                talk::stand(how, address(at)?, &part).map(|()| "open".into())
             }
             ["flood", count, to] => {
                 let opened = routes::flood(number(count)?, address(to)?, &mut self.half_open)?;

@@ -219,6 +219,23 @@ impl Prepared {
     }
 }
 
+/// A connect of a unix socket by the ring.
+pub(super) fn connect_unix(
+    address: &libc::sockaddr_un,
+    length: libc::socklen_t,
+) -> io::Result<OwnedFd> {
+    let ring = Ring::new(0)?;
+    let socket = calls::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    ring.run(Submission {
+        opcode: CONNECT,
+        fd: socket.as_raw_fd(),
+        offset: u64::from(length),
+        address: ptr::from_ref(address) as u64,
+        ..EMPTY
+    })?;
+    Ok(socket)
+}
+
 /// A connect by the ring; with `make`, the socket comes from it as well; with `polled`, a thread of
 /// the kernel does it.
 pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<OwnedFd> {

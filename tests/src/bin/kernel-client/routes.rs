@@ -147,7 +147,6 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         }
         "raw-tcp" => raw_tcp(to, false),
         "raw-tcp-connect" => raw_tcp(to, true),
-        "packet" => packet(to),
         "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments" => {
             below::frame(to, route)
         }
@@ -177,11 +176,12 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
     }
 }
 
-/// A TCP socket whose connect ends where nobody answers.
+/// A TCP socket whose connect ends where nobody answers; later than a new device's IPv6 address
+/// may take to be usable.
 pub(super) fn impatient(family: i32) -> io::Result<OwnedFd> {
     let socket = calls::socket(family, libc::SOCK_STREAM, 0)?;
     let option = rustix::net::sockopt::Timeout::Send;
-    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(PATIENCE))?;
+    rustix::net::sockopt::set_socket_timeout(&socket, option, Some(Duration::from_secs(6)))?;
     Ok(socket)
 }
 
@@ -287,51 +287,6 @@ fn raw_tcp(to: SocketAddr, connect: bool) -> io::Result<String> {
         }
     }
     Err(io::ErrorKind::TimedOut.into())
-}
-
-/// A whole datagram put on the wire below the IP layer.
-fn packet(to: SocketAddr) -> io::Result<String> {
-    let SocketAddr::V4(v4) = to else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
-    let wire = calls::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
-    let from = source(to)?;
-    let ear = UdpSocket::bind((from, 0))?;
-    ear.set_read_timeout(Some(PATIENCE))?;
-    let port = ear.local_addr()?.port();
-    let mut bytes = vec![0x45, 0, 0, 29, 0, 0, 0x40, 0, 64, 17, 0, 0];
-    bytes.extend(from.octets());
-    bytes.extend(v4.ip().octets());
-    let sum = checksum(&bytes).to_be_bytes();
-    bytes[10..12].copy_from_slice(&sum);
-    bytes.extend(port.to_be_bytes());
-    bytes.extend(to.port().to_be_bytes());
-    bytes.extend([0, 9, 0, 0, b'?']);
-    let device = if from.is_loopback() { "lo" } else { "wire" };
-    let index = std::fs::read_to_string(format!("/sys/class/net/{device}/ifindex"));
-    let index = match index {
-        Ok(text) => text.trim().parse().map_err(io::Error::other)?,
-        // /sys shows the namespace it was mounted in.
-        Err(_) => rustix::net::netdevice::name_to_index(&wire, device)?,
-    };
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
-        sll_ifindex: index as i32,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 6,
-        // Whoever is at the other end; loopback's own address is all zero.
-        sll_addr: if from.is_loopback() {
-            [0; 8]
-        } else {
-            [0xff; 8]
-        },
-    };
-    calls::send_frame(&wire, &bytes, &address)?;
-    let mut bytes = [0; 64];
-    let length = ear.recv(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes[..length]).trim().into())
 }
 
 /// The address this side would have.

@@ -4,9 +4,11 @@ use std::ffi::CString;
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 const PROG_LOAD: i32 = 5;
 const OBJ_GET: i32 = 7;
+const MAP_DELETE: i32 = 3;
 const LINK_UPDATE: i32 = 29;
 const LINK_DETACH: i32 = 34;
 /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, `BPF_CGROUP_INET4_CONNECT`.
@@ -26,7 +28,16 @@ pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
             bpf(LINK_UPDATE, &mut [link.as_raw_fd(), open.as_raw_fd(), 0, 0])?;
             Ok("replaced".to_owned())
         }
-        _ => Err(io::ErrorKind::Unsupported.into()),
+        // `unlabel:CGROUP`, with the pin of the map.
+        _ => match what.strip_prefix("unlabel:").map(str::parse::<u64>) {
+            Some(Ok(cgroup)) => {
+                let key = ptr::from_ref(&cgroup) as u64;
+                let map = u64::from(link.as_raw_fd().cast_unsigned());
+                bpf(MAP_DELETE, &mut [map, key, 0, 0])?;
+                Ok("unlabelled".to_owned())
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        },
     }
 }
 

@@ -1,0 +1,164 @@
+//! What somebody takes from the redirect is found, named and put back; and who may do so.
+
+use node_agent::intercept::{InterceptError, Interceptor, Settings, WorkloadIndex};
+
+use crate::support::{Agent, Cgroup, Client, Database, Governing, able, eventually};
+use crate::{Uninstall, settings};
+
+const ABORTED: &str = "error=Software-caused-connection-abort-(os-error-103)";
+
+fn faults(interceptor: &Interceptor) -> Vec<String> {
+    let mut faults: Vec<String> = interceptor
+        .faults()
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    faults.sort();
+    faults
+}
+
+#[test]
+fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
+    if !able("what_is_missing") {
+        return;
+    }
+    let top = Cgroup::top("intact");
+    let (inside, short_lived) = (top.child("inside"), top.child("short"));
+    let database = Database::silent();
+    let to = format!("127.0.0.1:{}", database.port);
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let governing = Governing::start(
+        Settings {
+            ports: vec![database.port],
+            pin: Some(pin.clone()),
+            ..settings(&top)
+        },
+        &[("w", &[format!("{}/*", top.name())])],
+    );
+    let interceptor = &governing.agent.interceptor;
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+
+    let mut hand = Client::start();
+    let mut tamper = |what: &str, name: &str, answer: &str| {
+        let path = pin.join(name);
+        assert_eq!(
+            hand.ask(&format!("tamper {what} {}", path.display())),
+            answer
+        );
+    };
+    let gate = |which: &str| format!("link_gate_{which}_{}", inside.id().0);
+    tamper("detach", "link_connect4", "detached");
+    tamper("detach", &gate("egress"), "detached");
+    tamper("detach", &gate("ingress"), "detached");
+    // It is open.
+    let mut client = Client::inside(&inside);
+    assert_eq!(client.ask(&format!("open {to}")), "open");
+    let place = inside.path.display().to_string();
+    assert_eq!(
+        faults(interceptor),
+        [
+            "the link of on_connect4 is detached".to_owned(),
+            format!("the link of on_egress at {place} is detached"),
+            format!("the link of on_ingress at {place} is detached"),
+        ]
+    );
+    let found = interceptor.faults().unwrap();
+    assert!(found.iter().all(|fault| fault.opened()));
+    interceptor.put_back(&found).unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    eventually("what got through was looked for", || {
+        !interceptor.unaudited()
+    });
+    assert_eq!(client.ask("read"), ABORTED);
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    assert_eq!(governing.enrolment.totals().1, 1);
+
+    // Another program behind the link; pins that are gone, or another thing.
+    tamper("replace", "link_connect4", "replaced");
+    std::fs::remove_file(pin.join("link_bind6")).unwrap();
+    std::fs::rename(pin.join("link_bind4"), pin.join("link_bind6")).unwrap();
+    std::fs::remove_file(pin.join("map_PORTS_v2")).unwrap();
+    let found = faults(interceptor);
+    assert_eq!(found.len(), 4, "{found:?}");
+    for words in [
+        "another program, \"open\" (id ",
+        "the pin of on_bind4 is gone",
+        "something else is pinned in the place of on_bind6",
+        "the pin of the map PORTS is gone",
+    ] {
+        assert!(found.iter().any(|fault| fault.contains(words)), "{found:?}");
+    }
+    interceptor
+        .put_back(&interceptor.faults().unwrap())
+        .unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    assert!(client.greeting(&to).starts_with("AGENT "));
+
+    // A label, by the map itself.
+    tamper(
+        &format!("unlabel:{}", inside.id().0),
+        "map_LABELS_v2",
+        "unlabelled",
+    );
+    assert_eq!(
+        faults(interceptor),
+        [format!("the label of {place} is gone or another's")]
+    );
+    interceptor
+        .put_back(&interceptor.faults().unwrap())
+        .unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    assert!(client.greeting(&to).starts_with("AGENT "));
+
+    // A cgroup that goes is nobody's doing.
+    std::fs::remove_dir(&short_lived.path).unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    assert_eq!(database.visits(), 1);
+}
+
+#[test]
+fn the_next_agent_finds_all_as_it_should_be_and_only_one_has_the_right() {
+    if !able("the_next_agent_finds_all") {
+        return;
+    }
+    let top = Cgroup::top("right");
+    let inside = top.child("inside");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let with = Settings {
+        ports: vec![5432],
+        pin: Some(pin.clone()),
+        ..settings(&top)
+    };
+    let first = Agent::start(with.clone());
+    first.label(&inside, 3);
+    let second = Interceptor::start(with.clone()).unwrap_err();
+    assert!(matches!(second, InterceptError::Owned(_)), "{second}");
+    let taken_away = Interceptor::uninstall_pinned(&pin).unwrap_err();
+    assert!(
+        matches!(taken_away, InterceptError::Owned(_)),
+        "{taken_away}"
+    );
+    assert_eq!(faults(&first.interceptor), Vec::<String>::new());
+
+    // Who lets go changes nothing any more; what there is stays as it is.
+    first.interceptor.let_go();
+    let second = Interceptor::start(with).unwrap();
+    assert_eq!(faults(&second), Vec::<String>::new());
+    let labels = [(inside.id(), WorkloadIndex(3))];
+    assert_eq!(second.labelled().unwrap(), labels);
+    for refused in [
+        first.interceptor.label(inside.id(), WorkloadIndex(4)),
+        first.interceptor.unlabel(inside.id()),
+    ] {
+        assert!(matches!(refused, Err(InterceptError::LetGo)), "{refused:?}");
+    }
+    assert_eq!(second.labelled().unwrap(), labels);
+    assert!(!first.interceptor.governs());
+    first.die();
+    assert_eq!(faults(&second), Vec::<String>::new());
+}
