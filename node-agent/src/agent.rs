@@ -314,6 +314,14 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     Ok(())
 }
 
+/// Would [`prepare`] leave the recordings whose they are?
+pub fn fits(config: &Config, worker: Option<Account>) -> bool {
+    match (std::fs::symlink_metadata(&config.recording.dir), worker) {
+        (Ok(about), Some(worker)) => about.uid() == worker.user,
+        (Ok(_) | Err(_), _) => true,
+    }
+}
+
 /// The files of the node's own keys, which a worker reads at its start.
 pub fn keys(config: &Config) -> Vec<PathBuf> {
     let state = &config.state_dir;

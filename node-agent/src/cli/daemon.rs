@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
-use node_agent::agent::{Agent, keys, prepare};
+use node_agent::agent::{Agent, fits, keys, prepare};
 use node_agent::config::{Config, PasswordSource, TokenSource};
 use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
@@ -193,6 +193,12 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
     let account = account(config.worker.user.as_ref())?;
     // Before anything is touched: it may be another agent's.
     let claim = Claim::make(&config, start)?;
+    if claim.is_another_s() && !fits(&config, account) {
+        bail!(
+            "worker.user is another than that of the agent that governs, which still writes its \
+             recordings: stop it first (systemctl stop node-agent), and start this one then"
+        );
+    }
     prepare(&config, account)?;
     let mut words = vec!["worker".to_owned()];
     if let Some(Account { user, group }) = account {

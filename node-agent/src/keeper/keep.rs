@@ -107,6 +107,11 @@ impl Claim {
         }
         Ok(Claim(right))
     }
+
+    /// Does another agent govern yet?
+    pub fn is_another_s(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 /// The privileged half.

@@ -229,4 +229,41 @@ mod tests {
             assert!(serde_json::from_str::<ToKeeper>(text).is_err(), "{text}");
         }
     }
+
+    /// Whatever comes is understood to the last byte, or not at all.
+    fn read<T: serde::de::DeserializeOwned + Serialize>(bytes: &[u8]) {
+        if let Ok(message) = serde_json::from_slice::<T>(bytes) {
+            let again = serde_json::to_vec(&message).unwrap();
+            let heard: T = serde_json::from_slice(&again).unwrap();
+            assert_eq!(serde_json::to_vec(&heard).unwrap(), again);
+        }
+    }
+
+    #[test]
+    fn fuzz_the_words_between_keeper_and_worker() {
+        // Bytes alone rarely make a word: also words with bytes in them.
+        let words = [
+            r#"{"ready":{"protect":["10.0.0.0/8"]}}"#,
+            r#"{"ended":{"tickets":[1,2]}}"#,
+            r#"{"ask":{"number":1,"ask":{"token":{"ticket":1,"source":0}}}}"#,
+            r#"{"ask":{"number":1,"ask":{"protect":{"prefixes":["::/0"]}}}}"#,
+            r#"{"configured":{"file":"/a","text":"b"}}"#,
+            r#"{"order":"retire"}"#,
+            r#"{"answer":{"to":1,"answer":{"exec":{"Ok":"a"}}}}"#,
+        ];
+        bolero::check!()
+            .with_type::<(u8, u8, Vec<u8>)>()
+            .for_each(|(word, at, bytes)| {
+                read::<ToKeeper>(bytes);
+                read::<ToWorker>(bytes);
+                let mut word = words[usize::from(*word) % words.len()].as_bytes().to_vec();
+                let at = usize::from(*at) % word.len();
+                word.splice(
+                    at..(at + bytes.len()).min(word.len()),
+                    bytes.iter().copied(),
+                );
+                read::<ToKeeper>(&word);
+                read::<ToWorker>(&word);
+            });
+    }
 }
