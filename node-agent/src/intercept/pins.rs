@@ -46,6 +46,10 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
                 found: "files, and is not on a bpffs".into(),
             });
         }
+        // Else the pins go with a service's or container's own mounts, and all is let through.
+        if has_own_mounts() {
+            return Err(InterceptError::OwnMounts(directory.to_owned()));
+        }
         sys::mount_bpffs(directory).map_err(InterceptError::call(
             "mount(bpf)",
             &name,
@@ -55,6 +59,12 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
     // Whoever opens a pinned link can detach it: the mode of this directory is the whole guard.
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
         .map_err(InterceptError::call("chmod", &name, mend))
+}
+
+/// Are the mounts of this process others than those of the first one, which stay? Unknown: no.
+fn has_own_mounts() -> bool {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    matches!((of("self"), of("1")), (Ok(own), Ok(first)) if own != first)
 }
 
 /// Refuses a directory with pins of another version, whose bytes mean something else.
