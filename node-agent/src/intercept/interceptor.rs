@@ -113,7 +113,7 @@ pub struct Interceptor {
     pub(super) sockets: Option<OwnedFd>,
     pub(super) links: Mutex<Vec<Link>>,
     // Before the programs that it attaches, and whose maps it keeps.
-    node: Mutex<Option<Node>>,
+    pub(super) node: Mutex<Option<Node>>,
     pub(super) wires: Wires,
     pub(super) ebpf: Arc<Mutex<Option<Ebpf>>>,
     /// The kernel's numbers of the attached programs.
@@ -135,7 +135,7 @@ pub struct Interceptor {
     pub(super) labels: Mutex<StdHashMap<CgroupId, WorkloadIndex>>,
     waits: Mutex<StdHashMap<CgroupId, Link>>,
     degraded: Vec<String>,
-    layers: Mutex<Layers>,
+    pub(super) layers: Mutex<Layers>,
     listeners: mpsc::Sender<Listener>,
     listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
     events_out: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -518,8 +518,8 @@ impl Interceptor {
                 "uninstall again",
             ))?;
         }
-        for link in locked(&self.layers).links.drain(..) {
-            pins::detach(&link).map_err(InterceptError::call(
+        for layer in locked(&self.layers).links.drain(..) {
+            pins::detach(&layer.link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"layer",
                 "uninstall again",

@@ -39,7 +39,7 @@ pub use intact::Fault;
 pub use interceptor::{Governs, Interceptor};
 pub use layers::{Layer, LayerState};
 pub use listen::{Closed, Listener};
-pub use probe::{Finding, State, probe};
+pub use probe::{Finding, State, grounds, probe};
 pub use settings::{Allowed, NodeWide, NotAPrefix, OnUndeclared, Prefix, Settings};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
 pub use undeclared::{Database, Undeclared};

@@ -25,6 +25,7 @@ const CHUNKS: u32 = 16;
 
 pub(super) struct Transmit {
     socket: OwnedFd,
+    length: usize,
     memory: *mut u8,
     ring: *mut u8,
     producer: usize,
@@ -87,6 +88,7 @@ impl Transmit {
         }
         Ok(Transmit {
             socket,
+            length,
             memory,
             ring,
             producer,
@@ -129,6 +131,17 @@ impl Transmit {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Transmit {
+    fn drop(&mut self) {
+        // Mapped, they keep the socket, and that the device's queue.
+        // SAFETY: our own mappings, used no more.
+        unsafe {
+            libc::munmap(self.ring.cast(), self.length);
+            libc::munmap(self.memory.cast(), CHUNK * CHUNKS as usize);
+        }
     }
 }
 
