@@ -589,7 +589,8 @@ fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
     let link = pin.join("link_node");
     let answer = hand.ask(&format!("tamper detach {}", link.display()));
     assert_eq!(answer, "detached");
-    assert_eq!(process.ask(&connect), "got=DATABASE");
+    // The devices' programs let nothing out that it has not asked.
+    assert!(!process.ask(&connect).contains("DATABASE"));
     assert_eq!(faults(&agent), ["the link of on_node is detached"]);
     put_back(&agent);
     assert!(!process.ask(&connect).contains("DATABASE"));
