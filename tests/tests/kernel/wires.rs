@@ -606,7 +606,7 @@ fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
         if patient {
             let away = standing(&mut hand, &pin, "link_nodeframe", "db0");
             // A device that comes is looked at, and the others with it.
-            run("ip link add poke type dummy");
+            run("ip link add poke type veth peer name poked");
             eventually("it is put back", || {
                 standing(&mut hand, &pin, "link_nodeframe", "db0") != away
             });
