@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 
+use super::intact::{Wrong, named, pin_again, pin_of_link};
 use super::netlink::{Route, Side};
 use super::object::{self, DeviceHook};
 use super::sys::Link;
@@ -112,5 +113,81 @@ pub(super) fn holds(route: &Route, held: &Held, device: u32) -> bool {
     match held {
         Held::Link { link, .. } => link.device().is_ok_and(|on| on == device),
         Held::Filter { side, handle, .. } => route.has_filter(device, *side, *handle),
+    }
+}
+
+/// What is not as it was made, of a program on a device that may be gone itself.
+pub(super) fn wrong(
+    route: &Route,
+    held: &Held,
+    device: u32,
+    program: u32,
+) -> io::Result<Option<Wrong>> {
+    let runs = match held {
+        Held::Link { link, pin } => {
+            if link.device()? != device {
+                return Ok(Some(Wrong::Detached));
+            }
+            let runs = link.facts()?.program;
+            if runs == program {
+                return Ok(pin.as_deref().and_then(|path| pin_of_link(link, path)));
+            }
+            runs
+        }
+        Held::Filter { side, handle, .. } => match route.filter_there(device, *side, *handle) {
+            None => return Ok(Some(Wrong::Detached)),
+            Some(runs) => runs,
+        },
+    };
+    Ok((runs != program && runs != 0).then(|| Wrong::Replaced(named(runs))))
+}
+
+/// Where a program belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    pub(super) hook: &'a DeviceHook,
+    pub(super) device: u32,
+    pub(super) handle: u32,
+    pub(super) pin: Option<&'a Path>,
+}
+
+/// Puts it back as it was made.
+pub(super) fn mend(
+    ebpf: &Ebpf,
+    route: &Route,
+    spot: Spot<'_>,
+    held: &mut Held,
+    wrong: &Wrong,
+) -> Result<(), InterceptError> {
+    let Spot {
+        hook,
+        device,
+        handle,
+        pin,
+    } = spot;
+    let at = |call| {
+        let what = format!("{} on device {device}", hook.program);
+        InterceptError::call(call, &what, "restart the agent, which attaches anew")
+    };
+    match (&*held, wrong) {
+        (Held::Link { link, .. }, Wrong::Replaced(_)) => {
+            object::with_program(ebpf, hook.program, |program| {
+                link.update(program).map_err(at("bpf(BPF_LINK_UPDATE)"))
+            })?;
+        }
+        (Held::Filter { .. }, Wrong::Replaced(_)) | (_, Wrong::Detached) => {
+            *held = hold(ebpf, route, hook, device, handle, None)?;
+            if let (Held::Link { pin: to, .. }, Some(pin)) = (&mut *held, pin) {
+                *to = Some(pin.join(pin_of(hook, device)));
+            }
+        }
+        (_, Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled) => {}
+    }
+    match held {
+        Held::Link {
+            link,
+            pin: Some(path),
+        } if pin_of_link(link, path).is_some() => pin_again(path, |path| link.pin(path)),
+        Held::Link { .. } | Held::Filter { .. } => Ok(()),
     }
 }

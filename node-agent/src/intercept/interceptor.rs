@@ -434,8 +434,8 @@ impl Interceptor {
                 "uninstall again",
             ))?;
         }
-        for link in locked(&self.layers).links.drain(..) {
-            pins::detach(&link).map_err(InterceptError::call(
+        for layer in locked(&self.layers).links.drain(..) {
+            pins::detach(&layer.link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"layer",
                 "uninstall again",

@@ -12,11 +12,12 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use node_agent_common::{flow, names};
 
-use super::devices::{Held, hold, holds, let_go, pin_of, pinned};
+use super::devices::{self, Held, Spot, hold, holds, let_go, pin_of, pinned};
+use super::intact::Wrong;
 use super::netlink::{self, Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, WIRE, WIRE_IN};
 use super::tables::{Tables, locked};
-use super::{InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, node, pins};
+use super::{Fault, InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, node, pins};
 use crate::model::CgroupId;
 
 /// A device of a labelled namespace that nothing is filtered at.
@@ -53,6 +54,8 @@ pub(super) struct Wires {
     home: File,
     pub(super) route: Route,
     held: Mutex<BTreeMap<u32, Wire>>,
+    /// What was found to be gone and put back, until somebody was told.
+    lost: Mutex<Vec<Fault>>,
     /// Why there are no filters.
     absent: Option<String>,
     /// What tells this agent's filters of traffic control from another's.
@@ -132,6 +135,7 @@ impl Wires {
             home,
             route,
             held: Mutex::default(),
+            lost: Mutex::default(),
             absent,
             handle: 0x6e61_0000 | handle,
             stays,
@@ -203,19 +207,18 @@ impl Wires {
         pin: Option<&Path>,
         closed: bool,
     ) -> Result<Vec<Held>, InterceptError> {
-        let hooks: &[DeviceHook] = if closed {
-            // What lets answers out comes first.
-            &[WIRE_IN, WIRE]
-        } else {
-            &[WIRE]
-        };
         if !closed && let Some(pin) = pin {
             pins::remove_link(&pin.join(pin_of(&WIRE_IN, device)))?;
         }
-        hooks
+        hooks(closed)
             .iter()
             .map(|hook| hold(ebpf, &self.route, hook, device, self.handle, pin))
             .collect()
+    }
+
+    /// What was found to be gone and put back since this was asked the last time.
+    pub(super) fn lost(&self) -> Vec<Fault> {
+        std::mem::take(&mut *locked(&self.lost))
     }
 
     fn let_go(&self, held: Vec<Held>, device: u32) -> Result<(), InterceptError> {
@@ -239,6 +242,16 @@ impl Drop for Wires {
                 }
             }
         }
+    }
+}
+
+/// What stands on a device, by whether all but databases is closed.
+fn hooks(closed: bool) -> &'static [DeviceHook] {
+    if closed {
+        // What lets answers out comes first.
+        &[WIRE_IN, WIRE]
+    } else {
+        &[WIRE]
     }
 }
 
@@ -341,6 +354,12 @@ impl Interceptor {
         }
         let closed = self.settings().allowed.is_some();
         let pin = self.settings().pin.as_deref();
+        if let Some(wire) = held.get(&end) {
+            // Its other end is there, so it is: somebody took the filter away.
+            let programs = wire.held.iter().zip(hooks(closed)).enumerate();
+            let gone = programs.filter(|(_, (held, _))| !holds(&wires.route, held, end));
+            locked(&wires.lost).extend(gone.map(|(at, (_, hook))| Fault::of_wire(end, at, *hook)));
+        }
         let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin, closed))?;
         tracing::info!(
             device = end,
@@ -376,10 +395,76 @@ impl Interceptor {
     /// Forgets filters whose devices are gone.
     pub fn forget_gone_wires(&self) {
         let route = &self.wires.route;
-        let gone = |end: &u32, wire: &Wire| !wire.held.iter().any(|held| holds(route, held, *end));
+        let stands = |end: u32, wire: &Wire| wire.held.iter().any(|held| holds(route, held, end));
+        let there = {
+            let held = locked(&self.wires.held);
+            if held.iter().all(|(end, wire)| stands(*end, wire)) {
+                return;
+            }
+            route.devices()
+        };
+        let there: BTreeSet<u32> = match there {
+            Ok(devices) => devices.iter().map(|device| device.index).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "devices that are gone are still remembered");
+                return;
+            }
+        };
+        // Of a device that is there somebody took the filter away, which is put back.
+        let gone = |end: &u32, wire: &Wire| !stands(*end, wire) && !there.contains(end);
         if let Err(error) = self.let_go_where(gone) {
             tracing::warn!(%error, "a filter whose device is gone is still remembered");
         }
+    }
+
+    /// What is not as it was made, of devices that are there: the device, which of its programs,
+    /// and what.
+    pub(super) fn wire_faults(
+        &self,
+        program: impl Fn(&DeviceHook) -> u32,
+    ) -> std::io::Result<Vec<(u32, usize, DeviceHook, Wrong)>> {
+        let (route, held) = (&self.wires.route, locked(&self.wires.held));
+        let closed = self.settings().allowed.is_some();
+        let mut faults = Vec::new();
+        for (end, wire) in held.iter() {
+            for (at, (held, hook)) in wire.held.iter().zip(hooks(closed)).enumerate() {
+                if let Some(wrong) = devices::wrong(route, held, *end, program(hook))? {
+                    faults.push((*end, at, *hook, wrong));
+                }
+            }
+        }
+        if !faults.is_empty() {
+            let there = route.devices()?;
+            faults.retain(|(end, ..)| there.iter().any(|device| device.index == *end));
+        }
+        Ok(faults)
+    }
+
+    /// Puts one back, unless that was done since, or nobody wants it any more.
+    pub(super) fn mend_wire(
+        &self,
+        device: u32,
+        at: usize,
+        wrong: &Wrong,
+    ) -> Result<(), InterceptError> {
+        let (wires, closed) = (&self.wires, self.settings().allowed.is_some());
+        let mut all = locked(&wires.held);
+        let Some(hook) = hooks(closed).get(at) else {
+            return Ok(());
+        };
+        let Some(held) = all.get_mut(&device).and_then(|wire| wire.held.get_mut(at)) else {
+            return Ok(());
+        };
+        if *wrong == Wrong::Detached && holds(&wires.route, held, device) {
+            return Ok(());
+        }
+        let spot = Spot {
+            hook,
+            device,
+            handle: wires.handle,
+            pin: self.settings().pin.as_deref(),
+        };
+        self.with_ebpf(|ebpf| devices::mend(ebpf, &wires.route, spot, held, wrong))
     }
 
     /// Takes away the filters of traffic control of an agent that no longer runs, as its pins tell

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use node_agent::enrol::{Reason, Standing};
 use node_agent::intercept::{
-    Bypass, Dial, Event, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
+    Bypass, Dial, Event, LayerState, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -79,7 +79,7 @@ impl Node {
         wire("pod0", &mut node.pod, &["1"]);
         wire("db0", &mut node.far, &["2", "3"]);
         // What a workload invents for itself.
-        run("ip route add 192.0.2.100/32 dev pod0");
+        run("ip route add 192.0.2.77/32 dev pod0");
         let answer = node
             .far
             .ask(&format!("database {} {}", node.port, node.other));
@@ -275,7 +275,7 @@ fn all_ways(name: &str, rows: &[u8]) {
             17,
         ),
         (18, Who::Labelled, format!("route xdp {to}"), &to, 17),
-        (21, Who::Labelled, format!("route tun {to}"), &to, 17),
+        (21, Who::Labelled, format!("tun wire {to}"), &to, 6),
         (
             22,
             Who::Rewriter,
@@ -292,7 +292,15 @@ fn all_ways(name: &str, rows: &[u8]) {
             6,
         ),
     ];
+    // Where the kernel keeps frames by hand from a label, somebody else makes them.
+    let families = agent
+        .interceptor
+        .layers()
+        .iter()
+        .any(|layer| layer.what.contains("AF_PACKET") && layer.state == LayerState::Present);
+    let by_hand = |line: &str| line.starts_with("route frame") || line.starts_with("route xdp");
     let mut ask = |who: &Who, line: &str| match who {
+        Who::Labelled if families && by_hand(line) => unlabelled.ask(line),
         Who::Labelled => labelled.ask(line),
         Who::Unlabelled => unlabelled.ask(line),
         Who::Ring => ring.ask(line),
@@ -450,6 +458,169 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
     agent.die();
     node_agent::intercept::Interceptor::uninstall_pinned(&pin).unwrap();
     assert_eq!(client.ask(&way), "got=DATABASE");
+}
+
+fn faults(agent: &Agent) -> Vec<String> {
+    let faults = agent.interceptor.faults().unwrap();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+fn put_back(agent: &Agent) {
+    let faults = agent.interceptor.faults().unwrap();
+    assert!(faults.iter().all(|fault| !fault.lasts()));
+    agent.interceptor.put_back(&faults).unwrap();
+    assert_eq!(agent.interceptor.faults().unwrap().len(), 0);
+}
+
+fn number_of(device: &str) -> u32 {
+    let seen = Command::new("ip")
+        .args(["-o", "link", "show", device])
+        .output();
+    let seen = String::from_utf8(seen.unwrap().stdout).unwrap();
+    let number = seen
+        .split(':')
+        .next()
+        .and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("{device}: {seen}"))
+}
+
+/// Takes a program from a device by its link, or where the kernel has none for devices, with all
+/// of the device's filters.
+fn take_away(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) {
+    let path = pin.join(format!("{link}_{}", number_of(device)));
+    if path.exists() {
+        let answer = hand.ask(&format!("tamper detach {}", path.display()));
+        assert_eq!(answer, "detached");
+    } else {
+        run(&format!("tc qdisc del dev {device} clsact"));
+    }
+}
+
+/// What stands on a device: another text for each program that is attached.
+fn standing(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) -> String {
+    let path = pin.join(format!("{link}_{}", number_of(device)));
+    if path.exists() {
+        hand.ask(&format!("link-id {}", path.display()))
+    } else {
+        let shown = Command::new("tc")
+            .args(["filter", "show", "dev", device, "egress"])
+            .output();
+        String::from_utf8(shown.unwrap().stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
+    if !able("a_filter_that_is_taken") {
+        return;
+    }
+    let node = Node::new("taken-wire");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let agent = Agent::start(Settings {
+        pin: Some(pin.clone()),
+        ..node.settings()
+    });
+    agent.label(&node.inside, 7);
+    assert_eq!(node.filter(&agent), []);
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    let way = format!("route frame {}", node.database());
+    let mut client = node.client(&node.outside);
+    let mut hand = Client::inside(&node.outside);
+    let gone = format!(
+        "the link of on_wire on device {} is detached",
+        number_of("pod0")
+    );
+
+    take_away(&mut hand, &pin, "link_wire", "pod0");
+    assert_eq!(client.ask(&way), "got=DATABASE");
+    assert_eq!(faults(&agent), std::slice::from_ref(&gone));
+    put_back(&agent);
+    assert!(!client.ask(&way).contains("DATABASE"));
+    assert!(agent.interceptor.unaudited());
+
+    // Who looks round for wires puts it back as well, and does not keep it to himself.
+    take_away(&mut hand, &pin, "link_wire", "pod0");
+    agent.interceptor.forget_gone_wires();
+    assert_eq!(agent.interceptor.filtered().len(), 1, "the device is there");
+    assert_eq!(node.filter(&agent), []);
+    assert_eq!(faults(&agent), [gone]);
+    assert!(!client.ask(&way).contains("DATABASE"));
+    assert_eq!(faults(&agent), Vec::<String>::new());
+
+    let path = pin.join(format!("link_wire_{}", number_of("pod0")));
+    if path.exists() {
+        std::fs::remove_file(&path).unwrap();
+        let said = format!("the pin of on_wire on device {} is gone", number_of("pod0"));
+        assert_eq!(faults(&agent), [said]);
+        put_back(&agent);
+        assert!(path.exists());
+    }
+    // A device that goes is nobody's doing.
+    run("ip link del pod0");
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    agent.interceptor.forget_gone_wires();
+    assert_eq!(agent.interceptor.filtered(), []);
+}
+
+#[test]
+fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
+    if !able("what_is_taken_from_the_node_wide_mode") {
+        return;
+    }
+    let node = Node::new("taken-node");
+    let own = node.top.child("agent");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let agent = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        pin: Some(pin.clone()),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    let mut process = Client::inside(&node.outside);
+    let mut hand = Client::inside(&node.outside);
+    let connect = format!("route connect {}", node.database());
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    assert!(!process.ask(&connect).contains("DATABASE"));
+
+    let link = pin.join("link_node");
+    let answer = hand.ask(&format!("tamper detach {}", link.display()));
+    assert_eq!(answer, "detached");
+    // The devices' programs let nothing out that it has not asked.
+    assert!(!process.ask(&connect).contains("DATABASE"));
+    assert_eq!(faults(&agent), ["the link of on_node is detached"]);
+    put_back(&agent);
+    assert!(!process.ask(&connect).contains("DATABASE"));
+    assert_eq!(agent.interceptor.node_trouble(), None);
+
+    // Whoever comes first, the watch or the look at the devices: it is told of, and there again.
+    let gone = format!(
+        "the link of on_node_frame on device {} is detached",
+        number_of("db0")
+    );
+    for patient in [false, true] {
+        take_away(&mut hand, &pin, "link_nodeframe", "db0");
+        if patient {
+            let away = standing(&mut hand, &pin, "link_nodeframe", "db0");
+            // A device that comes is looked at, and the others with it.
+            run("ip link add poke type veth peer name poked");
+            eventually("it is put back", || {
+                standing(&mut hand, &pin, "link_nodeframe", "db0") != away
+            });
+        }
+        let seen = agent.interceptor.faults().unwrap();
+        assert!(
+            seen.iter().any(|fault| fault.to_string() == gone),
+            "{seen:?}"
+        );
+        agent.interceptor.put_back(&seen).unwrap();
+        eventually("it stands", || {
+            agent.interceptor.faults().unwrap().is_empty()
+        });
+    }
 }
 
 #[test]

@@ -151,7 +151,6 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
             below::frame(to, route)
         }
         "xdp" => below::xdp(to),
-        "tun" => below::tun(to),
         "decoy" => below::decoy(to),
         "loose-source-route" => {
             let SocketAddr::V4(v4) = to else {
