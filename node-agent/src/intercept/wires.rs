@@ -147,7 +147,6 @@ impl Wires {
         settings: &Settings,
     ) -> Result<(), InterceptError> {
         let pin = settings.pin.as_deref();
-        let closed = settings.allowed.is_some();
         let node_wide = settings.node_wide == NodeWide::On;
         if let (Some(pin), false) = (pin, node_wide) {
             pins::remove_link(&pin.join(object::NODE.pin))?;
@@ -172,7 +171,7 @@ impl Wires {
                 continue; // what is there goes on with its own program
             }
             if there || self.route.has_filter(device, WIRE.side, record.filter) {
-                let held = self.hold_all(ebpf, device, pin, closed)?;
+                let held = self.hold_all(ebpf, device, pin)?;
                 locked(&self.held).insert(device, Wire { owner, held });
                 if record.filter != self.handle {
                     for side in [Side::Received, Side::Sent] {
@@ -201,17 +200,9 @@ impl Wires {
         ebpf: &Ebpf,
         device: u32,
         pin: Option<&Path>,
-        closed: bool,
     ) -> Result<Vec<Held>, InterceptError> {
-        let hooks: &[DeviceHook] = if closed {
-            // What lets answers out comes first.
-            &[WIRE_IN, WIRE]
-        } else {
-            &[WIRE]
-        };
-        if !closed && let Some(pin) = pin {
-            pins::remove_link(&pin.join(pin_of(&WIRE_IN, device)))?;
-        }
+        // What lets answers out comes first.
+        let hooks: [DeviceHook; 2] = [WIRE_IN, WIRE];
         hooks
             .iter()
             .map(|hook| hold(ebpf, &self.route, hook, device, self.handle, pin))
@@ -339,9 +330,15 @@ impl Interceptor {
             }
             return Ok(());
         }
-        let closed = self.settings().allowed.is_some();
+        if held.contains_key(&end) {
+            tracing::warn!(
+                device = end,
+                workload = owner.workload.0,
+                "somebody took the filter at a wire away, or put another in its place: it is put back"
+            );
+        }
         let pin = self.settings().pin.as_deref();
-        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin, closed))?;
+        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin))?;
         tracing::info!(
             device = end,
             workload = owner.workload.0,

@@ -78,6 +78,11 @@ impl Node {
         set("ipv6/conf/all/forwarding", "1");
         wire("pod0", &mut node.pod, &["1"]);
         wire("db0", &mut node.far, &["2", "3"]);
+        // Datagrams are answered from the address that is nobody's but the database's host's.
+        run_in(
+            &node.far,
+            "ip route add 192.0.2.1/32 dev wire src 192.0.2.3",
+        );
         // What a workload invents for itself.
         run("ip route add 192.0.2.100/32 dev pod0");
         let answer = node
@@ -349,6 +354,84 @@ fn all_ways(name: &str, rows: &[u8]) {
     agent.interceptor.unfilter(node.owner().netns).unwrap();
     for (row, who, line, _, _) in &possible {
         assert_eq!(ask(who, line), "got=DATABASE", "{row} {line}");
+    }
+}
+
+#[test]
+fn an_answer_that_left_in_a_tunnel_of_the_node_s_does_not_come_back() {
+    if !able("an_answer_that_left_in_a_tunnel") {
+        return;
+    }
+    let node = Node::new("tunnelled");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    let mut events = agent.interceptor.take_events().unwrap();
+    // The node ends tunnels, as those of many overlay networks do. What comes out of one is routed
+    // as anything else.
+    let over = |last: u8, local: &str, remote: &str| {
+        format!(
+            "ip link add over0 address 02:00:00:00:00:{last:02x} type vxlan id 7 dstport 4789 \
+             local {local} remote {remote}"
+        )
+    };
+    run(&over(0xf1, "192.0.2.254", "192.0.2.1"));
+    run("ip link set over0 up");
+    let freely = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done";
+    let done = Command::new("sh").args(["-c", freely]).status();
+    assert!(done.unwrap().success());
+    let there = over(0xf2, "192.0.2.1", "192.0.2.254");
+    let through = "ip route add 192.0.2.2/32 dev over0 src 192.0.2.1 && \
+                   ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:f1 dev over0";
+    run_in(
+        &node.pod,
+        &format!("{there} && ip link set over0 up && {freely} && {through}"),
+    );
+    let mut client = node.client(&node.outside);
+    let way = format!("route connect {}", node.database());
+    assert_eq!(client.ask(&way), "got=DATABASE");
+    // The workload's own end of it is a device here and told of; it may as well be a process, which
+    // sends datagrams as any other.
+    node.filter(&agent);
+    let answer = client.ask(&way);
+    assert!(!answer.contains("DATABASE"), "{answer}");
+    assert!(agent.interceptor.counters().unwrap().bypass.wire > 0);
+    let seen = dropped(&mut events);
+    let from = node.database();
+    assert!(
+        seen.iter()
+            .any(|(how, dial)| *how == Bypass::Wire(6) && dial.destination.to_string() == from),
+        "{seen:?}"
+    );
+    // Others are answered, in the tunnel and beside it.
+    for to in ["192.0.2.3", "[2001:db8:7::3]"] {
+        let free = format!("route connect {to}:{}", node.other);
+        assert_eq!(client.ask(&free), "got=DATABASE", "{to}");
+    }
+    agent.interceptor.unfilter(node.owner().netns).unwrap();
+    assert_eq!(client.ask(&way), "got=DATABASE");
+}
+
+#[test]
+fn frames_that_could_hold_a_packet_and_resets_that_say_something_do_not_leave() {
+    if !able("frames_that_could_hold_a_packet") {
+        return;
+    }
+    let node = Node::new("odd-frames");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    assert_eq!(node.filter(&agent), []);
+    let mut client = node.client(&node.outside);
+    let drops = || agent.interceptor.counters().unwrap().bypass.wire;
+    for (shape, dropped) in [
+        ("frame-snap", 1),
+        ("frame-stp", 0),
+        ("frame-reset", 0),
+        ("frame-reset-data", 1),
+    ] {
+        let before = drops();
+        let answer = client.ask(&format!("route {shape} {}", node.database()));
+        assert!(!answer.contains("DATABASE"), "{shape}: {answer}");
+        assert_eq!(drops() - before, dropped, "{shape}: {answer}");
     }
 }
 
