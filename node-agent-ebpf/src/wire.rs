@@ -78,13 +78,13 @@ pub fn out(ctx: &TcContext) -> i32 {
     };
     // Multicast on the link itself: groups are joined with an option in IPv4.
     let odd = packet.odd && !(packet.protocol == IGMP && on_link(packet.remote));
-    let guarded = guarded_address(packet.remote) || (packet.port != 0 && guarded_port(packet.port));
+    let guarded = guarded(&packet);
     if odd {
         return stop(ctx, &packet);
     }
     if guarded {
         // As at the second gate: the database should hear that a connection is over.
-        if packet.flags & rule::RST != 0 {
+        if packet.ends() {
             return PASS;
         }
         return stop(ctx, &packet);

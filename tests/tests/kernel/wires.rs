@@ -683,6 +683,66 @@ fn in_the_node_wide_mode_the_agent_reaches_the_database_and_no_other_process_doe
 }
 
 #[test]
+fn in_the_node_wide_mode_a_connection_from_before_is_not_read_on() {
+    if !able("a_connection_from_before_is_not_read_on") {
+        return;
+    }
+    /// More than waits at the client's end, by far.
+    const LENGTH: usize = 200_000;
+    let mut node = Node::new("node-before");
+    set("ipv4/tcp_rmem", "4096 16384 16384");
+    let own = node.top.child("agent");
+    let to = format!("192.0.2.2:{}", port());
+    let said = "41".repeat(LENGTH);
+    let greeting = format!("greet-with tcp {to} {LENGTH} {said}");
+    assert_eq!(node.far.ask(&greeting), "open");
+    let read_on = |who: &mut Client| {
+        let mut total = 0;
+        loop {
+            let answer = who.ask("read");
+            match answer.strip_prefix("read=").map(str::parse) {
+                Some(Ok(0)) | Some(Err(_)) | None => return total,
+                Some(Ok(more)) => {
+                    let more: usize = more;
+                    total += more;
+                    if total > LENGTH {
+                        return total;
+                    }
+                }
+            }
+        }
+    };
+    run_in(
+        &node.pod,
+        "echo 4096 16384 16384 > /proc/sys/net/ipv4/tcp_rmem",
+    );
+    let opened = |mut client: Client| {
+        assert_eq!(client.ask(&format!("open {to}")), "open");
+        client
+    };
+    let forwarded = || node.client(&node.outside);
+    assert_eq!(
+        read_on(&mut opened(Client::inside(&node.outside))),
+        LENGTH + 1
+    );
+    assert_eq!(read_on(&mut opened(forwarded())), LENGTH + 1);
+    let mut agents = opened(Client::inside(&own));
+    let mut process = opened(Client::inside(&node.outside));
+    let mut pods = opened(forwarded());
+    let on = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    for who in [&mut process, &mut pods] {
+        let read = read_on(who);
+        assert!(read < LENGTH / 2, "{read} bytes");
+    }
+    assert!(on.interceptor.counters().unwrap().bypass.node > 0);
+    assert_eq!(read_on(&mut agents), LENGTH + 1);
+}
+
+#[test]
 fn in_the_node_wide_mode_nothing_is_forwarded_to_a_database_by_any_device() {
     if !able("nothing_is_forwarded") {
         return;
