@@ -23,7 +23,7 @@ use super::listen::{self, Listener};
 use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
 use super::sys::{self, Link};
-use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
+use super::tables::{Counters, Entries, OriginRecord, Tables, Wanted, locked};
 use super::undeclared::Places;
 use super::wires::Wires;
 use super::{
@@ -487,7 +487,7 @@ impl Interceptor {
 
     /// Nothing is labelled, listened for or taken by who let go: labels may be numbered in the next
     /// agent's way by then.
-    fn holds(&self) -> Result<(), InterceptError> {
+    pub(super) fn holds(&self) -> Result<(), InterceptError> {
         if self.settings.pin.is_some() && locked(&self.owned).is_none() {
             return Err(InterceptError::LetGo);
         }
@@ -649,6 +649,7 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         heard: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::HEARD)?),
         wires: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::WIRES)?),
         counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
+        wanted: Wanted::default(),
     };
     let rings = Rings {
         events: typed::<RingBuf<_>>(ebpf, names::EVENTS)?,
