@@ -40,6 +40,7 @@ const OPTIONS: u16 = 2;
 const FILTER_FD: u16 = 6;
 const FILTER_NAME: u16 = 7;
 const FILTER_FLAGS: u16 = 8;
+const FILTER_PROGRAM: u16 = 11;
 /// `TCA_BPF_FLAG_ACT_DIRECT`: the program's answer is the verdict.
 const DIRECT: u32 = 1;
 /// `ETH_P_ALL`.
@@ -191,6 +192,19 @@ impl Route {
             let name = options.and_then(|at| find(at, FILTER_NAME));
             *kind == NEW_FILTER && name.is_some_and(|name| text(name) == OURS)
         })
+    }
+
+    /// The kernel's number of the program behind our filter.
+    pub(super) fn filters_with(&self, device: u32, side: Side, handle: u32) -> Option<u32> {
+        let mut filter = filter_head(device, side, handle);
+        put(&mut filter, KIND, b"bpf\0");
+        let answers = self.ask(GET_FILTER, 0, &filter).ok()?;
+        let filters = answers.iter().filter(|(kind, _)| *kind == NEW_FILTER);
+        let mut numbers = filters.filter_map(|(_, body)| {
+            let options = body.get(20..).and_then(|at| find(at, OPTIONS))?;
+            find(options, FILTER_PROGRAM).and_then(|value| at(value, 0))
+        });
+        numbers.next().map(u32::from_ne_bytes)
     }
 
     /// Takes our filter away. None there is no error.

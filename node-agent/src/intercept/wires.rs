@@ -12,7 +12,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use node_agent_common::{flow, names};
 
-use super::devices::{Held, hold, holds, let_go, pin_of, pinned};
+use super::devices::{Held, hold, holds, let_go, pin_of, pinned, stands};
 use super::netlink::{self, Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, WIRE, WIRE_IN};
 use super::tables::{Tables, locked};
@@ -370,10 +370,22 @@ impl Interceptor {
             .collect()
     }
 
+    /// Is a wire of this namespace filtered at this moment?
+    pub fn filters(&self, netns: u64) -> bool {
+        let wires = &self.wires;
+        let held = locked(&wires.held);
+        let mut these = held
+            .iter()
+            .filter(|(_, wire)| wire.owner.netns == netns)
+            .flat_map(|(end, wire)| wire.held.iter().map(|held| (*end, held)))
+            .peekable();
+        these.peek().is_some() && these.all(|(end, held)| holds(&wires.route, held, end))
+    }
+
     /// Forgets filters whose devices are gone.
     pub fn forget_gone_wires(&self) {
         let route = &self.wires.route;
-        let gone = |end: &u32, wire: &Wire| !wire.held.iter().any(|held| holds(route, held, *end));
+        let gone = |end: &u32, wire: &Wire| !wire.held.iter().any(|held| stands(route, held, *end));
         if let Err(error) = self.let_go_where(gone) {
             tracing::warn!(%error, "a filter whose device is gone is still remembered");
         }

@@ -522,6 +522,23 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
     // The next one has it in hand.
     let agent = Agent::start(settings.clone());
     let owner = node.owner();
+    assert!(agent.interceptor.filters(owner.netns));
+    // Who takes it away by its pins finds it back after the next look.
+    let links = std::fs::read_dir(&pin).unwrap().flatten();
+    let links: Vec<_> = links
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link_wire"))
+        .collect();
+    if !links.is_empty() {
+        let mut hand = Client::start();
+        for link in links {
+            let detach = format!("tamper detach {}", link.path().display());
+            assert_eq!(hand.ask(&detach), "detached");
+        }
+        assert_eq!(client.ask(&way), "got=DATABASE");
+        assert!(!agent.interceptor.filters(owner.netns));
+        assert_eq!(node.filter(&agent), []);
+        assert!(agent.interceptor.filters(owner.netns));
+    }
     let seen = agent.interceptor.filtered();
     assert_eq!(seen, [(owner.netns, owner.cgroup)]);
     assert!(!client.ask(&way).contains("DATABASE"));
