@@ -320,7 +320,7 @@ fn node(skb: *mut __sk_buff, packet: &Packet) -> bool {
     }
     // SAFETY: the helper takes the hook's context.
     let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
-    if cgroup == context::agent_cgroup() {
+    if context::is_agents(cgroup) {
         return false;
     }
     // What opens nothing and carries nothing, of no process's socket and from no other device, is the

@@ -69,7 +69,7 @@ pub enum InterceptError {
         found: String,
     },
     /// Another agent governs by these pins.
-    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), or give this one a state_dir of its own", .0.display())]
+    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), take over from it (node-agent run --take-over), or give this one a state_dir of its own", .0.display())]
     Owned(PathBuf),
     /// This agent stops, and the pins are the next one's.
     #[error(

@@ -100,6 +100,10 @@ impl Interceptor {
         if locked(&self.ebpf).is_none() {
             return Err(InterceptError::Uninstalled.to_string());
         }
+        // What stands there is another agent's work once this one has let go.
+        let Ok(_holding) = self.holding() else {
+            return Ok(Vec::new());
+        };
         let directory = self.settings().pin.as_deref();
         let mut faults = Vec::new();
         for (at, (link, hook)) in locked(&self.links).iter().zip(&HOOKS).enumerate() {
@@ -134,14 +138,11 @@ impl Interceptor {
                 faults.push(Fault { part, wrong });
             }
         }
-        // After letting go it is the next agent who says what they hold.
-        if self.holds().is_ok() {
-            for places in Places::ALL {
-                if !self.tables.holds(places).map_err(silent)? {
-                    let part = Part::Places(places);
-                    let wrong = Wrong::Changed;
-                    faults.push(Fault { part, wrong });
-                }
+        for places in Places::ALL {
+            if !self.tables.holds(places).map_err(silent)? {
+                let part = Part::Places(places);
+                let wrong = Wrong::Changed;
+                faults.push(Fault { part, wrong });
             }
         }
         if let Some(directory) = directory {
@@ -167,6 +168,7 @@ impl Interceptor {
     /// # Errors
     /// The first part that cannot be put back; the rest is not tried.
     pub fn put_back(&self, faults: &[Fault]) -> Result<(), InterceptError> {
+        let _holding = self.holding()?;
         let directory = self.settings().pin.as_deref();
         if let Some(directory) = directory {
             // The whole mount may be gone.
@@ -207,11 +209,7 @@ impl Interceptor {
                         self.tables.label(*cgroup, *workload)?;
                     }
                 }
-                Part::Places(places) => {
-                    if self.holds().is_ok() {
-                        self.tables.hold(*places)?;
-                    }
-                }
+                Part::Places(places) => self.tables.hold(*places)?,
                 Part::Map(at, map) => {
                     if let (Some((_, kept)), Some(directory)) = (self.maps.get(*at), directory) {
                         let path = directory.join(object::map_pin(map));
