@@ -13,7 +13,7 @@ use aya::maps::MapInfo;
 use super::interceptor::Interceptor;
 use super::object::{self, DeviceHook, GATES, HOOKS, Hook, NODE};
 use super::sys::{self, Link};
-use super::tables::locked;
+use super::tables::{Places, locked};
 use super::{InterceptError, Sighting, pins};
 use crate::model::CgroupId;
 
@@ -43,6 +43,8 @@ enum Part {
     Map(usize, &'static str),
     /// A label.
     Label(CgroupId, String),
+    /// What a table of places holds.
+    Places(Places),
 }
 
 /// What.
@@ -53,6 +55,7 @@ pub(super) enum Wrong {
     Unpinned,
     OtherPin,
     Unlabelled,
+    Changed,
 }
 
 impl Fault {
@@ -79,7 +82,7 @@ impl Fault {
     /// May a connect have got past the gate that this concerns?
     pub fn opened(&self) -> bool {
         match self.wrong {
-            Wrong::Detached | Wrong::Replaced(_) | Wrong::Unlabelled => true,
+            Wrong::Detached | Wrong::Replaced(_) | Wrong::Unlabelled | Wrong::Changed => true,
             Wrong::Unpinned | Wrong::OtherPin => false,
         }
     }
@@ -96,6 +99,7 @@ impl fmt::Display for Fault {
             Part::Gate(_, _, gate, at) => format!("{} at {at}", gate.program),
             Part::Map(_, map) => format!("the map {map}"),
             Part::Label(_, at) => at.clone(),
+            Part::Places(places) => format!("the map {}", places.name()),
         };
         match &self.wrong {
             Wrong::Detached => write!(f, "the link of {part} is detached"),
@@ -105,6 +109,7 @@ impl fmt::Display for Fault {
             Wrong::Unpinned => write!(f, "the pin of {part} is gone"),
             Wrong::OtherPin => write!(f, "something else is pinned in the place of {part}"),
             Wrong::Unlabelled => write!(f, "the label of {part} is gone or another's"),
+            Wrong::Changed => write!(f, "somebody changed what {part} holds"),
         }
     }
 }
@@ -163,6 +168,13 @@ impl Interceptor {
             {
                 let part = Part::Label(*cgroup, place);
                 let wrong = Wrong::Unlabelled;
+                faults.push(Fault { part, wrong });
+            }
+        }
+        for places in Places::ALL {
+            if !self.tables.holds(places).map_err(silent)? {
+                let part = Part::Places(places);
+                let wrong = Wrong::Changed;
                 faults.push(Fault { part, wrong });
             }
         }
@@ -293,6 +305,7 @@ impl Interceptor {
                         self.tables.label(*cgroup, *workload)?;
                     }
                 }
+                Part::Places(places) => self.tables.hold(*places)?,
                 Part::Map(at, map) => {
                     if let (Some((_, kept)), Some(directory)) = (self.maps.get(*at), directory) {
                         let path = directory.join(object::map_pin(map));
@@ -383,7 +396,7 @@ fn stand(
             );
             link.update(program).map_err(failed)?;
         }
-        Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled => {}
+        Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled | Wrong::Changed => {}
     }
     Ok(())
 }

@@ -201,6 +201,19 @@ impl Route {
         })
     }
 
+    /// The kernel's number of the program behind our filter.
+    pub(super) fn filters_with(&self, device: u32, side: Side, handle: u32) -> Option<u32> {
+        let mut filter = filter_head(device, side, handle);
+        put(&mut filter, KIND, b"bpf\0");
+        let answers = self.ask(GET_FILTER, 0, &filter).ok()?;
+        let filters = answers.iter().filter(|(kind, _)| *kind == NEW_FILTER);
+        let mut numbers = filters.filter_map(|(_, body)| {
+            let options = body.get(20..).and_then(|at| find(at, OPTIONS))?;
+            find(options, FILTER_PROGRAM).and_then(|value| at(value, 0))
+        });
+        numbers.next().map(u32::from_ne_bytes)
+    }
+
     /// Takes our filter away. None there is no error.
     pub(super) fn unfilter(&self, device: u32, side: Side, handle: u32) -> io::Result<()> {
         if !self.has_filter(device, side, handle) {

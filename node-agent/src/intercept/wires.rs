@@ -12,7 +12,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use node_agent_common::{flow, names};
 
-use super::devices::{self, Held, Spot, hold, holds, let_go, pin_of, pinned};
+use super::devices::{self, Held, Spot, hold, holds, let_go, pin_of, pinned, stands};
 use super::intact::Wrong;
 use super::netlink::{self, Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, WIRE, WIRE_IN};
@@ -151,7 +151,6 @@ impl Wires {
         settings: &Settings,
     ) -> Result<(), InterceptError> {
         let pin = settings.pin.as_deref();
-        let closed = settings.allowed.is_some();
         let node_wide = settings.node_wide == NodeWide::On;
         if let (Some(pin), false) = (pin, node_wide) {
             pins::remove_link(&pin.join(object::NODE.pin))?;
@@ -176,7 +175,7 @@ impl Wires {
                 continue; // what is there goes on with its own program
             }
             if there || self.route.has_filter(device, WIRE.side, record.filter) {
-                let held = self.hold_all(ebpf, device, pin, closed)?;
+                let held = self.hold_all(ebpf, device, pin)?;
                 locked(&self.held).insert(device, Wire { owner, held });
                 if record.filter != self.handle {
                     for side in [Side::Received, Side::Sent] {
@@ -205,12 +204,8 @@ impl Wires {
         ebpf: &Ebpf,
         device: u32,
         pin: Option<&Path>,
-        closed: bool,
     ) -> Result<Vec<Held>, InterceptError> {
-        if !closed && let Some(pin) = pin {
-            pins::remove_link(&pin.join(pin_of(&WIRE_IN, device)))?;
-        }
-        hooks(closed)
+        ON_WIRE
             .iter()
             .map(|hook| hold(ebpf, &self.route, hook, device, self.handle, pin))
             .collect()
@@ -245,15 +240,8 @@ impl Drop for Wires {
     }
 }
 
-/// What stands on a device, by whether all but databases is closed.
-fn hooks(closed: bool) -> &'static [DeviceHook] {
-    if closed {
-        // What lets answers out comes first.
-        &[WIRE_IN, WIRE]
-    } else {
-        &[WIRE]
-    }
-}
+/// What stands at a wire. What looks at answers comes first.
+const ON_WIRE: [DeviceHook; 2] = [WIRE_IN, WIRE];
 
 /// In the table of wires: a device of the node itself.
 pub(super) const NODE: u32 = 1 << 31;
@@ -352,15 +340,14 @@ impl Interceptor {
             }
             return Ok(());
         }
-        let closed = self.settings().allowed.is_some();
         let pin = self.settings().pin.as_deref();
         if let Some(wire) = held.get(&end) {
             // Its other end is there, so it is: somebody took the filter away.
-            let programs = wire.held.iter().zip(hooks(closed)).enumerate();
+            let programs = wire.held.iter().zip(&ON_WIRE).enumerate();
             let gone = programs.filter(|(_, (held, _))| !holds(&wires.route, held, end));
             locked(&wires.lost).extend(gone.map(|(at, (_, hook))| Fault::of_wire(end, at, *hook)));
         }
-        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin, closed))?;
+        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin))?;
         tracing::info!(
             device = end,
             workload = owner.workload.0,
@@ -392,13 +379,25 @@ impl Interceptor {
             .collect()
     }
 
+    /// Is a wire of this namespace filtered at this moment?
+    pub fn filters(&self, netns: u64) -> bool {
+        let wires = &self.wires;
+        let held = locked(&wires.held);
+        let mut these = held
+            .iter()
+            .filter(|(_, wire)| wire.owner.netns == netns)
+            .flat_map(|(end, wire)| wire.held.iter().map(|held| (*end, held)))
+            .peekable();
+        these.peek().is_some() && these.all(|(end, held)| holds(&wires.route, held, end))
+    }
+
     /// Forgets filters whose devices are gone.
     pub fn forget_gone_wires(&self) {
         let route = &self.wires.route;
-        let stands = |end: u32, wire: &Wire| wire.held.iter().any(|held| holds(route, held, end));
+        let up = |end: u32, wire: &Wire| wire.held.iter().any(|held| stands(route, held, end));
         let there = {
             let held = locked(&self.wires.held);
-            if held.iter().all(|(end, wire)| stands(*end, wire)) {
+            if held.iter().all(|(end, wire)| up(*end, wire)) {
                 return;
             }
             route.devices()
@@ -411,7 +410,7 @@ impl Interceptor {
             }
         };
         // Of a device that is there somebody took the filter away, which is put back.
-        let gone = |end: &u32, wire: &Wire| !stands(*end, wire) && !there.contains(end);
+        let gone = |end: &u32, wire: &Wire| !up(*end, wire) && !there.contains(end);
         if let Err(error) = self.let_go_where(gone) {
             tracing::warn!(%error, "a filter whose device is gone is still remembered");
         }
@@ -424,10 +423,9 @@ impl Interceptor {
         program: impl Fn(&DeviceHook) -> u32,
     ) -> std::io::Result<Vec<(u32, usize, DeviceHook, Wrong)>> {
         let (route, held) = (&self.wires.route, locked(&self.wires.held));
-        let closed = self.settings().allowed.is_some();
         let mut faults = Vec::new();
         for (end, wire) in held.iter() {
-            for (at, (held, hook)) in wire.held.iter().zip(hooks(closed)).enumerate() {
+            for (at, (held, hook)) in wire.held.iter().zip(&ON_WIRE).enumerate() {
                 if let Some(wrong) = devices::wrong(route, held, *end, program(hook))? {
                     faults.push((*end, at, *hook, wrong));
                 }
@@ -447,9 +445,9 @@ impl Interceptor {
         at: usize,
         wrong: &Wrong,
     ) -> Result<(), InterceptError> {
-        let (wires, closed) = (&self.wires, self.settings().allowed.is_some());
+        let wires = &self.wires;
         let mut all = locked(&wires.held);
-        let Some(hook) = hooks(closed).get(at) else {
+        let Some(hook) = ON_WIRE.get(at) else {
             return Ok(());
         };
         let Some(held) = all.get_mut(&device).and_then(|wire| wire.held.get_mut(at)) else {

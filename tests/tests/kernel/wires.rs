@@ -78,6 +78,11 @@ impl Node {
         set("ipv6/conf/all/forwarding", "1");
         wire("pod0", &mut node.pod, &["1"]);
         wire("db0", &mut node.far, &["2", "3"]);
+        // Datagrams are answered from the address that is nobody's but the database's host's.
+        run_in(
+            &node.far,
+            "ip route add 192.0.2.1/32 dev wire src 192.0.2.3",
+        );
         // What a workload invents for itself.
         run("ip route add 192.0.2.77/32 dev pod0");
         let answer = node
@@ -361,6 +366,84 @@ fn all_ways(name: &str, rows: &[u8]) {
 }
 
 #[test]
+fn an_answer_that_left_in_a_tunnel_of_the_node_s_does_not_come_back() {
+    if !able("an_answer_that_left_in_a_tunnel") {
+        return;
+    }
+    let node = Node::new("tunnelled");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    let mut events = agent.interceptor.take_events().unwrap();
+    // The node ends tunnels, as those of many overlay networks do. What comes out of one is routed
+    // as anything else.
+    let over = |last: u8, local: &str, remote: &str| {
+        format!(
+            "ip link add over0 address 02:00:00:00:00:{last:02x} type vxlan id 7 dstport 4789 \
+             local {local} remote {remote}"
+        )
+    };
+    run(&over(0xf1, "192.0.2.254", "192.0.2.1"));
+    run("ip link set over0 up");
+    let freely = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done";
+    let done = Command::new("sh").args(["-c", freely]).status();
+    assert!(done.unwrap().success());
+    let there = over(0xf2, "192.0.2.1", "192.0.2.254");
+    let through = "ip route add 192.0.2.2/32 dev over0 src 192.0.2.1 && \
+                   ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:f1 dev over0";
+    run_in(
+        &node.pod,
+        &format!("{there} && ip link set over0 up && {freely} && {through}"),
+    );
+    let mut client = node.client(&node.outside);
+    let way = format!("route connect {}", node.database());
+    assert_eq!(client.ask(&way), "got=DATABASE");
+    // The workload's own end of it is a device here and told of; it may as well be a process, which
+    // sends datagrams as any other.
+    node.filter(&agent);
+    let answer = client.ask(&way);
+    assert!(!answer.contains("DATABASE"), "{answer}");
+    assert!(agent.interceptor.counters().unwrap().bypass.wire > 0);
+    let seen = dropped(&mut events);
+    let from = node.database();
+    assert!(
+        seen.iter()
+            .any(|(how, dial)| *how == Bypass::Wire(6) && dial.destination.to_string() == from),
+        "{seen:?}"
+    );
+    // Others are answered, in the tunnel and beside it.
+    for to in ["192.0.2.3", "[2001:db8:7::3]"] {
+        let free = format!("route connect {to}:{}", node.other);
+        assert_eq!(client.ask(&free), "got=DATABASE", "{to}");
+    }
+    agent.interceptor.unfilter(node.owner().netns).unwrap();
+    assert_eq!(client.ask(&way), "got=DATABASE");
+}
+
+#[test]
+fn frames_that_could_hold_a_packet_and_resets_that_say_something_do_not_leave() {
+    if !able("frames_that_could_hold_a_packet") {
+        return;
+    }
+    let node = Node::new("odd-frames");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    assert_eq!(node.filter(&agent), []);
+    let mut client = node.client(&node.outside);
+    let drops = || agent.interceptor.counters().unwrap().bypass.wire;
+    for (shape, dropped) in [
+        ("frame-snap", 1),
+        ("frame-stp", 0),
+        ("frame-reset", 0),
+        ("frame-reset-data", 1),
+    ] {
+        let before = drops();
+        let answer = client.ask(&format!("route {shape} {}", node.database()));
+        assert!(!answer.contains("DATABASE"), "{shape}: {answer}");
+        assert_eq!(drops() - before, dropped, "{shape}: {answer}");
+    }
+}
+
+#[test]
 fn where_databases_alone_are_reached_the_wire_lets_nothing_else_out_but_answers() {
     if !able("where_databases_alone") {
         return;
@@ -447,6 +530,23 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
     // The next one has it in hand.
     let agent = Agent::start(settings.clone());
     let owner = node.owner();
+    assert!(agent.interceptor.filters(owner.netns));
+    // Who takes it away by its pins finds it back after the next look.
+    let links = std::fs::read_dir(&pin).unwrap().flatten();
+    let links: Vec<_> = links
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link_wire"))
+        .collect();
+    if !links.is_empty() {
+        let mut hand = Client::start();
+        for link in links {
+            let detach = format!("tamper detach {}", link.path().display());
+            assert_eq!(hand.ask(&detach), "detached");
+        }
+        assert_eq!(client.ask(&way), "got=DATABASE");
+        assert!(!agent.interceptor.filters(owner.netns));
+        assert_eq!(node.filter(&agent), []);
+        assert!(agent.interceptor.filters(owner.netns));
+    }
     let seen = agent.interceptor.filtered();
     assert_eq!(seen, [(owner.netns, owner.cgroup)]);
     assert!(!client.ask(&way).contains("DATABASE"));
@@ -768,6 +868,66 @@ fn in_the_node_wide_mode_the_agent_reaches_the_database_and_no_other_process_doe
     assert_eq!(process.ask(&free), "got=DATABASE");
     drop(on);
     assert_eq!(all(&mut process), ["got=DATABASE"; 4]);
+}
+
+#[test]
+fn in_the_node_wide_mode_a_connection_from_before_is_not_read_on() {
+    if !able("a_connection_from_before_is_not_read_on") {
+        return;
+    }
+    /// More than waits at the client's end, by far.
+    const LENGTH: usize = 200_000;
+    let mut node = Node::new("node-before");
+    set("ipv4/tcp_rmem", "4096 16384 16384");
+    let own = node.top.child("agent");
+    let to = format!("192.0.2.2:{}", port());
+    let said = "41".repeat(LENGTH);
+    let greeting = format!("greet-with tcp {to} {LENGTH} {said}");
+    assert_eq!(node.far.ask(&greeting), "open");
+    let read_on = |who: &mut Client| {
+        let mut total = 0;
+        loop {
+            let answer = who.ask("read");
+            match answer.strip_prefix("read=").map(str::parse) {
+                Some(Ok(0)) | Some(Err(_)) | None => return total,
+                Some(Ok(more)) => {
+                    let more: usize = more;
+                    total += more;
+                    if total > LENGTH {
+                        return total;
+                    }
+                }
+            }
+        }
+    };
+    run_in(
+        &node.pod,
+        "echo 4096 16384 16384 > /proc/sys/net/ipv4/tcp_rmem",
+    );
+    let opened = |mut client: Client| {
+        assert_eq!(client.ask(&format!("open {to}")), "open");
+        client
+    };
+    let forwarded = || node.client(&node.outside);
+    assert_eq!(
+        read_on(&mut opened(Client::inside(&node.outside))),
+        LENGTH + 1
+    );
+    assert_eq!(read_on(&mut opened(forwarded())), LENGTH + 1);
+    let mut agents = opened(Client::inside(&own));
+    let mut process = opened(Client::inside(&node.outside));
+    let mut pods = opened(forwarded());
+    let on = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    for who in [&mut process, &mut pods] {
+        let read = read_on(who);
+        assert!(read < LENGTH / 2, "{read} bytes");
+    }
+    assert!(on.interceptor.counters().unwrap().bypass.node > 0);
+    assert_eq!(read_on(&mut agents), LENGTH + 1);
 }
 
 #[test]

@@ -62,7 +62,8 @@ const IPV4: [u8; 2] = [8, 0];
 
 /// A whole frame by a packet socket, past the queues of its own namespace (`PACKET_QDISC_BYPASS`).
 /// With `tagged`, of a virtual LAN; with `options`, with IPv4 options in it; with `later`, said to
-/// be a later fragment.
+/// be a later fragment; with `snap` or `stp`, a length in the place of a type (IEEE 802.3), and the
+/// packet behind the header of RFC 1042 or of the spanning tree; with `reset`, a TCP reset.
 pub(super) fn frame(to: SocketAddr, shape: &str) -> io::Result<String> {
     const BYPASS: i32 = 20;
     let to = v4(to)?;
@@ -80,6 +81,14 @@ pub(super) fn frame(to: SocketAddr, shape: &str) -> io::Result<String> {
             .iter()
             .map(|packet| framed(packet, &IPV4))
             .collect(),
+        "frame-snap" | "frame-stp" => {
+            let length = (packet.len() as u16 + 8).to_be_bytes();
+            let sap = if shape == "frame-stp" { 0x42 } else { 0xaa };
+            let head = [length[0], length[1], sap, sap, 3, 0, 0, 0, 8, 0];
+            vec![framed(&packet, &head)]
+        }
+        "frame-reset" => vec![framed(&reset(here, to, b""), &IPV4)],
+        "frame-reset-data" => vec![framed(&reset(here, to, b"tell"), &IPV4)],
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let address = libc::sockaddr_ll {
@@ -95,6 +104,20 @@ pub(super) fn frame(to: SocketAddr, shape: &str) -> io::Result<String> {
         calls::send_frame(&socket, &frame, &address)?;
     }
     hear(&ear)
+}
+
+/// A TCP reset, which needs no sum to be seen on its way.
+fn reset(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> Vec<u8> {
+    let mut bytes = datagram(from, to);
+    bytes.truncate(24);
+    bytes[3] = 40 + data.len() as u8;
+    bytes[9] = 6;
+    bytes[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum(&bytes[..20]).to_be_bytes();
+    bytes[10..12].copy_from_slice(&sum);
+    bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 4, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(data);
+    bytes
 }
 
 /// Three no-operations and an end (RFC 791, 3.1).
