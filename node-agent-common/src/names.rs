@@ -39,6 +39,9 @@ pub const WATCHES: &str = "WATCHES";
 pub const UNIX_NAMES: &str = "UNIX_NAMES";
 /// Array of `layer::CELL_*`. Written by the kernel only.
 pub const LAYER_CELLS: &str = "LAYER_CELLS";
+/// Hash: cgroup id → 1. Agents that were succeeded and still serve their sessions. Written by the
+/// agent only, and not pinned: the next one is told by the one before.
+pub const BEFORE: &str = "BEFORE";
 /// Per-CPU array of counters, see `COUNTER_*`.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of `FlowEvent`.

@@ -11,7 +11,7 @@ use aya_ebpf::programs::SockAddrContext;
 use node_agent_common::flow::{Address, SocketState};
 use node_agent_common::rule::{self, Label, MAX_DEPTH, NOBODY};
 
-use crate::maps::{LABELS, SOCKETS};
+use crate::maps::{BEFORE, LABELS, SOCKETS};
 
 /// Which of the two hooks of a pair runs. An IPv4-mapped destination runs the IPv6 one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,11 +68,18 @@ pub fn undeclared() -> u32 {
     unsafe { ptr::read_volatile(&raw const UNDECLARED) }
 }
 
-/// Is the running task in the agent's own cgroup? Exactly that one: a cgroup below it is not.
+/// Is it the agent's own cgroup, or that of one before it which still serves its sessions? Exactly
+/// those: a cgroup below is none.
+#[inline(always)]
+pub fn is_agents(cgroup: u64) -> bool {
+    cgroup == agent_cgroup() || BEFORE.get_ptr(cgroup).is_some()
+}
+
+/// Is the running task in such a cgroup?
 #[inline(always)]
 pub fn is_agent() -> bool {
     // SAFETY: the helper takes nothing.
-    unsafe { bpf_get_current_cgroup_id() == agent_cgroup() }
+    is_agents(unsafe { bpf_get_current_cgroup_id() })
 }
 
 /// The label of the running task: of its outermost labelled ancestor, so that nobody changes a

@@ -123,7 +123,7 @@ fn stop(ctx: &SkBuffContext, packet: &Packet, kind: u32, counter: u32) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: the helper takes the hook's context.
     let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
-    if cgroup == context::agent_cgroup() {
+    if context::is_agents(cgroup) {
         return PASS;
     }
     let label = label(ctx);

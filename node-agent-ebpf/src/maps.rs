@@ -62,6 +62,10 @@ pub static TAKEN: HashMap<Label, u64> = HashMap::with_max_entries(16_384, BPF_F_
 #[map]
 pub static HEARD: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
 
+/// Cgroups of agents that were succeeded and still serve → 1. The agent writes.
+#[map]
+pub static BEFORE: HashMap<u64, u8> = HashMap::with_max_entries(16, 0);
+
 /// Number of an interface → the wire whose host's end it is. The agent writes. What is not in it and
 /// has the filter all the same is filtered, and nobody's name is known for it.
 #[map]

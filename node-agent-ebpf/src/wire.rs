@@ -293,7 +293,7 @@ fn node(skb: *mut __sk_buff, packet: &Packet) -> bool {
         return false;
     }
     // SAFETY: the helper takes the hook's context.
-    if unsafe { bpf_skb_cgroup_id(skb) } == context::agent_cgroup() {
+    if context::is_agents(unsafe { bpf_skb_cgroup_id(skb) }) {
         return false;
     }
     news::count(COUNTER_BYPASS_NODE);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::accept::serve_all;
@@ -24,7 +24,7 @@ use crate::feed::{
 };
 use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes};
 use crate::intercept::Prefix;
-use crate::keeper::{Account, Inbox, Link, LinkError, Order};
+use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
@@ -92,6 +92,8 @@ pub enum AgentError {
 pub struct Agent {
     drain: watch::Sender<Drain>,
     tasks: JoinSet<()>,
+    /// What answers operators.
+    desks: [AbortHandle; 2],
     serving: JoinSet<()>,
     reload: Arc<Notify>,
     recorder: Arc<Recorder>,
@@ -109,8 +111,6 @@ impl Agent {
         config: Config,
         keeper: Arc<Link>,
         mut inbox: Inbox,
-        socket: std::os::unix::net::UnixListener,
-        pages: std::net::TcpListener,
     ) -> Result<Agent, AgentError> {
         install_provider();
         let config = Arc::new(config);
@@ -154,11 +154,10 @@ impl Agent {
             hosts: hosts.clone(),
             half_open: HalfOpen::default(),
         });
-        let socket = UnixListener::from_std(socket).map_err(file(&config.listen.admin_socket))?;
-        let pages = TcpListener::from_std(pages).map_err(file(Path::new("listen.admin")))?;
-
         let protect = named(&hosts.borrow());
-        keeper.ready(&mut inbox, protect).await?;
+        let Desks { admin, pages } = keeper.ready(&mut inbox, protect).await?;
+        let socket = UnixListener::from_std(admin).map_err(file(&config.listen.admin_socket))?;
+        let pages = TcpListener::from_std(pages).map_err(file(Path::new("listen.admin")))?;
 
         let Inbox { handed, orders, .. } = inbox;
         let mut tasks = JoinSet::new();
@@ -185,8 +184,9 @@ impl Agent {
             keeper: Some(keeper),
             drain: drained,
         });
-        start_admin(pages, socket, admin, &mut tasks);
+        let desks = start_admin(pages, socket, admin, &mut tasks);
         Ok(Agent {
+            desks,
             drain,
             tasks,
             serving,
@@ -197,12 +197,19 @@ impl Agent {
         })
     }
 
+    /// Another agent answers operators from now on: what is asked there is its to hear.
+    fn retire(&self) {
+        tracing::info!("another agent took over; the sessions that are here go on");
+        self.desks.iter().for_each(AbortHandle::abort);
+    }
+
     /// Serves until the keeper says to stop, or is gone; then drains: sessions end at their next
     /// idle moment, the rest after a grace.
     pub async fn run(mut self) {
         let drain = loop {
             match self.orders.recv().await {
                 Some(Order::Reload) => self.reload.notify_one(),
+                Some(Order::Retire) => self.retire(),
                 Some(Order::Drain) => break Drain::Soon,
                 // Without a keeper no token can be read and nobody is told of anything: whoever
                 // starts the agent again finds the ports free.
@@ -217,10 +224,16 @@ impl Agent {
             self.drain.send_replace(Drain::Soon);
             let serving = &mut self.serving;
             let all_gone = async { while serving.join_next().await.is_some() {} };
-            let orders = &mut self.orders;
+            let (orders, desks) = (&mut self.orders, &self.desks);
             let at_once = async {
                 // Until it is told to stop, or has no keeper any more.
-                while let Some(Order::Reload | Order::Drain) = orders.recv().await {}
+                loop {
+                    match orders.recv().await {
+                        Some(Order::Retire) => desks.iter().for_each(AbortHandle::abort),
+                        Some(Order::Reload | Order::Drain) => {}
+                        Some(Order::Stop) | None => break,
+                    }
+                }
             };
             tokio::select! {
                 () = all_gone => {}
@@ -250,18 +263,19 @@ fn start_admin(
     socket: UnixListener,
     admin: Arc<Admin>,
     tasks: &mut JoinSet<()>,
-) {
+) -> [AbortHandle; 2] {
     let for_pages = admin.clone();
-    tasks.spawn(async move {
+    let pages = tasks.spawn(async move {
         if let Err(error) = serve_pages(for_pages, pages).await {
             tracing::error!(%error, "the admin pages ended");
         }
     });
-    tasks.spawn(async move {
+    let socket = tasks.spawn(async move {
         if let Err(error) = serve_socket(admin, socket).await {
             tracing::error!(%error, "the admin socket ended");
         }
     });
+    [pages, socket]
 }
 
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> AgentError {
@@ -285,7 +299,7 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(&config.state_dir, through).map_err(file(&config.state_dir))?;
-    let mut keys = vec![config.state_dir.join("mask.key")];
+    let mut keys = vec![mask_key_file(&config.state_dir)];
     if config.tls.ca_key.is_none() {
         keys.push(NodeCa::key_file(&config.state_dir));
     }
@@ -298,6 +312,28 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
         give_all(recordings, worker)?;
     }
     Ok(())
+}
+
+/// Would [`prepare`] leave the recordings whose they are?
+pub fn fits(config: &Config, worker: Option<Account>) -> bool {
+    match (std::fs::symlink_metadata(&config.recording.dir), worker) {
+        (Ok(about), Some(worker)) => about.uid() == worker.user,
+        (Ok(_) | Err(_), _) => true,
+    }
+}
+
+/// The files of the node's own keys, which a worker reads at its start.
+pub fn keys(config: &Config) -> Vec<PathBuf> {
+    let state = &config.state_dir;
+    vec![
+        mask_key_file(state),
+        NodeCa::key_file(state),
+        NodeCa::certificate_file(state),
+    ]
+}
+
+fn mask_key_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("mask.key")
 }
 
 fn give(path: &Path, worker: Account) -> Result<(), AgentError> {
@@ -396,7 +432,7 @@ fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {
 fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
-    let path = state_dir.join("mask.key");
+    let path = mask_key_file(state_dir);
     let key = match std::fs::File::open(&path) {
         Ok(mut found) => {
             let mut bytes = [0_u8; 32];

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use node_agent::enrol::{EnrolSettings, Enrolment, WorkloadRule};
 use node_agent::intercept::{
-    self, Closed, Interceptor, Listener, Settings, State, WorkloadIndex, cgroup_id,
+    self, Closed, Estate, Interceptor, Listener, Right, Settings, State, WorkloadIndex, cgroup_id,
 };
 use node_agent::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
 use node_agent::origin::Origins;
@@ -322,8 +322,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(settings: Settings) -> Self {
+        Agent::after(settings, Estate::default())
+    }
+
+    /// One that follows another, which gave it this.
+    pub(crate) fn after(settings: Settings, estate: Estate) -> Self {
         let port = settings.listen_port;
-        let interceptor = Arc::new(Interceptor::start(settings).unwrap());
+        let right = settings.pin.as_deref().map(|pin| Right::wait(pin).unwrap());
+        let loaded = Interceptor::load(settings).unwrap();
+        let interceptor = Arc::new(loaded.attach(right, estate).unwrap());
         let stop = Arc::new(AtomicBool::new(false));
         let threads: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
         let mut listeners = interceptor.take_listeners().unwrap();

@@ -12,9 +12,13 @@ mod e2e {
     mod answers;
     mod bulk;
     mod bypass;
+    mod cage;
     mod canary;
     mod cancel;
     mod confined;
+    mod counted;
+    mod counted_storm;
+    mod disguise;
     mod drain;
     mod drivers;
     mod ends;
@@ -32,6 +36,7 @@ mod e2e {
     mod rogue;
     mod storm;
     mod story;
+    mod take_over;
     mod tokio_postgres;
     mod undeclared;
 

@@ -41,8 +41,8 @@ mod unix_sockets;
 
 use node_agent::enrol::Because;
 use node_agent::intercept::{
-    Dial, Event, Interceptor, RefusedBecause, Settings, State, WorkloadIndex, cgroup_id,
-    cgroup_root, own_cgroup, probe,
+    Dial, Estate, Event, InterceptError, Interceptor, RefusedBecause, Settings, State,
+    WorkloadIndex, cgroup_id, cgroup_root, own_cgroup, probe,
 };
 use support::{Agent, Cgroup, Client, Database, Governing, able, eventually, port};
 
@@ -288,6 +288,44 @@ fn the_agent_itself_is_exempt_and_nobody_else() {
     assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
     let below = agent_cgroup.child("below");
     assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+}
+
+#[test]
+fn an_agent_that_was_succeeded_is_exempt_as_long_as_it_serves() {
+    if !able("an_agent_that_was_succeeded") {
+        return;
+    }
+    let top = Cgroup::top("succeeded");
+    let inside = top.child("inside");
+    let (agent_cgroup, before) = (inside.child("agent"), inside.child("before"));
+    let database = Database::start();
+    let to = format!("127.0.0.1:{}", database.port);
+    let settings = Settings {
+        ports: vec![database.port],
+        agent_cgroup: agent_cgroup.id(),
+        ..settings(&top)
+    };
+    let estate = Estate {
+        before: vec![before.id()],
+        ..Estate::default()
+    };
+    let agent = Agent::after(settings, estate);
+    agent.label(&inside, 0);
+    agent.listen_here();
+    for exempt in [&agent_cgroup, &before] {
+        assert_eq!(Client::inside(exempt).greeting(&to), "DATABASE");
+        let refused = agent.interceptor.label(exempt.id(), WorkloadIndex(0));
+        assert!(
+            matches!(refused, Err(InterceptError::AgentsOwn(_))),
+            "{refused:?}"
+        );
+    }
+    let below = before.child("below");
+    assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+
+    agent.interceptor.ended_before(before.id());
+    assert!(Client::inside(&before).greeting(&to).starts_with("AGENT "));
+    assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! IO. For operators: health, readiness and metrics over loopback; status, live sessions and
-//! `exec` over a unix socket that knows who asks.
+//! IO. For operators: health, readiness and metrics over loopback; status and live
+//! sessions over a unix socket that knows who asks.
 
 mod pages;
 mod socket;
@@ -15,7 +15,7 @@ use crate::telemetry::{Metrics, Registry};
 
 pub use crate::keeper::Governed;
 pub use pages::serve_pages;
-pub use socket::{AdminError, ExecAnswer, ExecAsk, ask, serve_socket};
+pub use socket::{AdminError, ask, serve_socket};
 pub use status::Status;
 
 /// What the admin pages look at.

@@ -1,7 +1,5 @@
-//! The unix socket: status, live sessions, and moving a caller into a labelled cgroup. The kernel
-//! says who asks; the file's mode says who may connect.
+//! The unix socket: status and live sessions. The kernel says who asks.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,10 +13,8 @@ use axum::{Json, Router};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::keeper::LinkError;
 use crate::model::SessionId;
 
 use super::Admin;
@@ -49,27 +45,18 @@ pub enum AdminError {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Caller {
     uid: u32,
-    /// The connection itself, for the keeper to ask the kernel the same; `None`: no descriptors
-    /// are left.
-    socket: Option<Arc<OwnedFd>>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let socket = stream.io().as_fd().try_clone_to_owned().ok().map(Arc::new);
-        match stream.io().peer_cred() {
-            Ok(peer) => Caller {
-                uid: peer.uid(),
-                socket,
-            },
-            // Nobody in particular: may do nothing that asks who it is.
-            Err(_) => Caller {
-                uid: u32::MAX,
-                socket: None,
-            },
+        // Nobody in particular: may do nothing that asks who it is.
+        let nobody = u32::MAX;
+        let peer = stream.io().peer_cred();
+        Caller {
+            uid: peer.map_or(nobody, |peer| peer.uid()),
         }
     }
 }
@@ -85,20 +72,6 @@ impl Caller {
     }
 }
 
-/// `node-agent exec` asks to be moved.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ExecAsk {
-    /// Into which workload.
-    pub workload: String,
-}
-
-/// It was.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ExecAnswer {
-    /// The cgroup it runs in now.
-    pub cgroup: String,
-}
-
 /// Serves until the task is dropped.
 ///
 /// # Errors
@@ -108,7 +81,6 @@ pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) -> std::io:
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}/kill", post(kill))
-        .route("/v1/exec", post(exec))
         .with_state(admin)
         .into_make_service_with_connect_info::<Caller>();
     axum::serve(listener, router).await
@@ -154,32 +126,6 @@ async fn kill(
         Json(serde_json::json!({ "killed": id })).into_response()
     } else {
         no(StatusCode::NOT_FOUND, format!("no live session {id}"))
-    }
-}
-
-async fn exec(
-    State(admin): State<Arc<Admin>>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-    Json(asked): Json<ExecAsk>,
-) -> Response {
-    let Some(keeper) = &admin.keeper else {
-        return no(
-            StatusCode::CONFLICT,
-            "this agent runs without the kernel programs",
-        );
-    };
-    let Some(socket) = caller.socket else {
-        return no(
-            StatusCode::FORBIDDEN,
-            "the kernel does not say which process asks",
-        );
-    };
-    match keeper.exec(&asked.workload, socket.as_fd()).await {
-        Ok(cgroup) => Json(ExecAnswer { cgroup }).into_response(),
-        Err(error @ LinkError::Refused(_)) => no(StatusCode::CONFLICT, error.to_string()),
-        Err(error @ (LinkError::Channel(_) | LinkError::Silent)) => {
-            no(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-        }
     }
 }
 

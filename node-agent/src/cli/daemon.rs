@@ -1,23 +1,26 @@
 //! `run`, `config check`, `uninstall`.
 
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
-use node_agent::agent::{Agent, prepare};
+use node_agent::agent::{Agent, fits, keys, prepare};
 use node_agent::config::{Config, PasswordSource, TokenSource};
 use node_agent::enrol::Canary;
 use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::keeper::{
-    Account, Configured, Keeper, Link, account, cgroup2, confine, pin_directory, processes,
+    Account, Claim, Configured, Keeper, Link, Reach, Start, account, cgroup2, confine,
+    pin_directory, processes, stand_apart,
 };
 use node_agent::telemetry::start_log;
 
-use super::{Answer, WithConfig, out};
+use super::{Answer, Run, WithConfig, out};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -172,20 +175,39 @@ fn resolve_paths(config: &mut Config, file: &Path) {
 }
 
 /// The daemon: the keeper, which starts workers.
-pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
+    let with = &arguments.with;
+    let start = if arguments.take_over {
+        Start::TakeOver
+    } else {
+        Start::Alone
+    };
     let text = read(&with.config)?;
     let config = parse(&with.config, &text)?;
+    let apart = stand_apart();
     start_log(config.log.json, &config.log.level)?;
+    if let Err(error) = apart {
+        tracing::warn!(%error, "the keeper has no user of its own: any root here may end it");
+    }
     let file = std::path::absolute(&with.config)?;
     let account = account(config.worker.user.as_ref())?;
+    // Before anything is touched: it may be another agent's.
+    let claim = Claim::make(&config, start)?;
+    if claim.is_another_s() && !fits(&config, account) {
+        bail!(
+            "worker.user is another than that of the agent that governs, which still writes its \
+             recordings: stop it first (systemctl stop node-agent), and start this one then"
+        );
+    }
     prepare(&config, account)?;
     let mut words = vec!["worker".to_owned()];
     if let Some(Account { user, group }) = account {
         words.extend([format!("--user={user}"), format!("--group={group}")]);
     }
-    let runtime = runtime()?;
+    words.extend(Reach::of(&config, keys(&config)).words());
+    let runtime = runtime(available_parallelism()?)?;
     let ran = runtime.block_on(async {
-        let keeper = Keeper::new(config, file, text, processes(words)).await?;
+        let keeper = Keeper::new(config, file, text, processes(words), claim)?;
         keeper.run().await
     });
     runtime.shutdown_timeout(LEAVE);
@@ -194,16 +216,19 @@ pub(crate) fn run(with: &WithConfig) -> anyhow::Result<Answer> {
 
 /// The canary. It hears what others say, so it has no more privilege than a worker.
 pub(crate) fn canary() -> anyhow::Result<Answer> {
-    confine(account(None)?).context("the canary cannot give up its privileges")?;
+    confine(account(None)?, &Reach::default())
+        .context("the canary cannot give up its privileges")?;
     node_agent::enrol::sing()?;
     Ok(Answer::Good)
 }
 
 /// A worker. Its standard input is the keeper's socket.
-pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
-    confine(account).context("the worker cannot give up its privileges")?;
+pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<Answer> {
+    // Asked of files that it does not reach later.
+    let threads = available_parallelism()?;
+    confine(account, reach).context("the worker cannot give up its privileges")?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let runtime = runtime()?;
+    let runtime = runtime(threads)?;
     let answer = runtime.block_on(async {
         // They come to all processes of a terminal or a service; what they mean, the keeper says.
         for kind in [
@@ -216,16 +241,11 @@ pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
         }
         let (keeper, mut inbox) =
             Link::start(socket).context("this command is the keeper's: give `run` instead")?;
-        let Configured {
-            file,
-            text,
-            admin,
-            pages,
-        } = inbox.configured().await?;
+        let Configured { file, text } = inbox.configured().await?;
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, admin, pages).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox).await?)
         };
         match started.await {
             Ok(agent) => {
@@ -246,8 +266,9 @@ pub(crate) fn worker(account: Option<Account>) -> anyhow::Result<Answer> {
 /// Blocking work that hangs (a lookup, a dead disk) does not hold up the end any longer.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(1);
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime(threads: NonZeroUsize) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.get())
         .enable_all()
         .build()
 }

@@ -1,6 +1,7 @@
 //! `doctor`: what this kernel and host can do; with `--reach`, what a database lets others do.
 
-use node_agent::intercept::{State, probe};
+use node_agent::intercept::{Finding, State, probe};
+use node_agent::keeper::gaps;
 
 use super::{Answer, WithConfig, out, outside};
 
@@ -40,7 +41,8 @@ impl Doctor {
             };
             return outside::run(&self.with.load()?, &asked);
         }
-        let findings = probe();
+        let mut findings = probe();
+        findings.extend(walls());
         let missing = findings
             .iter()
             .any(|finding| finding.state == State::Missing);
@@ -61,4 +63,25 @@ impl Doctor {
         }
         Ok(if missing { Answer::No } else { Answer::Good })
     }
+}
+
+/// What keeps the half that talks to peers from files.
+fn walls() -> Vec<Finding> {
+    let gaps = gaps();
+    if gaps.is_empty() {
+        return vec![Finding {
+            what: "landlock, which keeps the worker to its own files".to_owned(),
+            state: State::Good,
+            mend: None,
+        }];
+    }
+    let finding = |gap: &str| Finding {
+        what: gap.to_owned(),
+        state: State::Degraded,
+        mend: Some(
+            "a kernel of 6.12 or later, with landlock among the words of lsm= on its command line"
+                .to_owned(),
+        ),
+    };
+    gaps.into_iter().map(finding).collect()
 }

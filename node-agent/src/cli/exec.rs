@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use node_agent::admin::{ExecAnswer, ExecAsk, ask};
+use node_agent::keeper::enter;
 
 use super::{Answer, WithConfig};
 
@@ -35,15 +35,7 @@ impl Exec {
             Some(socket) => socket,
             None => self.with.load()?.listen.admin_socket,
         };
-        let asked = serde_json::to_string(&ExecAsk {
-            workload: self.workload,
-        })?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let moved = ask::<ExecAnswer>(&socket, hyper::Method::POST, "/v1/exec", Some(asked));
-        let _moved = runtime.block_on(moved)?;
-        drop(runtime);
+        enter(&socket, &self.workload)?;
         let mut words = self.command.into_iter();
         let program = words.next().context("no command")?;
         let error = std::process::Command::new(&program).args(words).exec();

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use node_agent::config::Config;
-use node_agent::keeper::Account;
+use node_agent::keeper::{Account, Reach};
 
 /// The default configuration file.
 const CONFIG: &str = "/etc/node-agent/config.yaml";
@@ -45,7 +45,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The daemon: govern labelled workloads until told to stop
-    Run(WithConfig),
+    Run(Run),
     /// Run a command inside a labelled cgroup, as yourself
     Exec(exec::Exec),
     /// What is governed at this moment, and how well
@@ -80,10 +80,28 @@ enum Command {
         /// Its only group
         #[arg(long, requires = "user")]
         group: Option<u32>,
+        /// What it may read, with all below it
+        #[arg(long)]
+        read: Vec<PathBuf>,
+        /// What it may read and write, with all below it
+        #[arg(long)]
+        write: Vec<PathBuf>,
     },
     /// Print a generated reference
     #[command(hide = true)]
     Reference(reference::Reference),
+}
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) with: WithConfig,
+    /// Take over from the agent that governs by the same state_dir, if there is one: its listeners
+    /// and what is pinned at once, while it serves the sessions that it has to their end. Without
+    /// this, and unless that one is stopping, a second agent refuses
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 /// Which configuration.
@@ -105,7 +123,7 @@ impl WithConfig {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let answer = match arguments.command {
-        Command::Run(with) => daemon::run(&with),
+        Command::Run(run) => daemon::run(&run),
         Command::Exec(exec) => exec.run(),
         Command::Status(status) => status.run(),
         Command::Doctor(doctor) => doctor.run(),
@@ -116,9 +134,19 @@ pub(crate) fn main() -> ExitCode {
         Command::Approvals(approvals) => approvals.run(),
         Command::Uninstall(with) => daemon::uninstall(&with),
         Command::Canary => daemon::canary(),
-        Command::Worker { user, group } => {
+        Command::Worker {
+            user,
+            group,
+            read,
+            write,
+        } => {
             let pair = user.zip(group);
-            daemon::worker(pair.map(|(user, group)| Account { user, group }))
+            let account = pair.map(|(user, group)| Account { user, group });
+            let reach = Reach {
+                reads: read,
+                writes: write,
+            };
+            daemon::worker(account, &reach)
         }
         Command::Reference(reference) => reference.run(),
     };

@@ -171,6 +171,7 @@ pub(super) struct RawTls {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawWorker {
     pub(super) user: Maybe<String>,
+    pub(super) linger: Maybe<String>,
 }
 
 /// One entry of `workloads[].token`.

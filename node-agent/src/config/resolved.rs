@@ -38,6 +38,7 @@ pub struct Config {
 pub struct Worker {
     /// As whom it runs; `None`: nothing is said.
     pub user: Option<User>,
+    pub linger: Duration,
 }
 
 /// A user of this host, never root.

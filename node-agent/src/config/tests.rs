@@ -104,6 +104,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("an unreadable admin address", "listen: { admin: here }\n".into()),
         ("a worker that is root", "worker: { user: root }\n".into()),
         ("a worker by a number that is root", "worker: { user: 0 }\n".into()),
+        ("a worker that lingers for ever", "worker: { linger: 30d }\n".into()),
         ("a worker that is nobody", "worker: { user: \"a b\" }\n".into()),
         ("a relative state directory", "state_dir: here\n".into()),
         ("an attach point outside", "attach: ../other\n".into()),

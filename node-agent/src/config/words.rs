@@ -66,6 +66,12 @@ pub const KEYS: &[Key] = &[
         "as whom the half serves that talks to clients and databases; it must be able to read policies, passwords and roots, and needs no account",
     ),
     key(
+        "worker.linger",
+        "duration, 1s to 7d",
+        "1h",
+        "how long the sessions of an agent go on that another took over from (`run --take-over`), before it drains as at a stop",
+    ),
+    key(
         "attach",
         "path",
         "the cgroup2 root",

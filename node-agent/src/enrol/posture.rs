@@ -18,6 +18,8 @@ const ALWAYS: [(u32, Reason); 6] = [
 ];
 pub(super) const NET_RAW: u32 = 13;
 const SYS_PTRACE: u32 = 19;
+/// What lets a process send signals to any other, at once or by becoming its user.
+const SIGNALS: [u32; 2] = [5, 7];
 const DAC_OVERRIDE: u32 = 1;
 
 /// Sockets by which a container runtime takes orders.
@@ -105,8 +107,13 @@ impl Host {
         if has.has(NET_RAW) && same(self.net, "net") {
             reasons.push(Reason::RawPackets);
         }
-        if has.has(SYS_PTRACE) && ours && same(self.pid, "pid") {
+        let processes = ours && same(self.pid, "pid");
+        if has.has(SYS_PTRACE) && processes {
             reasons.push(Reason::Ptrace);
+        }
+        // Root without a capability, too: as the owner of a descriptor it has any signal sent.
+        if processes && (may.fsuid == 0 || SIGNALS.iter().any(|one| has.has(*one))) {
+            reasons.push(Reason::Signals);
         }
         let root = ours && (may.fsuid == 0 || has.has(DAC_OVERRIDE));
         let mnt = process::namespace(pid, "mnt");

@@ -81,6 +81,8 @@ pub enum Reason {
     HostRoot,
     /// It runs another kernel.
     VirtualMachine,
+    /// It may end the agent's processes.
+    Signals,
     /// It may use io_uring.
     IoUring,
     /// It may make AF_VSOCK sockets.
@@ -93,9 +95,12 @@ impl Reason {
         match self {
             // The hooks on sockets cover both; what passes below those needs a privilege, which is
             // a reason of its own.
-            Reason::HostNetwork | Reason::NoWire { .. } | Reason::IoUring | Reason::Vsock => {
-                Weight::Said
-            }
+            // Without the agent's processes everything is refused.
+            Reason::HostNetwork
+            | Reason::NoWire { .. }
+            | Reason::Signals
+            | Reason::IoUring
+            | Reason::Vsock => Weight::Said,
             Reason::UnconnectedSocket { .. }
             | Reason::UngovernedSocket { .. }
             | Reason::Ring { .. }
@@ -170,6 +175,10 @@ impl Reason {
             Reason::VirtualMachine => {
                 "it runs a kernel of its own, whose sockets this kernel never sees".to_owned()
             }
+            Reason::Signals => {
+                "it sees the host's processes, as root or with CAP_KILL or CAP_SETUID: it can end the agent, \
+                 and is refused then".to_owned()
+            }
             Reason::IoUring => {
                 "io_uring is open to it; connects by it are redirected like any other".to_owned()
             }
@@ -209,6 +218,7 @@ impl Reason {
             Reason::VirtualMachine => {
                 "use a runtime class that shares this kernel, or filter at the host's end of its wire"
             }
+            Reason::Signals => "give it a process namespace of its own",
             Reason::IoUring => "sysctl -w kernel.io_uring_disabled=2, or deny it by seccomp",
             Reason::Vsock => "deny AF_VSOCK by seccomp",
         }

@@ -68,8 +68,11 @@ pub enum InterceptError {
         /// What was found there.
         found: String,
     },
+    /// What would be mounted ends with the agent.
+    #[error("{dir} is not on a bpffs, and one that is mounted here ends with this mount namespace: the redirect would end with the agent. Mount one outside, where the agent sees it: mount -t bpf -o nosuid,nodev,noexec,mode=0700 bpf {dir}", dir = .0.display())]
+    OwnMounts(PathBuf),
     /// Another agent governs by these pins.
-    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), or give this one a state_dir of its own", .0.display())]
+    #[error("another agent governs by what is pinned in {}: stop it first (systemctl stop node-agent), take over from it (node-agent run --take-over), or give this one a state_dir of its own", .0.display())]
     Owned(PathBuf),
     /// This agent stops, and the pins are the next one's.
     #[error(

@@ -126,6 +126,10 @@ impl Interceptor {
         if locked(&self.ebpf).is_none() {
             return Err(InterceptError::Uninstalled.to_string());
         }
+        // What stands there is another agent's work once this one has let go.
+        let Ok(_holding) = self.holding() else {
+            return Ok(Vec::new());
+        };
         let directory = self.settings().pin.as_deref();
         let mut faults = Vec::new();
         for (at, (link, hook)) in locked(&self.links).iter().zip(&HOOKS).enumerate() {
@@ -220,6 +224,7 @@ impl Interceptor {
     /// # Errors
     /// The first part that cannot be put back; the rest is not tried.
     pub fn put_back(&self, faults: &[Fault]) -> Result<(), InterceptError> {
+        let _holding = self.holding()?;
         let directory = self.settings().pin.as_deref();
         if let Some(directory) = directory {
             // The whole mount may be gone.

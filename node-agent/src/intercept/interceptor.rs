@@ -9,31 +9,27 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
-use node_agent_common::names;
+use aya::maps::MapData;
 use tokio::sync::mpsc;
 
 use super::diag::Diag;
-use super::events::{Ear, Rings};
-use super::layers::{self, Layers};
+use super::events::Ear;
+use super::inherited::Inherited;
+use super::layers::Layers;
 use super::listen::{self, Listener};
-use super::node::{Needs, NodeWide as Node};
-use super::object::{self, TRACEPOINTS};
+use super::node::NodeWide as Node;
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::undeclared::Places;
 use super::wires::Wires;
 use super::{
-    Ended, Event, InterceptError, Layer, NodeWide, Owner, Prefix, Settings, Sighting, SocketSeen,
+    Ended, Event, InterceptError, Layer, Owner, Prefix, Right, Settings, Sighting, SocketSeen,
     Unfiltered, WorkloadIndex, pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
-
-/// How many new listeners wait for the accept side. It never falls that far behind.
-const LISTENERS: usize = 1_024;
 
 /// What enrolment asks of whatever governs the workloads it finds.
 pub trait Governs: Send + Sync + 'static {
@@ -121,157 +117,33 @@ pub struct Interceptor {
     /// The pinned maps.
     pub(super) maps: Vec<(&'static str, MapData)>,
     /// The right to the pins; `None`: there are none, or it was let go.
-    owned: Mutex<Option<OwnedFd>>,
+    pub(super) owned: RwLock<Option<Right>>,
     /// Gaps there were, and the last one that was looked into.
     pub(super) gaps: AtomicU64,
     pub(super) audited: AtomicU64,
     pub(super) ear: Ear,
-    open: Places,
+    /// Listening sockets of an agent before this one, until they are asked for.
+    pub(super) inherited: Inherited,
+    pub(super) open: Places,
     /// A directory of the cgroup2 mount.
     pub(super) mount: File,
     /// The second gate of each labelled cgroup.
     pub(super) gates: Mutex<StdHashMap<CgroupId, Vec<Link>>>,
     /// What the table of labels should hold, as far as this agent put it there.
     pub(super) labels: Mutex<StdHashMap<CgroupId, WorkloadIndex>>,
-    waits: Mutex<StdHashMap<CgroupId, Link>>,
-    degraded: Vec<String>,
+    pub(super) waits: Mutex<StdHashMap<CgroupId, Link>>,
+    pub(super) degraded: Vec<String>,
     pub(super) layers: Mutex<Layers>,
-    listeners: mpsc::Sender<Listener>,
-    listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
-    events_out: Mutex<Option<mpsc::Receiver<Event>>>,
-    sightings_out: Mutex<Option<mpsc::Receiver<Sighting>>>,
-    settings: Settings,
+    /// The cgroups of agents that were succeeded and still serve.
+    pub(super) before: Mutex<BTreeSet<CgroupId>>,
+    pub(super) listeners: mpsc::Sender<Listener>,
+    pub(super) listeners_out: Mutex<Option<mpsc::Receiver<Listener>>>,
+    pub(super) events_out: Mutex<Option<mpsc::Receiver<Event>>>,
+    pub(super) sightings_out: Mutex<Option<mpsc::Receiver<Sighting>>>,
+    pub(super) settings: Settings,
 }
 
 impl Interceptor {
-    /// Loads the programs, makes or re-uses the maps, and attaches. Nothing is labelled by it
-    /// that was not labelled before.
-    ///
-    /// # Errors
-    /// When anything but the tracepoints cannot be set up. With a pin directory, what was attached
-    /// by then stays: it can only refuse, and the next start goes on from it.
-    pub fn start(settings: Settings) -> Result<Self, InterceptError> {
-        let id = sys::cgroup_id(&settings.attach)?;
-        let cgroup = File::open(&settings.attach).map_err(InterceptError::call(
-            "open",
-            &settings.attach.display(),
-            "does the directory exist?",
-        ))?;
-        let owned = match &settings.pin {
-            Some(directory) => {
-                pins::mounted(directory)?;
-                let owned = pins::own(directory)?;
-                pins::prepare(directory)?;
-                Some(owned)
-            }
-            None => None,
-        };
-        let mut ebpf = object::load(&settings)?;
-
-        let devices = object::load_devices(&mut ebpf);
-        let held = layers::Held::of(&ebpf, settings.agent_cgroup)?;
-        let (tables, rings) = tables(&mut ebpf)?;
-        // Guarded first, attached then: the programs never run with less than they should know.
-        // Pinned prefixes stay until somebody says what replaces them.
-        tables.set_ports(&settings.ports.iter().copied().collect())?;
-        tables.add_prefixes(&settings.protected)?;
-        let sockets = match ebpf.map(names::SOCKETS) {
-            Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
-            Some(_) | None => None,
-        };
-        tables.set_allowed(settings.allowed.as_deref().unwrap_or_default())?;
-        tables.nobody_listens()?;
-        tables.count_again();
-        let programs = object::numbers(&ebpf)?;
-        let maps = match &settings.pin {
-            Some(directory) => pins::kept_maps(directory)?,
-            None => Vec::new(),
-        };
-        let links = pins::attach(&ebpf, cgroup.as_fd(), id, settings.pin.as_deref())?;
-        let layers = layers::start(&held, &mut ebpf, &settings, &cgroup, id)?;
-        drop(held);
-        let mut gates = match &settings.pin {
-            Some(directory) => pins::take_over_gates(&ebpf, directory)?,
-            None => StdHashMap::new(),
-        };
-        // Left by an agent that died while it took a label away.
-        let labelled = tables.labelled()?;
-        let idle: Vec<CgroupId> = gates
-            .keys()
-            .filter(|id| !labelled.iter().any(|(labelled, _)| labelled == *id))
-            .copied()
-            .collect();
-        for id in idle {
-            let links = gates.remove(&id).unwrap_or_default();
-            pins::open_gates(links, id, settings.pin.as_deref())?;
-        }
-
-        let mut degraded: Vec<String> = handed_out(settings.listen_port).into_iter().collect();
-        for (program, tracepoint) in TRACEPOINTS {
-            if let Err(error) = object::trace(&mut ebpf, program, tracepoint) {
-                degraded.push(error.to_string());
-            }
-        }
-        let absent = match (devices, settings.node_wide) {
-            (Ok(()), _) => None,
-            (Err(error), NodeWide::On) => return Err(error),
-            (Err(error), NodeWide::Off) => {
-                degraded.push(format!("no filters at the host's ends of wires: {error}"));
-                Some(error.to_string())
-            }
-        };
-        let wires = Wires::new(settings.pin.is_some(), settings.listen_port.into(), absent)?;
-        wires.take_over(&ebpf, &tables, &settings)?;
-        let tables = Arc::new(tables);
-        let ebpf = Arc::new(Mutex::new(Some(ebpf)));
-        let node = match settings.node_wide {
-            NodeWide::Off => None,
-            NodeWide::On => {
-                let needs = Needs {
-                    ebpf: Arc::clone(&ebpf),
-                    tables: Arc::clone(&tables),
-                };
-                let pin = settings.pin.as_deref();
-                Some(Node::start(
-                    needs,
-                    cgroup.as_fd(),
-                    id,
-                    pin,
-                    wires.node_handle(),
-                )?)
-            }
-        };
-        let open = Places::default();
-        let (ear, events, sightings) = Ear::start(rings, Arc::clone(&tables), Arc::clone(&open))?;
-        let (listeners, listeners_out) = mpsc::channel(LISTENERS);
-        Ok(Interceptor {
-            tables,
-            sockets,
-            links: Mutex::new(links),
-            node: Mutex::new(node),
-            wires,
-            ebpf,
-            programs,
-            maps,
-            owned: Mutex::new(owned),
-            gaps: AtomicU64::new(0),
-            audited: AtomicU64::new(0),
-            ear,
-            open,
-            mount: cgroup,
-            gates: Mutex::new(gates),
-            labels: Mutex::default(),
-            waits: Mutex::default(),
-            degraded,
-            layers: Mutex::new(layers),
-            listeners,
-            listeners_out: Mutex::new(Some(listeners_out)),
-            events_out: Mutex::new(Some(events)),
-            sightings_out: Mutex::new(Some(sightings)),
-            settings,
-        })
-    }
-
     /// What it was started with.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -311,7 +183,7 @@ impl Interceptor {
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
         self.holds()?;
         // What runs there is exempt: a label would promise what is not kept.
-        if cgroup == self.settings.agent_cgroup {
+        if cgroup == self.settings.agent_cgroup || locked(&self.before).contains(&cgroup) {
             return Err(InterceptError::AgentsOwn(cgroup));
         }
         // The label first: the connect hooks ask for it, and the gates let pass what has none. A
@@ -384,6 +256,14 @@ impl Interceptor {
         self.tables.set_prefixes(prefixes)
     }
 
+    /// The protected prefixes, also those that an earlier agent left.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn protected(&self) -> Result<Vec<Prefix>, InterceptError> {
+        self.tables.prefixes()
+    }
+
     /// Replaces the guarded ports. What stays is never missing in between.
     ///
     /// # Errors
@@ -451,7 +331,8 @@ impl Interceptor {
     /// When the namespace cannot be entered, the port is taken, or nobody receives listeners.
     pub fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
         self.holds()?;
-        let (listener, open) = listen::open(netns, self.settings.listen_port)?;
+        let port = self.settings.listen_port;
+        let (listener, open) = listen::open(netns, port, &self.inherited)?;
         let cookie = listener.netns;
         // Nobody accepts in a namespace whose listener was not handed over: close it again.
         self.listeners
@@ -482,16 +363,22 @@ impl Interceptor {
 
     /// Lets another agent govern by the pins: this one must change nothing any more.
     pub fn let_go(&self) {
-        *locked(&self.owned) = None;
+        *self.owned.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Nothing is labelled, listened for or taken by who let go: labels may be numbered in the next
     /// agent's way by then.
     fn holds(&self) -> Result<(), InterceptError> {
-        if self.settings.pin.is_some() && locked(&self.owned).is_none() {
+        self.holding().map(drop)
+    }
+
+    /// The same, and the right is not let go while the guard is there.
+    pub(super) fn holding(&self) -> Result<RwLockReadGuard<'_, Option<Right>>, InterceptError> {
+        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
+        if self.settings.pin.is_some() && owned.is_none() {
             return Err(InterceptError::LetGo);
         }
-        Ok(())
+        Ok(owned)
     }
 
     /// May this agent change what is pinned? After `let_go` only when nobody else took it.
@@ -499,11 +386,40 @@ impl Interceptor {
         let Some(directory) = &self.settings.pin else {
             return true;
         };
-        let mut owned = locked(&self.owned);
+        let mut owned = self.owned.write().unwrap_or_else(PoisonError::into_inner);
         if owned.is_none() {
-            *owned = pins::own_now(directory).ok().flatten();
+            *owned = Right::now(directory).ok().flatten();
         }
         owned.is_some()
+    }
+
+    /// The right to the pins once more, to be given to the agent that succeeds this one. `None`:
+    /// there is none to give.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn right(&self) -> io::Result<Option<OwnedFd>> {
+        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
+        owned.as_ref().map(Right::to_give).transpose()
+    }
+
+    /// Closes the listening sockets of an agent before this one that nobody asked for.
+    pub fn forget_inherited(&self) {
+        for netns in self.inherited.close() {
+            if !locked(&self.open).contains_key(&netns) {
+                let _ = self.tables.unhear(netns);
+            }
+        }
+    }
+
+    /// An agent that was succeeded has ended: its cgroup is nobody's now.
+    pub fn ended_before(&self, cgroup: CgroupId) {
+        if !locked(&self.before).remove(&cgroup) {
+            return;
+        }
+        if let Err(error) = self.tables.exempt_no_more(cgroup) {
+            tracing::error!(%error, %cgroup, "the cgroup of an agent that has ended is still exempt");
+        }
     }
 
     /// Detaches everything and removes the pins: labelled workloads then reach databases directly.
@@ -535,7 +451,7 @@ impl Interceptor {
         }
         *locked(&self.ebpf) = None;
         locked(&self.open).clear();
-        *locked(&self.owned) = None;
+        self.let_go();
         match &self.settings.pin {
             Some(directory) => pins::remove(directory),
             None => Ok(()),
@@ -613,68 +529,4 @@ impl Governs for Interceptor {
     fn let_go(&self) {
         Interceptor::let_go(self);
     }
-}
-
-fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
-    fn typed<T: TryFrom<Map, Error = MapError>>(
-        ebpf: &mut Ebpf,
-        name: &'static str,
-    ) -> Result<T, InterceptError> {
-        let missing = || MapError::InvalidName {
-            name: name.to_owned(),
-        };
-        ebpf.take_map(name)
-            .ok_or_else(missing)
-            .and_then(T::try_from)
-            .map_err(InterceptError::map(name))
-    }
-    let flows = match ebpf.map(names::FLOWS) {
-        Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
-        Some(_) | None => Err(io::Error::other("not a hash map")),
-    };
-    let flows_fd = flows.map_err(InterceptError::call(
-        "dup",
-        &names::FLOWS,
-        "raise the limit of open files",
-    ))?;
-    let tables = Tables {
-        labels: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::LABELS)?),
-        ports: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::PORTS)?),
-        prefixes: Mutex::new(typed::<LpmTrie<_, _, _>>(ebpf, names::PREFIXES)?),
-        flows: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::FLOWS)?),
-        flows_fd,
-        allowed: Mutex::new(typed::<LpmTrie<_, _, _>>(ebpf, names::ALLOWED)?),
-        shares: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::SHARES)?),
-        taken: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::TAKEN)?),
-        heard: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::HEARD)?),
-        wires: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::WIRES)?),
-        counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
-    };
-    let rings = Rings {
-        events: typed::<RingBuf<_>>(ebpf, names::EVENTS)?,
-        sightings: typed::<RingBuf<_>>(ebpf, names::SIGHTINGS)?,
-    };
-    Ok((tables, rings))
-}
-
-/// Why a port is a bad one to listen on: the kernel may give it to a client that names none, which
-/// then stands where the agent should, or connects to itself.
-fn handed_out(port: u16) -> Option<String> {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
-    let range = read("ip_local_port_range").ok()?;
-    let mut ends = range
-        .split_whitespace()
-        .map_while(|end| end.parse::<u16>().ok());
-    let (first, last) = (ends.next()?, ends.next()?);
-    let reserved = read("ip_local_reserved_ports").unwrap_or_default();
-    let kept = reserved.trim().split(',').any(|part| {
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
-        matches!((low.parse::<u16>(), high.parse::<u16>()), (Ok(low), Ok(high)) if (low..=high).contains(&port))
-    });
-    ((first..=last).contains(&port) && !kept).then(|| {
-        format!(
-            "port {port} lies in the range the kernel hands out ({first}-{last}): \
-             sysctl -w net.ipv4.ip_local_reserved_ports={port}, or choose another listen.port"
-        )
-    })
 }

@@ -11,6 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::watch;
 
 use super::diag::Diag;
+use super::inherited::Inherited;
 use super::{InterceptError, sys};
 use crate::model::NetnsCookie;
 
@@ -55,8 +56,14 @@ pub(super) struct Open {
     pub(super) diag: Arc<Diag>,
 }
 
-/// Opens the listeners in the namespace behind `netns`, on a thread that enters it and ends.
-pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), InterceptError> {
+/// Opens the listeners in the namespace behind `netns`, on a thread that enters it and ends; those
+/// that were inherited are used again.
+pub(super) fn open(
+    netns: OwnedFd,
+    port: u16,
+    inherited: &Inherited,
+) -> Result<(Listener, Open), InterceptError> {
+    let inherited = inherited.clone();
     let work = move || -> Result<(Listener, Open), InterceptError> {
         use std::os::fd::AsFd;
         move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
@@ -68,11 +75,18 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
                 )(e.into())
             },
         )?;
-        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let netns = cookie_here().map_err(InterceptError::call(
+            "getsockopt(SO_NETNS_COOKIE)",
+            &"network namespace",
+            "Linux 5.15 or newer is needed",
+        ))?;
+        let had = inherited.take(netns);
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mend = "another program has the agent's port there: stop it, or change listen.port";
-        let v4 = listener(v4).map_err(InterceptError::call("bind", &v4, mend))?;
+        let v4 = had.v4.map_or_else(|| listener(at), Ok);
+        let v4 = v4.map_err(InterceptError::call("bind", &at, mend))?;
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-        let v6 = match listener(v6) {
+        let v6 = match had.v6.map_or_else(|| listener(v6), Ok) {
             Ok(v6) => Some(v6),
             // No IPv6 in this kernel or namespace: then nobody there can connect by it either.
             Err(e)
@@ -85,11 +99,6 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
             }
             Err(e) => return Err(InterceptError::call("bind", &v6, mend)(e)),
         };
-        let netns = sys::netns_cookie(&v4).map_err(InterceptError::call(
-            "getsockopt(SO_NETNS_COOKIE)",
-            &"listener",
-            "Linux 5.15 or newer is needed",
-        ))?;
         let diag = Diag::here().map_err(InterceptError::call(
             "socket(NETLINK_SOCK_DIAG)",
             &"network namespace",
@@ -120,6 +129,13 @@ pub(super) fn open(netns: OwnedFd, port: u16) -> Result<(Listener, Open), Interc
         ))?
         .join()
         .map_err(|_| InterceptError::Thread("opens listeners in a network namespace"))?
+}
+
+/// The cookie of the namespace that this thread is in.
+fn cookie_here() -> io::Result<NetnsCookie> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    sys::netns_cookie(&socket)
 }
 
 fn listener(at: SocketAddr) -> io::Result<TcpListener> {

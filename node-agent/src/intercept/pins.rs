@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::{MapData, MapInfo};
-use rustix::fs::{FlockOperation, flock};
 
-use super::InterceptError;
 use super::object::{self, DEVICES, GATES, HOOKS, Hook, LAYERS, NODE, PINNED, WAIT};
 use super::sys::{self, Link};
+use super::{InterceptError, Right};
 use crate::model::CgroupId;
 
 /// Makes the directory ready: on a bpffs, entered by its owner only, holding nothing of others.
@@ -48,6 +46,10 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
                 found: "files, and is not on a bpffs".into(),
             });
         }
+        // Else the pins go with a service's or container's own mounts, and all is let through.
+        if has_own_mounts() {
+            return Err(InterceptError::OwnMounts(directory.to_owned()));
+        }
         sys::mount_bpffs(directory).map_err(InterceptError::call(
             "mount(bpf)",
             &name,
@@ -59,33 +61,10 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
         .map_err(InterceptError::call("chmod", &name, mend))
 }
 
-/// How long one that begins to govern waits for one that stops: it lets go with its listeners.
-const HANDING_OVER: Duration = Duration::from_secs(5);
-
-/// The right to govern by what is pinned in the directory, until the descriptor is closed. Two
-/// agents on the same pins would undo each other's work, and number workloads each in its own way.
-pub(super) fn own(directory: &Path) -> Result<OwnedFd, InterceptError> {
-    let until = Instant::now().checked_add(HANDING_OVER);
-    loop {
-        match own_now(directory)? {
-            Some(owned) => return Ok(owned),
-            None if until.is_some_and(|until| Instant::now() < until) => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            None => return Err(InterceptError::Owned(directory.to_owned())),
-        }
-    }
-}
-
-/// The same without waiting; `None`: another agent has it.
-pub(super) fn own_now(directory: &Path) -> Result<Option<OwnedFd>, InterceptError> {
-    let at = |call| InterceptError::call(call, &directory.display(), "is it a directory?");
-    let owned = OwnedFd::from(File::open(directory).map_err(at("open"))?);
-    match flock(&owned, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(owned)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(at("flock")(e.into())),
-    }
+/// Are the mounts of this process others than those of the first one, which stay? Unknown: no.
+fn has_own_mounts() -> bool {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    matches!((of("self"), of("1")), (Ok(own), Ok(first)) if own != first)
 }
 
 /// Refuses a directory with pins of another version, whose bytes mean something else.
@@ -444,7 +423,7 @@ pub(super) fn remove(directory: &Path) -> Result<(), InterceptError> {
     if sys::is_bpffs(directory).map_err(InterceptError::call("statfs", &name, mend))? {
         // An agent that runs would put everything back.
         let owned =
-            own_now(directory)?.ok_or_else(|| InterceptError::Owned(directory.to_owned()))?;
+            Right::now(directory)?.ok_or_else(|| InterceptError::Owned(directory.to_owned()))?;
         for file in list(directory)? {
             let path: PathBuf = directory.join(&file);
             if file.starts_with("link_") {

@@ -127,6 +127,7 @@ pub(super) struct Tables {
     pub(super) taken: Mutex<HashMap<MapData, Label, u64>>,
     pub(super) heard: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
+    pub(super) before: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
 }
 
@@ -182,6 +183,14 @@ impl Tables {
                 .map_err(full_or(names::PREFIXES))?;
         }
         Ok(())
+    }
+
+    /// The prefixes that there are.
+    pub(super) fn prefixes(&self) -> Result<Vec<Prefix>, InterceptError> {
+        let map = locked(&self.prefixes);
+        let keys: Result<Vec<_>, _> = map.keys().collect();
+        let keys = keys.map_err(InterceptError::map(names::PREFIXES))?;
+        Ok(keys.iter().filter_map(prefix).collect())
     }
 
     /// Exactly these prefixes. New ones first.
@@ -325,14 +334,30 @@ impl Tables {
         }
     }
 
-    /// Nobody listens anywhere yet, but where an earlier agent did its port stays kept.
-    pub(super) fn nobody_listens(&self) -> Result<(), InterceptError> {
+    /// An agent of another cgroup serves on, as exempt as this one.
+    pub(super) fn exempt(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        locked(&self.before)
+            .insert(cgroup.0, 1, 0)
+            .map_err(full_or(names::BEFORE))
+    }
+
+    /// It does not any more.
+    pub(super) fn exempt_no_more(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
+        gone_is_fine(locked(&self.before).remove(&cgroup.0))
+            .map_err(InterceptError::map(names::BEFORE))
+    }
+
+    /// Nobody listens anywhere yet but in these; where an earlier agent did its port stays kept.
+    pub(super) fn nobody_listens(&self, but: &[NetnsCookie]) -> Result<(), InterceptError> {
         let mut map = locked(&self.heard);
         let before: Vec<u64> = map
             .keys()
             .collect::<Result<_, _>>()
             .map_err(InterceptError::map(names::HEARD))?;
         for netns in before {
+            if but.contains(&NetnsCookie(netns)) {
+                continue;
+            }
             map.insert(netns, flow::HEARD_BEFORE, 0)
                 .map_err(full_or(names::HEARD))?;
         }
@@ -471,6 +496,22 @@ fn key(prefix: Prefix) -> Key<[u32; 4]> {
     let Address(words) = address(prefix.address());
     let mapped = if prefix.address().is_ipv4() { 96 } else { 0 };
     Key::new(mapped + u32::from(prefix.length()), words)
+}
+
+/// The prefix that a key stands for. Every key that was put there stands for one.
+fn prefix(key: &Key<[u32; 4]>) -> Option<Prefix> {
+    let mut octets = [0; 16];
+    let words = key.data();
+    for (octet, byte) in octets
+        .iter_mut()
+        .zip(words.iter().flat_map(|word| word.to_ne_bytes()))
+    {
+        *octet = byte;
+    }
+    Prefix::new(
+        Ipv6Addr::from(octets).into(),
+        u8::try_from(key.prefix_len()).ok()?,
+    )
 }
 
 fn place_key(place: Allowed) -> Key<[u32; 5]> {

@@ -4,11 +4,12 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::net::{SendFlags, SocketFlags, acceptfrom_with, send};
-use tokio::sync::{Semaphore, watch};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, Semaphore, watch};
 
 use super::attend::{Door, Present};
 use super::message::ToWorker;
@@ -47,8 +48,37 @@ pub(super) async fn accept(
     }
 }
 
+/// All listeners of this moment, to be given to the next agent as they are.
+#[derive(Debug, Default)]
+pub(super) struct Inlets {
+    sockets: Mutex<Vec<Weak<AsyncFd<OwnedFd>>>>,
+    /// Whoever accepts has part in it until the worker has the connection.
+    turn: Arc<RwLock<()>>,
+}
+
+impl Inlets {
+    /// Waits until nothing is between accept() and the worker, and lets nothing in as long as the
+    /// guard is there: what comes waits in the kernel.
+    pub(super) async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        self.turn.clone().write_owned().await
+    }
+
+    /// Those that are open.
+    pub(super) fn open(&self) -> Vec<Arc<AsyncFd<OwnedFd>>> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn enter(&self, listener: &Arc<AsyncFd<OwnedFd>>) {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(Arc::downgrade(listener));
+    }
+}
+
 async fn accept_all(door: &Door, listener: TcpListener, netns: NetnsCookie) -> io::Result<()> {
-    let listener = waited(listener.into())?;
+    let listener = Arc::new(waited(listener.into())?);
+    door.inlets.enter(&listener);
     let own = Arc::new(Semaphore::new(OF_ONE));
     let mut worker = door.worker.subscribe();
     loop {
@@ -61,11 +91,16 @@ async fn accept_all(door: &Door, listener: TcpListener, netns: NetnsCookie) -> i
         ) else {
             return Ok(());
         };
-        let accepted = listener.async_io(tokio::io::Interest::READABLE, |listener| {
+        let mut waits = listener.readable().await?;
+        let _turn = door.inlets.turn.read().await;
+        let accepted = waits.try_io(|listener| {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            acceptfrom_with(listener, flags).map_err(io::Error::from)
+            acceptfrom_with(listener.get_ref(), flags).map_err(io::Error::from)
         });
-        match accepted.await {
+        let Ok(accepted) = accepted else {
+            continue; // whoever came went again
+        };
+        match accepted {
             Ok((stream, client)) => {
                 let client = client.and_then(|client| client.try_into().ok());
                 if let Some(client) = client {

@@ -1,21 +1,23 @@
 //! One worker, from the moment it can serve until it is gone: its questions answered.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
-use rustix::net::sockopt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::accept::Inlets;
 use super::channel::{ChannelError, Ear, Mouth};
 use super::message::{Answer, Ask, AskNumber, Carried, Report, TicketNumber, ToKeeper, ToWorker};
+use super::named::{Named, NotHeld};
+use super::pulse::Pulse;
 use super::tickets::Tickets;
 use crate::config::{TokenSource, WorkloadRule};
 use crate::enrol::{Canary, Enrolment};
 use crate::identity::{TokenFileError, TokenFiles};
 use crate::intercept::{InterceptError, Interceptor, Prefix, WorkloadIndex};
-use crate::model::{ClientAddr, NetnsCookie, Pid};
+use crate::model::{ClientAddr, NetnsCookie};
 use crate::origin::{NoOrigin, Origins};
 
 /// Questions answered at once; further ones wait in the socket, and then in the worker.
@@ -26,6 +28,8 @@ const QUESTIONS: usize = 1_024;
 pub(super) struct Door {
     /// Where connections were going.
     pub(super) origins: Origins,
+    /// All listeners, and whether what comes there is taken just now.
+    pub(super) inlets: Inlets,
     /// Places for connections, over all listeners.
     pub(super) places: Arc<Semaphore>,
     /// The worker of this moment.
@@ -77,15 +81,25 @@ pub(super) struct Answers {
     pub(super) workloads: Vec<WorkloadRule>,
     /// Protected whatever the worker says.
     pub(super) declared: Vec<Prefix>,
+    /// Protected because a worker said so, this one or another.
+    pub(super) named: Mutex<Named>,
     /// How many workers there were before this one.
     pub(super) replaced: AtomicU64,
 }
 
 impl Answers {
-    /// Protects what the configuration declares and, besides, what the worker found.
-    pub(super) fn protect(&self, found: &[Prefix]) -> Result<(), InterceptError> {
-        let all: Vec<Prefix> = self.declared.iter().chain(found).copied().collect();
-        self.interceptor.set_protected(&all)
+    /// Protects what the configuration declares, what the worker found and what workers found
+    /// within a day. Gives what of it is not protected: that is told of in the log, too.
+    pub(super) fn protect(&self, found: &[Prefix]) -> Result<Option<NotHeld>, InterceptError> {
+        // Held until the kernel has it: else an older set could replace a newer one.
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let not_held = named.name(found, Instant::now()).err();
+        let all: Vec<Prefix> = self.declared.iter().copied().chain(named.all()).collect();
+        self.interceptor.set_protected(&all)?;
+        if let Some(why) = &not_held {
+            tracing::error!(%why, "addresses are not protected");
+        }
+        Ok(not_held)
     }
 
     pub(super) fn enrolment(&self) -> Option<Arc<Enrolment>> {
@@ -98,11 +112,25 @@ impl Answers {
     /// Attends to one worker until it is gone.
     ///
     /// # Errors
-    /// It says what is not understood. Whoever says that is not trusted with another word.
+    /// It says what is not understood: whoever says that is not trusted with another word. Or it
+    /// hangs.
     pub(super) async fn attend(
         self: &Arc<Self>,
         present: &Arc<Present>,
         ear: &mut Ear<ToKeeper>,
+    ) -> Result<(), ChannelError> {
+        let pulse = Pulse::default();
+        tokio::select! {
+            heard = self.listen(present, ear, &pulse) => heard,
+            () = pulse.stops(&present.mouth) => Err(ChannelError::Hangs),
+        }
+    }
+
+    async fn listen(
+        self: &Arc<Self>,
+        present: &Arc<Present>,
+        ear: &mut Ear<ToKeeper>,
+        pulse: &Pulse,
     ) -> Result<(), ChannelError> {
         let mut answering = JoinSet::new();
         loop {
@@ -110,15 +138,17 @@ impl Answers {
             if answering.len() >= QUESTIONS {
                 answering.join_next().await;
             }
-            let Some((said, beside)) = ear.hear().await? else {
+            // It has nothing to hand over: whatever came beside is closed.
+            let Some((said, _)) = ear.hear().await? else {
                 return Ok(());
             };
             match said {
                 ToKeeper::Ended { tickets } => present.tickets.give_back(&tickets),
                 ToKeeper::Ask { number, ask } => {
                     let (answers, present) = (self.clone(), present.clone());
-                    answering.spawn(answers.answer(present, number, ask, beside));
+                    answering.spawn(answers.answer(present, number, ask));
                 }
+                ToKeeper::Beat { number } => pulse.heard(number),
                 ToKeeper::Ready { .. } | ToKeeper::Failed { .. } => {
                     return Err(ChannelError::Malformed("it started twice".to_owned()));
                 }
@@ -126,13 +156,7 @@ impl Answers {
         }
     }
 
-    async fn answer(
-        self: Arc<Self>,
-        present: Arc<Present>,
-        to: AskNumber,
-        ask: Ask,
-        beside: Vec<OwnedFd>,
-    ) {
+    async fn answer(self: Arc<Self>, present: Arc<Present>, to: AskNumber, ask: Ask) {
         let answer = match ask {
             Ask::Token { ticket, source } => {
                 Answer::Token(self.token(&present, ticket, source).await.map(Carried))
@@ -147,14 +171,13 @@ impl Answers {
                         ..Report::default()
                     }),
             )),
-            Ask::Exec { workload } => {
-                let moved = tokio::task::spawn_blocking(move || self.exec(&workload, &beside));
-                Answer::Exec(moved.await.unwrap_or_else(|died| Err(died.to_string())))
-            }
             Ask::Protect { prefixes } => {
-                let protected = tokio::task::spawn_blocking(move || {
-                    self.protect(&prefixes).map_err(|error| error.to_string())
-                });
+                let protected =
+                    tokio::task::spawn_blocking(move || match self.protect(&prefixes) {
+                        Ok(None) => Ok(()),
+                        Ok(Some(not_held)) => Err(not_held.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    });
                 Answer::Protect(protected.await.unwrap_or_else(|died| Err(died.to_string())))
             }
         };
@@ -186,24 +209,5 @@ impl Answers {
                 Err(TokenFileError::NotConfigured)
             }
         }
-    }
-
-    /// Moves the process at the other end of the socket that came beside the question: the kernel
-    /// says which it is, not the worker. Only into a cage, and never out of one (enrol refuses).
-    fn exec(&self, workload: &str, beside: &[OwnedFd]) -> Result<String, String> {
-        let [socket] = beside else {
-            return Err("the question came without its socket".to_owned());
-        };
-        let caller = sockopt::socket_peercred(socket).map_err(|error| error.to_string())?;
-        let pid = u32::try_from(caller.pid.as_raw_nonzero().get())
-            .map_err(|_| "the kernel does not say which process asks".to_owned())?;
-        let enrolment = self.enrolment().ok_or("the agent is still starting")?;
-        let cgroup = enrolment
-            .create_for_exec(workload)
-            .map_err(|error| error.to_string())?;
-        enrolment
-            .move_pid(&cgroup, Pid(pid))
-            .map_err(|error| error.to_string())?;
-        Ok(cgroup.path.display().to_string())
     }
 }

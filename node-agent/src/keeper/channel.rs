@@ -47,6 +47,9 @@ pub enum ChannelError {
     /// A message is not what was agreed.
     #[error("a message between keeper and worker is not understood: {0}")]
     Malformed(String),
+    /// The worker is there and does nothing.
+    #[error("it answered nothing for twelve seconds: it hangs, and is ended")]
+    Hangs,
 }
 
 impl From<Errno> for ChannelError {
@@ -344,5 +347,29 @@ mod tests {
             }
         };
         tokio::join!(flood, hear);
+    }
+
+    /// Whatever packets come, a message is heard whole and within its bound, or the talk ends.
+    #[test]
+    fn fuzz_packets_of_the_channel() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        bolero::check!()
+            .with_type::<Vec<Vec<u8>>>()
+            .for_each(|packets| {
+                runtime.block_on(async {
+                    let (one, other) = pair().unwrap();
+                    let mut other = Channel::<String, serde_json::Value>::new(other, 64).unwrap();
+                    for packet in packets.iter().take(8) {
+                        rustix::net::send(&one, packet, SendFlags::empty()).unwrap();
+                    }
+                    drop(one);
+                    while let Ok(Some((heard, beside))) = other.ear.hear().await {
+                        assert!(heard.to_string().len() <= 64 * 6 && beside.is_empty());
+                    }
+                });
+            });
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, geteuid, set_dumpable_behavior,
+    DumpableBehavior, Resource, Rlimit, Signal, geteuid, getuid, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
@@ -13,6 +13,7 @@ use rustix::thread::{
 };
 
 use super::filter;
+use super::walls::{self, Reach};
 use crate::config::User;
 
 /// The user and group that workers of a keeper started by root run as. A number and no name, so that
@@ -20,6 +21,10 @@ use crate::config::User;
 /// systemd leaves 65520 to 65533 free, Debian reserves them, and the smallest user namespaces
 /// still have them.
 pub const WORKER_ID: u32 = 65_529;
+
+/// The user that a keeper started by root is besides being root. Who may send it a signal is asked of
+/// this one; which files it may use, still of root. Nobody else's, as the worker's.
+pub const KEEPER_ID: u32 = 65_530;
 
 /// As whom a worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +61,7 @@ const PASSWD: &str = "/etc/passwd";
 /// The configuration names one that cannot be had.
 pub fn account(configured: Option<&User>) -> Result<Option<Account>, NoAccount> {
     let table = || std::fs::read_to_string(PASSWD);
-    match (configured, geteuid().is_root()) {
+    match (configured, privileged()) {
         (None, true) => Ok(Some(Account {
             user: WORKER_ID,
             group: WORKER_ID,
@@ -69,6 +74,36 @@ pub fn account(configured: Option<&User>) -> Result<Option<Account>, NoAccount> 
             None => Err(NoAccount::Unknown(written(named))),
         },
     }
+}
+
+/// A process that a keeper starts where no new privileges are to be had is no longer root, and has
+/// its capabilities.
+fn privileged() -> bool {
+    let user = geteuid();
+    user.is_root() || user.as_raw() == KEEPER_ID
+}
+
+/// Makes this process, the keeper, one that root without capabilities can neither signal nor trace:
+/// its real and saved user, of which the kernel asks for signals, are its own. Whoever is not root
+/// stays as it is.
+///
+/// Call it before any thread is started: a user is a thread's.
+///
+/// # Errors
+/// This user namespace has no such user, or the process has not `CAP_SETUID`. The keeper can do its
+/// work all the same.
+pub fn stand_apart() -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let own = Uid::from_raw(KEEPER_ID);
+    set_thread_res_uid(own, Uid::ROOT, own)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Has this process a user that no other one has by being root?
+pub(super) fn stands_apart() -> bool {
+    !getuid().is_root()
 }
 
 fn written(user: &User) -> String {
@@ -102,14 +137,14 @@ fn found(user: &User, table: &str) -> Option<Account> {
 }
 
 /// Makes this process a worker: another user without groups, no capability and no way to one, no
-/// dump of its memory and no tracing by its own user, an end when its keeper ends, and no system
-/// calls but those that serving takes.
+/// dump of its memory and no tracing by its own user, an end when its keeper ends, no files but those
+/// within reach, and no system calls but those that serving takes.
 ///
 /// Call it before any thread is started: a user is a thread's.
 ///
 /// # Errors
 /// Any of it cannot be had; nothing may be served then.
-pub fn confine(account: Option<Account>) -> io::Result<()> {
+pub fn confine(account: Option<Account>, reach: &Reach) -> io::Result<()> {
     if let Some(Account { user, group }) = account {
         for one in CapabilitySet::all().iter() {
             // Unknown to this kernel: nobody has it.
@@ -141,6 +176,8 @@ pub fn confine(account: Option<Account>) -> io::Result<()> {
     // After the change of user, which forgets it. Without a keeper nobody reads tokens and nobody
     // hands over connections.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Before the calls for it are gone.
+    walls::close(reach)?;
     filter::close()
 }
 

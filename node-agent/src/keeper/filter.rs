@@ -213,8 +213,12 @@ fn allowed() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Fault> {
         .map(|call| (*call, Vec::new()))
         .collect();
     rules.insert(libc::SYS_socket, sockets()?);
-    // The runtime's own, to be woken by.
-    rules.insert(libc::SYS_socketpair, one_of(0, &[word(libc::AF_UNIX)])?);
+    // The runtime's own, to be woken by. Connected for good: one of datagrams could be connected to
+    // any other of this host later.
+    const KIND: u64 = 0xf;
+    let stream = masked(1, KIND, word(libc::SOCK_STREAM))?;
+    let pair = SeccompRule::new(vec![is(0, word(libc::AF_UNIX))?, stream])?;
+    rules.insert(libc::SYS_socketpair, vec![pair]);
     rules.insert(
         libc::SYS_setsockopt,
         one_of(

@@ -1,28 +1,37 @@
 //! What is there from the first worker to the last, and one worker's time in it.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant as Clock};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::net::UnixListener;
+use tokio::sync::{OwnedRwLockWriteGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::accept::{AT_ONCE, accept};
+use super::accept::{AT_ONCE, Inlets, accept};
 use super::attend::{Answers, Door, Present};
-use super::keep::KeeperError;
+use super::enter;
+use super::give::{Has, Succession};
+use super::inherit::{Before, outlive};
+use super::keep::{KeeperError, admin_socket, own};
 use super::message::{Order, ToWorker};
-use super::settings::{cgroup2, dialled_port, enrol_rules, settings};
+use super::named::Named;
+use super::settings::{cgroup2, dialled_port, enrol_rules};
 use super::tickets::Tickets;
 use super::worker::{LAST_WORDS, Signalled, Signals, Went, Worker, ending_words};
 use crate::config::Config;
 use crate::enrol::{Canary, EnrolSettings, Enrolment};
 use crate::identity::TokenFiles;
-use crate::intercept::{Event, Interceptor, Listener, Prefix, WorkloadIndex};
+use crate::intercept::{Estate, Event, Listener, Loaded, Prefix, Right, WorkloadIndex};
 use crate::origin::Origins;
 
 /// How long a worker may take to drain before it is ended: a little longer than it says itself.
 const DRAIN: Duration = Duration::from_secs(45);
+
+/// How often an agent that was succeeded looks whether its last session is over.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What is there from the first worker to the last.
 pub(super) struct Governing {
@@ -34,13 +43,45 @@ pub(super) struct Governing {
     /// Closed: the agent stops.
     running: Option<watch::Sender<()>>,
     _telling: JoinSet<()>,
+    /// How long sessions go on after another agent took over.
+    linger: Duration,
+    /// Holds off what would still be accepted once another agent has the listeners.
+    held: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+/// What a governing agent starts from.
+pub(super) struct Begin {
+    pub(super) loaded: Loaded,
+    pub(super) right: Right,
+    pub(super) estate: Estate,
+    pub(super) before: Arc<Vec<Before>>,
+}
+
+/// How far an agent is on its way to its end.
+#[derive(Clone, Copy)]
+enum Leaving {
+    Not,
+    /// Another took over; sessions go on until then.
+    Succeeded(Instant),
+    /// It drains, and the worker is ended then.
+    Draining(Instant),
 }
 
 impl Governing {
     /// What decides is there: now what listens, and last what redirects.
-    pub(super) fn start(config: &Config, protect: &[Prefix]) -> Result<Self, KeeperError> {
+    pub(super) fn start(
+        config: &Config,
+        protect: &[Prefix],
+        begin: Begin,
+    ) -> Result<Self, KeeperError> {
+        let Begin {
+            loaded,
+            right,
+            estate,
+            before,
+        } = begin;
         let (mount, base) = cgroup2(config)?;
-        let interceptor = Arc::new(Interceptor::start(settings(config, &mount, &base)?)?);
+        let interceptor = Arc::new(loaded.attach(Some(right), estate)?);
         let canary = Arc::new(Canary::make(&base, interceptor.clone())?);
         let declared = config.targets.iter().flat_map(|target| &target.addresses);
         let door = Arc::new(Door {
@@ -48,6 +89,7 @@ impl Governing {
                 interceptor: interceptor.clone(),
                 cgroup_root: mount.clone(),
             },
+            inlets: Inlets::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             worker: watch::Sender::new(None),
             workloads: config.workloads.len(),
@@ -55,15 +97,19 @@ impl Governing {
             unread: AtomicU64::new(0),
             unconfirmed: AtomicU64::new(0),
         });
+        let declared: Vec<Prefix> = declared
+            .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
+            .collect();
+        let mut there = interceptor.protected()?;
+        there.retain(|prefix| !declared.contains(prefix));
         let answers = Arc::new(Answers {
             door: door.clone(),
             interceptor: interceptor.clone(),
             enrolment: RwLock::new(None),
             tokens: TokenFiles::new(mount),
             workloads: config.workloads.clone(),
-            declared: declared
-                .filter_map(|prefix| Prefix::new(prefix.addr, prefix.len))
-                .collect(),
+            declared,
+            named: Mutex::new(Named::found(there, Clock::now())),
             replaced: AtomicU64::new(0),
         });
         answers.protect(protect)?;
@@ -76,11 +122,16 @@ impl Governing {
             interceptor.clone(),
             interceptor.take_sightings(),
         )?);
+        // What was inherited and is nobody's place any more.
+        interceptor.forget_inherited();
         *answers
             .enrolment
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(enrolment);
         let mut telling = JoinSet::new();
+        let callers = admin_socket(&enter::socket(&config.listen.admin_socket))?;
+        let callers = UnixListener::from_std(callers).map_err(own("the socket of exec"))?;
+        telling.spawn(enter::hear(answers.clone(), callers));
         let (taken, is_taken) = watch::channel(false);
         let (running, mut runs) = watch::channel(());
         telling.spawn(canary.watch(
@@ -93,7 +144,11 @@ impl Governing {
             let names = config.workloads.iter().map(|rule| rule.name.clone());
             telling.spawn(tell_events(names.collect(), events));
         }
+        let ours = interceptor.settings().agent_cgroup;
+        telling.spawn(outlive(before, ours, interceptor));
         Ok(Governing {
+            held: None,
+            linger: config.worker.linger,
             answers,
             accepting: Some(accepting),
             taken,
@@ -107,75 +162,137 @@ impl Governing {
         self.answers.interceptor.governs()
     }
 
+    /// From now on nothing that is pinned is changed: canary, enrolment and mends rest, and the
+    /// right is let go.
+    pub(super) async fn rest(&mut self) {
+        self.running = None;
+        if let Some(enrolment) = self.answers.enrolment() {
+            // Behind whatever it is doing.
+            let _ = tokio::task::spawn_blocking(move || enrolment.rest()).await;
+        }
+    }
+
+    /// Closes the listeners. With the guard nothing is accepted until they are.
+    pub(super) fn stop_listening(&mut self, held: Option<OwnedRwLockWriteGuard<()>>) {
+        // First: a canary that is not answered from here on is not told of.
+        self.running = None;
+        self.held = held;
+        self.accepting = None;
+    }
+
     /// Lets this worker serve until it ends.
     pub(super) async fn serve(
         &mut self,
         worker: Worker,
         signals: &mut Signals,
+        succession: &mut Succession,
     ) -> Result<Went, KeeperError> {
         let Worker {
             mouth,
             mut ear,
             mut ended,
         } = worker;
-        mouth.say(&ToWorker::Governing, &[]).await?;
+        let operators = succession.operators.as_ref();
+        let beside = operators.map(|it| [it.admin.as_fd(), it.pages.as_fd()]);
+        let beside = beside.as_ref().map_or(&[][..], |both| &both[..]);
+        mouth.say(&ToWorker::Governing, beside).await?;
         let present = Arc::new(Present {
             mouth,
             tickets: Arc::new(Tickets::default()),
         });
-        let worker = &self.answers.door.worker;
+        let answers = self.answers.clone();
+        let worker = &answers.door.worker;
         worker.send_replace(Some(present.clone()));
-        self.taken.send_replace(true);
+        let taken = self.taken.clone();
+        taken.send_replace(true);
         // Whatever ends this: the listeners hand nothing more to this worker.
-        let _gone = Absent(worker, &self.taken);
-        let attending = self.answers.attend(&present, &mut ear);
+        let _gone = Absent(worker, &taken);
+        let attending = answers.attend(&present, &mut ear);
         tokio::pin!(attending);
-        let mut deadline: Option<Instant> = None;
+        let mut leaving = Leaving::Not;
         let mut hears = true;
         loop {
-            let at = deadline.unwrap_or_else(Instant::now);
+            let at = match leaving {
+                Leaving::Not => None,
+                // Also when the last session is over.
+                Leaving::Succeeded(until) => {
+                    Some(until.min(Instant::now().checked_add(LOOK).unwrap_or(until)))
+                }
+                Leaving::Draining(until) => Some(until),
+            };
+            let due = at.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
-                ended = ended.why() => return Ok(match (ended, deadline) {
-                    (Ok(()), Some(_)) => Went::Stopped,
-                    (Err(why), Some(_)) => {
+                ended = ended.why() => return Ok(match (ended, leaving) {
+                    (Ok(()), Leaving::Succeeded(_) | Leaving::Draining(_)) => Went::Stopped,
+                    (Err(why), Leaving::Succeeded(_) | Leaving::Draining(_)) => {
                         tracing::error!(why, "the worker did not end as it should");
                         Went::Stopped
                     }
-                    (Ok(()), None) => Went::Died("it ended by itself".to_owned()),
-                    (Err(why), None) => Went::Died(why),
+                    (Ok(()), Leaving::Not) => Went::Died("it ended by itself".to_owned()),
+                    (Err(why), Leaving::Not) => Went::Died(why),
                 }),
-                signalled = signals.next() => match (signalled, deadline) {
+                signalled = signals.next() => match (signalled, leaving) {
                     (Signalled::Reload, _) => say(&present, Order::Reload).await,
-                    (Signalled::Stop, None) => {
-                        // First: a canary that is not answered from here on is not told of.
-                        self.running = None;
-                        self.accepting = None;
-                        if let Some(enrolment) = self.answers.enrolment() {
-                            enrolment.rest();
-                        }
-                        deadline = Instant::now().checked_add(DRAIN);
-                        say(&present, Order::Drain).await;
+                    (Signalled::Stop, Leaving::Not | Leaving::Succeeded(_)) => {
+                        self.stop_listening(None);
+                        self.rest().await;
+                        leaving = drain(&present).await;
                     }
-                    (Signalled::Stop, Some(_)) => say(&present, Order::Stop).await,
+                    (Signalled::Stop, Leaving::Draining(_)) => say(&present, Order::Stop).await,
                 },
+                next = succession.asked() => {
+                    let has = match leaving {
+                        Leaving::Not => Has::All,
+                        Leaving::Succeeded(_) | Leaving::Draining(_) => Has::Rest,
+                    };
+                    if self.give(next, succession, has).await {
+                        say(&present, Order::Retire).await;
+                        if let (Leaving::Not, Some(until)) =
+                            (leaving, Instant::now().checked_add(self.linger))
+                        {
+                            leaving = Leaving::Succeeded(until);
+                        }
+                    }
+                }
                 attended = &mut attending, if hears => {
                     hears = false;
                     if let Err(error) = attended {
-                        return Ok(Went::Died(error.to_string()));
+                        let why = error.to_string();
+                        return Ok(match leaving {
+                            Leaving::Succeeded(_) | Leaving::Draining(_) => {
+                                tracing::error!(why, "the worker did not end as it should");
+                                Went::Stopped
+                            }
+                            Leaving::Not => Went::Died(why),
+                        });
                     }
                     // Its end of the socket is closed: without orders it is of no use any more.
-                    if deadline.is_none() {
+                    if matches!(leaving, Leaving::Not) {
                         return Ok(Went::Died(ending_words(&mut ended).await));
                     }
                 }
-                () = sleep_until(at), if deadline.is_some() => {
-                    tracing::error!("the worker takes too long to end, and is ended");
-                    return Ok(Went::Stopped);
-                }
+                () = sleep_until(due), if at.is_some() => match leaving {
+                    Leaving::Not => {}
+                    Leaving::Succeeded(until) => {
+                        if present.tickets.is_empty() || Instant::now() >= until {
+                            leaving = drain(&present).await;
+                        }
+                    }
+                    Leaving::Draining(_) => {
+                        tracing::error!("the worker takes too long to end, and is ended");
+                        return Ok(Went::Stopped);
+                    }
+                },
             }
         }
     }
+}
+
+async fn drain(present: &Present) -> Leaving {
+    say(present, Order::Drain).await;
+    let now = Instant::now();
+    Leaving::Draining(now.checked_add(DRAIN).unwrap_or(now))
 }
 
 /// Takes the worker out of the listeners' sight.

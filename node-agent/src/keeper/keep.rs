@@ -3,10 +3,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,12 +15,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::channel::{Channel, ChannelError, pair};
-use super::governing::Governing;
+use super::give::Succession;
+use super::governing::{Begin, Governing};
+use super::hatch::{self, Hatch};
+use super::inherit::{NotGiven, Operators, ask, fitting};
 use super::message::{TO_KEEPER, ToKeeper, ToWorker};
+use super::settings::{cgroup2, pin_directory, settings};
+use super::succession::same_numbers;
 use super::worker::{Ending, Signals, Went, Worker, ending_words, ready};
 use crate::config::Config;
 use crate::enrol::{CanaryError, EnrolError};
-use crate::intercept::InterceptError;
+use crate::intercept::{Estate, InterceptError, Interceptor, Prefix, Right};
 
 /// The pause before another worker is started, and the longest it grows to when they die at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +58,9 @@ pub enum KeeperError {
     /// The talk with the worker.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// The agent before this one.
+    #[error(transparent)]
+    NotGiven(#[from] NotGiven),
     /// The first worker could not start, in its own words.
     #[error("{0}")]
     Worker(String),
@@ -66,39 +75,75 @@ pub(super) fn own(what: impl Into<String>) -> impl FnOnce(io::Error) -> KeeperEr
 /// error, in words, when it did not mean to. Aborting it ends the worker.
 pub type Hire = Box<dyn Fn(OwnedFd) -> io::Result<JoinHandle<Result<(), String>>> + Send + Sync>;
 
+/// How an agent starts beside one that governs by the same pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It refuses, unless that one is stopping.
+    Alone,
+    /// It takes over from it.
+    TakeOver,
+}
+
+/// What an agent starts with, before it touches anything.
+#[derive(Debug)]
+pub struct Claim(
+    /// `None`: the agent that governs is to give it.
+    Option<Right>,
+);
+
+impl Claim {
+    /// Nothing but the pin directory is made yet.
+    ///
+    /// # Errors
+    /// Another agent governs, and is not to be followed or cannot be asked.
+    pub fn make(config: &Config, start: Start) -> Result<Self, KeeperError> {
+        let pins = pin_directory(config);
+        let right = match start {
+            Start::Alone => Some(Right::wait(&pins)?),
+            Start::TakeOver => Right::at_once(&pins)?,
+        };
+        if right.is_none() && !hatch::answers(&config.state_dir)? {
+            return Err(NotGiven::Nobody.into());
+        }
+        Ok(Claim(right))
+    }
+
+    /// Does another agent govern yet?
+    pub fn is_another_s(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// The privileged half.
 pub struct Keeper {
     config: Config,
     /// The configuration as each worker gets it.
     configured: ToWorker,
-    /// Where the command line asks. Open as long as the keeper is: between two workers it waits.
-    admin: UnixListener,
-    /// Where health and metrics are asked for.
-    pages: TcpListener,
     hire: Hire,
     signals: Signals,
+    claim: Claim,
     /// `None` until the first worker can serve.
-    governing: Option<Governing>,
+    governing: Option<(Governing, Succession)>,
 }
 
 impl Keeper {
     /// Nothing is started yet. `text` is what `config` was read from, and `file` where.
     ///
     /// # Errors
-    /// Signals cannot be awaited, or a listener for operators cannot be made.
-    pub async fn new(
+    /// Signals cannot be awaited.
+    pub fn new(
         config: Config,
         file: PathBuf,
         text: String,
         hire: Hire,
+        claim: Claim,
     ) -> Result<Self, KeeperError> {
         Ok(Keeper {
-            pages: pages(config.listen.admin).await?,
-            admin: admin_socket(&config.listen.admin_socket)?,
             config,
             configured: ToWorker::Configured { file, text },
             hire,
             signals: Signals::new()?,
+            claim,
             governing: None,
         })
     }
@@ -140,19 +185,13 @@ impl Keeper {
     /// Starts a worker and attends to it until it ends.
     async fn one_worker(&mut self) -> Result<Went, KeeperError> {
         let mut worker = self.hire()?;
-        let beside = [self.admin.as_fd(), self.pages.as_fd()];
         let protect = tokio::select! {
             biased;
             ended = worker.ended.why() => {
                 let why = ended.err().unwrap_or_else(|| "it ended at once".to_owned());
                 return Err(KeeperError::Worker(why));
             }
-            ready = ready(
-                &self.configured,
-                &beside,
-                &worker.mouth,
-                &mut worker.ear,
-            ) => match ready {
+            ready = ready(&self.configured, &worker.mouth, &mut worker.ear) => match ready {
                 Ok(protect) => protect,
                 Err(KeeperError::Channel(ChannelError::Socket(_))) => {
                     return Err(KeeperError::Worker(ending_words(&mut worker.ended).await));
@@ -161,16 +200,17 @@ impl Keeper {
             },
             () = self.signals.stop() => return Ok(Went::Stopped),
         };
-        let governing = match &mut self.governing {
-            Some(governing) => {
-                governing.answers.replaced.fetch_add(1, Ordering::Relaxed);
-                governing.answers.protect(&protect)?;
-                governing
+        let (governing, succession) = match &mut self.governing {
+            Some(both) => {
+                let answers = &both.0.answers;
+                answers.replaced.fetch_add(1, Ordering::Relaxed);
+                answers.protect(&protect)?;
+                both
             }
-            none => none.insert(Governing::start(&self.config, &protect)?),
+            none => none.insert(govern(&self.config, &mut self.claim, &protect).await?),
         };
         tracing::info!(port = self.config.listen.port, "node-agent is ready");
-        governing.serve(worker, &mut self.signals).await
+        governing.serve(worker, &mut self.signals, succession).await
     }
 
     fn hire(&self) -> Result<Worker, KeeperError> {
@@ -184,6 +224,95 @@ impl Keeper {
             ended: Ending(ended),
         })
     }
+}
+
+/// Everything that takes long comes first, then what an agent before gives, and last what governs.
+async fn govern(
+    config: &Config,
+    claim: &mut Claim,
+    protect: &[Prefix],
+) -> Result<(Governing, Succession), KeeperError> {
+    let (mount, base) = cgroup2(config)?;
+    let settings = settings(config, &mount, &base)?;
+    let own = settings.agent_cgroup;
+    let loaded = Interceptor::load(settings)?;
+    let workloads: Vec<String> = config
+        .workloads
+        .iter()
+        .map(|rule| rule.name.to_string())
+        .collect();
+
+    let mut given = match hatch::reach(&config.state_dir)? {
+        Some(reached) => match ask(reached).await {
+            Ok(given) => Some(given),
+            // It stops, and has let go of what counts.
+            Err(error) if claim.0.is_some() => {
+                tracing::warn!(%error, "what an agent that stops still has is not given");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
+        None if claim.0.is_some() => None,
+        None => return Err(NotGiven::Nobody.into()),
+    };
+    let begun = async {
+        let pins = pin_directory(config);
+        let handed = match &mut given {
+            Some(given) => given.right(&pins)?,
+            None => None,
+        };
+        let right = match claim.0.take().or(handed) {
+            Some(right) => right,
+            // It was stopping, and lets go of it by itself.
+            None => Right::wait(&pins)?,
+        };
+        let mut estate = Estate::default();
+        if let Some(given) = &mut given {
+            estate = given.estate(own);
+            if !same_numbers(&given.workloads, &workloads) {
+                tracing::warn!(
+                    "the workloads are others, or in another order, than those of the agent before: \
+                     connections that wait to be accepted are reset"
+                );
+                estate.listening.clear();
+            }
+        }
+        let operators = given.as_mut().and_then(|given| given.operators.take());
+        let (admin, desk) = fitting(operators, config);
+        let operators = Operators {
+            admin: match admin {
+                Some(admin) => admin,
+                None => admin_socket(&config.listen.admin_socket)?,
+            },
+            pages: match desk {
+                Some(pages) => pages,
+                None => pages(config.listen.admin).await?,
+            },
+        };
+        let before = Arc::new(given.take().map_or_else(Vec::new, |given| given.before));
+        let begin = Begin {
+            loaded,
+            right,
+            estate,
+            before: before.clone(),
+        };
+        let governing = Governing::start(config, protect, begin)?;
+        let succession = Succession {
+            hatch: Some(Hatch::open(&config.state_dir)?),
+            operators: Some(operators),
+            before,
+            cgroup: own,
+            workloads,
+            _next: None,
+        };
+        Ok((governing, succession))
+    };
+    begun.await.inspect_err(|_| {
+        tracing::error!(
+            "what governs could not be started, and what was handed over is closed: connects of \
+             labelled workloads are refused until an agent runs"
+        );
+    })
 }
 
 /// Binds where the pages are. The worker of an agent that was killed a moment ago may have the port
@@ -209,7 +338,7 @@ async fn pages(address: SocketAddr) -> Result<TcpListener, KeeperError> {
 
 /// Makes the socket for the command line; a stale one is replaced. Anybody may put itself under
 /// the gateway; what else may be done, the caller's uid says.
-fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
+pub(super) fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
     let name = || path.display().to_string();
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(own(directory.display().to_string()))?;
@@ -228,8 +357,9 @@ fn admin_socket(path: &Path) -> Result<UnixListener, KeeperError> {
 impl Drop for Keeper {
     fn drop(&mut self) {
         // Else it is the next agent's.
-        let ours = self.governing.as_ref().is_none_or(Governing::governs);
-        if ours {
+        if let Some((governing, _)) = &self.governing
+            && governing.governs()
+        {
             let _ = std::fs::remove_file(&self.config.listen.admin_socket);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,9 +60,14 @@ pub struct Configured {
     pub file: PathBuf,
     /// Its text.
     pub text: String,
-    /// Where the command line asks.
+}
+
+/// Where operators ask, from when all is in place.
+#[derive(Debug)]
+pub struct Desks {
+    /// The command line.
     pub admin: UnixListener,
-    /// Where health and metrics are asked for.
+    /// Health and metrics.
     pub pages: TcpListener,
 }
 
@@ -74,7 +79,7 @@ pub struct Inbox {
     /// What the operator wants. Closed: the keeper is gone.
     pub orders: mpsc::Receiver<Order>,
     configured: Option<oneshot::Receiver<Configured>>,
-    governing: Option<oneshot::Receiver<()>>,
+    governing: Option<oneshot::Receiver<Desks>>,
 }
 
 impl Inbox {
@@ -156,7 +161,7 @@ impl Link {
     ///
     /// # Errors
     /// The keeper ended instead; it says why.
-    pub async fn ready(&self, inbox: &mut Inbox, protect: Vec<Prefix>) -> Result<(), LinkError> {
+    pub async fn ready(&self, inbox: &mut Inbox, protect: Vec<Prefix>) -> Result<Desks, LinkError> {
         let governing = inbox.governing.take().ok_or(LinkError::Silent)?;
         self.mouth.say(&ToKeeper::Ready { protect }, &[]).await?;
         governing.await.map_err(|_| LinkError::Silent)
@@ -181,11 +186,9 @@ impl Link {
         source: usize,
     ) -> Result<Secret<String>, TokenFileError> {
         let ticket = ticket.number;
-        match self.ask(Ask::Token { ticket, source }, &[]).await {
+        match self.ask(Ask::Token { ticket, source }).await {
             Ok(Answer::Token(token)) => token.map(|carried| carried.0),
-            Ok(Answer::Report(_) | Answer::Exec(_) | Answer::Protect(_)) | Err(_) => {
-                Err(TokenFileError::NobodyToAsk)
-            }
+            Ok(Answer::Report(_) | Answer::Protect(_)) | Err(_) => Err(TokenFileError::NobodyToAsk),
         }
     }
 
@@ -194,33 +197,20 @@ impl Link {
     /// # Errors
     /// The keeper does not answer.
     pub async fn report(&self) -> Result<Report, LinkError> {
-        match self.ask(Ask::Report, &[]).await? {
+        match self.ask(Ask::Report).await? {
             Answer::Report(report) => Ok(*report),
-            Answer::Token(_) | Answer::Exec(_) | Answer::Protect(_) => Err(LinkError::Silent),
-        }
-    }
-
-    /// Moves the process at the other end of this unix socket into a fresh cgroup of the workload,
-    /// and gives its path.
-    ///
-    /// # Errors
-    /// In the keeper's words.
-    pub async fn exec(&self, workload: &str, caller: BorrowedFd<'_>) -> Result<String, LinkError> {
-        let workload = workload.to_owned();
-        match self.ask(Ask::Exec { workload }, &[caller]).await? {
-            Answer::Exec(done) => done.map_err(LinkError::Refused),
-            Answer::Token(_) | Answer::Report(_) | Answer::Protect(_) => Err(LinkError::Silent),
+            Answer::Token(_) | Answer::Protect(_) => Err(LinkError::Silent),
         }
     }
 
     /// Says which addresses the targets have now.
     ///
     /// # Errors
-    /// They are not protected, in the keeper's words; those before go on being.
+    /// Not all of them are protected, in the keeper's words; those before go on being.
     pub async fn protect(&self, prefixes: Vec<Prefix>) -> Result<(), LinkError> {
-        match self.ask(Ask::Protect { prefixes }, &[]).await? {
+        match self.ask(Ask::Protect { prefixes }).await? {
             Answer::Protect(done) => done.map_err(LinkError::Refused),
-            Answer::Token(_) | Answer::Report(_) | Answer::Exec(_) => Err(LinkError::Silent),
+            Answer::Token(_) | Answer::Report(_) => Err(LinkError::Silent),
         }
     }
 
@@ -228,7 +218,7 @@ impl Link {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, ask: Ask, beside: &[BorrowedFd<'_>]) -> Result<Answer, LinkError> {
+    async fn ask(&self, ask: Ask) -> Result<Answer, LinkError> {
         let number = AskNumber(self.next.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         match &mut *self.waiting() {
@@ -237,9 +227,7 @@ impl Link {
         };
         // Also when whoever asks no longer waits.
         let _forget = Forget { link: self, number };
-        self.mouth
-            .say(&ToKeeper::Ask { number, ask }, beside)
-            .await?;
+        self.mouth.say(&ToKeeper::Ask { number, ask }, &[]).await?;
         match timeout(PATIENCE, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(LinkError::Silent),
@@ -266,7 +254,7 @@ struct Hearing {
     handed: mpsc::Sender<Handed>,
     orders: mpsc::Sender<Order>,
     configured: Option<oneshot::Sender<Configured>>,
-    governing: Option<oneshot::Sender<()>>,
+    governing: Option<oneshot::Sender<Desks>>,
     ended: mpsc::UnboundedSender<TicketNumber>,
 }
 
@@ -289,22 +277,20 @@ impl Hearing {
     async fn heard(&mut self, said: ToWorker, beside: Vec<OwnedFd>) {
         match said {
             ToWorker::Configured { file, text } => {
-                let mut beside = beside.into_iter();
-                let listeners = (beside.next(), beside.next());
-                if let (Some(configured), (Some(admin), Some(pages))) =
-                    (self.configured.take(), listeners)
-                {
-                    let _ = configured.send(Configured {
-                        file,
-                        text,
-                        admin: admin.into(),
-                        pages: pages.into(),
-                    });
+                if let Some(configured) = self.configured.take() {
+                    let _ = configured.send(Configured { file, text });
                 }
             }
             ToWorker::Governing => {
-                if let Some(governing) = self.governing.take() {
-                    let _ = governing.send(());
+                let mut beside = beside.into_iter();
+                let listeners = (beside.next(), beside.next());
+                if let (Some(governing), (Some(admin), Some(pages))) =
+                    (self.governing.take(), listeners)
+                {
+                    let _ = governing.send(Desks {
+                        admin: admin.into(),
+                        pages: pages.into(),
+                    });
                 }
             }
             ToWorker::Handed {
@@ -338,6 +324,13 @@ impl Hearing {
             }
             ToWorker::Order(order) => {
                 let _ = self.orders.send(order).await;
+            }
+            ToWorker::Beat { number } => {
+                let link = self.link.clone();
+                // Not waited for: the keeper may wait in turn until this is heard.
+                tokio::spawn(async move {
+                    let _ = link.mouth.say(&ToKeeper::Beat { number }, &[]).await;
+                });
             }
         }
     }

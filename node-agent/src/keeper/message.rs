@@ -32,11 +32,11 @@ pub(super) struct AskNumber(pub(super) u64);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToWorker {
-    /// The configuration that the keeper goes by, and beside it the listening sockets for the
-    /// command line and for the pages. Said once, first: the file may be another by the time a later
-    /// worker starts.
+    /// The configuration that the keeper goes by. Said once, first: the file may be another by the
+    /// time a later worker starts.
     Configured { file: PathBuf, text: String },
-    /// Labels and listeners are in place.
+    /// Labels and listeners are in place. Beside it are the listening sockets for the command line
+    /// and for the pages.
     Governing,
     /// A connection, beside this message as a descriptor. Nothing of it was read, and the kernel
     /// has confirmed whose it is.
@@ -49,6 +49,8 @@ pub(super) enum ToWorker {
     Answer { to: AskNumber, answer: Answer },
     /// What the operator wants.
     Order(Order),
+    /// To be answered with the same number, by a worker that lives.
+    Beat { number: u64 },
 }
 
 /// What the operator wants of the worker.
@@ -57,6 +59,8 @@ pub(super) enum ToWorker {
 pub enum Order {
     /// Read the policies again.
     Reload,
+    /// Another agent took over: the command line and the pages are its. Sessions go on.
+    Retire,
     /// Stop: sessions end at their next idle moment, the rest after a grace.
     Drain,
     /// Stop now.
@@ -69,7 +73,6 @@ pub enum Order {
 pub(super) enum Answer {
     Token(Result<Carried, TokenFileError>),
     Report(Box<Report>),
-    Exec(Result<String, String>),
     Protect(Result<(), String>),
 }
 
@@ -85,6 +88,8 @@ pub(super) enum ToKeeper {
     Ended { tickets: Vec<TicketNumber> },
     /// A question.
     Ask { number: AskNumber, ask: Ask },
+    /// It lives.
+    Beat { number: u64 },
 }
 
 /// A question.
@@ -96,10 +101,8 @@ pub(super) enum Ask {
     Token { ticket: TicketNumber, source: usize },
     /// What is governed now.
     Report,
-    /// Move the process at the other end of the unix socket beside this message into a fresh
-    /// cgroup of the workload.
-    Exec { workload: String },
-    /// The targets' addresses have changed to these.
+    /// The targets' addresses have changed to these. Those that are no longer among them stay
+    /// protected for a day.
     Protect { prefixes: Vec<Prefix> },
 }
 
@@ -225,5 +228,42 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<ToKeeper>(text).is_err(), "{text}");
         }
+    }
+
+    /// Whatever comes is understood to the last byte, or not at all.
+    fn read<T: serde::de::DeserializeOwned + Serialize>(bytes: &[u8]) {
+        if let Ok(message) = serde_json::from_slice::<T>(bytes) {
+            let again = serde_json::to_vec(&message).unwrap();
+            let heard: T = serde_json::from_slice(&again).unwrap();
+            assert_eq!(serde_json::to_vec(&heard).unwrap(), again);
+        }
+    }
+
+    #[test]
+    fn fuzz_the_words_between_keeper_and_worker() {
+        // Bytes alone rarely make a word: also words with bytes in them.
+        let words = [
+            r#"{"ready":{"protect":["10.0.0.0/8"]}}"#,
+            r#"{"ended":{"tickets":[1,2]}}"#,
+            r#"{"ask":{"number":1,"ask":{"token":{"ticket":1,"source":0}}}}"#,
+            r#"{"ask":{"number":1,"ask":{"protect":{"prefixes":["::/0"]}}}}"#,
+            r#"{"configured":{"file":"/a","text":"b"}}"#,
+            r#"{"order":"retire"}"#,
+            r#"{"answer":{"to":1,"answer":{"exec":{"Ok":"a"}}}}"#,
+        ];
+        bolero::check!()
+            .with_type::<(u8, u8, Vec<u8>)>()
+            .for_each(|(word, at, bytes)| {
+                read::<ToKeeper>(bytes);
+                read::<ToWorker>(bytes);
+                let mut word = words[usize::from(*word) % words.len()].as_bytes().to_vec();
+                let at = usize::from(*at) % word.len();
+                word.splice(
+                    at..(at + bytes.len()).min(word.len()),
+                    bytes.iter().copied(),
+                );
+                read::<ToKeeper>(&word);
+                read::<ToWorker>(&word);
+            });
     }
 }

@@ -9,26 +9,41 @@
 //! Both talk over one socket of whole packets (`channel.rs`); an accepted connection travels as a
 //! descriptor beside its message. The worker may go and another come: listeners, labels and maps
 //! stay, and connections wait in the kernel meanwhile.
+//!
+//! The keeper itself is followed by the next one, which asks it for the listeners, the right to
+//! what is pinned and the operators' sockets (`hatch.rs`, in the words of `succession.rs`): `give.rs`
+//! is the old one's side and `inherit.rs` the new one's.
 
 mod accept;
 mod attend;
 mod channel;
 mod confine;
+mod enter;
 mod filter;
+mod give;
 mod governing;
+mod hatch;
 mod hire;
+mod inherit;
 mod keep;
 mod link;
 mod message;
+mod named;
+mod pulse;
 mod report;
 mod settings;
+mod succession;
 mod tickets;
+mod walls;
 mod worker;
 
 pub use channel::ChannelError;
-pub use confine::{Account, NoAccount, WORKER_ID, account, confine};
+pub use confine::{Account, KEEPER_ID, NoAccount, WORKER_ID, account, confine, stand_apart};
+pub use enter::{NotMoved, enter};
 pub use hire::processes;
-pub use keep::{Hire, Keeper, KeeperError};
-pub use link::{Configured, Handed, Inbox, Link, LinkError, Ticket};
+pub use inherit::NotGiven;
+pub use keep::{Claim, Hire, Keeper, KeeperError, Start};
+pub use link::{Configured, Desks, Handed, Inbox, Link, LinkError, Ticket};
 pub use message::{CanaryTotals, Governed, Order, Report};
 pub use settings::{cgroup2, pin_directory};
+pub use walls::{Reach, gaps};

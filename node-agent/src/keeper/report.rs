@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::attend::Answers;
+use super::confine::stands_apart;
 use super::message::{CanaryTotals, Governed, Report};
+use super::walls::gaps;
 use crate::enrol::{Found, LabelledCgroup, Standing, Weight};
 
 impl Answers {
@@ -53,7 +55,12 @@ impl Answers {
             format!("the node does not keep to the agent as guard.node_wide says: {why}")
         });
         let kernel = self.interceptor.degraded().iter().cloned();
-        kernel.chain(node).collect()
+        let walls = gaps().into_iter().map(str::to_owned);
+        let apart = (!stands_apart()).then(|| {
+            "the keeper has no user of its own: any root of its process namespace may end it"
+                .to_owned()
+        });
+        kernel.chain(node).chain(walls).chain(apart).collect()
     }
 }
 

@@ -49,6 +49,11 @@ impl Tickets {
         self.held().get(&number).map(|(dialled, _)| *dialled)
     }
 
+    /// Are all over?
+    pub(super) fn is_empty(&self) -> bool {
+        self.held().is_empty()
+    }
+
     /// These connections are over. Those it never had are nobody's.
     pub(super) fn give_back(&self, numbers: &[TicketNumber]) {
         let mut held = self.held();

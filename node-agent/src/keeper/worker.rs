@@ -1,7 +1,6 @@
 //! A worker as the keeper sees it, and what the operator signals meanwhile.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +14,11 @@ use crate::intercept::Prefix;
 
 /// How long a worker that closed its socket may take to say why, and any to take an order.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long one may take until it can serve: issuers and name servers that do not answer take their
+/// part of it.
+const BEGIN: Duration = Duration::from_secs(180);
+const SLOW: &str = "it could not serve within three minutes";
 
 /// A worker that was started.
 pub(super) struct Worker {
@@ -85,15 +89,18 @@ impl Signals {
 /// Gives the worker the configuration and waits for its first word: whether it can serve.
 pub(super) async fn ready(
     configured: &ToWorker,
-    beside: &[BorrowedFd<'_>],
     mouth: &Mouth<ToWorker>,
     ear: &mut Ear<ToKeeper>,
 ) -> Result<Vec<Prefix>, KeeperError> {
-    mouth.say(configured, beside).await?;
-    match ear.hear().await? {
+    mouth.say(configured, &[]).await?;
+    let heard = match timeout(BEGIN, ear.hear()).await {
+        Ok(heard) => heard?,
+        Err(_) => return Err(KeeperError::Worker(SLOW.to_owned())),
+    };
+    match heard {
         Some((ToKeeper::Ready { protect }, _)) => Ok(protect),
         Some((ToKeeper::Failed { why }, _)) => Err(KeeperError::Worker(why)),
-        Some((ToKeeper::Ended { .. } | ToKeeper::Ask { .. }, _)) => {
+        Some((ToKeeper::Ended { .. } | ToKeeper::Ask { .. } | ToKeeper::Beat { .. }, _)) => {
             Err(ChannelError::Malformed("a question before ready".to_owned()).into())
         }
         None => Err(ChannelError::Socket(io::ErrorKind::UnexpectedEof.into()).into()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
+    Witnesses,
 };
 use super::pattern::{ColumnName, Glob, TablePattern};
 use super::words::{KindSet, Word};
@@ -34,6 +35,7 @@ impl Default for PolicySet {
 pub(super) struct Compiled {
     pub(super) name: Arc<str>,
     pub(super) mode: Mode,
+    pub(super) witnesses: Witnesses,
     subjects: Vec<Subject>,
     targets: Vec<Glob>,
     pub(super) rules: Vec<CompiledRule>,
@@ -260,6 +262,7 @@ fn compile(document: Document) -> Compiled {
     };
     Compiled {
         mode: document.mode,
+        witnesses: document.witnesses,
         subjects: document.subjects,
         targets: document.targets,
         rules: document

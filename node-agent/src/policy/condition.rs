@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Question;
 use crate::model::UnixMillis;
-use crate::sql::StatementFacts;
+use crate::sql::{RelationName, StatementFacts};
 
 /// The variables a condition may name.
 const VARIABLES: &[&str] = &[
@@ -126,10 +126,7 @@ pub(super) fn context(
         .map(|s| {
             s.relations
                 .iter()
-                .map(|u| match &u.relation.schema {
-                    Some(schema) => format!("{schema}.{}", u.relation.name),
-                    None => u.relation.name.clone(),
-                })
+                .map(|u| dotted(&u.relation))
                 .collect()
         })
         .unwrap_or_default();
@@ -152,10 +149,21 @@ pub(super) fn context(
             "functions": statement
                 .map(|s| s.functions.iter().map(|f| f.name.clone()).collect::<Vec<_>>())
                 .unwrap_or_default(),
+            "types": statement
+                .map(|s| s.types.iter().map(dotted).collect::<Vec<_>>())
+                .unwrap_or_default(),
             "missing_where": statement.is_some_and(|s| s.missing_where),
         }),
         question.now,
     )
+}
+
+/// `schema.name`, or the name alone where it is written so.
+fn dotted(name: &RelationName) -> String {
+    match &name.schema {
+        Some(schema) => format!("{schema}.{}", name.name),
+        None => name.name.clone(),
+    }
 }
 
 fn sample() -> Option<Context<'static, 'static>> {
@@ -170,7 +178,7 @@ fn sample() -> Option<Context<'static, 'static>> {
         "an-application",
         &json!({
             "kinds": ["select"], "tables": ["a.table"], "functions": ["lower"],
-            "missing_where": false,
+            "types": ["a.type"], "missing_where": false,
         }),
         UnixMillis(1_700_000_000_000),
     )

@@ -41,7 +41,18 @@ pub fn decide(set: &PolicySet, question: &Question) -> Decision {
     };
     if let Decision::Allow(allow) = &mut decision {
         match together {
-            Decision::Allow(seen) => allow.fleeting |= seen.fleeting,
+            Decision::Allow(seen) => {
+                allow.fleeting |= seen.fleeting;
+                let (own, seen) = (
+                    allow.obligations.limits.rows_affected,
+                    seen.obligations.limits.rows_affected,
+                );
+                if seen.is_some() && seen != own {
+                    let mut obligations = Obligations::clone(&allow.obligations);
+                    obligations.watched_rows = seen;
+                    allow.obligations = Arc::new(obligations);
+                }
+            }
             Decision::Deny(denial) => {
                 allow.fleeting |= denial.fleeting;
                 allow.observed = Some(Box::new(Decision::Deny(denial)));

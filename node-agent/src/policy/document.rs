@@ -62,6 +62,9 @@ pub struct Document {
     /// Limits on every statement.
     #[serde(default)]
     pub limits: LimitWords,
+    /// What happens where two parsers read a text differently.
+    #[serde(default)]
+    pub witnesses: Witnesses,
     /// The file it came from; not part of the document.
     #[serde(skip)]
     pub source_name: String,
@@ -102,6 +105,18 @@ pub enum Mode {
     Enforce,
     /// It never blocks and masks nothing; what it would have decided is recorded.
     Observe,
+}
+
+/// What happens to a text that two parsers read differently. The strictest of the documents that
+/// speak of a question counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witnesses {
+    /// It is refused, as a text that cannot be judged: `opaque` alone allows it.
+    #[default]
+    Strict,
+    /// What each of them sees must be allowed.
+    Union,
 }
 
 /// Somebody: all that is said must hold; within one list any entry may.

@@ -8,7 +8,7 @@ use cel::Context;
 
 use super::compile::{Compiled, CompiledMask, CompiledRule};
 use super::condition;
-use super::document::Effect;
+use super::document::{Effect, Witnesses};
 use super::explain::RuleNote;
 use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
@@ -17,7 +17,8 @@ use super::refuse;
 use super::words::KindSet;
 use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
 use crate::sql::{
-    FunctionClass, RelationUse, StatementFacts, StatementKind, Sureness, Touch, classify_function,
+    FunctionClass, RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch,
+    classify_function,
 };
 use StatementKind as K;
 
@@ -67,6 +68,8 @@ pub(super) struct Judge<'a> {
     fleeting: Cell<bool>,
     used: RefCell<Vec<&'a RuleRef>>,
     limits: Cell<Limits>,
+    /// Who gives the limit of rows affected.
+    rows_rule: RefCell<Option<RuleRef>>,
 }
 
 /// A statement with the context of its conditions, built when first needed.
@@ -93,7 +96,15 @@ impl<'a> Judge<'a> {
             .fold(Limits::default(), |limits, document| {
                 limits.stricter(document.limits)
             });
+        let bounding = limits.rows_affected.and_then(|rows| {
+            let mut all = documents.iter();
+            all.find(|document| document.limits.rows_affected == Some(rows))
+        });
         Judge {
+            rows_rule: RefCell::new(bounding.map(|document| RuleRef {
+                policy: document.name.clone(),
+                rule: "limits".into(),
+            })),
             documents,
             question,
             masks: documents
@@ -125,6 +136,8 @@ impl<'a> Judge<'a> {
                 Sources::Any
             },
             limits: self.limits.get(),
+            rows_rule: self.rows_rule.borrow().clone(),
+            watched_rows: None,
         });
         match held {
             Some(rule) => Decision::Hold(Hold {
@@ -161,7 +174,13 @@ impl<'a> Judge<'a> {
         if let Sureness::Opaque(why) | Sureness::Partial(why) = &self.question.analysis.sureness {
             held = self.unsure(why)?;
         }
-        for facts in &self.question.analysis.statements {
+        if let Second::Differs(differing) = &self.question.analysis.second
+            && self.documents.iter().any(|d| d.witnesses == Witnesses::Strict)
+        {
+            let by = self.unsure(&differing.what)?;
+            held = held.or(by);
+        }
+        for facts in self.question.analysis.judged() {
             let case = Case::new(facts);
             let by = self.statement(&case)?;
             held = held.or(by);
@@ -284,8 +303,7 @@ impl<'a> Judge<'a> {
         let cases: Vec<Case<'a>> = self
             .question
             .analysis
-            .statements
-            .iter()
+            .judged()
             .map(Case::new)
             .collect();
         let mut notes = Vec::new();
@@ -458,7 +476,10 @@ impl<'a> Judge<'a> {
     /// Whether every relation it may stand for is covered by a rule with one of these kinds.
     fn covered(&self, case: &Case<'a>, used: &'a RelationUse, kinds: KindSet) -> bool {
         let name = used.relation.name.as_str();
-        let writes = matches!(used.touch, Touch::Insert | Touch::Update | Touch::Delete);
+        let writes = matches!(
+            used.touch,
+            Touch::Insert | Touch::Update | Touch::Delete | Touch::Truncate
+        );
         let needs_where =
             case.facts.missing_where && matches!(used.touch, Touch::Update | Touch::Delete);
         Candidates::of(self.question, &used.relation).all(|schema| {
@@ -488,7 +509,11 @@ impl<'a> Judge<'a> {
                         rows_affected: Some(rows),
                         ..Limits::default()
                     };
-                    self.limits.set(self.limits.get().stricter(own));
+                    let before = self.limits.get();
+                    self.limits.set(before.stricter(own));
+                    if before.rows_affected.is_none_or(|known| rows < known) {
+                        *self.rows_rule.borrow_mut() = Some(rule.name.clone());
+                    }
                 }
             }
             found
@@ -529,7 +554,7 @@ impl<'a> Judge<'a> {
                 }
             }
             let mut patterns = self.documents.iter().flat_map(|d| &d.functions.allow);
-            match classify_function(schema, name) {
+            match classify_function(schema, name, function.args) {
                 FunctionClass::Pure => {}
                 FunctionClass::Unknown => {
                     if !patterns.any(|p| p.covers(schema, name)) {

@@ -23,7 +23,7 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
     }
     let analysis = &judge.question.analysis;
     analysis.sureness != Sureness::Complete
-        || analysis.statements.iter().any(|facts| {
+        || analysis.judged().any(|facts| {
             blind(facts)
                 || facts
                     .relations
@@ -42,7 +42,7 @@ fn blind(facts: &StatementFacts) -> bool {
         || facts
             .functions
             .iter()
-            .any(|f| classify_function(f.schema.as_deref(), &f.name) != FunctionClass::Pure)
+            .any(|f| classify_function(f.schema.as_deref(), &f.name, f.args) != FunctionClass::Pure)
 }
 
 /// Whether a mask is about a relation, or may be.

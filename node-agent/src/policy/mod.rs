@@ -32,7 +32,7 @@ pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
     ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, parse,
+    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
@@ -160,6 +160,12 @@ pub struct Obligations {
     pub sources: Sources,
     /// Limits.
     pub limits: Limits,
+    /// Which rule gives `limits.rows_affected`; the rule `limits` is that of a whole document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_rule: Option<RuleRef>,
+    /// Observe mode: the rows that enforcing would let it change, where that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_rows: Option<u64>,
 }
 
 /// The relations that a text names or reaches. An answer that touches masked data and claims a
@@ -250,8 +256,7 @@ pub struct Limits {
     /// How long it may run, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_timeout_ms: Option<u64>,
-    /// Rows it may change; more = refused (first form: by the tag, at the end, with the
-    /// transaction made to fail; issue-grade counting comes with savepoints).
+    /// Rows it may change, with all that it sets off; more are not committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_affected: Option<u64>,
 }

@@ -75,7 +75,8 @@ impl ResolvedNames {
 }
 
 impl Sources {
-    /// Those of all statements of a question's text.
+    /// Those of all statements of a question's text; not what only the second witness sees, which
+    /// could make an answer believed that is not.
     pub(super) fn of(question: &Question) -> Self {
         let mut sources: HashMap<String, Schemas> = HashMap::new();
         for used in question

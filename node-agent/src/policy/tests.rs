@@ -347,3 +347,157 @@ proptest! {
         }
     }
 }
+
+/// A document that allows reading `sales.*` and, on request, texts that cannot be judged.
+fn reading(witnesses: &str, opaque: &str) -> String {
+    format!(
+        "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: reading }}\n{witnesses}\
+         subjects: [ {{ groups: [\"*\"] }} ]\ntargets: [ \"*\" ]\nrules:\n  \
+         - {{ name: read, effect: allow, statements: [read], tables: [\"sales.*\"] }}\n{opaque}"
+    )
+}
+
+/// A question about a text that the second parser reads as reading `relation` too.
+fn contested(relation: &str) -> Question {
+    let mut question = Asker::default()
+        .question("SELECT id FROM sales.orders")
+        .unwrap();
+    let mut other = Asker::default()
+        .question(&format!("SELECT id FROM {relation}"))
+        .unwrap();
+    let adds = std::mem::take(&mut Arc::make_mut(&mut other.analysis).statements);
+    Arc::make_mut(&mut question.analysis).second =
+        crate::sql::Second::Differs(Box::new(crate::sql::Differing {
+            about: vec![crate::sql::Difference::Relations],
+            what: format!("a second parser finds relation {relation}"),
+            adds,
+        }));
+    question
+}
+
+#[test]
+fn what_two_parsers_read_differently_is_refused_unless_policy_wants_the_union() {
+    let strict = set(&[&reading("", "")]);
+    let union = set(&[&reading("witnesses: union\n", "")]);
+    let also = reading("", "").replace("name: reading", "name: also");
+    let mixed = set(&[&reading("witnesses: union\n", ""), &also]);
+    // (what the second parser finds, allowed under union)
+    for (relation, allowed) in [("sales.customers", true), ("hr.salaries", false)] {
+        let question = contested(relation);
+        for policy in [&strict, &mixed] {
+            let Decision::Deny(denial) = decide(policy, &question) else {
+                panic!("{relation}")
+            };
+            assert!(
+                denial.refusal.message.contains("second parser"),
+                "{denial:?}"
+            );
+        }
+        let decision = decide(&union, &question);
+        assert_eq!(
+            matches!(decision, Decision::Allow(_)),
+            allowed,
+            "{decision:?}"
+        );
+    }
+}
+
+#[test]
+fn opaque_allows_what_two_parsers_read_differently_but_no_more_than_each_reading() {
+    let opaque = "  - { name: any, effect: allow, statements: [opaque] }\n";
+    let policy = set(&[&reading("", opaque)]);
+    assert!(matches!(
+        decide(&policy, &contested("sales.customers")),
+        Decision::Allow(_)
+    ));
+    assert!(matches!(
+        decide(&policy, &contested("hr.salaries")),
+        Decision::Deny(_)
+    ));
+    // Under a mask nothing is allowed that cannot be judged.
+    let mask = format!(
+        "{}masks:\n  - {{ name: m, columns: [\"sales.customers.ssn\"], with: redact }}\n",
+        reading("", opaque)
+    );
+    assert!(matches!(
+        decide(&set(&[&mask]), &contested("sales.customers")),
+        Decision::Deny(_)
+    ));
+}
+
+proptest! {
+    #[test]
+    fn a_second_reading_never_makes_a_decision_milder(
+        first in 0..5_usize, second in 0..5_usize, union in any::<bool>(),
+    ) {
+        let texts = [
+            "SELECT id FROM sales.orders",
+            "DELETE FROM sales.orders",
+            "CREATE TABLE sales.n (a int)",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'select 1'",
+            "SELECT ssn FROM sales.customers",
+        ];
+        let witnesses = if union { "witnesses: union\n" } else { "" };
+        let policy = set(&[&reading(witnesses, ""), &DEMO.replace("groups: [ai-agents]", "groups: [\"*\"]")]);
+        let alone = Asker::default().question(texts[first]).unwrap();
+        let mut both = Asker::default().question(texts[first]).unwrap();
+        let adds = analyzed(texts[second]).statements;
+        Arc::make_mut(&mut both.analysis).second =
+            crate::sql::Second::Differs(Box::new(crate::sql::Differing {
+                about: vec![crate::sql::Difference::Class],
+                what: "a second parser finds something else".to_owned(),
+                adds,
+            }));
+        let mildness = |question: &Question| match decide(&policy, question) {
+            Decision::Allow(_) => 2,
+            Decision::Hold(_) => 1,
+            Decision::Deny(_) => 0,
+        };
+        prop_assert!(mildness(&both) <= mildness(&alone));
+    }
+}
+
+fn analyzed(text: &str) -> Analysis {
+    crate::sql::analyze(crate::model::Dialect::Postgres, text)
+}
+const FEW: &str = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: few }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: read, effect: allow, statements: [read] }
+  - { name: ten, effect: allow, statements: [write], tables: ['s.*'], max_rows_affected: 10 }
+  - { name: five, effect: allow, statements: [delete, truncate], tables: ['s.*'], max_rows_affected: 5 }
+limits: { rows_affected: 100 }
+";
+
+#[test]
+fn the_smallest_limit_of_rows_counts_and_is_named_with_its_rule() {
+    let enforced = set(&[FEW]);
+    let observed = FEW.replace("targets:", "mode: observe\ntargets:");
+    let observed = observed.replace("name: few", "name: fewer");
+    let observed = observed.replace("max_rows_affected: 10", "max_rows_affected: 3");
+    let both = set(&[FEW, &observed]);
+    let table = [
+        ("select * from s.t", 100, "limits", None),
+        ("insert into s.t values (1)", 10, "ten", Some(3)),
+        ("update s.t set a = 1 where b = 2", 10, "ten", Some(3)),
+        ("delete from s.t where b = 2", 5, "five", Some(3)),
+        ("truncate s.t", 5, "five", None),
+    ];
+    for (text, rows, rule, watched) in table {
+        let question = Asker::default().question(text).unwrap();
+        for (set, watched) in [(&enforced, None), (&both, watched)] {
+            let Decision::Allow(allow) = decide(set, &question) else {
+                panic!("{text} is allowed");
+            };
+            let obligations = &allow.obligations;
+            assert_eq!(obligations.limits.rows_affected, Some(rows), "{text}");
+            let named = obligations.rows_rule.as_ref().unwrap();
+            assert_eq!((&*named.policy, &*named.rule), ("few", rule), "{text}");
+            assert_eq!(obligations.watched_rows, watched, "{text}");
+        }
+    }
+}

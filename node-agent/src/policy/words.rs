@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::sql::StatementKind;
+use crate::sql::{PURE_FUNCTIONS, StatementKind};
 use StatementKind as K;
 
 /// Every kind and its word, in the order of the enum.
@@ -66,6 +66,17 @@ pub(super) fn reference() -> String {
         text.push_str(&format!("| `{name}` | {} |\n", words.join(", ")));
     }
     text.push_str("| `*` | everything; in an allow rule all but `opaque` |\n");
+    text.push_str(
+        "\n## Functions that any allowed statement may call\n\nWith the numbers of arguments that \
+         the server's own take; with another number it is somebody's own function.\n\n\
+         | About | Functions |\n| --- | --- |\n",
+    );
+    for family in PURE_FUNCTIONS {
+        let mut names: Vec<&str> = family.names().collect();
+        names.sort_unstable();
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        text.push_str(&format!("| {} | {} |\n", family.of, names.join(", ")));
+    }
     text
 }
 

@@ -191,8 +191,8 @@ impl Encoder {
         decided.params = Vec::new();
         let sureness = decided.analysis.sureness.clone();
         decided.analysis = Arc::new(Analysis {
-            statements: Vec::new(),
             sureness,
+            ..Analysis::default()
         });
         self.note(
             &Note {

@@ -147,6 +147,12 @@ pub struct Finished {
     /// Which masks were applied, by column position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<(u16, RuleRef)>,
+    /// Rows changed by it and all that it set off, where a rule had them counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
+    /// Observe mode: it changed more rows than this limit lets it, and would have been undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<u64>,
     /// How it ended.
     pub end: End,
 }
@@ -163,6 +169,9 @@ pub enum End {
     Skipped,
     /// The agent stopped the answer (limit, mask, record).
     Stopped,
+    /// It changed more rows than it may, or rows that could not be counted: the agent made the
+    /// database undo it.
+    Undone,
     /// The session ended first.
     Cut,
 }

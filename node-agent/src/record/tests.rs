@@ -21,7 +21,7 @@ use crate::model::{
     ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Allow, Decision, Obligations};
-use crate::sql::{Analysis, Sureness};
+use crate::sql::Analysis;
 
 pub(crate) fn began(session: u64) -> Began {
     Began {
@@ -61,10 +61,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
         at: UnixMillis(1_700_000_000_000 + seq as i64),
         text: RecordedText::from(text, false, true),
         params: vec![RecordedCell::Text(seq.to_string())],
-        analysis: Arc::new(Analysis {
-            statements: Vec::new(),
-            sureness: Sureness::Complete,
-        }),
+        analysis: Arc::new(Analysis::default()),
         decision,
         policy_version: "v1".into(),
     }
@@ -80,6 +77,8 @@ pub(crate) fn finished(seq: u64, rows: u64) -> Finished {
         bytes: 10 * rows,
         error: None,
         masked: Vec::new(),
+        changed: None,
+        beyond: None,
         end: End::Done,
     }
 }
@@ -426,7 +425,7 @@ async fn a_statement_too_long_for_a_line_keeps_its_decision() {
             relations: vec![crate::sql::RelationUse { relation, touch }],
             ..Default::default()
         }],
-        sureness: Sureness::Complete,
+        ..Analysis::default()
     });
     let _ = session.decided(long).await.unwrap();
     session.close(Why::ClientQuit);

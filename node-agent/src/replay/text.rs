@@ -311,6 +311,12 @@ fn finished(event: &Finished, out: &mut dyn Write) -> io::Result<()> {
     if event.rows > 0 {
         parts.push(format!("{} rows, {} bytes", event.rows, event.bytes));
     }
+    if let Some(changed) = event.changed {
+        parts.push(format!("{changed} rows changed"));
+    }
+    if let Some(limit) = event.beyond {
+        parts.push(format!("beyond the observed limit of {limit} rows"));
+    }
     parts.push(when::took(event.micros));
     if let Some((code, message)) = &event.error {
         writeln!(out, "    error {}: {}", visible(code), visible(message))?;

@@ -3,7 +3,7 @@
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, RuleRef};
 use crate::record::{End, Event, Why};
-use crate::sql::{Analysis, Sureness, Touch};
+use crate::sql::{Analysis, Second, Sureness, Touch};
 
 use super::visible::visible;
 
@@ -118,6 +118,9 @@ pub(super) fn analysis(analysis: &Analysis) -> String {
         Sureness::Partial(why) => parts.push(format!("not certain: {}", visible(why))),
         Sureness::Opaque(why) => parts.push(format!("not understood: {}", visible(why))),
     }
+    if let Second::Differs(differing) = &analysis.second {
+        parts.push(format!("two readings: {}", visible(&differing.what)));
+    }
     parts.join("; ")
 }
 
@@ -128,6 +131,7 @@ pub(super) fn end(end: End) -> &'static str {
         End::Suspended => "suspended, rows remain",
         End::Skipped => "skipped by the database after an earlier error",
         End::Stopped => "stopped by the agent",
+        End::Undone => "undone by the agent",
         End::Cut => "cut off by the end of the session",
     }
 }

@@ -143,7 +143,17 @@ impl<W: Wire> Session<W> {
             Answer::Rows { count } => return self.rows(*count, frame, replacement),
             Answer::Piece { first, row, .. } => return self.piece(*first, *row, frame),
             Answer::CopyOut => self.copy(StatementKind::CopyOut, "CopyOutResponse")?,
-            Answer::CopyRows { count } => self.counted(*count, frame.len()),
+            Answer::CopyRows { count } => self.copied(*count, frame, replacement),
+            // Before the count is known nobody is told that it is done.
+            Answer::Done { .. } | Answer::Suspended if self.keeps_back(frame, replacement) => {
+                Fate::Replaced
+            }
+            Answer::Estimated { rows } => self.settle_estimate(*rows, replacement),
+            Answer::Counted { changed } => self.settle_count(*changed, replacement),
+            Answer::Kept => {
+                self.kept(replacement);
+                Fate::Replaced
+            }
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {
                 Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
                 Some(_) | None => Fate::Verbatim,
@@ -201,6 +211,14 @@ impl<W: Wire> Session<W> {
         if execution.stopped.is_some() {
             return Ok(Settled::Fate(Fate::Replaced));
         }
+        // Of a run of rows, only as many as are allowed: not one row more goes out.
+        let room = room(execution);
+        let (count, frames, over) = if count > room {
+            let span = W::Talk::<Arc<Prepared>, Execution>::span_of(frames, room);
+            (room, frames.get(..span).unwrap_or_default(), true)
+        } else {
+            (count, frames, false)
+        };
         if execution.result.is_none() {
             if !execution.obligations.masks.is_empty() {
                 return Ok(Settled::NeedsPlan);
@@ -220,7 +238,7 @@ impl<W: Wire> Session<W> {
         };
         let plan = result.plan.clone();
         // The recorder keeps the first rows of a statement; copying more would be for nothing.
-        let keep = self.shared.rows && execution.bytes < KEPT_BYTES;
+        let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
         let fate = if plan.passes() {
             if keep {
@@ -231,7 +249,12 @@ impl<W: Wire> Session<W> {
                 }
             }
             execution.bytes += frames.len() as u64;
-            Fate::Verbatim
+            if over {
+                replacement.extend_from_slice(frames);
+                Fate::Replaced
+            } else {
+                Fate::Verbatim
+            }
         } else {
             let masked = MaskedRows::mask(&plan, frames)?;
             execution.bytes += masked.bytes().len() as u64;
@@ -247,7 +270,7 @@ impl<W: Wire> Session<W> {
             Fate::Replaced
         };
         self.live.rows(count);
-        self.check_limits();
+        self.check_limits(over);
         Ok(Settled::Fate(fate))
     }
 
@@ -256,8 +279,15 @@ impl<W: Wire> Session<W> {
             return Ok(Settled::Fate(Fate::Verbatim));
         };
         if first {
-            self.dropping = execution.stopped.is_some();
+            let over = execution.stopped.is_none() && room(execution) == 0;
+            self.dropping = over || execution.stopped.is_some();
+            if over {
+                self.check_limits(true);
+            }
         }
+        let Some(execution) = self.link.current() else {
+            return Ok(Settled::Fate(Fate::Replaced));
+        };
         if self.dropping {
             return Ok(Settled::Fate(Fate::Replaced));
         }
@@ -275,8 +305,8 @@ impl<W: Wire> Session<W> {
             execution.rows += 1;
             self.live.rows(1);
         }
-        // A row that was begun is delivered to its end, also when it is the one too many.
-        self.check_limits();
+        // A row that was begun is delivered to its end, also when its bytes are too many.
+        self.check_limits(false);
         Ok(Settled::Fate(Fate::Verbatim))
     }
 
@@ -309,23 +339,30 @@ impl<W: Wire> Session<W> {
         }))
     }
 
-    fn counted(&mut self, count: u64, bytes: usize) -> Fate {
-        if let Some(execution) = self.link.current() {
-            if execution.stopped.is_some() {
-                return Fate::Replaced;
-            }
-            execution.rows += count;
-            execution.bytes += bytes as u64;
-            self.live.rows(count);
-            self.check_limits();
+    fn copied(&mut self, count: u64, frames: &[u8], replacement: &mut BytesMut) -> Fate {
+        let Some(execution) = self.link.current() else {
+            return Fate::Verbatim;
+        };
+        if execution.stopped.is_some() {
+            return Fate::Replaced;
         }
-        Fate::Verbatim
+        let allowed = count.min(room(execution));
+        let over = allowed < count;
+        let span = W::Talk::<Arc<Prepared>, Execution>::span_of(frames, allowed);
+        execution.rows += allowed;
+        execution.bytes += span as u64;
+        if over {
+            replacement.extend_from_slice(frames.get(..span).unwrap_or_default());
+        }
+        self.live.rows(allowed);
+        self.check_limits(over);
+        if over { Fate::Replaced } else { Fate::Verbatim }
     }
 
     /// What follows from an answer once it was relayed: names, ends, the record.
     fn after(&mut self, answer: &Answer) {
         match answer {
-            Answer::Done { tag, .. } => {
+            Answer::Done { tag, rows } => {
                 let Some(execution) = self.link.current() else {
                     return;
                 };
@@ -335,13 +372,26 @@ impl<W: Wire> Session<W> {
                 if execution.tags.len() < 64 && !tag.is_empty() {
                     execution.tags.push(tag.clone());
                 }
+                let copied_out = statement.analysis.statements.get(index);
+                let copied_out =
+                    copied_out.is_some_and(|f| f.kinds.contains(&StatementKind::CopyOut));
+                if changes_rows(tag) && !copied_out {
+                    execution.tagged = execution.tagged.saturating_add(rows.unwrap_or(0));
+                }
                 self.undone |= tag == "ROLLBACK";
                 if execution.stopped.is_none() {
                     self.effects(&statement, index);
                 }
                 self.finish(End::Done);
             }
-            Answer::Suspended => self.finish(End::Suspended),
+            Answer::Suspended => {
+                if let Some(execution) = self.link.current() {
+                    execution.end = Some(End::Suspended);
+                }
+                self.finish(End::Suspended);
+            }
+            Answer::Counted { .. } | Answer::Kept => self.finish(End::Done),
+            Answer::Estimated { .. } => self.finish(End::Stopped),
             Answer::Failed(_) | Answer::Refused(_) => {
                 self.undone = true;
                 self.finish(End::Failed);
@@ -434,6 +484,12 @@ impl<W: Wire> Session<W> {
     }
 }
 
+/// Rows that may still be delivered.
+fn room(execution: &Execution) -> u64 {
+    let limit = execution.obligations.limits.rows_returned;
+    limit.map_or(u64::MAX, |limit| limit.saturating_sub(execution.rows))
+}
+
 /// What `settle` found.
 enum Settled {
     Fate(Fate),
@@ -462,6 +518,12 @@ const HARMLESS: &[&str] = &[
     "in_hot_standby",
     "default_transaction_read_only",
 ];
+
+/// Whether a tag's number is that of rows changed.
+fn changes_rows(tag: &str) -> bool {
+    let word = tag.split(' ').next().unwrap_or_default();
+    matches!(word, "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY")
+}
 
 pub(super) fn write<W: Wire>(refusal: &Refusal, out: &mut BytesMut) {
     W::Talk::<Arc<Prepared>, Execution>::write_refusal(refusal, out);

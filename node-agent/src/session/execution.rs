@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
 use crate::policy::{Decision, Obligations, ResolvedNames, RuleRef};
@@ -95,6 +97,14 @@ pub(super) struct Execution {
     pub(super) masked: Vec<(u16, RuleRef)>,
     /// Set when the agent stops the answer: what the client is told in place of the rest.
     pub(super) stopped: Option<Refusal>,
+    /// What it changes is counted, and its end withheld until the count is judged.
+    pub(super) counted: bool,
+    /// The end that is withheld: the database's own frame.
+    pub(super) withheld: Bytes,
+    /// Rows that it changed, where they were counted.
+    pub(super) changed: Option<u64>,
+    /// Rows that its tags claim to have changed.
+    pub(super) tagged: u64,
 }
 
 /// One result of an execution.
@@ -125,6 +135,10 @@ impl Execution {
             result: None,
             masked: Vec::new(),
             stopped: None,
+            counted: false,
+            withheld: Bytes::new(),
+            changed: None,
+            tagged: 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
+    Analysis, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
     stands_for_its_shape,
 };
 use crate::wire::{Text, Wire};
@@ -64,6 +64,7 @@ impl Analyses {
             Arc::new(analysed.unwrap_or_else(|_| Analysis {
                 statements: Vec::new(),
                 sureness: Sureness::Opaque("the analysis did not finish".to_owned()),
+                second: Second::Unasked,
             }))
         } else {
             Arc::new(analyze(dialect, text.as_str()))
@@ -223,8 +224,7 @@ impl<W: Wire> Session<W> {
         let names = catalogue.resolve(&prepared.analysis);
         let all: usize = prepared
             .analysis
-            .statements
-            .iter()
+            .judged()
             .map(|s| s.relations.len())
             .sum();
         if names.relations.len() >= all {

@@ -32,15 +32,16 @@ impl<W: Wire> Session<W> {
         Ok(Fate::Replaced)
     }
 
-    /// Stops the current answer when it passed a limit.
-    pub(super) fn check_limits(&mut self) {
+    /// Stops the current answer when it passed a limit. `more`: there are rows beyond those that may be
+    /// delivered.
+    pub(super) fn check_limits(&mut self, more: bool) {
         let reference = self.reference();
         let Some(execution) = self.link.current() else {
             return;
         };
         let limits = execution.obligations.limits;
         let over = |limit: Option<u64>, seen: u64| limit.is_some_and(|limit| seen > limit);
-        let words = if over(limits.rows_returned, execution.rows) {
+        let words = if more {
             format!(
                 "the statement returned more than {} rows",
                 limits.rows_returned.unwrap_or(0)

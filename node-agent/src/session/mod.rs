@@ -3,6 +3,7 @@
 
 mod answer;
 mod cancel;
+mod count;
 mod ending;
 mod errors;
 mod execution;

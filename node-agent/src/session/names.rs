@@ -129,6 +129,7 @@ fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
     let analysis = Analysis {
         statements: vec![inner.clone()],
         sureness: statement.analysis.sureness.clone(),
+        second: statement.analysis.second.clone(),
     };
     Arc::new(Prepared::new(statement.text.clone(), Arc::new(analysis)))
 }

@@ -189,7 +189,9 @@ impl<W: Wire> Session<W> {
         // Answers first: what the client said may have to wait for one of them, and after it
         // nothing but new bytes would wake this task again.
         self.relay_answers().await.map_err(Stopped::Here)?;
-        self.hear_client().await.map_err(Stopped::Here)
+        self.hear_client().await.map_err(Stopped::Here)?;
+        self.link.advance();
+        Ok(())
     }
 
     /// The latest statement's reference.
@@ -288,7 +290,10 @@ impl<W: Wire> Session<W> {
         while let Poll::Ready(Some(_)) = self.cancelling.poll_join_next(cx) {
             moved = true;
         }
-        if self.may_hear() && !self.link.full() {
+        // While a statement is counted nothing behind it is heard. The client is listened to all the
+        // same, up to a bound: one that is gone must not have its statement committed.
+        let behind = self.link.counting() && self.client_in.bytes.len() < HIGH_WATER;
+        if self.may_hear() && (behind || !self.link.full()) {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
                 Poll::Ready(Ok(_)) => moved = true,

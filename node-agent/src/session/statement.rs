@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use crate::approval::Ruling;
 use crate::clock;
-use crate::model::{Format, Refusal, RefusalCode, StatementSeq};
+use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
-use crate::policy::Decision;
+use crate::policy::{Decision, Obligations};
 use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Why};
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
+use super::count::{Counting, estimable};
 use super::execution::{Execution, Prepared, Verdict};
 use super::pump::Session;
 
@@ -75,14 +76,14 @@ impl<W: Wire> Session<W> {
                 return self.refuse(asked, &prepared, &verdict, refusal).await;
             }
         };
-        if cleared.obligations().limits.rows_affected.is_some() {
+        let counted = match self.counting(&asked, &prepared.analysis, cleared.obligations()) {
+            Counting::Unneeded => false,
+            Counting::Needed => true,
             // A limit that cannot be enforced is not waved through.
-            let refusal = Refusal::new(
-                RefusalCode::Policy,
-                "the rule limits the rows a write may change, and this version cannot count them",
-            );
-            return self.refuse(asked, &prepared, &verdict, refusal).await;
-        }
+            Counting::Impossible(refusal) => {
+                return self.refuse(asked, &prepared, &verdict, refusal).await;
+            }
+        };
         let decided = self.decided(&asked, &prepared, &verdict);
         let receipt = match self.recorder.decided(decided).await {
             Ok(receipt) => receipt,
@@ -97,10 +98,13 @@ impl<W: Wire> Session<W> {
         let wants = Wants {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
+            count: counted,
+            estimate: counted.then(|| estimable(&prepared)).flatten(),
         };
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
-        let execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
+        let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
+        execution.counted = counted;
         self.live.statement();
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
@@ -156,6 +160,7 @@ impl<W: Wire> Session<W> {
         prepared: &Arc<Prepared>,
         verdict: &Verdict,
     ) -> Decided {
+        self.shared.metrics.witnessed(&prepared.analysis.second);
         let understood = !matches!(prepared.analysis.sureness, Sureness::Opaque(_));
         let secret = prepared
             .analysis
@@ -196,6 +201,8 @@ impl<W: Wire> Session<W> {
             bytes: execution.bytes,
             error: execution.error,
             masked: execution.masked,
+            beyond: beyond(&execution.obligations, execution.changed, execution.tagged),
+            changed: execution.changed,
             end: execution.end.unwrap_or(end),
         });
     }
@@ -229,6 +236,12 @@ fn makes_names(analysis: &Analysis) -> bool {
             StatementKind::Do | StatementKind::Call | StatementKind::Discard
         )
     })
+}
+
+/// The limit of a policy that only observes, if the statement went beyond it.
+fn beyond(obligations: &Obligations, changed: Option<u64>, tagged: u64) -> Option<u64> {
+    let changed = changed.unwrap_or(tagged);
+    obligations.watched_rows.filter(|limit| changed > *limit)
 }
 
 fn recorded(params: &Params) -> Vec<RecordedCell> {

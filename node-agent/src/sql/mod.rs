@@ -5,8 +5,19 @@
 //! a blind spot. Names are *as written*: what they stand for is the session's knowledge, handed
 //! to policy as `policy::ResolvedNames`.
 //!
-//! The seam for a second witness is `pg::analyze`: another parser's facts would be united with
-//! these before they are returned, and a disagreement would lower `sureness`.
+//! Another parser reads the text too (`second/`). What it sees stands beside these facts, never
+//! among them: policy judges both, and refuses where they differ unless it says otherwise.
+
+//!
+//! # What the columns say
+//!
+//! `StatementFacts::columns` has every column that the text names, and stands `*` for those it does
+//! not: `SELECT *`, `t.*`, COPY and INSERT without a list, MERGE's INSERT without one, and the
+//! columns that NATURAL compares (as predicates). `USING (a)` is a predicate on `a`, of both sides.
+//! A whole row is a name in `rows`, used as a column. A position (`ORDER BY 1`) is the column it
+//! stands for, and all of them behind a star. Columns are not resolved to their tables here: that
+//! takes the catalogue, so what is protected by name is protected in every table of the statement.
+//! `carries` says under which names values travel on.
 
 use std::ops::Range;
 
@@ -17,14 +28,16 @@ use crate::model::Dialect;
 mod functions;
 mod named;
 mod pg;
+mod second;
 mod shape;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
 pub(crate) use functions::ROW_READERS;
-pub use functions::{FunctionClass, classify_function};
+pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
 pub use named::{expand_named, runs_by_name};
+pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
 
 /// Everything the analyser found in one message's text.
@@ -34,6 +47,9 @@ pub struct Analysis {
     pub statements: Vec<StatementFacts>,
     /// How sure we are. Anything but `Complete` is refused unless policy allows `opaque`.
     pub sureness: Sureness,
+    /// What another parser sees in it.
+    #[serde(default, skip_serializing_if = "Second::is_unasked")]
+    pub second: Second,
 }
 
 /// How much of the text was understood.
@@ -45,7 +61,7 @@ pub enum Sureness {
     Complete,
     /// Parsed, but something in it cannot be judged by its text (dynamic SQL, an unknown name).
     Partial(String),
-    /// Not parsed, or the two witnesses disagree.
+    /// Not parsed, or not walked whole.
     Opaque(String),
 }
 
@@ -73,6 +89,10 @@ pub struct StatementFacts {
     /// what: rules and masks, which go by names, would stay behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moves: bool,
+    /// Types, not the server's own, that a value is given by a cast or a definition: their input
+    /// functions, casts and checks are code of the database's owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<RelationName>,
     /// Names under which columns travel on inside the statement (aliases, alias lists, set
     /// operations, computed columns): so that renaming a column does not hide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -318,9 +338,15 @@ pub fn analyze(dialect: Dialect, text: &str) -> Analysis {
         ));
     }
     match dialect {
-        Dialect::Postgres => pg::analyze(text),
+        Dialect::Postgres => pg::analyze(text, second::Known::Counts),
         Dialect::Mysql => Analysis::opaque("MySQL texts are not analysed yet".to_owned()),
     }
+}
+
+/// What the second witness says of a PostgreSQL text when its known misreadings are not held
+/// against it: so that a test can list them.
+pub fn second_opinion(text: &str) -> Second {
+    pg::analyze(text, second::Known::Ignored).second
 }
 
 impl Analysis {
@@ -328,9 +354,18 @@ impl Analysis {
         Analysis {
             statements: Vec::new(),
             sureness: Sureness::Opaque(reason),
+            second: Second::Unasked,
         }
+    }
+
+    /// Every statement that policy must allow: those that will run, and what only the second
+    /// witness sees.
+    pub fn judged(&self) -> impl Iterator<Item = &StatementFacts> {
+        self.statements.iter().chain(self.second.adds())
     }
 }
 
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

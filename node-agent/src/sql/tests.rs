@@ -225,6 +225,13 @@ fn kinds_are_outermost_first() {
         ("PREPARE TRANSACTION 'x'", &[K::TwoPhase]),
         ("SHOW search_path", &[K::Show]),
         ("SHOW hba_file", &[K::Show, K::Admin]),
+        ("SHOW \"HBA_File\"", &[K::Show, K::Admin]),
+        ("SELECT current_setting('Hba_File')", &[K::Select, K::Admin]),
+        (
+            "SELECT current_setting(name) FROM t",
+            &[K::Select, K::Admin],
+        ),
+        ("SELECT current_setting('work_mem', true)", &[K::Select]),
         ("DO $$ BEGIN END $$", &[K::Do]),
         ("CALL p(1)", &[K::Call]),
         (
@@ -437,10 +444,18 @@ fn execute_becomes_what_was_prepared() {
 }
 
 #[test]
-fn any_text_is_analysed_without_a_panic() {
-    bolero::check!()
-        .with_iterations(2_000)
-        .for_each(fuzzing::fuzz_analyze);
+fn fuzz_analysis() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze);
+}
+
+#[test]
+fn fuzz_analysis_of_words() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze_words);
+}
+
+#[test]
+fn fuzz_analysis_of_changed_statements() {
+    bolero::check!().for_each(fuzzing::fuzz_analyze_changed);
 }
 
 #[test]
@@ -459,6 +474,10 @@ fn a_text_that_changes_how_texts_are_read_is_known() {
             Some("client_encoding"),
         ),
         ("set names 'latin1'", Some("client_encoding")),
+        (
+            "update pg_settings set setting = 'off' where name = 'x'",
+            Some("client_encoding"),
+        ),
         ("set client_encoding to 'utf-8'", None),
         ("set standard_conforming_strings = true", None),
         ("reset standard_conforming_strings", None),

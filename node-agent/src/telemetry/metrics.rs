@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::sql::Second;
+
 /// What a metric means, for the generated reference.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "self-explanatory")]
@@ -53,6 +55,12 @@ pub const METRICS: &[Meaning] = &[
         "counter",
         "decision",
         "statements judged: allowed, refused",
+    ),
+    of(
+        "node_agent_second_parser_total",
+        "counter",
+        "says",
+        "statements judged, by what a second parser says of their text: agrees, alone (it has nothing to say), unasked (the text was not understood), or what it differs in: count, class, relations, where",
     ),
     of(
         "node_agent_rows_total",
@@ -207,6 +215,11 @@ struct Decision {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Says {
+    says: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
     result: &'static str,
 }
@@ -258,6 +271,9 @@ pub struct Metrics {
     sessions: Family<Ended, Counter>,
     allowed: Counter,
     refused: Counter,
+    /// Nearly every statement's; the others are looked up.
+    agreed: Counter,
+    second: Family<Says, Counter>,
     rows: Counter,
     bytes: Counter,
     unread: Counter,
@@ -300,11 +316,15 @@ impl Metrics {
         let refused = statements.get_or_create_owned(&Decision {
             decision: "refused",
         });
+        let second: Family<Says, Counter> = Family::default();
+        let agreed = second.get_or_create_owned(&Says { says: "agrees" });
         let mut metrics = Metrics {
             registry: Registry::default(),
             sessions: Family::default(),
             allowed,
             refused,
+            agreed,
+            second,
             rows: Counter::default(),
             bytes: Counter::default(),
             unread: Counter::default(),
@@ -342,6 +362,11 @@ impl Metrics {
             metrics.sessions.clone(),
         );
         add(registry, "node_agent_statements_total", statements);
+        add(
+            registry,
+            "node_agent_second_parser_total",
+            metrics.second.clone(),
+        );
         add(registry, "node_agent_rows_total", metrics.rows.clone());
         add(
             registry,
@@ -454,6 +479,27 @@ impl Metrics {
     /// A statement may not run.
     pub fn statement_refused(&self) {
         self.refused.inc();
+    }
+
+    /// What the second parser says of a statement that was judged.
+    pub fn witnessed(&self, second: &Second) {
+        let count = |says| self.second.get_or_create(&Says { says }).inc();
+        match second {
+            Second::Agrees => {
+                self.agreed.inc();
+            }
+            Second::Unasked => {
+                count("unasked");
+            }
+            Second::Alone(_) => {
+                count("alone");
+            }
+            Second::Differs(differing) => {
+                for about in &differing.about {
+                    count(about.word());
+                }
+            }
+        }
     }
 
     /// An answer is over.

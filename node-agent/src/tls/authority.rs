@@ -68,6 +68,11 @@ impl NodeCa {
         state_dir.join(PRIVATE)
     }
 
+    /// Where `open_or_make` puts the certificate for workloads.
+    pub fn certificate_file(state_dir: &Path) -> PathBuf {
+        state_dir.join(PUBLIC)
+    }
+
     /// A given authority: PEM files (possibly one and the same) with its certificate and its key.
     /// Leaves are signed by it directly; of several certificates in the file the first is meant.
     ///

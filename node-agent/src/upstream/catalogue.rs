@@ -63,7 +63,7 @@ impl Catalogue {
     pub fn resolve(&self, analysis: &Analysis) -> ResolvedNames {
         let mut resolved = ResolvedNames::default();
         let mut seen: HashSet<&RelationName> = HashSet::new();
-        let mut left: Vec<&crate::sql::StatementFacts> = analysis.statements.iter().collect();
+        let mut left: Vec<&crate::sql::StatementFacts> = analysis.judged().collect();
         while let Some(facts) = left.pop() {
             for used in &facts.relations {
                 if seen.insert(&used.relation) {

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use crate::model::{Refusal, ResultHead};
 use crate::permit::Permit;
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Talk, Transaction, Wants, Wire,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Settled, Talk, Transaction, Wants, Wire,
 };
 
 /// Bytes on their way to the database. Only this room can add to it.
@@ -97,6 +97,26 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     /// Drops what the client sends up to the end of its group. See `Talk::break_off`.
     pub fn break_off(&mut self) -> bool {
         self.talk.break_off()
+    }
+
+    /// Whether what was asked can be counted.
+    pub fn can_count(&self, asked: &Asked<S>) -> bool {
+        self.talk.can_count(asked)
+    }
+
+    /// A counted execution is not settled.
+    pub fn counting(&self) -> bool {
+        self.talk.counting()
+    }
+
+    /// Keeps what was counted, or undoes it. See `Talk::settle`.
+    pub fn settle(&mut self, refusal: Option<&Refusal>, client: &mut BytesMut) -> Settled {
+        self.talk.settle(refusal, &mut self.out.0, client)
+    }
+
+    /// Sends what a counted execution needs to go on.
+    pub fn advance(&mut self) {
+        self.talk.advance(&mut self.out.0);
     }
 
     /// Takes the execution that the latest answer ended.

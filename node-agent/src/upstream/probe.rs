@@ -134,6 +134,9 @@ impl<W: Wire> Probe<W> {
                     | Answer::Refused(_)
                     | Answer::CopyIn
                     | Answer::CopyOut
+                    | Answer::Estimated { .. }
+                    | Answer::Counted { .. }
+                    | Answer::Kept
                     | Answer::CopyRows { .. } => {
                         let error = std::io::Error::other("an answer nobody asked for");
                         return Err(broken(error).into());

@@ -390,6 +390,20 @@ pub enum Answer {
         /// How many.
         count: u64,
     },
+    /// A counted execution has not run; so many rows the database expects it to change. The session
+    /// withholds the frame and must `settle` at once.
+    Estimated {
+        /// Rows.
+        rows: u64,
+    },
+    /// A counted execution has run, and nothing of it is committed. The session withholds the frame
+    /// and must `settle` at once.
+    Counted {
+        /// Rows changed, by whatever the statement set off; `None`: they could not be counted.
+        changed: Option<u64>,
+    },
+    /// A counted execution is committed: its `Done`, which was withheld, takes this frame's place.
+    Kept,
     /// A message group ended; the client may speak.
     Ready {
         /// The transaction status.
@@ -420,7 +434,7 @@ pub struct ServerError {
 }
 
 /// How an allowed execution goes on the wire.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wants {
     /// The result's head must be known before its first row, even if the client never asks for it
     /// (a mask plan hangs on it). Rows are then delivered whole until `Talk::hold_rows` says
@@ -430,6 +444,22 @@ pub struct Wants {
     /// text that was not understood). Names that the client uses before its answer is in wait for
     /// that answer, since until then nobody knows what they stand for.
     pub names: bool,
+    /// What it changes is counted before it can be committed: see `Answer::Counted`. Only where
+    /// `Talk::can_count`.
+    pub count: bool,
+    /// The text, if what it changes is to be estimated before it runs: see `Answer::Estimated`. It is
+    /// one statement that EXPLAIN can stand before. Only with `count`; where an estimate could do
+    /// harm there is none.
+    pub estimate: Option<Text>,
+}
+
+/// What became of a count that the session has judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The execution is over.
+    Now,
+    /// It is over with `Answer::Kept`, or with an error.
+    Later,
 }
 
 /// How long a cursor lives.
@@ -497,6 +527,27 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// changed: something behind it is on its way already, and its answers would follow.
     fn break_off(&mut self) -> bool;
 
+    /// Whether what was asked could be sent with `Wants::count`.
+    fn can_count(&self, asked: &Asked<S>) -> bool;
+
+    /// A counted execution is not settled. Nothing behind it is heard, so `full` holds too, but for
+    /// its own copy data.
+    fn counting(&self) -> bool;
+
+    /// Keeps what `Answer::Counted` told of, or undoes it and tells the client why: then
+    /// `Answer::Refused` follows, unless the client is told at once. After `Answer::Estimated`: lets it run, or not. What the client is owed at once is appended to `out`, behind what
+    /// was withheld.
+    fn settle(
+        &mut self,
+        refusal: Option<&Refusal>,
+        up: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Settled;
+
+    /// Appends what a counted execution needs to go on. To be called whenever answers were listened
+    /// to, and after `send`.
+    fn advance(&mut self, up: &mut BytesMut);
+
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it
     /// before listening again.
@@ -516,6 +567,9 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// Whether the rows of the current execution must come whole (a mask plan reads them), up to
     /// the limit of a message; a larger one then ends the session. Holds until the execution ends.
     fn hold_rows(&mut self, whole: bool);
+
+    /// How many bytes the first `count` of some whole row or copy frames take.
+    fn span_of(frames: &[u8], count: u64) -> usize;
 
     /// The head of the result that the latest rows belong to, when it is known. For an `Execute`
     /// no `Answer::Head` comes: the head is known from the execution's first answer on. With

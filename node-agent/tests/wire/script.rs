@@ -227,6 +227,9 @@ impl Script {
         let wants = Wants {
             head: word.contains("SSN"),
             names: names.iter().any(|name| word.starts_with(name)),
+            // Counting has tests of its own, beside the machine.
+            count: false,
+            estimate: None,
         };
         self.texts.insert(seq, text);
         self.talk.send(asked, seq, wants, &mut self.up);
@@ -277,6 +280,10 @@ impl Script {
             Answer::Control => {}
             Answer::Hidden => {
                 self.say(format_args!("hidden"));
+                forward = false;
+            }
+            Answer::Estimated { .. } | Answer::Counted { .. } | Answer::Kept => {
+                self.say(format_args!("counted, unasked"));
                 forward = false;
             }
             Answer::Head => self.say(format_args!("head{owner}{head}")),

@@ -140,6 +140,7 @@ struct Met {
     refused: AtomicUsize,
     greeted: AtomicUsize,
     other: AtomicUsize,
+    cut: AtomicUsize,
 }
 
 /// Connects at this rate, whatever becomes of it, and hears who speaks first: a database that
@@ -162,14 +163,16 @@ fn answer(talk: &UnixStream, met: Met) -> Result<()> {
         refused,
         greeted,
         other,
+        cut,
     } = met;
     Ok(writeln!(
         &mut &*talk,
-        "{} {} {} {}",
+        "{} {} {} {} {}",
         opened.into_inner(),
         refused.into_inner(),
         greeted.into_inner(),
-        other.into_inner()
+        other.into_inner(),
+        cut.into_inner()
     )?)
 }
 
@@ -225,9 +228,16 @@ fn one_worker(address: SocketAddr, pause: Duration, lasts: Duration, met: &Met) 
     let mut held: VecDeque<(Instant, TcpStream)> = VecDeque::new();
     let hear = |mut stream: TcpStream| {
         let mut said = [0; 16];
-        if stream.set_nonblocking(true).is_ok() && stream.read(&mut said).is_ok_and(|n| n > 0) {
-            met.greeted.fetch_add(1, Ordering::Relaxed);
+        if stream.set_nonblocking(true).is_err() {
+            return;
         }
+        let count = match stream.read(&mut said) {
+            Ok(0) => &met.cut,
+            Ok(_) => &met.greeted,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(_) => &met.cut,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     };
     while begun.elapsed() < lasts {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));

@@ -45,6 +45,8 @@ pub struct Stormed {
     pub greeted: usize,
     /// connect() failed otherwise.
     pub other: usize,
+    /// Somebody closed or reset what was open within a moment.
+    pub cut: usize,
 }
 
 impl Dialer {
@@ -147,6 +149,7 @@ impl Dialer {
             refused: next()?,
             greeted: next()?,
             other: next()?,
+            cut: next()?,
         })
     }
 

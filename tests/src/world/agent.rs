@@ -33,7 +33,7 @@ impl Agent {
 
     /// Starts it, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
-        self.child = Some(self.spawn()?);
+        self.child = Some(self.spawn(&[])?);
         self.ready()
     }
 
@@ -41,23 +41,40 @@ impl Agent {
     /// then on, and may not be ready yet. Gives the one that drains.
     pub fn succeed(&mut self) -> Result<Drains> {
         self.signal(Signal::TERM)?;
-        let next = self.spawn()?;
+        let next = self.spawn(&[])?;
         let before = self.child.replace(next).context("no agent to follow")?;
         Ok(Drains(before))
     }
 
-    /// One more, though there is one, and what became of it.
-    pub fn second(&self) -> Result<ExitStatus> {
-        Ok(self.spawn()?.wait()?)
+    /// Starts the next one, which takes over from this one; it counts from then on, and may not be
+    /// ready yet. Gives the one that only serves on.
+    pub fn taken_over(&mut self) -> Result<Drains> {
+        let next = self.spawn(&["--take-over"])?;
+        let before = self.child.replace(next).context("no agent to follow")?;
+        Ok(Drains(before))
     }
 
-    fn spawn(&self) -> Result<Child> {
+    /// Starts one to take over from whichever governs, after this one is gone.
+    pub fn follow(&mut self) -> Result<()> {
+        self.kill()?;
+        self.child = Some(self.spawn(&["--take-over"])?);
+        Ok(())
+    }
+
+    /// One more, though there is one, and what became of it.
+    pub fn second(&self) -> Result<ExitStatus> {
+        Ok(self.spawn(&[])?.wait()?)
+    }
+
+    fn spawn(&self, more: &[&str]) -> Result<Child> {
         let log = File::options().append(true).create(true).open(self.log())?;
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--"])
+            // No new privileges, as where it is installed.
+            .args(["--pdeathsig", "KILL", "--no-new-privs", "--"])
             .arg(parts::built("node-agent")?);
         command.args(["run", "--config"]).arg(&self.written.config);
+        command.args(more);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -175,6 +192,11 @@ impl Agent {
 pub struct Drains(Child);
 
 impl Drains {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Whether it is still there.
     pub fn runs(&mut self) -> Result<bool> {
         Ok(self.0.try_wait()?.is_none())

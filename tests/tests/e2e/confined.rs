@@ -1,16 +1,23 @@
 //! What who has taken over a worker may ask of the kernel: each call tried from within.
 #![allow(unsafe_code, reason = "calls that no safe function would make")]
 
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use libc::c_long;
-use node_agent::keeper::{account, confine};
+use node_agent::keeper::{Reach, account, confine, gaps};
+use rustix::process::geteuid;
 
 /// Names the call to be tried.
 const TRY: &str = "NODE_AGENT_TEST_CONFINED";
+
+/// Where the files are that are tried.
+const PLACE: &str = "NODE_AGENT_TEST_PLACE";
 
 /// What is to become of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +309,23 @@ const TRIES: &[Try] = &[
     ),
     try_("bind", REFUSED, call!(libc::SYS_bind, 0, 0, 0)),
     try_("listen", REFUSED, call!(libc::SYS_listen, 0, 0)),
+    // Unconnected, it could be connected to any socket of datagrams: the journal's, the init's.
+    try_("a pair of datagrams", REFUSED, || {
+        let mut pair = [0; 2];
+        // SAFETY: the kernel writes two numbers there.
+        unsafe {
+            libc::syscall(
+                libc::SYS_socketpair,
+                libc::AF_UNIX,
+                libc::SOCK_DGRAM,
+                0,
+                pair.as_mut_ptr(),
+            )
+        }
+    }),
+    try_("a pair of streams", Fate::Works, || {
+        std::os::unix::net::UnixStream::pair().map_or(-1, |_| 0)
+    }),
     try_(
         "another level",
         REFUSED,
@@ -339,7 +363,11 @@ fn one_call() -> Result<()> {
     let name = std::env::var(TRY)?;
     let tried = TRIES.iter().find(|tried| tried.name == name);
     let tried = tried.context("no such call")?;
-    confine(account(None)?)?;
+    let reach = Reach {
+        reads: vec!["/etc".into()],
+        writes: Vec::new(),
+    };
+    confine(account(None)?, &reach)?;
     let answer = (tried.call)();
     let fate = match (answer, io::Error::last_os_error().raw_os_error()) {
         (-1, Some(errno)) => format!("{:?}", Fate::Fails(errno)),
@@ -378,5 +406,258 @@ fn nothing_but_what_serving_takes_is_to_be_had_from_within_a_worker() -> Result<
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What is done with a file, and whether a worker may.
+struct Deed {
+    name: &'static str,
+    may: bool,
+    does: fn(&Path) -> io::Result<()>,
+}
+
+const fn deed(name: &'static str, may: bool, does: fn(&Path) -> io::Result<()>) -> Deed {
+    Deed { name, may, does }
+}
+
+fn read(path: PathBuf) -> io::Result<()> {
+    fs::read(path).map(drop)
+}
+
+fn make(path: PathBuf) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map(drop)
+}
+
+/// By their modes all of these could be done, but where it says so.
+const DEEDS: &[Deed] = &[
+    deed("read what is within reach", true, |at| {
+        read(at.join("policies/new.yaml"))
+    }),
+    deed("list it", true, |at| {
+        fs::read_dir(at.join("policies")).map(drop)
+    }),
+    deed("read a key", true, |at| read(at.join("state/mask.key"))),
+    deed("make a recording", true, |at| {
+        make(at.join("state/recordings/new"))
+    }),
+    deed("make a directory of them", true, |at| {
+        fs::create_dir(at.join("state/recordings/day"))
+    }),
+    deed("shorten a recording", true, |at| {
+        OpenOptions::new()
+            .write(true)
+            .open(at.join("state/recordings/old"))?
+            .set_len(1)
+    }),
+    deed("remove a recording", true, |at| {
+        fs::remove_file(at.join("state/recordings/old"))
+    }),
+    deed("look a name up", true, |_| {
+        std::net::ToSocketAddrs::to_socket_addrs("localhost:1").map(drop)
+    }),
+    deed("read the users", true, |_| read("/etc/passwd".into())),
+    // By its mode alone.
+    deed("read their passwords", false, |_| {
+        read("/etc/shadow".into())
+    }),
+    deed("read the token of a workload", false, |at| {
+        read(at.join("workload/token"))
+    }),
+    deed("read what is beside the key", false, |at| {
+        read(at.join("state/other"))
+    }),
+    deed("list what is beside the key", false, |at| {
+        fs::read_dir(at.join("state")).map(drop)
+    }),
+    deed("list the pins", false, |at| {
+        fs::read_dir(at.join("state/bpf")).map(drop)
+    }),
+    deed("write to the key", false, |at| {
+        OpenOptions::new()
+            .write(true)
+            .open(at.join("state/mask.key"))
+            .map(drop)
+    }),
+    deed("remove the key", false, |at| {
+        fs::remove_file(at.join("state/mask.key"))
+    }),
+    deed("make a file beside the recordings", false, |at| {
+        make(at.join("state/new"))
+    }),
+    deed("make a policy", false, |at| {
+        make(at.join("policies/mine.yaml"))
+    }),
+    deed("shorten a policy", false, |at| {
+        OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(at.join("policies/new.yaml"))
+            .map(drop)
+    }),
+    deed("make a file anywhere", false, |at| make(at.join("mine"))),
+    deed("read of another process", false, |_| {
+        read("/proc/1/cmdline".into())
+    }),
+    deed("read of its own process", false, |_| {
+        read("/proc/self/maps".into())
+    }),
+    deed("open a device", false, |_| {
+        File::open("/dev/zero").map(drop)
+    }),
+    deed("read what the kernel says", false, |_| {
+        read("/sys/kernel/mm/transparent_hugepage/enabled".into())
+    }),
+];
+
+/// Does the deed whose name the environment has, as a worker would.
+#[test]
+#[ignore = "it confines its process: the test below starts it"]
+fn one_deed() -> Result<()> {
+    let (name, at) = (std::env::var(TRY)?, PathBuf::from(std::env::var(PLACE)?));
+    let deed = DEEDS.iter().find(|deed| deed.name == name);
+    let deed = deed.context("no such deed")?;
+    let reach = Reach {
+        reads: [
+            "/etc".into(),
+            at.join("policies"),
+            at.join("state/mask.key"),
+        ]
+        .into(),
+        writes: vec![at.join("state/recordings")],
+    };
+    confine(account(None)?, &reach)?;
+    println!(
+        "\nFATE {:?}",
+        (deed.does)(&at).map_err(|error| error.kind())
+    );
+    Ok(())
+}
+
+/// Files that everybody may use, so that what is refused is not refused by their modes.
+fn open_to_all(at: &Path) -> Result<()> {
+    for directory in [
+        "policies",
+        "workload",
+        "state",
+        "state/bpf",
+        "state/recordings",
+    ] {
+        fs::create_dir(at.join(directory))?;
+        fs::set_permissions(at.join(directory), fs::Permissions::from_mode(0o777))?;
+    }
+    for file in [
+        "policies/new.yaml",
+        "workload/token",
+        "state/mask.key",
+        "state/other",
+        "state/recordings/old",
+    ] {
+        fs::write(at.join(file), "text")?;
+        fs::set_permissions(at.join(file), fs::Permissions::from_mode(0o666))?;
+    }
+    Ok(fs::set_permissions(at, fs::Permissions::from_mode(0o777))?)
+}
+
+#[test]
+fn a_worker_uses_no_file_but_those_that_serving_takes_whatever_their_modes() -> Result<()> {
+    if gaps().iter().any(|gap| gap.contains("no landlock")) {
+        node_agent_tests::parts::skip("this kernel has no landlock");
+        return Ok(());
+    }
+    let mut wrong = Vec::new();
+    for deed in DEEDS {
+        let place = tempfile::tempdir()?;
+        open_to_all(place.path())?;
+        if deed.name == "read their passwords" && !geteuid().is_root() {
+            continue;
+        }
+        let output = Command::new(std::env::current_exe()?)
+            .args([
+                "--exact",
+                "e2e::confined::one_deed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(TRY, deed.name)
+            .env(PLACE, place.path())
+            .output()?;
+        let out = String::from_utf8_lossy(&output.stdout);
+        let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+        let expected = if deed.may {
+            "Ok(())"
+        } else {
+            "Err(PermissionDenied)"
+        };
+        if said != Some(expected) {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            wrong.push(format!("{}: {said:?} {errors}", deed.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Has the kernel say, from now on, that it has no landlock.
+fn without_landlock() -> Result<()> {
+    const FIRST: u32 = 444; // landlock_create_ruleset, on every architecture
+    let one = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt,
+        jf,
+        k,
+    };
+    let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let mut filter = [
+        one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        one(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, FIRST),
+        one(libc::BPF_RET | libc::BPF_K, 0, 0, missing),
+        one(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: numbers, and a program that is there until the kernel has copied it.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
+    };
+    anyhow::ensure!(done == 0, "no filter: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Becomes a worker where there is no landlock.
+#[test]
+#[ignore = "it confines its process: the test below starts it"]
+fn one_without_landlock() -> Result<()> {
+    let at = PathBuf::from(std::env::var(PLACE)?);
+    without_landlock()?;
+    let said = gaps();
+    confine(account(None)?, &Reach::default())?;
+    let token = fs::read_to_string(at.join("workload/token"))?;
+    println!("\nFATE {said:?} {token}");
+    Ok(())
+}
+
+#[test]
+fn where_there_is_no_landlock_a_worker_serves_all_the_same_and_it_is_said() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    open_to_all(place.path())?;
+    let name = "e2e::confined::one_without_landlock";
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env(PLACE, place.path())
+        .output()?;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+    let said = said.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    assert!(
+        said.contains("this kernel has no landlock") && said.ends_with("text"),
+        "{said}"
+    );
     Ok(())
 }

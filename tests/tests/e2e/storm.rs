@@ -15,15 +15,15 @@ use node_agent_tests::{Place, World, until};
 use super::agent_is_here;
 
 /// A server that greets whoever reaches it, and counts them: the ground truth.
-struct Greeter {
-    address: SocketAddr,
+pub(crate) struct Greeter {
+    pub(crate) address: SocketAddr,
     visits: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Greeter {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let (visits, stop) = (
@@ -50,7 +50,7 @@ impl Greeter {
         })
     }
 
-    fn visits(&self) -> usize {
+    pub(crate) fn visits(&self) -> usize {
         self.visits.load(Ordering::Relaxed)
     }
 }
@@ -110,7 +110,7 @@ fn a_thousand_connects_a_second_through_kills_and_restarts_reach_no_database() -
 }
 
 /// The first gate's links that a process holds: number of the link, number of the program.
-fn links(pid: u32) -> Result<BTreeMap<u32, u32>> {
+pub(crate) fn links(pid: u32) -> Result<BTreeMap<u32, u32>> {
     let mut links = BTreeMap::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         // A descriptor may be closed by now.
@@ -206,7 +206,9 @@ fn a_second_agent_on_the_same_state_refuses_and_disturbs_nothing() -> Result<()>
     assert!(!world.agent().second()?.success());
     let log = world.agent().log_tail();
     assert!(
-        log.contains("another agent governs") && log.contains("stop it first"),
+        log.contains("another agent governs")
+            && log.contains("stop it first")
+            && log.contains("--take-over"),
         "{log}"
     );
     assert_eq!(links(world.agent().id())?, before);

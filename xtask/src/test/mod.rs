@@ -241,6 +241,8 @@ fn with_cargo(arguments: &Arguments, skips: &mut Skips) -> Result<bool> {
         "e2e",
         "--test",
         "corpus",
+        "--test",
+        "witness",
     ];
     let kernel: &[&str] = &["--package", "node-agent-tests", "--test", "kernel"];
     let runs: &[(Suite, &[&str])] = match arguments.suite {

@@ -179,9 +179,23 @@ impl Check<'_> {
     }
 
     fn worker(&mut self, raw: &RawWorker) -> Worker {
-        let Some(given) = &raw.user else {
-            return Worker { user: None };
-        };
+        let bounds = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+        let linger = self
+            .duration("worker.linger", raw.linger.as_ref())
+            .unwrap_or(Duration::from_hours(1));
+        if let (Some(text), false) = (&raw.linger, bounds.contains(&linger)) {
+            self.fault(
+                text.referenced,
+                "worker.linger",
+                format!("`{}` is out of bounds", text.value),
+                "write 1s to 7d",
+            );
+        }
+        let user = raw.user.as_ref().map(|given| self.user(given));
+        Worker { user, linger }
+    }
+
+    fn user(&mut self, given: &Spanned<String>) -> User {
         let word = given.value.as_str();
         let number = word.parse::<u32>().ok();
         // -1 is what the kernel takes for "as it is"; many systems' names begin with a low line.
@@ -198,7 +212,7 @@ impl Check<'_> {
                 "write the name or number of a user without privileges that nothing else runs as",
             );
         }
-        Worker { user: Some(user) }
+        user
     }
 
     fn listen(&mut self, raw: &RawListen) -> Listen {

@@ -5,7 +5,9 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::settings;
+use super::types;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind};
 
 /// Operators whose result carries the operands' values on; every other one compares, and so turns
@@ -54,6 +56,16 @@ impl Walk {
             }
         }
         let Some(name) = parts.pop() else { return };
+        if parts.is_empty() && name == "interval" {
+            self.misread(Misread::Statement(
+                "the second parser takes a column named interval for the word",
+            ));
+        }
+        if let [of] = parts.as_slice()
+            && name != "*"
+        {
+            self.attribute_of_call(of, &name);
+        }
         let role = self.role;
         self.column(parts, name, role);
     }
@@ -64,7 +76,10 @@ impl Walk {
         let role = self.role;
         for step in &path.indirection {
             match &step.node {
-                Some(N::String(s)) => self.column(Vec::new(), s.sval.clone(), role),
+                Some(N::String(s)) => {
+                    self.attribute(path.arg.as_deref(), &s.sval);
+                    self.column(Vec::new(), s.sval.clone(), role);
+                }
                 Some(N::AStar(_)) => self.column(Vec::new(), "*".to_owned(), role),
                 _ => self.node(step),
             }
@@ -121,14 +136,22 @@ impl Walk {
     }
 
     pub(super) fn type_name(&mut self, name: Option<&pb::TypeName>) {
-        if let Some(name) = name {
-            self.nodes(&name.typmods);
+        let Some(name) = name else { return };
+        self.nodes(&name.typmods);
+        if name.pct_type || name.names.is_empty() {
+            return;
+        }
+        if let Some(of) = names::qualified(&names::texts(&name.names))
+            && !types::is_the_servers(of.schema.as_deref(), &of.name)
+        {
+            self.a_type(of);
         }
     }
 
     pub(super) fn call(&mut self, call: &pb::FuncCall) {
         let parts = names::texts(&call.funcname);
         let args = if call.agg_star { 0 } else { call.args.len() };
+        self.current_setting(&parts, &call.args);
         if !self.set_config(&parts, &call.args) {
             self.function(&parts, args);
         }
@@ -145,6 +168,20 @@ impl Walk {
         });
         if let Some(window) = &call.over {
             self.window(window);
+        }
+    }
+
+    /// `current_setting('name')` shows what SHOW does; of another than a literal's, anything.
+    fn current_setting(&mut self, parts: &[&str], args: &[pb::Node]) {
+        if matches!(
+            parts,
+            ["current_setting"] | ["pg_catalog", "current_setting"]
+        ) && !args
+            .first()
+            .and_then(names::literal)
+            .is_some_and(|setting| settings::shown_to_all(&setting))
+        {
+            self.kind(StatementKind::Admin);
         }
     }
 
@@ -196,6 +233,9 @@ impl Walk {
         });
         for behaviour in behaviours.into_iter().flatten() {
             self.optional(behaviour.expr.as_deref());
+        }
+        if let Some(output) = &call.output {
+            self.type_name(output.type_name.as_ref());
         }
     }
 

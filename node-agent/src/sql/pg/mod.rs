@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
+use super::second::{self, First, Known};
 use super::{Analysis, Sureness};
 
+mod attribute;
 mod expression;
 mod names;
 mod query;
 mod settings;
+mod types;
 mod utility;
 mod walk;
 
@@ -19,16 +22,23 @@ const MAX_FACTS: usize = 20_000;
 
 /// Parses and walks. The parser's recursion limits (the grammar's own stack check, and the depth
 /// limit of the tree's decoding) come back as errors, so the walk below is bounded too.
-pub(super) fn analyze(text: &str) -> Analysis {
+pub(super) fn analyze(text: &str, known: Known) -> Analysis {
+    if !scans_fast(text) {
+        return Analysis::opaque(
+            "a run of operator or comment signs is too long to be analysed".to_owned(),
+        );
+    }
     let parsed = match pg_query::parse(text, 0) {
         Ok(parsed) => parsed,
         Err(error) => return Analysis::opaque(reason(&error)),
     };
     let mut analysis = Analysis::default();
+    let mut misread = Vec::with_capacity(parsed.protobuf.stmts.len());
     for raw in &parsed.protobuf.stmts {
         let span = span(text, raw.stmt_location, raw.stmt_len);
         let mut walk = Walk::new();
         walk.optional(raw.stmt.as_deref());
+        misread.push(walk.misread);
         let (facts, doubt) = walk.finish(span);
         if facts.columns.len() + facts.relations.len() + facts.functions.len() > MAX_FACTS {
             return Analysis::opaque(format!("a statement has more than {MAX_FACTS} names"));
@@ -38,7 +48,38 @@ pub(super) fn analyze(text: &str) -> Analysis {
             analysis.sureness = Sureness::Opaque(doubt);
         }
     }
+    let first: Vec<First<'_>> = analysis
+        .statements
+        .iter()
+        .zip(misread)
+        .map(|(facts, misread)| First { facts, misread })
+        .collect();
+    let second = second::hear(text, &analysis.sureness, &first, known);
+    analysis.second = second;
     analysis
+}
+
+/// Whether the grammar's scanner gets through in time. It matches a run of operator signs whole,
+/// takes one sign or one `/*` of it, and matches the rest again: 256 KiB of `/*` would take it
+/// minutes.
+fn scans_fast(text: &str) -> bool {
+    /// Shorter runs are in every banner of a comment, and cost nothing.
+    const SHORT: usize = 256;
+    /// Some 50 ms.
+    const MOST: usize = 16 << 20;
+    let mut cost = 0_usize;
+    let mut run = 0_usize;
+    for byte in text.bytes().chain([b' ']) {
+        if b"~!@#^&|`?+-*/%<>=".contains(&byte) {
+            run += 1;
+        } else if run > 0 {
+            if run > SHORT {
+                cost = cost.saturating_add(run.saturating_mul(run));
+            }
+            run = 0;
+        }
+    }
+    cost <= MOST
 }
 
 /// Why the parser gave up, without quoting the text: its messages may hold literals.

@@ -3,8 +3,10 @@
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::attribute::CallInFrom;
 use super::names;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind, Touch};
 
 impl Walk {
@@ -18,6 +20,11 @@ impl Walk {
         self.with_clause(select.with_clause.as_ref());
         match &select.into_clause {
             Some(into) => {
+                if select.target_list.is_empty() {
+                    self.misread(Misread::Statement(
+                        "the second parser takes INTO behind an empty select list for a column",
+                    ));
+                }
                 self.define(StatementKind::Create, into.rel.as_ref());
                 self.with_role(ColumnRole::Source, |w| w.select_body(select));
             }
@@ -222,7 +229,16 @@ impl Walk {
         if !self.is_cte(var) {
             self.touch_var(Some(var), Touch::Read);
         }
+        self.only(var);
         self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
+    }
+
+    fn only(&mut self, var: &pb::RangeVar) {
+        if !var.inh {
+            self.misread(Misread::Statement(
+                "the second parser takes ONLY for the name of a table",
+            ));
+        }
     }
 
     /// A FROM item's name stands for a whole row, its alias list renames columns.
@@ -269,13 +285,27 @@ impl Walk {
                 && let Some(call) = list.items.first()
                 && let Some(name) = names::output_names(Some(call)).pop()
             {
+                let bare = match &call.node {
+                    Some(N::SqlvalueFunction(_)) => true,
+                    Some(N::FuncCall(call)) => {
+                        names::texts(&call.funcname).ends_with(&["system_user"])
+                    }
+                    _ => false,
+                };
+                if bare {
+                    self.misread(Misread::Statement(
+                        "the second parser takes CURRENT_DATE and its like in FROM for a table",
+                    ));
+                }
                 last = name;
             }
         }
+        self.calls_in_from.push(CallInFrom::of(function, &last));
         let from = self.names_since(mark);
         self.computed_in_from(&last, function.alias.as_ref(), &from);
         for column in &function.coldeflist {
             if let Some(N::ColumnDef(column)) = &column.node {
+                self.type_name(column.type_name.as_ref());
                 self.carry(&column.colname, &from);
             }
         }
@@ -336,6 +366,7 @@ impl Walk {
 
     pub(super) fn json_table_column(&mut self, column: &pb::JsonTableColumn) {
         self.nodes(&column.columns);
+        self.type_name(column.type_name.as_ref());
         for behaviour in [&column.on_empty, &column.on_error].into_iter().flatten() {
             self.optional(behaviour.expr.as_deref());
         }
@@ -348,6 +379,10 @@ impl Walk {
             w.with_clause(insert.with_clause.as_ref())
         });
         self.target(insert.relation.as_ref(), Touch::Insert);
+        if insert.cols.is_empty() && insert.select_stmt.is_some() {
+            // The first so many columns of the table: which these are, the text does not say.
+            self.column(Vec::new(), "*".to_owned(), ColumnRole::Written);
+        }
         for column in &insert.cols {
             if let Some(N::ResTarget(target)) = &column.node {
                 self.column(Vec::new(), target.name.clone(), ColumnRole::Written);
@@ -401,6 +436,7 @@ impl Walk {
     fn target(&mut self, var: Option<&pb::RangeVar>, touch: Touch) {
         self.touch_var(var, touch);
         if let Some(var) = var {
+            self.only(var);
             self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
         }
     }
@@ -425,6 +461,7 @@ impl Walk {
             w.with_clause(update.with_clause.as_ref())
         });
         self.target(update.relation.as_ref(), Touch::Update);
+        self.settings_changed(update.relation.as_ref());
         self.with_role(ColumnRole::Source, |w| w.nodes(&update.from_clause));
         self.assignments(&update.target_list);
         self.where_clause(update.where_clause.as_deref());
@@ -450,6 +487,7 @@ impl Walk {
             w.with_clause(merge.with_clause.as_ref())
         });
         if let Some(var) = &merge.relation {
+            self.only(var);
             self.row_names(&var.relname, var.alias.as_ref(), &["*".to_owned()]);
         }
         for clause in &merge.merge_when_clauses {
@@ -465,6 +503,9 @@ impl Walk {
                         None
                     }
                 };
+                if touch == Some(Touch::Update) {
+                    self.settings_changed(merge.relation.as_ref());
+                }
                 if let Some(touch) = touch {
                     self.touch_var(merge.relation.as_ref(), touch);
                 }
@@ -481,6 +522,9 @@ impl Walk {
 
     pub(super) fn merge_when(&mut self, clause: &pb::MergeWhenClause) {
         self.predicate(|w| w.optional(clause.condition.as_deref()));
+        if clause.target_list.is_empty() && !clause.values.is_empty() {
+            self.column(Vec::new(), "*".to_owned(), ColumnRole::Written);
+        }
         self.assignments(&clause.target_list);
         self.with_role(ColumnRole::Source, |w| w.nodes(&clause.values));
     }

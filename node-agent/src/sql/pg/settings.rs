@@ -51,6 +51,11 @@ const TELLING: &[&str] = &[
     "ssl_key_file",
 ];
 
+/// Whether showing it tells no more than a session needs. The server knows settings in any case.
+pub(super) fn shown_to_all(setting: &str) -> bool {
+    !TELLING.contains(&setting.to_ascii_lowercase().as_str())
+}
+
 /// How the server reads a boolean setting (prefixes too).
 pub(super) fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
@@ -113,6 +118,18 @@ impl Walk {
         });
     }
 
+    /// UPDATE of `pg_settings` is SET (PostgreSQL, 20.1.3): of which setting, the rows decide.
+    pub(super) fn settings_changed(&mut self, relation: Option<&pb::RangeVar>) {
+        let schema = relation.map(|var| var.schemaname.as_str());
+        if relation.is_some_and(|var| var.relname == "pg_settings")
+            && matches!(schema, Some("" | "pg_catalog"))
+        {
+            for setting in ["client_encoding", "standard_conforming_strings", "role"] {
+                self.set_to(setting, None, false, false);
+            }
+        }
+    }
+
     pub(super) fn set(&mut self, set: &pb::VariableSetStmt) {
         use pb::VariableSetKind as K;
         match set.kind() {
@@ -142,7 +159,7 @@ impl Walk {
     pub(super) fn show(&mut self, show: &pb::VariableShowStmt) {
         self.kind(StatementKind::Show);
         // Custom settings may hold anything, among it values laundered through set_config.
-        if TELLING.contains(&show.name.as_str()) {
+        if !shown_to_all(&show.name) {
             self.kind(StatementKind::Admin);
         }
     }

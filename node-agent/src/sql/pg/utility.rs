@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
+use crate::sql::second::Misread;
 use crate::sql::{
     ColumnRole, CursorSpan, Effect, RelationName, StatementFacts, StatementKind, Touch,
 };
@@ -81,6 +82,7 @@ impl Walk {
         self.facts.columns.extend(inner.columns);
         self.facts.carries.extend(inner.carries);
         self.facts.rows.extend(inner.rows);
+        self.facts.types.extend(inner.types);
         // CREATE TABLE AS is only planned; PREPARE cannot stand here.
         self.facts.effects.extend(
             inner
@@ -94,6 +96,9 @@ impl Walk {
     fn inner(&mut self, statement: Option<&pb::Node>) -> StatementFacts {
         let mut walk = Walk::new();
         walk.optional(statement);
+        if let Some(misread) = walk.misread {
+            self.misread(misread);
+        }
         let (facts, doubt) = walk.finish(0..0);
         if let Some(doubt) = doubt {
             self.doubt(&doubt);
@@ -112,6 +117,7 @@ impl Walk {
         self.facts.columns.extend(inner.columns.iter().cloned());
         self.facts.carries.extend(inner.carries.iter().cloned());
         self.facts.rows.extend(inner.rows.iter().cloned());
+        self.facts.types.extend(inner.types.iter().cloned());
         self.facts.missing_where |= inner.missing_where;
         self.facts.secret |= inner.secret;
     }
@@ -213,6 +219,9 @@ impl Walk {
         } else if !copy.filename.is_empty() {
             StatementKind::CopyFile
         } else if copy.is_from {
+            self.misread(Misread::Text(
+                "the second parser takes what follows COPY FROM STDIN for its data",
+            ));
             StatementKind::CopyIn
         } else {
             StatementKind::CopyOut
@@ -257,6 +266,10 @@ impl Walk {
                 self.touch_var(Some(var), Touch::Truncate);
             }
         }
+        if truncate.behavior() == pb::DropBehavior::DropCascade {
+            // Every table that refers to these is emptied too; which these are, no text shows.
+            self.touch(names::whole_schema("*"), Touch::Truncate);
+        }
     }
 
     pub(super) fn call_procedure(&mut self, call: &pb::CallStmt) {
@@ -269,6 +282,12 @@ impl Walk {
     pub(super) fn create_table(&mut self, create: &pb::CreateStmt) {
         self.define(StatementKind::Create, create.relation.as_ref());
         self.defined(&create.inh_relations);
+        let like = |element: &pb::Node| matches!(element.node, Some(N::TableLikeClause(_)));
+        if create.table_elts.len() > 1 && create.table_elts.iter().any(like) {
+            self.misread(Misread::Statement(
+                "the second parser takes LIKE among columns for a column",
+            ));
+        }
         self.with_role(ColumnRole::Source, |w| {
             w.nodes(&create.table_elts);
             w.nodes(&create.constraints);

@@ -7,7 +7,9 @@ use std::ops::Range;
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::attribute::CallInFrom;
 use super::{MAX_FACTS, names};
+use crate::sql::second::Misread;
 use crate::sql::{
     Carry, ColumnRole, ColumnUse, Effect, FunctionUse, RelationName, RelationUse, StatementFacts,
     StatementKind, Touch,
@@ -20,6 +22,10 @@ pub(super) struct Walk {
     pub(super) scopes: Vec<Vec<String>>,
     /// What a column reference means here.
     pub(super) role: ColumnRole,
+    /// The functions in FROM so far.
+    pub(super) calls_in_from: Vec<CallInFrom>,
+    /// Something that the second witness is known to misread.
+    pub(super) misread: Option<Misread>,
     /// Why the tree could not be understood.
     doubt: Option<String>,
     /// Names inside carries so far: bounds their product.
@@ -32,6 +38,8 @@ impl Walk {
             facts: StatementFacts::default(),
             scopes: Vec::new(),
             role: ColumnRole::Output,
+            calls_in_from: Vec::new(),
+            misread: None,
             doubt: None,
             weight: 0,
         }
@@ -82,6 +90,16 @@ impl Walk {
         }
     }
 
+    /// The second witness is known to misread this.
+    pub(super) fn misread(&mut self, what: Misread) {
+        match (self.misread, what) {
+            (None, _) | (Some(Misread::Statement(_)), Misread::Text(_)) => {
+                self.misread = Some(what);
+            }
+            (Some(_), _) => {}
+        }
+    }
+
     pub(super) fn touch_var(&mut self, var: Option<&pb::RangeVar>, touch: Touch) {
         if let Some(var) = var {
             self.touch(names::relation(var), touch);
@@ -115,6 +133,14 @@ impl Walk {
         }
     }
 
+    pub(super) fn a_type(&mut self, name: RelationName) {
+        if self.facts.types.len() >= MAX_FACTS {
+            self.doubt("too many types");
+        } else if !self.facts.types.contains(&name) {
+            self.facts.types.push(name);
+        }
+    }
+
     /// Where the columns seen from now on begin.
     pub(super) fn mark(&self) -> usize {
         self.facts.columns.len()
@@ -127,7 +153,7 @@ impl Walk {
             .columns
             .iter()
             .skip(mark)
-            .filter(|c| c.role != ColumnRole::Predicate)
+            .filter(|c| !matches!(c.role, ColumnRole::Predicate | ColumnRole::Written))
             .cloned()
             .collect();
         for column in seen {
@@ -135,13 +161,15 @@ impl Walk {
         }
     }
 
-    /// The names of the columns seen since `mark`.
+    /// The names of the columns read since `mark`: what is written to a column does not come out of
+    /// it.
     pub(super) fn names_since(&self, mark: usize) -> Vec<String> {
         let mut names: Vec<String> = self
             .facts
             .columns
             .iter()
             .skip(mark)
+            .filter(|c| c.role != ColumnRole::Written)
             .map(|c| c.name.clone())
             .collect();
         distinct(&mut names);
@@ -332,6 +360,7 @@ impl Walk {
             }
             N::RangeTableFunc(n) => self.xml_table(n),
             N::RangeTableFuncCol(n) => {
+                self.type_name(n.type_name.as_ref());
                 self.optional(n.colexpr.as_deref());
                 self.optional(n.coldefexpr.as_deref());
             }

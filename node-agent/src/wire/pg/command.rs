@@ -95,6 +95,8 @@ pub(super) fn query(frame: &Bytes) -> Result<Bytes, Garbled> {
 pub(super) struct Parse {
     pub(super) name: Bytes,
     pub(super) text: Bytes,
+    /// The types of parameters that it fixes, four bytes each.
+    pub(super) types: Bytes,
 }
 
 /// Reads a Parse.
@@ -104,12 +106,19 @@ pub(super) fn parse(frame: &Bytes) -> Result<Parse, Garbled> {
     let start = HEADER + r.at();
     let text = r.text()?.len();
     let types = r.u16()?;
-    r.take(usize::from(types) * 4)?;
+    let fixed = HEADER + r.at();
+    let types = r.take(usize::from(types) * 4)?.len();
     r.end()?;
     Ok(Parse {
+        types: part(frame, fixed..fixed + types),
         name: part(frame, HEADER..HEADER + name),
         text: part(frame, start..start + text),
     })
+}
+
+/// The types that a good Parse fixes; none of one that is not.
+pub(super) fn types(frame: &Bytes) -> Bytes {
+    parse(frame).map(|parse| parse.types).unwrap_or_default()
 }
 
 /// The formats of a result's columns, as Bind gives them.

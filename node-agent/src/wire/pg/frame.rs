@@ -44,6 +44,19 @@ pub(super) fn header(who: Peer, input: &[u8]) -> Result<Option<Header>, Garbled>
     }))
 }
 
+/// How many bytes the first `count` frames take, of `frames` that are whole.
+pub(super) fn span_of(frames: &[u8], count: u64) -> usize {
+    let mut rest = frames;
+    for _ in 0..count {
+        let Some(&[_, a, b, c, d]) = rest.first_chunk::<HEADER>() else {
+            break;
+        };
+        let len = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_add(1);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    frames.len() - rest.len()
+}
+
 /// The body of a frame of which `frame` holds every byte.
 pub(super) fn body(frame: &[u8]) -> &[u8] {
     frame.get(HEADER..).unwrap_or_default()
@@ -100,6 +113,14 @@ mod tests {
             header(Peer::Client, b"Q\0\0\0\x04").unwrap(),
             Some(Header { kind: b'Q', len: 5 })
         );
+    }
+
+    #[test]
+    fn the_first_frames_are_cut_off_where_they_end() {
+        let frames = b"D\0\0\0\x04D\0\0\0\x05aD\0\0\0\x04";
+        for (count, span) in [(0, 0), (1, 5), (2, 11), (3, 16), (9, 16)] {
+            assert_eq!(span_of(frames, count), span);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use crate::model::{Refusal, RefusalCode, Secret};
 use crate::wire::{
     Answer, Ask4, Back as _, BackLogin, BackNeed, Front as _, FrontLimits, Heard, Need, Phase,
-    Talk as _, Wants, Welcome,
+    Talk as _, Text, Wants, Welcome,
 };
 
 use super::{Back, Front, Talk};
@@ -147,14 +147,16 @@ pub fn talk(bytes: &[u8]) {
             hear(&mut talk, *mood, &mut client, &mut up, &mut out)
         } else {
             server.extend_from_slice(said);
-            listen(&mut talk, *mood, &mut server)
+            listen(&mut talk, *mood, &mut server, &mut up, &mut out)
         };
         if !alive {
             break;
         }
-        // Every message that goes up is a copy of one that came in, or one of ours per message.
+        talk.advance(&mut up);
+        // Every message that goes up is a copy of one that came in, or one of ours per message; the
+        // longest of ours reads the counters, twice.
         assert!(
-            up.len() <= 128 + seen * 32,
+            up.len() <= 4_096 + seen * 512,
             "{} bytes up of {seen}",
             up.len()
         );
@@ -183,6 +185,8 @@ fn hear(
                     let wants = Wants {
                         head: mood & 4 != 0,
                         names: mood & 8 != 0,
+                        count: mood & 16 != 0 && talk.can_count(&asked),
+                        estimate: (mood & 64 != 0).then(|| Text::of_static("delete")),
                     };
                     talk.send(asked, mood, wants, up);
                 }
@@ -192,7 +196,13 @@ fn hear(
     }
 }
 
-fn listen(talk: &mut Talk<u8, u8>, mood: u8, server: &mut BytesMut) -> bool {
+fn listen(
+    talk: &mut Talk<u8, u8>,
+    mood: u8,
+    server: &mut BytesMut,
+    up: &mut BytesMut,
+    out: &mut BytesMut,
+) -> bool {
     loop {
         match talk.listen(server) {
             Err(_) => return false,
@@ -210,6 +220,11 @@ fn listen(talk: &mut Talk<u8, u8>, mood: u8, server: &mut BytesMut) -> bool {
                             (mood & 16 != 0).then_some(mood),
                             crate::wire::CursorLife::Transaction,
                         );
+                    }
+                    Answer::Counted { .. } | Answer::Estimated { .. } => {
+                        let refusal = Refusal::new(RefusalCode::Limit, "too many");
+                        talk.settle((mood & 32 != 0).then_some(&refusal), up, out);
+                        talk.advance(up);
                     }
                     Answer::Head => talk.hold_rows(mood & 2 != 0),
                     _ => {}

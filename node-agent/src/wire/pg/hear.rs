@@ -18,7 +18,8 @@ use super::queue::{Due, Protocol};
 use super::refusal;
 use super::talk::{Held, Portal, Skip, Talk};
 
-fn flush(up: &mut BytesMut) {
+/// Appends a Flush.
+pub(super) fn flush(up: &mut BytesMut) {
     frame::message(up, b'H', |_| {});
 }
 
@@ -141,6 +142,7 @@ impl<S: Clone, E> Talk<S, E> {
                 }
                 self.bulk.copy = CopyIn::Closed;
                 pass(header, input, up);
+                self.copy_ended(up);
                 Ok(Some(Some(Heard::Chore)))
             }
             // The database would ignore these while it reads copy data. They stay here, because if
@@ -332,12 +334,13 @@ impl<S: Clone, E> Talk<S, E> {
             let held = Held::new(&self.held, section.len());
             (Bytes::copy_from_slice(&section), Some(held))
         };
-        let (kept, statement) = found;
+        let (kept, statement, types) = found;
         let value = Portal {
             kept,
             statement,
             formats: results,
             params: command::params(&section)?,
+            types,
             _held: held,
             executed: false,
             describing: false,
@@ -481,14 +484,17 @@ impl<S: Clone, E> Talk<S, E> {
         Ok(None)
     }
 
-    /// What a statement's name stands for: the session's value and the statement's id.
-    fn statement(&mut self, name: &[u8]) -> Name<(S, u64)> {
+    /// What a statement's name stands for: the session's value, the statement's id and the types of
+    /// its parameters.
+    fn statement(&mut self, name: &[u8]) -> Name<(S, u64, Bytes)> {
         // SQL can make and drop named statements, never the unnamed one.
         if !name.is_empty() && self.queue.changing_names() > 0 {
             return Name::Later;
         }
         match self.statements.find(name, self.segment) {
-            Found::Known { value, .. } => Name::Known((value.kept.clone(), value.id)),
+            Found::Known { value, .. } => {
+                Name::Known((value.kept.clone(), value.id, value.types.clone()))
+            }
             Found::Unknown { .. } => Name::Unknown,
             Found::Later => Name::Later,
         }

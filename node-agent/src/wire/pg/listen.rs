@@ -11,6 +11,7 @@ use crate::wire::{Answer, Garbled, Peer, ServerError, Transaction};
 use super::answer::{self, Described, Kind};
 use super::bulk::CopyIn;
 use super::command::Which;
+use super::count::{How, Stage};
 use super::frame::{self, HEADER, Header};
 use super::prepared::Name;
 use super::queue::{Due, Flow, Step};
@@ -71,7 +72,7 @@ impl<S: Clone, E> Talk<S, E> {
     }
 
     /// A new answer: what the last one left behind is over.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.stalled = false;
         if self.owner == Owner::Ended {
             self.shown = Shown::Nothing;
@@ -92,7 +93,16 @@ impl<S: Clone, E> Talk<S, E> {
 
     /// The first answer to an Execute: from here on its head is the one of its portal.
     fn show(&mut self) {
-        if let Some(Due::Execute { portal, run }) = self.queue.front()
+        let fresh = match self.queue.front() {
+            Some(Due::Execute { portal, run }) => Some((portal, run)),
+            Some(Due::Counted(counted))
+                if counted.how == How::Joined && counted.stage == Stage::Running =>
+            {
+                Some((&counted.portal, &counted.run))
+            }
+            Some(_) | None => None,
+        };
+        if let Some((portal, run)) = fresh
             && run.flow == Flow::Fresh
         {
             self.patched = OnceCell::new();
@@ -111,6 +121,9 @@ impl<S: Clone, E> Talk<S, E> {
 
     /// An answer that something outstanding must have asked for.
     fn expected(&mut self, kind: Kind, frame: &[u8]) -> Result<Answer, Garbled> {
+        if self.is_around(kind) {
+            return self.around(kind, frame);
+        }
         self.show();
         let step = self
             .queue
@@ -178,24 +191,25 @@ impl<S: Clone, E> Talk<S, E> {
                         (String::new(), None)
                     }
                 };
-                match over {
-                    Some(_) => {
-                        self.ended = over;
-                        self.owner = Owner::Ended;
-                    }
-                    None => self.owner = Owner::Running,
+                if let Some(counted) = self.queue.counted() {
+                    counted.tag(&tag, rows);
                 }
+                self.handed_back(over);
                 Answer::Done { tag, rows }
             }
             Step::Suspended(over) => {
                 answer::empty("an empty PortalSuspended", frame)?;
-                self.ended = over;
-                self.owner = Owner::Ended;
+                self.handed_back(over);
                 Answer::Suspended
             }
             Step::CopyIn => {
                 answer::copy(frame)?;
-                if matches!(self.queue.front(), Some(Due::Execute { .. })) {
+                let extended = match self.queue.front() {
+                    Some(Due::Execute { .. }) => true,
+                    Some(Due::Counted(counted)) => counted.how == How::Joined,
+                    Some(_) | None => false,
+                };
+                if extended {
                     self.unsynced = true;
                 }
                 self.queue.copy_swallows_syncs();
@@ -217,27 +231,45 @@ impl<S: Clone, E> Talk<S, E> {
             }
             Step::Ready { over, query } => {
                 self.transaction = answer::ready(frame)?;
-                if query {
-                    let old = self.statements.confirm(b"");
-                    self.forget(old);
-                    self.portals.confirm(b"");
-                    self.shown = Shown::Nothing;
-                }
-                if self.transaction == Transaction::Idle {
-                    self.portals
-                        .retain(|_, portal| portal.life == crate::wire::CursorLife::Session);
-                }
-                if over.is_some() {
-                    self.ended = over;
-                    self.owner = Owner::Ended;
-                }
-                Answer::Ready {
-                    transaction: self.transaction,
-                }
+                self.group_over(query, over)
             }
             // Rows and copy data are scanned in runs, never one by one.
             Step::Row | Step::CopyRow => return Err(unexpected("a run of rows", kind)),
         })
+    }
+
+    /// An execution that is over is handed back; one that is not goes on.
+    fn handed_back(&mut self, over: Option<E>) {
+        match over {
+            Some(_) => {
+                self.ended = over;
+                self.owner = Owner::Ended;
+            }
+            None => self.owner = Owner::Running,
+        }
+    }
+
+    /// ReadyForQuery, as the client sees it.
+    pub(super) fn group_over(&mut self, query: bool, over: Option<E>) -> Answer {
+        if query {
+            self.confirm_query();
+        }
+        self.end_portals();
+        if over.is_some() {
+            self.ended = over;
+            self.owner = Owner::Ended;
+        }
+        Answer::Ready {
+            transaction: self.transaction,
+        }
+    }
+
+    /// Outside a transaction no portal is left of it.
+    pub(super) fn end_portals(&mut self) {
+        if self.transaction == Transaction::Idle {
+            self.portals
+                .retain(|_, portal| portal.life == crate::wire::CursorLife::Session);
+        }
     }
 
     fn described(&mut self, kind: Kind, frame: &[u8]) -> Result<Arc<Described>, Garbled> {
@@ -268,6 +300,13 @@ impl<S: Clone, E> Talk<S, E> {
 
     fn error(&mut self, error: ServerError) -> Result<Answer, Garbled> {
         let fatal = refusal::ends_session(&error);
+        if let Some(counted) = self.queue.counted()
+            && !fatal
+            && counted.forgives(&error.code)
+        {
+            counted.stage = Stage::Unestimated;
+            return Ok(Answer::Hidden);
+        }
         self.show();
         let fault = match self.queue.fail() {
             Ok(fault) => fault,
@@ -275,6 +314,9 @@ impl<S: Clone, E> Talk<S, E> {
             Err(_) if fatal => return Ok(Answer::Failed(error)),
             Err(expected) => return Err(unexpected(expected, Kind::Error)),
         };
+        if fault.hidden {
+            return Ok(Answer::Hidden);
+        }
         // What failed may have been a copy whose data is on the way already.
         self.copy_early = true;
         if fault.copying && self.bulk.copy == CopyIn::Open {
@@ -325,6 +367,12 @@ impl<S: Clone, E> Talk<S, E> {
                 }
             }
             Due::Execute { run, .. } => self.skipped.extend(run.execution),
+            Due::Counted(counted) => {
+                self.skipped.extend(counted.run.execution);
+                if counted.how != How::Joined {
+                    self.query_never_ran();
+                }
+            }
             Due::Run { run } => {
                 self.skipped.extend(run.execution);
                 self.query_never_ran();
@@ -359,6 +407,9 @@ impl<S: Clone, E> Talk<S, E> {
         piece: usize,
     ) -> Result<Option<(usize, Answer)>, Garbled> {
         let row = kind == Kind::DataRow;
+        if self.queue.counted().is_some_and(|counted| counted.reads()) {
+            return self.reading(kind, first, input);
+        }
         let whole = self.queue.running().is_some_and(|run| run.whole);
         if whole && first.len > self.limits.message {
             // A mask plan reads whole rows, and memory is bounded: beyond it there is no answer.
@@ -512,7 +563,7 @@ fn bad_row() -> Garbled {
     }
 }
 
-fn unexpected(expected: &'static str, kind: Kind) -> Garbled {
+pub(super) fn unexpected(expected: &'static str, kind: Kind) -> Garbled {
     Garbled {
         who: Peer::Server,
         expected,

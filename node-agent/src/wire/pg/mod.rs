@@ -3,7 +3,8 @@
 //! `greeting`, `settings` and `login` are the words until login, `front` and `back` the two
 //! machines that use them. `command` and `answer` are the words after login; `prepared` (names),
 //! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
-//! which `hear` is the client's half, `listen` the database's and `deny` our own word.
+//! which `hear` is the client's half, `listen` the database's and `deny` our own word. `count`,
+//! `estimate` and `counting` are what goes round a statement whose changes are counted.
 
 use crate::model::Dialect;
 use crate::wire::Wire;
@@ -20,9 +21,12 @@ mod command;
 mod answer;
 mod prepared;
 mod queue;
+mod estimate;
+mod count;
 mod bulk;
 mod talk;
 mod deny;
+mod counting;
 mod hear;
 mod listen;
 #[cfg(any(test, feature = "fuzzing"))]

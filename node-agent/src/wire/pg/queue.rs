@@ -10,6 +10,7 @@ use crate::model::Refusal;
 
 use super::answer::Kind;
 use super::command::Which;
+use super::count::{Counted, Ending, How, Stage};
 use super::prepared::Name;
 
 /// One expected answer (or group of answers, for an execution).
@@ -34,6 +35,8 @@ pub(super) enum Due<E> {
     Execute { portal: Name, run: Running<E> },
     /// Any number of results, then ReadyForQuery.
     Run { run: Running<E> },
+    /// As `Execute` or `Run`, with what is said around it to count what it changes.
+    Counted(Box<Counted<E>>),
     /// ReadyForQuery.
     Sync,
     /// An error that we provoked.
@@ -141,6 +144,8 @@ pub(super) struct Fault<E> {
     pub(super) open: bool,
     /// A copy from the client was under way.
     pub(super) copying: bool,
+    /// It is no business of the client's: what it answered is said again.
+    pub(super) hidden: bool,
 }
 
 /// Entries for which an empty queue keeps room.
@@ -187,6 +192,10 @@ impl<E> Queue<E> {
         match due {
             Due::Run { run } => (1, usize::from(run.names)),
             Due::Execute { run, .. } => (0, usize::from(run.names)),
+            Due::Counted(counted) => (
+                usize::from(counted.how != How::Joined),
+                usize::from(counted.run.names),
+            ),
             Due::Sync => (1, 0),
             Due::Poison { protocol, .. } => (usize::from(*protocol == Protocol::Simple), 0),
             Due::Parse(_) | Due::Bind(_) | Due::Close(..) | Due::Describe { .. } => (0, 0),
@@ -221,6 +230,11 @@ impl<E> Queue<E> {
                         return run.execution;
                     }
                 }
+                Due::Counted(counted) => {
+                    if counted.run.execution.is_some() {
+                        return counted.run.execution;
+                    }
+                }
                 Due::Parse(_)
                 | Due::Bind(_)
                 | Due::Close(..)
@@ -237,10 +251,38 @@ impl<E> Queue<E> {
         self.due.front()
     }
 
+    /// The latest entry.
+    pub(super) fn back(&self) -> Option<&Due<E>> {
+        self.due.back()
+    }
+
+    /// The counted statement whose answers come next.
+    pub(super) fn counted(&mut self) -> Option<&mut Counted<E>> {
+        match self.due.front_mut()? {
+            Due::Counted(counted) => Some(counted),
+            Due::Parse(_)
+            | Due::Bind(_)
+            | Due::Close(..)
+            | Due::Describe { .. }
+            | Due::Execute { .. }
+            | Due::Run { .. }
+            | Due::Sync
+            | Due::Poison { .. } => None,
+        }
+    }
+
+    /// That statement is over, with everything around it.
+    pub(super) fn drop_counted(&mut self) {
+        if self.counted().is_some() {
+            self.pop();
+        }
+    }
+
     /// The oldest execution that is not over, whatever is answered before it.
     pub(super) fn oldest(&mut self) -> Option<&mut E> {
         self.due.iter_mut().find_map(|due| match due {
             Due::Execute { run, .. } | Due::Run { run } => run.execution.as_mut(),
+            Due::Counted(counted) => counted.run.execution.as_mut(),
             Due::Parse(_)
             | Due::Bind(_)
             | Due::Close(..)
@@ -254,6 +296,7 @@ impl<E> Queue<E> {
     pub(super) fn running(&mut self) -> Option<&mut Running<E>> {
         match self.due.front_mut()? {
             Due::Execute { run, .. } | Due::Run { run } => Some(run),
+            Due::Counted(counted) => Some(&mut counted.run),
             Due::Parse(_)
             | Due::Bind(_)
             | Due::Close(..)
@@ -345,6 +388,25 @@ impl<E> Queue<E> {
                 },
                 kind => run_step(run, kind),
             },
+            Due::Counted(counted) => match (counted.stage, counted.how) {
+                (Stage::Running, How::Joined) => match execute(&mut counted.run, kind)? {
+                    Over::Not(step) => Ok(step),
+                    // The execution stays until the count is known.
+                    Over::Done => {
+                        counted.stage = Stage::Ran;
+                        Ok(Step::Done(None))
+                    }
+                    Over::Suspended => {
+                        counted.stage = Stage::Ran;
+                        Ok(Step::Suspended(None))
+                    }
+                },
+                (Stage::Running, How::Inside | How::Own) => {
+                    counted.copied_out = counted.run.flow == Flow::CopyEnd;
+                    run_step(&mut counted.run, kind)
+                }
+                (_, _) => Err("what is said around a counted statement"),
+            },
             Due::Sync => match kind {
                 Kind::Ready => {
                     self.pop();
@@ -378,6 +440,7 @@ impl<E> Queue<E> {
             dropped: Vec::new(),
             open: false,
             copying: false,
+            hidden: false,
         };
         match self.due.front_mut() {
             None => return Err("no error: no answer was outstanding"),
@@ -389,6 +452,52 @@ impl<E> Queue<E> {
                 fault.over = run.execution.take();
                 run.flow = Flow::Failed;
                 return Ok(fault);
+            }
+            Some(Due::Counted(counted)) => {
+                match (counted.how, counted.stage) {
+                    (
+                        _,
+                        Stage::Syncing
+                        | Stage::Estimating(_)
+                        | Stage::Before(_)
+                        | Stage::Running
+                        | Stage::After(_),
+                    )
+                    | (
+                        _,
+                        Stage::Closing {
+                            ending: Ending::Commit,
+                            said: false,
+                        },
+                    ) => {
+                        fault.copying = counted.copying();
+                        fault.over = counted.run.execution.take();
+                    }
+                    // Cancelled. It is said until it is done.
+                    (
+                        _,
+                        Stage::Closing {
+                            ending: Ending::Rollback,
+                            said: false,
+                        },
+                    ) => fault.hidden = true,
+                    (_, Stage::Closing { said: true, .. } | Stage::Failed | Stage::Unestimated) => {
+                        return Err("ReadyForQuery");
+                    }
+                    (
+                        _,
+                        Stage::Waiting
+                        | Stage::Estimated
+                        | Stage::Open
+                        | Stage::Ran
+                        | Stage::Counted
+                        | Stage::Ending(_),
+                    ) => return Err("no error: no answer was outstanding"),
+                }
+                if counted.how != How::Joined {
+                    counted.stage = Stage::Failed;
+                    return Ok(fault);
+                }
             }
             // The commit at the end of an implicit transaction can fail (deferred constraints).
             Some(Due::Sync) => return Ok(fault),
@@ -413,8 +522,10 @@ impl<E> Queue<E> {
             Some(Due::Describe { hidden: true, .. }) => {
                 // Asked on behalf of the execution behind it, which fails with it.
                 fault.dropped.extend(self.pop());
-                if let Some(Due::Execute { run, .. }) = self.due.front_mut() {
-                    fault.over = run.execution.take();
+                match self.due.front_mut() {
+                    Some(Due::Execute { run, .. }) => fault.over = run.execution.take(),
+                    Some(Due::Counted(counted)) => fault.over = counted.run.execution.take(),
+                    _ => {}
                 }
             }
             Some(Due::Parse(_) | Due::Bind(_) | Due::Close(..) | Due::Describe { .. }) => {}

@@ -6,16 +6,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Transaction, Wants,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled, Transaction,
+    Wants,
 };
 
 use super::answer::{Described, HeadCache, with_formats};
 use super::bulk::{Bulk, CopyIn};
-use super::command::{Formats, Which};
+use super::command::{self, Formats, Which};
 use super::prepared::{Found, Names};
 use super::queue::{Due, Protocol, Queue, Running};
 use super::{deny, frame, refusal};
@@ -42,6 +43,8 @@ pub struct Talk<S, E> {
     pub(super) stalled: bool,
     /// Something of the extended protocol was sent since the last Sync …
     pub(super) unsynced: bool,
+    /// … among it an Execute …
+    pub(super) executed: bool,
     /// … and nothing after it makes the database send its answers.
     pub(super) unflushed: bool,
     /// Counts the client's Syncs.
@@ -68,6 +71,8 @@ pub struct Talk<S, E> {
 pub(super) struct Prepared<S> {
     pub(super) kept: S,
     pub(super) id: u64,
+    /// The types of its parameters, as far as its Parse fixed them.
+    pub(super) types: Bytes,
     pub(super) _held: Option<Held>,
 }
 
@@ -79,6 +84,8 @@ pub(super) struct Portal<S> {
     pub(super) formats: Formats,
     /// Handed to the session with the first Execute.
     pub(super) params: Params,
+    /// Those of its statement.
+    pub(super) types: Bytes,
     pub(super) _held: Option<Held>,
     pub(super) executed: bool,
     /// A Describe of it is on the way.
@@ -157,7 +164,8 @@ impl<S: Clone, E> Talk<S, E> {
     /// Answers must come in before more can be heard. Not during a copy, whose answer waits for
     /// the client.
     pub(super) fn held_up(&self) -> bool {
-        self.stalled || (self.queue.len() >= self.limits.pending && self.bulk.copy != CopyIn::Open)
+        let full = self.queue.len() >= self.limits.pending || self.counts();
+        self.stalled || (full && self.bulk.copy != CopyIn::Open)
     }
 
     /// A Query goes up: it ends the unnamed statement and the unnamed portal.
@@ -165,10 +173,42 @@ impl<S: Clone, E> Talk<S, E> {
         self.statements.change(b"", self.segment, None);
         self.portals.change(b"", self.segment, None);
         self.unflushed = false;
+        // The transaction of what no Sync has ended ends with it.
+        self.executed = false;
+    }
+
+    /// A Query is over.
+    pub(super) fn confirm_query(&mut self) {
+        let old = self.statements.confirm(b"");
+        self.forget(old);
+        self.portals.confirm(b"");
+        self.shown = Shown::Nothing;
+    }
+
+    /// Asks for the head of the portal that runs next, if it is wanted and not known.
+    pub(super) fn describe_first(&mut self, portal: &[u8], head: bool, up: &mut BytesMut) {
+        let mut describe = false;
+        if let Found::Known { value, .. } = self.portals.find(portal, self.segment) {
+            value.executed = true;
+            describe = head && value.described.is_none() && !value.describing;
+            value.describing |= describe;
+        }
+        if describe {
+            deny::describe_portal(portal, up);
+            self.extended_goes_up(Due::Describe {
+                which: Which::Portal,
+                name: portal.into(),
+                hidden: true,
+                parameters: false,
+            });
+        }
     }
 
     /// Something of the extended protocol goes up.
     pub(super) fn extended_goes_up(&mut self, due: Due<E>) {
+        // What a Sync has ended does not count any more.
+        let before = self.executed && self.unsynced;
+        self.executed = before || matches!(due, Due::Execute { .. } | Due::Counted(_));
         self.queue.push(due);
         self.unsynced = true;
         self.unflushed = true;
@@ -204,6 +244,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             failed_text: false,
             stalled: false,
             unsynced: false,
+            executed: false,
             unflushed: false,
             segment: 0,
             held: Arc::default(),
@@ -244,6 +285,9 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             self.skipped.push_back(execution);
             return;
         }
+        if wants.count {
+            return self.send_counted(asked, execution, wants, up);
+        }
         let run = Running::new(execution, wants.head, wants.names);
         match asked.phase {
             Phase::Run { .. } => {
@@ -252,21 +296,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                 self.queue.push(Due::Run { run });
             }
             Phase::Execute { portal, .. } => {
-                let mut describe = false;
-                if let Found::Known { value, .. } = self.portals.find(&portal, self.segment) {
-                    value.executed = true;
-                    describe = wants.head && value.described.is_none() && !value.describing;
-                    value.describing |= describe;
-                }
-                if describe {
-                    deny::describe_portal(&portal, up);
-                    self.extended_goes_up(Due::Describe {
-                        which: Which::Portal,
-                        name: portal[..].into(),
-                        hidden: true,
-                        parameters: false,
-                    });
-                }
+                self.describe_first(&portal, wants.head, up);
                 up.extend_from_slice(&asked.frame);
                 self.extended_goes_up(Due::Execute {
                     portal: portal[..].into(),
@@ -293,6 +323,8 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         let prepared = Prepared {
             kept: statement,
             id: self.statement_id(),
+            // A named statement may live long, and must not keep a read buffer alive.
+            types: Bytes::copy_from_slice(&command::types(&asked.frame)),
             _held: held,
         };
         self.statements.change(&name, self.segment, Some(prepared));
@@ -352,6 +384,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                 | Due::Close(..)
                 | Due::Describe { .. }
                 | Due::Execute { .. }
+                | Due::Counted(_)
                 | Due::Poison { .. },
             ) => false,
             // The client's Sync is still to come, and the database will answer it.
@@ -360,6 +393,27 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                 true
             }
         }
+    }
+
+    fn can_count(&self, asked: &Asked<S>) -> bool {
+        self.countable(asked)
+    }
+
+    fn counting(&self) -> bool {
+        self.counts()
+    }
+
+    fn settle(
+        &mut self,
+        refusal: Option<&Refusal>,
+        up: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Settled {
+        self.judge_count(refusal, up, out)
+    }
+
+    fn advance(&mut self, up: &mut BytesMut) {
+        self.go_on(up);
     }
 
     fn finished(&mut self) -> Option<E> {
@@ -378,6 +432,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         if let Some(run) = self.queue.running() {
             run.whole = whole;
         }
+    }
+
+    fn span_of(frames: &[u8], count: u64) -> usize {
+        frame::span_of(frames, count)
     }
 
     fn head(&self) -> Option<&ResultHead> {
@@ -404,6 +462,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         let prepared = statement.map(|kept| Prepared {
             kept,
             id: self.statement_id(),
+            types: Bytes::new(),
             _held: None,
         });
         // Beyond the bound the name stays unknown, and its use is refused.
@@ -439,6 +498,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             statement: 0,
             formats: Formats::Text,
             params: Params::default(),
+            types: Bytes::new(),
             _held: None,
             executed: false,
             describing: false,

@@ -84,4 +84,11 @@ const SERVER: &[(u8, &[u8])] = &[
     (b'c', b""),
     (b'Z', b"I"),
     (b'Z', b"T"),
+    (b'Z', b"E"),
+    // What is said around a counted statement.
+    (b'C', b"BEGIN\0"),
+    (b'D', b"\0\x01\0\0\0\x03on "),
+    (b'D', b"\0\x01\0\0\0\x0aon 16384:3"),
+    (b'C', b"COMMIT\0"),
+    (b'C', b"ROLLBACK\0"),
 ];

@@ -1,6 +1,7 @@
 //! Tests of the machines as wholes.
 
 mod chunks;
+mod count;
 mod fuzz;
 mod login;
 mod oracle;
