@@ -481,7 +481,7 @@ mod tests {
         ));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_workload_that_hangs_reads_locks_out_only_itself() {
         let (root, facts) = world();
         let files = TokenFiles::new(root.path().to_owned());
