@@ -32,10 +32,10 @@ pub(crate) struct Scene {
     pub(crate) net: String,
     pub(crate) port: u16,
     pub(crate) other: u16,
-    agent: Agent,
+    pub(crate) agent: Agent,
     /// In the namespace that is not the host's.
-    away: Client,
-    database: Client,
+    pub(crate) away: Client,
+    pub(crate) database: Client,
     pub(crate) inside: Cgroup,
     pub(crate) outside: Cgroup,
     files: tempfile::TempDir,
