@@ -48,9 +48,9 @@ pub fn egress(ctx: &SkBuffContext) -> i32 {
         || (!loopback && guarded_address(packet.remote));
     match rule::reach(packet.remote, packet.port, context::listen_port(), guarded) {
         Reach::Elsewhere | Reach::Agent => PASS,
-        // A reset has no data. It tells the database that a connection from before the label is
+        // A reset without data. It tells the database that a connection from before the label is
         // over, which it should hear.
-        Reach::Guarded if packet.flags & rule::RST != 0 => PASS,
+        Reach::Guarded if packet.ends() => PASS,
         Reach::Guarded => stop(ctx, &packet, EVENT_BYPASS_PACKET, COUNTER_BYPASS_PACKET),
     }
 }

@@ -37,6 +37,14 @@ pub struct Packet {
     pub empty: bool,
 }
 
+impl Packet {
+    /// Does it end a connection, and nothing else? With data it could tell somebody something.
+    #[inline(always)]
+    pub fn ends(&self) -> bool {
+        self.flags & (rule::RST | rule::SYN) == rule::RST && self.empty
+    }
+}
+
 /// How many IPv6 extension headers are followed. Senders have no use for more.
 const EXTENSIONS: u32 = 6;
 

@@ -367,11 +367,11 @@ fn found(
     if refused { DROP } else { PASS }
 }
 
-/// Of a refused connection a reset passes: it has no data, and tells either side of the end.
+/// Of a refused connection a reset without data passes: it tells either side of the end.
 #[inline(always)]
 fn reset_only(ctx: &SkBuffContext, way: Way) -> i32 {
     match packet::read(ctx, way) {
-        Some(packet) if packet.protocol == rule::TCP && packet.flags & rule::RST != 0 => PASS,
+        Some(packet) if packet.ends() => PASS,
         Some(_) | None => DROP,
     }
 }

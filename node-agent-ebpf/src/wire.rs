@@ -34,11 +34,17 @@ const FRAME: u32 = 14;
 const TAG: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
 const TAGS: u32 = 3;
-/// Types below this one are lengths (802.3).
+/// Types below this one are lengths (802.3). What follows says what is in the frame: an IP packet as
+/// well (RFC 1042), which not this kernel but many a host behind a bridge takes. Only the spanning
+/// tree's own is known to hold none.
 const TYPES: u16 = 0x0600;
+const SPANNING_TREE: [u8; 2] = [0x42, 0x42];
 const ARP: u16 = 0x0806;
 /// Link-layer discovery.
 const LLDP: u16 = 0x88cc;
+
+/// The cgroup of the kernel's own sockets: the hierarchy's root. 0 is that of none.
+const ROOT: u64 = 1;
 
 const ICMP6: u32 = 58;
 const IGMP: u32 = 2;
@@ -72,13 +78,13 @@ pub fn out(ctx: &TcContext) -> i32 {
     };
     // Multicast on the link itself: groups are joined with an option in IPv4.
     let odd = packet.odd && !(packet.protocol == IGMP && on_link(packet.remote));
-    let guarded = guarded_address(packet.remote) || (packet.port != 0 && guarded_port(packet.port));
+    let guarded = guarded(&packet);
     if odd {
         return stop(ctx, &packet);
     }
     if guarded {
         // As at the second gate: the database should hear that a connection is over.
-        if packet.flags & rule::RST != 0 {
+        if packet.ends() {
             return PASS;
         }
         return stop(ctx, &packet);
@@ -87,6 +93,11 @@ pub fn out(ctx: &TcContext) -> i32 {
         return stop(ctx, &packet);
     }
     PASS
+}
+
+#[inline(always)]
+fn guarded(packet: &Packet) -> bool {
+    guarded_address(packet.remote) || (packet.port != 0 && guarded_port(packet.port))
 }
 
 /// Where everything is refused but databases and what is allowed: may this one go?
@@ -114,7 +125,7 @@ fn link_only(ctx: &TcContext, packet: &Packet) -> bool {
     if packet.protocol == IGMP {
         return on_link(packet.remote);
     }
-    packet.protocol == ICMP6 && (on_link(packet.remote) || neighbour(ctx))
+    packet.protocol == ICMP6 && (on_link(packet.remote) || neighbour(ctx, packet))
 }
 
 /// Is it a multicast address that no router sends on?
@@ -131,7 +142,7 @@ fn on_link(address: Address) -> bool {
 /// Is it one of the messages by which neighbours find each other (RFC 4861, 4)? They are void when
 /// a router sent them on, which the hop limit shows.
 #[inline(always)]
-fn neighbour(ctx: &TcContext) -> bool {
+fn neighbour(ctx: &TcContext, packet: &Packet) -> bool {
     let skb = ctx.skb.skb;
     let Some(header): Option<[u8; 8]> = packet::load(skb, FRAME) else {
         return false;
@@ -140,17 +151,32 @@ fn neighbour(ctx: &TcContext) -> bool {
         return false;
     };
     let [_, _, _, _, _, _, next, hops] = header;
-    u32::from(next) == ICMP6 && hops == 255 && matches!(kind, 133 | 135 | 136)
+    // Behind a tag, or further headers, something else would be at these places.
+    packet.at == FRAME + 40
+        && u32::from(next) == ICMP6
+        && hops == 255
+        && matches!(kind, 133 | 135 | 136)
 }
 
-/// A packet on its way into a namespace, where all but databases is refused: answers to what is
-/// opened from outside may go out.
+/// A packet on its way into a namespace. From a guarded place there is no answer to anything that
+/// may go out: it answers what left unseen, in a tunnel that this node ends, say. Where all but
+/// databases is refused, answers to what is opened from outside may go out.
 #[inline(always)]
 pub fn into(ctx: &TcContext) -> i32 {
-    if let Inside::Ip(packet) = inside(ctx.skb.skb, Layer::Frame, Way::In) {
-        if packet.protocol == rule::TCP && rule::opens(packet.flags) && !packet.later {
-            let _ = INWARD.insert(inward(ctx, &packet), 1, u64::from(BPF_ANY));
-        }
+    let packet = match inside(ctx.skb.skb, Layer::Frame, Way::In) {
+        Inside::Ip(packet) => packet,
+        Inside::Link | Inside::Unknown => return PASS,
+    };
+    if guarded(&packet) {
+        return if packet.ends() {
+            PASS
+        } else {
+            stop(ctx, &packet)
+        };
+    }
+    let opens = packet.protocol == rule::TCP && rule::opens(packet.flags) && !packet.later;
+    if opens && context::closed() {
+        let _ = INWARD.insert(inward(ctx, &packet), 1, u64::from(BPF_ANY));
     }
     PASS
 }
@@ -205,7 +231,9 @@ fn inside(skb: *mut __sk_buff, layer: Layer, way: Way) -> Inside {
         IPV4 => packet::v4(skb, base, way),
         IPV6 => packet::v6(skb, base, way),
         ARP | LLDP => return Inside::Link,
-        other if other < TYPES => return Inside::Link,
+        length if length < TYPES && packet::load(skb, base) == Some(SPANNING_TREE) => {
+            return Inside::Link;
+        }
         _ => None,
     };
     match packet {
@@ -287,13 +315,20 @@ fn node(skb: *mut __sk_buff, packet: &Packet) -> bool {
     } else {
         guarded_address(packet.remote)
     };
-    // What opens nothing and carries nothing is the kernel's, which ends connections without the
-    // socket they were made by.
-    if !guarded || (packet.empty && packet.flags & rule::SYN == 0) {
+    if !guarded || packet.ends() {
         return false;
     }
     // SAFETY: the helper takes the hook's context.
-    if context::is_agents(unsafe { bpf_skb_cgroup_id(skb) }) {
+    let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
+    if context::is_agents(cgroup) {
+        return false;
+    }
+    // What opens nothing and carries nothing, of no process's socket and from no other device, is the
+    // kernel's, which ends connections without the socket they were made by. Of anybody else it may be
+    // the receipt for what the database sends on a connection from before.
+    // SAFETY: a field of the hook's context.
+    let made_here = unsafe { (*skb).ingress_ifindex } == 0;
+    if made_here && cgroup <= ROOT && packet.empty && packet.flags & rule::SYN == 0 {
         return false;
     }
     news::count(COUNTER_BYPASS_NODE);

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,9 @@ pub(crate) fn able(test: &str) -> bool {
     let reason = if !rustix::process::geteuid().is_root() {
         Some("kernel tests need root".to_owned())
     } else {
-        intercept::probe()
+        // Whether the programs load, each test sees by its agent: verifying them twice would take
+        // an emulated kernel longer than most tests.
+        intercept::grounds()
             .into_iter()
             .find(|finding| finding.state == State::Missing)
             .map(|finding| format!("{}: {}", finding.what, finding.mend.unwrap_or_default()))
@@ -41,6 +43,23 @@ pub(crate) fn able(test: &str) -> bool {
     );
     println!("SKIPPED: {test}: {reason}");
     false
+}
+
+/// What this kernel has: looked for once, for every program is loaded by it, which takes seconds
+/// under emulation.
+pub(crate) fn found() -> &'static [intercept::Finding] {
+    static FOUND: OnceLock<Vec<intercept::Finding>> = OnceLock::new();
+    FOUND.get_or_init(intercept::probe)
+}
+
+/// Whether this kernel has an optional layer; if not, why.
+pub(crate) fn has(layer: &str) -> Result<(), String> {
+    let found = found().iter().find(|found| found.what.contains(layer));
+    let found = found.ok_or_else(|| "doctor does not name it".to_owned())?;
+    match &found.mend {
+        None => Ok(()),
+        Some(why) => Err(why.clone()),
+    }
 }
 
 /// A port of this test's own, below the range the kernel hands out.

@@ -25,6 +25,9 @@ pub struct Broken {
     /// For how long a part was missing, at most. `None`: only pins were, and the redirect held all
     /// the while; or it is missing yet.
     pub missing_at_most_ms: Option<u64>,
+    /// Whether what got through the last time goes on, because nobody can end it: a layer for
+    /// other sockets than those of IP was missing.
+    pub lasts: bool,
 }
 
 /// Who could do it, and what an operator does about it.
@@ -51,6 +54,11 @@ impl Broken {
                     ago(at)
                 )
             }
+            (Some(at), Some(open)) if self.lasts => format!(
+                "put back {} s ago; it was missing for {open} ms at most, and unix sockets that \
+                 were reached meanwhile stay connected: restart the workloads",
+                ago(at)
+            ),
             (Some(at), Some(open)) => format!(
                 "put back {} s ago; it was missing for {open} ms at most, and connections past the \
                  agent that were made meanwhile were ended",
@@ -117,7 +125,7 @@ impl Watch {
         let opened = faults.iter().any(Fault::opened);
         // The alarm first: whatever becomes of the mend, nobody reads "governed" meanwhile.
         tell(no(what.clone(), HEALING));
-        self.note(&what);
+        self.note(&what, faults.iter().any(Fault::lasts));
         if let Err(error) = interceptor.put_back(&faults) {
             let why = format!("{what}, and it cannot be put back: {error}");
             return Parts::Broken(no(why, HOPELESS));
@@ -145,7 +153,7 @@ impl Watch {
     }
 
     /// Counts it, unless it is the one that could not be put back the last time.
-    fn note(&self, what: &str) {
+    fn note(&self, what: &str, lasts: bool) {
         let mut broken = locked(&self.broken);
         let times = match broken.as_ref() {
             Some(before) if before.healed.is_none() && before.what == what => return,
@@ -158,6 +166,7 @@ impl Watch {
             at: clock::now(),
             healed: None,
             missing_at_most_ms: None,
+            lasts,
         });
     }
 }
@@ -188,6 +197,7 @@ mod tests {
             at: UnixMillis(10_000),
             healed: None,
             missing_at_most_ms: None,
+            lasts: false,
         };
         let now = UnixMillis(15_000);
         assert!(broken.text(now).contains("not put back yet"));
@@ -203,5 +213,7 @@ mod tests {
                  the agent that were made meanwhile were ended: {FIND}"
             )
         );
+        broken.lasts = true;
+        assert!(broken.text(now).contains("stay connected"));
     }
 }

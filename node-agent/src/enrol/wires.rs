@@ -88,7 +88,10 @@ impl Wires {
             // Several workloads may share a namespace: the first one stands for all.
             owner = known.owner.unwrap_or(owner);
             let whole = known.owner.is_some() && known.outcome.as_ref().is_ok_and(Vec::is_empty);
-            if again == Again::Unless && (whole || known.looked.elapsed() < REST) {
+            // What is known may be of a namespace that is gone and had the same number, or from
+            // before it had a wire.
+            let rest = known.looked.elapsed() < REST;
+            if again == Again::Unless && (rest || (whole && governs.filters(inode.0))) {
                 return false;
             }
         }

@@ -19,6 +19,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::model::{CgroupId, Pid, Secret};
@@ -28,8 +29,10 @@ const LONGEST: u64 = 16 * 1024;
 /// How long a read may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How many reads one cgroup may have under way. A read that hangs keeps its place, so a workload
-/// with a hanging filesystem locks out itself and nobody else.
+/// with a hanging filesystem locks out itself and nobody else. The next wait for a place.
 const AT_ONCE: usize = 4;
+/// How many of one cgroup may read or wait for it. More than any workload's logins at once.
+const WAITING: usize = 256;
 
 /// Why a token file gave no token.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
@@ -94,7 +97,16 @@ pub enum TokenFileError {
 #[derive(Clone, Debug)]
 pub struct TokenFiles {
     cgroup_root: PathBuf,
-    under_way: Arc<Mutex<HashMap<CgroupId, usize>>>,
+    under_way: Arc<Mutex<HashMap<CgroupId, Rows>>>,
+}
+
+/// One cgroup's reads.
+#[derive(Clone, Debug)]
+struct Rows {
+    /// Those that read or wait.
+    here: usize,
+    /// Places to read.
+    free: Arc<Semaphore>,
 }
 
 impl TokenFiles {
@@ -118,7 +130,7 @@ impl TokenFiles {
         cgroup: CgroupId,
         path: &Path,
     ) -> Result<Secret<String>, TokenFileError> {
-        let place = Place::take(Arc::clone(&self.under_way), cgroup)?;
+        let place = Place::take(Arc::clone(&self.under_way), cgroup).await?;
         let (cgroup_root, owned) = (self.cgroup_root.clone(), path.to_owned());
         let reading = tokio::task::spawn_blocking(move || {
             let read = read(pid, cgroup, &owned, &cgroup_root);
@@ -138,37 +150,55 @@ impl TokenFiles {
 
 /// One of the places that a cgroup has.
 struct Place {
-    under_way: Arc<Mutex<HashMap<CgroupId, usize>>>,
+    _reads: OwnedSemaphorePermit,
+    _here: Here,
+}
+
+/// That somebody of a cgroup reads or waits.
+struct Here {
+    under_way: Arc<Mutex<HashMap<CgroupId, Rows>>>,
     cgroup: CgroupId,
 }
 
 impl Place {
-    fn take(
-        under_way: Arc<Mutex<HashMap<CgroupId, usize>>>,
+    /// A place as soon as one is free: many logins of one workload may come at once.
+    async fn take(
+        under_way: Arc<Mutex<HashMap<CgroupId, Rows>>>,
         cgroup: CgroupId,
     ) -> Result<Place, TokenFileError> {
-        {
-            let mut counts = under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(cgroup).or_insert(0);
-            if *count >= AT_ONCE {
+        let free = {
+            let mut all = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let rows = all.entry(cgroup).or_insert_with(|| Rows {
+                here: 0,
+                free: Arc::new(Semaphore::new(AT_ONCE)),
+            });
+            if rows.here >= WAITING {
                 return Err(TokenFileError::Busy);
             }
-            *count += 1;
+            rows.here += 1;
+            rows.free.clone()
+        };
+        let here = Here { under_way, cgroup };
+        match tokio::time::timeout(PATIENCE, free.acquire_owned()).await {
+            Ok(Ok(reads)) => Ok(Place {
+                _reads: reads,
+                _here: here,
+            }),
+            Ok(Err(_)) | Err(_) => Err(TokenFileError::Busy),
         }
-        Ok(Place { under_way, cgroup })
     }
 }
 
-impl Drop for Place {
+impl Drop for Here {
     fn drop(&mut self) {
-        let mut counts = self
+        let mut all = self
             .under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.cgroup) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.cgroup);
+        if let Some(rows) = all.get_mut(&self.cgroup) {
+            rows.here = rows.here.saturating_sub(1);
+            if rows.here == 0 {
+                all.remove(&self.cgroup);
             }
         }
     }
@@ -451,22 +481,52 @@ mod tests {
         ));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_workload_that_hangs_reads_locks_out_only_itself() {
         let (root, facts) = world();
         let files = TokenFiles::new(root.path().to_owned());
         let path = root.path().join("token");
         fs::write(&path, "abc").unwrap();
-        let held: Vec<_> = (0..AT_ONCE)
-            .map(|_| Place::take(Arc::clone(&files.under_way), facts.cgroup).unwrap())
-            .collect();
+        let take = |cgroup| Place::take(Arc::clone(&files.under_way), cgroup);
+        let mut held = Vec::new();
+        for _ in 0..AT_ONCE {
+            held.push(take(facts.cgroup).await.unwrap());
+        }
         assert!(matches!(
             facts.read(&files, &path).await,
             Err(TokenFileError::Busy)
         ));
-        assert!(Place::take(Arc::clone(&files.under_way), CgroupId(1)).is_ok());
+        assert!(take(CgroupId(1)).await.is_ok());
         drop(held);
         assert!(facts.read(&files, &path).await.is_ok());
+        assert!(files.under_way.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn many_logins_at_once_wait_for_each_other_but_not_without_end() {
+        let (root, facts) = world();
+        let files = TokenFiles::new(root.path().to_owned());
+        let path = root.path().join("token");
+        fs::write(&path, "abc").unwrap();
+        let all = (0..WAITING).map(|_| {
+            let (files, path) = (files.clone(), path.clone());
+            tokio::spawn(async move { facts.read(&files, &path).await })
+        });
+        for one in all.collect::<Vec<_>>() {
+            assert_eq!(one.await.unwrap().unwrap().expose(), "abc");
+        }
+        let mut waiting: Vec<_> = (0..WAITING)
+            .map(|_| Box::pin(Place::take(Arc::clone(&files.under_way), facts.cgroup)))
+            .collect();
+        let mut got = Vec::new();
+        for one in &mut waiting {
+            if let Ok(place) = tokio::time::timeout(Duration::from_millis(1), one).await {
+                got.push(place.unwrap());
+            }
+        }
+        assert_eq!(got.len(), AT_ONCE);
+        let refused = facts.read(&files, &path).await;
+        assert!(matches!(refused, Err(TokenFileError::Busy)), "{refused:?}");
     }
 
     #[test]

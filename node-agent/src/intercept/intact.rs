@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use aya::maps::MapInfo;
 
 use super::interceptor::Interceptor;
-use super::object::{self, GATES, HOOKS, Hook};
+use super::object::{self, DeviceHook, GATES, HOOKS, Hook, NODE};
 use super::sys::{self, Link};
-use super::tables::locked;
+use super::tables::{Places, locked};
 use super::{InterceptError, Sighting, pins};
 use crate::model::CgroupId;
 
@@ -31,27 +31,58 @@ enum Part {
     Hook(usize, &'static Hook),
     /// Of the second gate of a labelled cgroup, by its place among the gates.
     Gate(CgroupId, usize, &'static Hook, String),
+    /// Of an optional layer, by its place among those attached.
+    Layer(usize, &'static Hook),
+    /// At the host's end of a wire, by the device and the place among its programs.
+    Wire(u32, usize, DeviceHook),
+    /// What asks the node's sockets.
+    Node,
+    /// On a device of the node.
+    NodeDevice(u32, DeviceHook),
     /// The pin of a map.
     Map(usize, &'static str),
     /// A label.
     Label(CgroupId, String),
+    /// What a table of places holds.
+    Places(Places),
 }
 
 /// What.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wrong {
+pub(super) enum Wrong {
     Detached,
     Replaced(String),
     Unpinned,
     OtherPin,
     Unlabelled,
+    Changed,
 }
 
 impl Fault {
+    /// A program that was found to be gone from a device which is there, and put back at once.
+    pub(super) fn of_wire(device: u32, at: usize, hook: DeviceHook) -> Self {
+        let part = Part::Wire(device, at, hook);
+        let wrong = Wrong::Detached;
+        Fault { part, wrong }
+    }
+
+    /// The same of a device of the node.
+    pub(super) fn of_node(device: u32, hook: DeviceHook) -> Self {
+        let part = Part::NodeDevice(device, hook);
+        let wrong = Wrong::Detached;
+        Fault { part, wrong }
+    }
+
+    /// Does what got past the gate go on, because nobody can end it? Streams and datagrams of IP are
+    /// found and ended, and packets are asked one by one; a unix socket is not.
+    pub fn lasts(&self) -> bool {
+        matches!(self.part, Part::Layer(..)) && self.opened()
+    }
+
     /// May a connect have got past the gate that this concerns?
     pub fn opened(&self) -> bool {
         match self.wrong {
-            Wrong::Detached | Wrong::Replaced(_) | Wrong::Unlabelled => true,
+            Wrong::Detached | Wrong::Replaced(_) | Wrong::Unlabelled | Wrong::Changed => true,
             Wrong::Unpinned | Wrong::OtherPin => false,
         }
     }
@@ -60,10 +91,15 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = match &self.part {
-            Part::Hook(_, hook) => hook.program.to_owned(),
+            Part::Hook(_, hook) | Part::Layer(_, hook) => hook.program.to_owned(),
+            Part::Wire(device, _, hook) | Part::NodeDevice(device, hook) => {
+                format!("{} on device {device}", hook.program)
+            }
+            Part::Node => NODE.program.to_owned(),
             Part::Gate(_, _, gate, at) => format!("{} at {at}", gate.program),
             Part::Map(_, map) => format!("the map {map}"),
             Part::Label(_, at) => at.clone(),
+            Part::Places(places) => format!("the map {}", places.name()),
         };
         match &self.wrong {
             Wrong::Detached => write!(f, "the link of {part} is detached"),
@@ -73,13 +109,13 @@ impl fmt::Display for Fault {
             Wrong::Unpinned => write!(f, "the pin of {part} is gone"),
             Wrong::OtherPin => write!(f, "something else is pinned in the place of {part}"),
             Wrong::Unlabelled => write!(f, "the label of {part} is gone or another's"),
+            Wrong::Changed => write!(f, "somebody changed what {part} holds"),
         }
     }
 }
 
 /// A program and where it belongs.
 struct Belongs<'a> {
-    hook: &'static Hook,
     program: u32,
     pin: Option<&'a Path>,
 }
@@ -124,12 +160,21 @@ impl Interceptor {
                 faults.push(Fault { part, wrong });
             }
         }
+        self.optional_faults(directory, &mut faults)
+            .map_err(silent)?;
         for (cgroup, workload) in locked(&self.labels).iter() {
             if self.tables.label_at(*cgroup) != Some(*workload)
                 && let Some(place) = self.still_there(*cgroup)
             {
                 let part = Part::Label(*cgroup, place);
                 let wrong = Wrong::Unlabelled;
+                faults.push(Fault { part, wrong });
+            }
+        }
+        for places in Places::ALL {
+            if !self.tables.holds(places).map_err(silent)? {
+                let part = Part::Places(places);
+                let wrong = Wrong::Changed;
                 faults.push(Fault { part, wrong });
             }
         }
@@ -148,6 +193,41 @@ impl Interceptor {
             }
         }
         Ok(faults)
+    }
+
+    /// What not every kernel or configuration has: layers, wires, the whole node.
+    fn optional_faults(&self, directory: Option<&Path>, faults: &mut Vec<Fault>) -> io::Result<()> {
+        for (at, layer) in locked(&self.layers).links.iter().enumerate() {
+            let pin = directory.map(|directory| directory.join(layer.hook.pin));
+            let belongs = Belongs {
+                program: layer.number,
+                pin: pin.as_deref(),
+            };
+            if let Some(wrong) = belongs.wrong(&layer.link)? {
+                let part = Part::Layer(at, layer.hook);
+                faults.push(Fault { part, wrong });
+            }
+        }
+        let number = |hook: &DeviceHook| self.programs.get(hook.program).copied().unwrap_or(0);
+        for (device, at, hook, wrong) in self.wire_faults(number)? {
+            let part = Part::Wire(device, at, hook);
+            faults.push(Fault { part, wrong });
+        }
+        faults.extend(self.wires.lost());
+        if let Some(node) = locked(&self.node).as_ref() {
+            let pin = directory.map(|directory| directory.join(NODE.pin));
+            let belongs = self.belongs(&NODE, pin.as_deref());
+            if let Some(wrong) = belongs.wrong(node.link())? {
+                let part = Part::Node;
+                faults.push(Fault { part, wrong });
+            }
+            for (device, hook, wrong) in node.wrong(number)? {
+                let part = Part::NodeDevice(device, hook);
+                faults.push(Fault { part, wrong });
+            }
+            faults.extend(node.lost());
+        }
+        Ok(())
     }
 
     /// Makes it stand again as it was made, and has what got through meanwhile looked for. What
@@ -171,6 +251,34 @@ impl Interceptor {
                     };
                     let pin = directory.map(|directory| directory.join(hook.pin));
                     self.mend(link, hook, self.mount.as_fd(), pin.as_deref(), &fault.wrong)?;
+                }
+                Part::Layer(at, hook) => {
+                    let mut layers = locked(&self.layers);
+                    // Uninstalled by now?
+                    let Some(layer) = layers.links.get_mut(*at) else {
+                        continue;
+                    };
+                    let place = self.mount.as_fd();
+                    let (link, program) = (&mut layer.link, layer.program.as_fd());
+                    stand(link, hook, program, place, &fault.wrong)?;
+                    let pin = directory.map(|directory| directory.join(hook.pin));
+                    pin_where_missing(&layer.link, pin.as_deref())?;
+                }
+                Part::Wire(device, at, _) => self.mend_wire(*device, *at, &fault.wrong)?,
+                Part::Node => {
+                    if let Some(node) = locked(&self.node).as_mut() {
+                        let pin = directory.map(|directory| directory.join(NODE.pin));
+                        let place = self.mount.as_fd();
+                        let link = node.link_mut();
+                        self.mend(link, &NODE, place, pin.as_deref(), &fault.wrong)?;
+                    }
+                }
+                Part::NodeDevice(device, _) => {
+                    if let Some(node) = locked(&self.node).as_ref() {
+                        let ebpf = locked(&self.ebpf);
+                        let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
+                        node.mend(ebpf, *device, &fault.wrong)?;
+                    }
                 }
                 Part::Gate(cgroup, at, gate, _) => {
                     let mut gates = locked(&self.gates);
@@ -197,6 +305,7 @@ impl Interceptor {
                         self.tables.label(*cgroup, *workload)?;
                     }
                 }
+                Part::Places(places) => self.tables.hold(*places)?,
                 Part::Map(at, map) => {
                     if let (Some((_, kept)), Some(directory)) = (self.maps.get(*at), directory) {
                         let path = directory.join(object::map_pin(map));
@@ -226,7 +335,6 @@ impl Interceptor {
 
     fn belongs<'a>(&self, hook: &'static Hook, pin: Option<&'a Path>) -> Belongs<'a> {
         Belongs {
-            hook,
             program: self.programs.get(hook.program).copied().unwrap_or(0),
             pin,
         }
@@ -242,30 +350,10 @@ impl Interceptor {
     ) -> Result<(), InterceptError> {
         let ebpf = locked(&self.ebpf);
         let ebpf = ebpf.as_ref().ok_or(InterceptError::Uninstalled)?;
-        match wrong {
-            Wrong::Detached => {
-                *link = object::with_program(ebpf, hook.program, |program| {
-                    pins::create(hook, program, place)
-                })?;
-            }
-            Wrong::Replaced(_) => {
-                object::with_program(ebpf, hook.program, |program| {
-                    let failed = InterceptError::call(
-                        "bpf(BPF_LINK_UPDATE)",
-                        &hook.program,
-                        "restart the agent, which attaches anew",
-                    );
-                    link.update(program).map_err(failed)
-                })?;
-            }
-            Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled => {}
-        }
-        match pin {
-            Some(path) if self.belongs(hook, pin).pin_of(link, path).is_some() => {
-                pin_again(path, |path| link.pin(path))
-            }
-            Some(_) | None => Ok(()),
-        }
+        object::with_program(ebpf, hook.program, |program| {
+            stand(link, hook, program, place, wrong)
+        })?;
+        pin_where_missing(link, pin)
     }
 
     /// Where a cgroup is, as long as it is there.
@@ -286,29 +374,62 @@ impl Belongs<'_> {
         if facts.program != self.program {
             return Ok(Some(Wrong::Replaced(named(facts.program))));
         }
-        Ok(self.pin.and_then(|path| self.pin_of(link, path)))
+        Ok(self.pin.and_then(|path| pin_of_link(link, path)))
     }
+}
 
-    /// What is wrong with the pin of a link that stands.
-    fn pin_of(&self, link: &Link, path: &Path) -> Option<Wrong> {
-        match Link::pinned(path) {
-            Ok(None) => Some(Wrong::Unpinned),
-            Ok(Some(pinned)) => {
-                let same = pinned.is_one()
-                    && matches!((pinned.facts(), link.facts()), (Ok(a), Ok(b)) if a.id == b.id);
-                (!same).then_some(Wrong::OtherPin)
-            }
-            // A directory, say.
-            Err(error) => {
-                tracing::debug!(%error, program = self.hook.program, "a pin that is none");
-                Some(Wrong::OtherPin)
-            }
+/// Makes a link stand with its own program.
+fn stand(
+    link: &mut Link,
+    hook: &Hook,
+    program: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
+    wrong: &Wrong,
+) -> Result<(), InterceptError> {
+    match wrong {
+        Wrong::Detached => *link = pins::create(hook, program, place)?,
+        Wrong::Replaced(_) => {
+            let failed = InterceptError::call(
+                "bpf(BPF_LINK_UPDATE)",
+                &hook.program,
+                "restart the agent, which attaches anew",
+            );
+            link.update(program).map_err(failed)?;
+        }
+        Wrong::Unpinned | Wrong::OtherPin | Wrong::Unlabelled | Wrong::Changed => {}
+    }
+    Ok(())
+}
+
+/// What is wrong with the pin of a link that stands.
+pub(super) fn pin_of_link(link: &Link, path: &Path) -> Option<Wrong> {
+    match Link::pinned(path) {
+        Ok(None) => Some(Wrong::Unpinned),
+        Ok(Some(pinned)) => {
+            let same = pinned.is_one()
+                && matches!((pinned.facts(), link.facts()), (Ok(a), Ok(b)) if a.id == b.id);
+            (!same).then_some(Wrong::OtherPin)
+        }
+        // A directory, say.
+        Err(error) => {
+            tracing::debug!(%error, path = %path.display(), "a pin that is none");
+            Some(Wrong::OtherPin)
         }
     }
 }
 
+fn pin_where_missing(link: &Link, pin: Option<&Path>) -> Result<(), InterceptError> {
+    match pin {
+        Some(path) if pin_of_link(link, path).is_some() => pin_again(path, |path| link.pin(path)),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Pins in the place of whatever is there.
-fn pin_again(path: &Path, pin: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), InterceptError> {
+pub(super) fn pin_again(
+    path: &Path,
+    pin: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), InterceptError> {
     let at = |call| InterceptError::call(call, &path.display(), "remove it by hand");
     let removed = match fs::symlink_metadata(path) {
         Ok(there) if there.is_dir() => fs::remove_dir(path),
@@ -320,7 +441,7 @@ fn pin_again(path: &Path, pin: impl FnOnce(&Path) -> io::Result<()>) -> Result<(
 }
 
 /// A program by its number, for a reader.
-fn named(number: u32) -> String {
+pub(super) fn named(number: u32) -> String {
     let name = aya::programs::loaded_programs()
         .flatten()
         .find(|info| info.id() == number)

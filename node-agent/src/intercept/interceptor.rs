@@ -80,6 +80,10 @@ pub trait Governs: Send + Sync + 'static {
     /// cgroup it is for. Those whose devices are gone are forgotten by it.
     fn filtered(&self) -> Vec<(u64, CgroupId)>;
 
+    /// Is a wire of this namespace filtered at this moment? A namespace without any, and one whose
+    /// number was another's before, is not.
+    fn filters(&self, netns: u64) -> bool;
+
     /// What a descriptor of a labelled process is to the redirect.
     ///
     /// # Errors
@@ -434,8 +438,8 @@ impl Interceptor {
                 "uninstall again",
             ))?;
         }
-        for link in locked(&self.layers).links.drain(..) {
-            pins::detach(&link).map_err(InterceptError::call(
+        for layer in locked(&self.layers).links.drain(..) {
+            pins::detach(&layer.link).map_err(InterceptError::call(
                 "bpf(BPF_LINK_DETACH)",
                 &"layer",
                 "uninstall again",
@@ -512,6 +516,10 @@ impl Governs for Interceptor {
     fn filtered(&self) -> Vec<(u64, CgroupId)> {
         self.forget_gone_wires();
         Interceptor::filtered(self)
+    }
+
+    fn filters(&self, netns: u64) -> bool {
+        Interceptor::filters(self, netns)
     }
 
     fn look_at(&self, socket: BorrowedFd<'_>) -> io::Result<SocketSeen> {

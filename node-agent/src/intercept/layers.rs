@@ -72,8 +72,35 @@ const UNIX_MEND: &str = "Linux 6.7 or newer with BTF has the hook; or guard.unix
 /// What is attached, and what is not.
 pub(super) struct Layers {
     pub(super) all: Vec<Layer>,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<Attached>,
     pub(super) cells: Array<MapData, u64>,
+}
+
+/// A layer's program, where it is attached.
+pub(super) struct Attached {
+    pub(super) hook: &'static Hook,
+    /// Held, to be attached again.
+    pub(super) program: OwnedFd,
+    /// The kernel's number of it.
+    pub(super) number: u32,
+    pub(super) link: Link,
+}
+
+impl Attached {
+    fn of(hook: &'static Hook, program: OwnedFd, link: Link) -> Result<Self, InterceptError> {
+        let mend = "restart the agent";
+        let facts = link.facts().map_err(InterceptError::call(
+            "bpf(BPF_OBJ_GET_INFO_BY_FD)",
+            &hook.program,
+            mend,
+        ))?;
+        Ok(Attached {
+            hook,
+            program,
+            number: facts.program,
+            link,
+        })
+    }
 }
 
 /// Loads and attaches what there is of the layers.
@@ -95,11 +122,12 @@ pub(super) fn start(
     };
     let pin = settings.pin.as_deref();
     match families(&held.parts(), &layers.cells) {
-        Ok(link) => {
+        Ok((program, link)) => {
             if let Some(directory) = pin {
                 pins::keep(&SOCKETS_OF_FAMILIES, &link, directory)?;
             }
-            layers.links.push(link);
+            let attached = Attached::of(&SOCKETS_OF_FAMILIES, program, link)?;
+            layers.links.push(attached);
             layers.tell(FAMILIES, LayerState::Present, None);
         }
         Err(why) => {
@@ -133,7 +161,7 @@ pub(super) fn start(
             mend: UNIX_MEND,
         })?;
         let link = pins::layer(hook, program.as_fd(), cgroup.as_fd(), id, pin)?;
-        layers.links.push(link);
+        layers.links.push(Attached::of(hook, program, link)?);
     }
     layers.tell(UNIX, LayerState::Present, None);
     Ok(layers)
@@ -188,7 +216,7 @@ pub(super) fn try_all(ebpf: &mut Ebpf) -> Vec<Layer> {
 }
 
 /// The LSM program, attached and seen at work.
-fn families(parts: &Parts<'_>, cells: &Array<MapData, u64>) -> io::Result<Link> {
+fn families(parts: &Parts<'_>, cells: &Array<MapData, u64>) -> io::Result<(OwnedFd, Link)> {
     let hook = Types::of_kernel()?.function("bpf_lsm_socket_create");
     let missing = || io::Error::other("this kernel has no BPF LSM");
     let program = sys::load_program(&Assembled {
@@ -209,7 +237,7 @@ fn families(parts: &Parts<'_>, cells: &Array<MapData, u64>) -> io::Result<Link> 
             "the program loads, and this kernel does not run it",
         ));
     }
-    Ok(link)
+    Ok((program, link))
 }
 
 /// Asks for a socket of a family that the program looks at. Whether there is one does not matter.

@@ -42,7 +42,7 @@ pub use intact::Fault;
 pub use interceptor::{Governs, Interceptor};
 pub use layers::{Layer, LayerState};
 pub use listen::{Closed, Listener};
-pub use probe::{Finding, State, probe};
+pub use probe::{Finding, State, grounds, probe};
 pub use right::Right;
 pub use settings::{Allowed, NodeWide, NotAPrefix, OnUndeclared, Prefix, Settings};
 pub use start::{Estate, Loaded};

@@ -40,6 +40,7 @@ const OPTIONS: u16 = 2;
 const FILTER_FD: u16 = 6;
 const FILTER_NAME: u16 = 7;
 const FILTER_FLAGS: u16 = 8;
+const FILTER_PROGRAM: u16 = 11;
 /// `TCA_BPF_FLAG_ACT_DIRECT`: the program's answer is the verdict.
 const DIRECT: u32 = 1;
 /// `ETH_P_ALL`.
@@ -183,14 +184,34 @@ impl Route {
 
     /// Is our filter of that handle there?
     pub(super) fn has_filter(&self, device: u32, side: Side, handle: u32) -> bool {
+        self.filter_there(device, side, handle).is_some()
+    }
+
+    /// The number of the program that our filter of that handle runs, 0 where the kernel does not
+    /// tell; `None`: there is no such filter.
+    pub(super) fn filter_there(&self, device: u32, side: Side, handle: u32) -> Option<u32> {
         let mut filter = filter_head(device, side, handle);
         put(&mut filter, KIND, b"bpf\0");
         let answers = self.ask(GET_FILTER, 0, &filter).unwrap_or_default();
-        answers.iter().any(|(kind, body)| {
-            let options = body.get(20..).and_then(|at| find(at, OPTIONS));
-            let name = options.and_then(|at| find(at, FILTER_NAME));
-            *kind == NEW_FILTER && name.is_some_and(|name| text(name) == OURS)
+        answers.iter().find_map(|(kind, body)| {
+            let options = body.get(20..).and_then(|at| find(at, OPTIONS))?;
+            let ours = *kind == NEW_FILTER && text(find(options, FILTER_NAME)?) == OURS;
+            let program = find(options, FILTER_PROGRAM).and_then(|value| at(value, 0));
+            ours.then_some(program.map_or(0, u32::from_ne_bytes))
         })
+    }
+
+    /// The kernel's number of the program behind our filter.
+    pub(super) fn filters_with(&self, device: u32, side: Side, handle: u32) -> Option<u32> {
+        let mut filter = filter_head(device, side, handle);
+        put(&mut filter, KIND, b"bpf\0");
+        let answers = self.ask(GET_FILTER, 0, &filter).ok()?;
+        let filters = answers.iter().filter(|(kind, _)| *kind == NEW_FILTER);
+        let mut numbers = filters.filter_map(|(_, body)| {
+            let options = body.get(20..).and_then(|at| find(at, OPTIONS))?;
+            find(options, FILTER_PROGRAM).and_then(|value| at(value, 0))
+        });
+        numbers.next().map(u32::from_ne_bytes)
     }
 
     /// Takes our filter away. None there is no error.

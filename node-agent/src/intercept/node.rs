@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, Weak};
 use aya::Ebpf;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::devices::{self, Held};
+use super::devices::{self, Held, Spot};
+use super::intact::Wrong;
 use super::netlink::{Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, NODE, NODE_FRAME, NODE_PACKET};
 use super::sys::Link;
 use super::tables::{Tables, locked};
 use super::wires;
-use super::{InterceptError, pins};
+use super::{Fault, InterceptError, pins};
 use crate::model::CgroupId;
 use node_agent_common::flow;
 
@@ -44,7 +45,9 @@ struct Shared {
     route: Route,
     handle: u32,
     pin: Option<std::path::PathBuf>,
-    held: Mutex<BTreeMap<u32, Held>>,
+    held: Mutex<BTreeMap<u32, (DeviceHook, Held)>>,
+    /// What was found to be gone and put back, until somebody was told.
+    lost: Mutex<Vec<Fault>>,
     /// What stands against it now.
     trouble: Mutex<Option<String>>,
 }
@@ -84,6 +87,7 @@ impl NodeWide {
             handle,
             pin: pin.map(Path::to_owned),
             held: Mutex::default(),
+            lost: Mutex::default(),
             trouble: Mutex::default(),
         });
         let before = needs.tables.wires()?;
@@ -127,6 +131,62 @@ impl NodeWide {
         }
     }
 
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn link_mut(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// What was found to be gone and put back since this was asked the last time.
+    pub(super) fn lost(&self) -> Vec<Fault> {
+        std::mem::take(&mut *locked(&self.shared.lost))
+    }
+
+    /// What is not as it was made, of devices that are there.
+    pub(super) fn wrong(
+        &self,
+        program: impl Fn(&DeviceHook) -> u32,
+    ) -> std::io::Result<Vec<(u32, DeviceHook, Wrong)>> {
+        let (route, held) = (&self.shared.route, locked(&self.shared.held));
+        let mut faults = Vec::new();
+        for (device, (hook, held)) in held.iter() {
+            if let Some(wrong) = devices::wrong(route, held, *device, program(hook))? {
+                faults.push((*device, *hook, wrong));
+            }
+        }
+        if !faults.is_empty() {
+            let there = route.devices()?;
+            faults.retain(|(at, ..)| there.iter().any(|device| device.index == *at));
+        }
+        Ok(faults)
+    }
+
+    /// Puts one back, unless that was done since.
+    pub(super) fn mend(
+        &self,
+        ebpf: &Ebpf,
+        device: u32,
+        wrong: &Wrong,
+    ) -> Result<(), InterceptError> {
+        let shared = &self.shared;
+        let mut all = locked(&shared.held);
+        let Some((hook, held)) = all.get_mut(&device) else {
+            return Ok(());
+        };
+        if *wrong == Wrong::Detached && devices::holds(&shared.route, held, device) {
+            return Ok(());
+        }
+        let spot = Spot {
+            hook,
+            device,
+            handle: shared.handle,
+            pin: shared.pin.as_deref(),
+        };
+        devices::mend(ebpf, &shared.route, spot, held, wrong)
+    }
+
     /// Takes it all away.
     pub(super) fn let_go(&mut self, tables: &Tables) -> Result<(), InterceptError> {
         self.halt();
@@ -135,7 +195,7 @@ impl NodeWide {
             InterceptError::call("detach", &"the node's devices", mend)(e)
         };
         pins::detach(&self.link).map_err(failed)?;
-        for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
+        for (device, (_, held)) in std::mem::take(&mut *locked(&self.shared.held)) {
             devices::let_go(&self.shared.route, held).map_err(failed)?;
             tables.forget_wire(device | wires::NODE)?;
         }
@@ -174,7 +234,7 @@ impl Drop for NodeWide {
     fn drop(&mut self) {
         self.halt();
         if self.shared.pin.is_none() {
-            for (device, held) in std::mem::take(&mut *locked(&self.shared.held)) {
+            for (device, (_, held)) in std::mem::take(&mut *locked(&self.shared.held)) {
                 if let Err(error) = devices::let_go(&self.shared.route, held) {
                     tracing::warn!(%error, device, "a filter stays");
                 }
@@ -242,9 +302,13 @@ impl Shared {
             there.insert(device.index);
             let at_work = held
                 .get(&device.index)
-                .is_some_and(|held| devices::holds(&self.route, held, device.index));
+                .is_some_and(|(_, held)| devices::holds(&self.route, held, device.index));
             if at_work {
                 continue;
+            }
+            if let Some((hook, _)) = held.get(&device.index) {
+                // The device is there: somebody took the program away.
+                locked(&self.lost).push(Fault::of_node(device.index, *hook));
             }
             let record = flow::Wire {
                 netns: 0,
@@ -259,7 +323,7 @@ impl Shared {
                     devices::hold(ebpf, &self.route, &hook, device.index, self.handle, pin)
                 });
             match done {
-                Ok(new) => drop(held.insert(device.index, new)),
+                Ok(new) => drop(held.insert(device.index, (hook, new))),
                 // It may be gone again: the others are attached to all the same.
                 Err(error) => failure = Some(error),
             }
@@ -270,7 +334,7 @@ impl Shared {
             .copied()
             .collect();
         for device in gone {
-            if let Some(gone) = held.remove(&device)
+            if let Some((_, gone)) = held.remove(&device)
                 && let Err(error) = devices::let_go(&self.route, gone)
             {
                 tracing::debug!(%error, device, "a device went with its filter");

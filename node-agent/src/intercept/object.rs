@@ -220,6 +220,12 @@ pub(super) fn load_devices(ebpf: &mut Ebpf) -> Result<(), InterceptError> {
 
 /// The kernel's numbers of the programs that are attached by links.
 pub(super) fn numbers(ebpf: &Ebpf) -> Result<HashMap<&'static str, u32>, InterceptError> {
+    let devices = DEVICES.iter().map(|hook| hook.program);
+    // They may be missing.
+    let optional = devices.chain([NODE.program]).filter_map(|program| {
+        let number = ebpf.program(program)?.info().ok()?.id();
+        Some(Ok((program, number)))
+    });
     HOOKS
         .iter()
         .chain(&GATES)
@@ -236,6 +242,7 @@ pub(super) fn numbers(ebpf: &Ebpf) -> Result<HashMap<&'static str, u32>, Interce
                 .id();
             Ok((hook.program, number))
         })
+        .chain(optional)
         .collect()
 }
 

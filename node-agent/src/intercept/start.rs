@@ -17,7 +17,7 @@ use super::inherited::Inherited;
 use super::layers;
 use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
-use super::tables::Tables;
+use super::tables::{Tables, Wanted};
 use super::undeclared::Places;
 use super::wires::Wires;
 use super::{InterceptError, Interceptor, NodeWide, Right, Settings, pins, sys};
@@ -250,6 +250,7 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         wires: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::WIRES)?),
         before: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::BEFORE)?),
         counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
+        wanted: Wanted::default(),
     };
     let rings = Rings {
         events: typed::<RingBuf<_>>(ebpf, names::EVENTS)?,

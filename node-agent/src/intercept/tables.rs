@@ -129,6 +129,37 @@ pub(super) struct Tables {
     pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
     pub(super) before: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
+    /// What the tables of places should hold, as far as this agent put it there. Each is locked before
+    /// its table, for as long as both change.
+    pub(super) wanted: Wanted,
+}
+
+/// What the tables of places should hold.
+#[derive(Default)]
+pub(super) struct Wanted {
+    ports: Mutex<BTreeSet<u16>>,
+    prefixes: Mutex<BTreeSet<(u32, [u32; 4])>>,
+    allowed: Mutex<BTreeSet<(u32, [u32; 5])>>,
+}
+
+/// A table of places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    Ports,
+    Prefixes,
+    Allowed,
+}
+
+impl Places {
+    pub(super) const ALL: [Places; 3] = [Places::Ports, Places::Prefixes, Places::Allowed];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Places::Ports => names::PORTS,
+            Places::Prefixes => names::PREFIXES,
+            Places::Allowed => names::ALLOWED,
+        }
+    }
 }
 
 impl Tables {
@@ -161,6 +192,7 @@ impl Tables {
 
     /// Exactly these ports. New ones first, so that nothing that stays is ever missing.
     pub(super) fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
+        let mut wanted = locked(&self.wanted.ports);
         let mut map = locked(&self.ports);
         for port in ports {
             map.insert(port, 1, 0).map_err(full_or(names::PORTS))?;
@@ -172,14 +204,23 @@ impl Tables {
         for port in old.iter().filter(|port| !ports.contains(port)) {
             gone_is_fine(map.remove(port)).map_err(InterceptError::map(names::PORTS))?;
         }
+        wanted.clone_from(ports);
         Ok(())
     }
 
     /// These prefixes besides those there are.
     pub(super) fn add_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
+        let mut wanted = locked(&self.wanted.prefixes);
+        let prefixes: BTreeSet<_> = prefixes.iter().map(|p| parts(&key(*p))).collect();
+        self.insert_prefixes(&prefixes)?;
+        wanted.extend(prefixes);
+        Ok(())
+    }
+
+    fn insert_prefixes(&self, prefixes: &BTreeSet<(u32, [u32; 4])>) -> Result<(), InterceptError> {
         let mut map = locked(&self.prefixes);
-        for prefix in prefixes {
-            map.insert(&key(*prefix), 1, 0)
+        for (length, words) in prefixes {
+            map.insert(&Key::new(*length, *words), 1, 0)
                 .map_err(full_or(names::PREFIXES))?;
         }
         Ok(())
@@ -195,8 +236,9 @@ impl Tables {
 
     /// Exactly these prefixes. New ones first.
     pub(super) fn set_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
-        self.add_prefixes(prefixes)?;
+        let mut wanted = locked(&self.wanted.prefixes);
         let keep: BTreeSet<(u32, [u32; 4])> = prefixes.iter().map(|p| parts(&key(*p))).collect();
+        self.insert_prefixes(&keep)?;
         let mut map = locked(&self.prefixes);
         let old: Vec<Key<[u32; 4]>> = map
             .keys()
@@ -205,17 +247,25 @@ impl Tables {
         for key in old.iter().filter(|key| !keep.contains(&parts(key))) {
             gone_is_fine(map.remove(key)).map_err(InterceptError::map(names::PREFIXES))?;
         }
+        *wanted = keep;
         Ok(())
     }
 
     /// Exactly these places stay open where everything else is refused. New ones first.
     pub(super) fn set_allowed(&self, places: &[Allowed]) -> Result<(), InterceptError> {
+        let mut wanted = locked(&self.wanted.allowed);
+        let keep = places.iter().map(|place| place_key(*place));
+        let keep = keep.map(|key| (key.prefix_len(), key.data())).collect();
+        self.keep_allowed(&keep)?;
+        *wanted = keep;
+        Ok(())
+    }
+
+    fn keep_allowed(&self, keep: &BTreeSet<(u32, [u32; 5])>) -> Result<(), InterceptError> {
         let mut map = locked(&self.allowed);
-        let mut keep = BTreeSet::new();
-        for place in places {
-            let key = place_key(*place);
-            keep.insert((key.prefix_len(), key.data()));
-            map.insert(&key, 1, 0).map_err(full_or(names::ALLOWED))?;
+        for (length, words) in keep {
+            map.insert(&Key::new(*length, *words), 1, 0)
+                .map_err(full_or(names::ALLOWED))?;
         }
         let old: Vec<Key<[u32; 5]>> = map
             .keys()
@@ -228,6 +278,61 @@ impl Tables {
             gone_is_fine(map.remove(key)).map_err(InterceptError::map(names::ALLOWED))?;
         }
         Ok(())
+    }
+
+    /// Does a table hold what was put there? More than that is only looked for where it opens
+    /// something: more ports and prefixes than that only refuse.
+    pub(super) fn holds(&self, places: Places) -> io::Result<bool> {
+        let there = |answer: Result<u8, MapError>| match answer {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        match places {
+            Places::Ports => {
+                let (wanted, map) = (locked(&self.wanted.ports), locked(&self.ports));
+                for port in wanted.iter() {
+                    if !there(map.get(port, 0))? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Places::Prefixes => {
+                let (wanted, map) = (locked(&self.wanted.prefixes), locked(&self.prefixes));
+                for (length, words) in wanted.iter() {
+                    // A wider one in its place does as well.
+                    if !there(map.get(&Key::new(*length, *words), 0))? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Places::Allowed => {
+                let (wanted, map) = (locked(&self.wanted.allowed), locked(&self.allowed));
+                let keys = map
+                    .keys()
+                    .map(|key| key.map(|key| (key.prefix_len(), key.data())));
+                let there: BTreeSet<(u32, [u32; 5])> =
+                    keys.collect::<Result<_, _>>().map_err(io::Error::other)?;
+                Ok(there == *wanted)
+            }
+        }
+    }
+
+    /// Puts back what a table should hold.
+    pub(super) fn hold(&self, places: Places) -> Result<(), InterceptError> {
+        match places {
+            Places::Ports => {
+                let wanted = locked(&self.wanted.ports);
+                let mut map = locked(&self.ports);
+                wanted
+                    .iter()
+                    .try_for_each(|port| map.insert(port, 1, 0).map_err(full_or(names::PORTS)))
+            }
+            Places::Prefixes => self.insert_prefixes(&locked(&self.wanted.prefixes)),
+            Places::Allowed => self.keep_allowed(&locked(&self.wanted.allowed)),
+        }
     }
 
     /// The origin of the connection whose peer is `client`, had once.

@@ -12,11 +12,12 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use node_agent_common::{flow, names};
 
-use super::devices::{Held, hold, holds, let_go, pin_of, pinned};
+use super::devices::{self, Held, Spot, hold, holds, let_go, pin_of, pinned, stands};
+use super::intact::Wrong;
 use super::netlink::{self, Carries, Device, Route, Side};
 use super::object::{self, DeviceHook, WIRE, WIRE_IN};
 use super::tables::{Tables, locked};
-use super::{InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, node, pins};
+use super::{Fault, InterceptError, Interceptor, NodeWide, Settings, WorkloadIndex, node, pins};
 use crate::model::CgroupId;
 
 /// A device of a labelled namespace that nothing is filtered at.
@@ -53,6 +54,8 @@ pub(super) struct Wires {
     home: File,
     pub(super) route: Route,
     held: Mutex<BTreeMap<u32, Wire>>,
+    /// What was found to be gone and put back, until somebody was told.
+    lost: Mutex<Vec<Fault>>,
     /// Why there are no filters.
     absent: Option<String>,
     /// What tells this agent's filters of traffic control from another's.
@@ -132,6 +135,7 @@ impl Wires {
             home,
             route,
             held: Mutex::default(),
+            lost: Mutex::default(),
             absent,
             handle: 0x6e61_0000 | handle,
             stays,
@@ -147,7 +151,6 @@ impl Wires {
         settings: &Settings,
     ) -> Result<(), InterceptError> {
         let pin = settings.pin.as_deref();
-        let closed = settings.allowed.is_some();
         let node_wide = settings.node_wide == NodeWide::On;
         if let (Some(pin), false) = (pin, node_wide) {
             pins::remove_link(&pin.join(object::NODE.pin))?;
@@ -172,7 +175,7 @@ impl Wires {
                 continue; // what is there goes on with its own program
             }
             if there || self.route.has_filter(device, WIRE.side, record.filter) {
-                let held = self.hold_all(ebpf, device, pin, closed)?;
+                let held = self.hold_all(ebpf, device, pin)?;
                 locked(&self.held).insert(device, Wire { owner, held });
                 if record.filter != self.handle {
                     for side in [Side::Received, Side::Sent] {
@@ -201,21 +204,16 @@ impl Wires {
         ebpf: &Ebpf,
         device: u32,
         pin: Option<&Path>,
-        closed: bool,
     ) -> Result<Vec<Held>, InterceptError> {
-        let hooks: &[DeviceHook] = if closed {
-            // What lets answers out comes first.
-            &[WIRE_IN, WIRE]
-        } else {
-            &[WIRE]
-        };
-        if !closed && let Some(pin) = pin {
-            pins::remove_link(&pin.join(pin_of(&WIRE_IN, device)))?;
-        }
-        hooks
+        ON_WIRE
             .iter()
             .map(|hook| hold(ebpf, &self.route, hook, device, self.handle, pin))
             .collect()
+    }
+
+    /// What was found to be gone and put back since this was asked the last time.
+    pub(super) fn lost(&self) -> Vec<Fault> {
+        std::mem::take(&mut *locked(&self.lost))
     }
 
     fn let_go(&self, held: Vec<Held>, device: u32) -> Result<(), InterceptError> {
@@ -241,6 +239,9 @@ impl Drop for Wires {
         }
     }
 }
+
+/// What stands at a wire. What looks at answers comes first.
+const ON_WIRE: [DeviceHook; 2] = [WIRE_IN, WIRE];
 
 /// In the table of wires: a device of the node itself.
 pub(super) const NODE: u32 = 1 << 31;
@@ -339,9 +340,14 @@ impl Interceptor {
             }
             return Ok(());
         }
-        let closed = self.settings().allowed.is_some();
         let pin = self.settings().pin.as_deref();
-        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin, closed))?;
+        if let Some(wire) = held.get(&end) {
+            // Its other end is there, so it is: somebody took the filter away.
+            let programs = wire.held.iter().zip(&ON_WIRE).enumerate();
+            let gone = programs.filter(|(_, (held, _))| !holds(&wires.route, held, end));
+            locked(&wires.lost).extend(gone.map(|(at, (_, hook))| Fault::of_wire(end, at, *hook)));
+        }
+        let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin))?;
         tracing::info!(
             device = end,
             workload = owner.workload.0,
@@ -373,13 +379,90 @@ impl Interceptor {
             .collect()
     }
 
+    /// Is a wire of this namespace filtered at this moment?
+    pub fn filters(&self, netns: u64) -> bool {
+        let wires = &self.wires;
+        let held = locked(&wires.held);
+        let mut these = held
+            .iter()
+            .filter(|(_, wire)| wire.owner.netns == netns)
+            .flat_map(|(end, wire)| wire.held.iter().map(|held| (*end, held)))
+            .peekable();
+        these.peek().is_some() && these.all(|(end, held)| holds(&wires.route, held, end))
+    }
+
     /// Forgets filters whose devices are gone.
     pub fn forget_gone_wires(&self) {
         let route = &self.wires.route;
-        let gone = |end: &u32, wire: &Wire| !wire.held.iter().any(|held| holds(route, held, *end));
+        let up = |end: u32, wire: &Wire| wire.held.iter().any(|held| stands(route, held, end));
+        let there = {
+            let held = locked(&self.wires.held);
+            if held.iter().all(|(end, wire)| up(*end, wire)) {
+                return;
+            }
+            route.devices()
+        };
+        let there: BTreeSet<u32> = match there {
+            Ok(devices) => devices.iter().map(|device| device.index).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "devices that are gone are still remembered");
+                return;
+            }
+        };
+        // Of a device that is there somebody took the filter away, which is put back.
+        let gone = |end: &u32, wire: &Wire| !up(*end, wire) && !there.contains(end);
         if let Err(error) = self.let_go_where(gone) {
             tracing::warn!(%error, "a filter whose device is gone is still remembered");
         }
+    }
+
+    /// What is not as it was made, of devices that are there: the device, which of its programs,
+    /// and what.
+    pub(super) fn wire_faults(
+        &self,
+        program: impl Fn(&DeviceHook) -> u32,
+    ) -> std::io::Result<Vec<(u32, usize, DeviceHook, Wrong)>> {
+        let (route, held) = (&self.wires.route, locked(&self.wires.held));
+        let mut faults = Vec::new();
+        for (end, wire) in held.iter() {
+            for (at, (held, hook)) in wire.held.iter().zip(&ON_WIRE).enumerate() {
+                if let Some(wrong) = devices::wrong(route, held, *end, program(hook))? {
+                    faults.push((*end, at, *hook, wrong));
+                }
+            }
+        }
+        if !faults.is_empty() {
+            let there = route.devices()?;
+            faults.retain(|(end, ..)| there.iter().any(|device| device.index == *end));
+        }
+        Ok(faults)
+    }
+
+    /// Puts one back, unless that was done since, or nobody wants it any more.
+    pub(super) fn mend_wire(
+        &self,
+        device: u32,
+        at: usize,
+        wrong: &Wrong,
+    ) -> Result<(), InterceptError> {
+        let wires = &self.wires;
+        let mut all = locked(&wires.held);
+        let Some(hook) = ON_WIRE.get(at) else {
+            return Ok(());
+        };
+        let Some(held) = all.get_mut(&device).and_then(|wire| wire.held.get_mut(at)) else {
+            return Ok(());
+        };
+        if *wrong == Wrong::Detached && holds(&wires.route, held, device) {
+            return Ok(());
+        }
+        let spot = Spot {
+            hook,
+            device,
+            handle: wires.handle,
+            pin: self.settings().pin.as_deref(),
+        };
+        self.with_ebpf(|ebpf| devices::mend(ebpf, &wires.route, spot, held, wrong))
     }
 
     /// Takes away the filters of traffic control of an agent that no longer runs, as its pins tell

@@ -187,7 +187,7 @@ fn somebody_else_s_unconnected_socket_leads_to_the_agent_whoever_dials_with_it()
                 false if scene.place == Host => continue,
                 false => Client::inside(&scene.outside),
             };
-            let path = scene.path(&format!("made-{who}-{neighbour}"));
+            let path = scene.fresh("hand");
             assert_eq!(giver.ask(&format!("hand-made {path} {to}")), "open");
             let line = format!("receive-and-dial {path} {to}");
             let free = scene.client(&scene.outside, who).ask(&line);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use crate::far_scene::Place::{self, Host, Own};
 use crate::far_scene::Scene;
 use crate::support::{Cgroup, Client, able};
+use node_agent::intercept::LayerState;
 
 /// What a labelled workload gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +27,7 @@ enum Want {
 use Want::{Open, Stopped, Wire};
 
 /// What leads through a socket of the file system.
-const PATH: Want = Open("a path has many names: do not mount the directory");
+const PATH: Want = Open("this kernel has no hook for it: do not mount the directory");
 const RAW: Want = Open("packets below the socket: no NET_RAW in the host's network");
 const ADMIN: Want = Open("rewritten below the socket: no NET_ADMIN in the host's network");
 const LENT: Want = Open(
@@ -94,6 +95,17 @@ const ROUTES: &[Row] = &[
     (Ok((49, Want::Agent)), Ok((49, Want::Agent)), By::Root, "own-program"),
 ];
 
+impl Want {
+    /// With the layers that this kernel has.
+    fn here(self, way: &str, scene: &Scene) -> Want {
+        match way {
+            _ if self == PATH && scene.has("unix sockets") => Stopped,
+            "packet-tcp" | "packet-bypass" | "xdp" if scene.has("AF_PACKET") => Stopped,
+            _ => self,
+        }
+    }
+}
+
 /// Which rows of the matrix these routes are, and whether they are open.
 pub(crate) fn rows() -> impl Iterator<Item = (u8, bool)> {
     let of = |at: &At| at.ok().map(|(row, want)| (row, matches!(want, Open(_))));
@@ -115,6 +127,13 @@ const ABSENT: &[&str] = &[
 ];
 
 impl Scene {
+    /// Is that optional layer at work?
+    fn has(&self, layer: &str) -> bool {
+        let all = self.agent.interceptor.layers();
+        let found = all.iter().find(|found| found.what.contains(layer));
+        found.unwrap().state == LayerState::Present
+    }
+
     /// Goes that way, and gives what came back.
     fn go(&self, way: &str, cgroup: &Cgroup) -> String {
         static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -146,7 +165,7 @@ impl Scene {
                     "handed" => self.client(&self.outside, "root"),
                     _ => Client::inside(&self.outside),
                 };
-                let path = self.path(&format!("hand-{unique}"));
+                let path = self.fresh("hand");
                 assert_eq!(giver.ask(&format!("hand {path} {to}")), "open");
                 client.ask(&format!("receive {path}"))
             }
@@ -161,7 +180,7 @@ impl Scene {
             "relay" => {
                 // On the node, whatever namespace the workload has.
                 let mut relay = Client::inside(&self.outside);
-                let path = self.path(&format!("relay-{unique}"));
+                let path = self.fresh("relay");
                 assert_eq!(relay.ask(&format!("relay {path} {to}")), "open");
                 client.ask(&format!("through {path}"))
             }
@@ -209,7 +228,7 @@ impl Scene {
             }
             "clone-into" => {
                 let cgroup = self.outside.path.display();
-                client.ask(&format!("clone-into {cgroup} {to}"))
+                client.ask(&format!("born-in {cgroup} connect {to}"))
             }
             // A connect hook of the workload's own, in a cgroup of its own below.
             "own-program" => {
@@ -257,6 +276,7 @@ fn all_routes(name: &str, place: Place, who: &'static str) {
                 continue;
             }
         };
+        let want = &want.here(way, &scene);
         let control = scene.go(way, &scene.outside);
         let answer = scene.go(way, &scene.inside);
         let absent = ABSENT.iter().any(|error| control.ends_with(error));

@@ -54,6 +54,15 @@ impl Drop for Wire {
     }
 }
 
+/// Has the kernel the hook? Its own word for it decides what is expected here, and the program that
+/// is attached decides whether that is so.
+fn guards_unix() -> bool {
+    let found = Command::new("grep")
+        .args(["-q", "CGROUP_UNIX_CONNECT", "/sys/kernel/btf/vmlinux"])
+        .status();
+    found.is_ok_and(|status| status.success())
+}
+
 impl Scene {
     pub(crate) fn new(name: &str, place: Place, who: &'static str) -> Scene {
         static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -87,9 +96,18 @@ impl Scene {
             assert_eq!(away.ask(&line), "status=0", "{line}");
         }
         let (near, other) = (port(), port());
+        let files = tempfile::tempdir().unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        std::fs::set_permissions(files.path(), all).unwrap();
+        // What other ways need; the database's own path is not among them.
+        let unix = ["hand", "relay"].map(|name| {
+            let path = files.path().join(name);
+            path.to_str().unwrap().parse().unwrap()
+        });
         let agent = Agent::start(Settings {
             ports: vec![near],
             protected: vec![format!("{net}.2").parse().unwrap()],
+            unix: guards_unix().then(|| unix.to_vec()),
             ..settings(&top)
         });
         agent.label(&inside, 7);
@@ -106,9 +124,6 @@ impl Scene {
             }
         };
         assert_eq!(database.ask(&format!("database {near} {other}")), "open");
-        let files = tempfile::tempdir().unwrap();
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
-        std::fs::set_permissions(files.path(), all).unwrap();
         let mut scene = Scene {
             place,
             who,
@@ -155,6 +170,12 @@ impl Scene {
 
     pub(crate) fn path(&self, name: &str) -> String {
         self.files.path().join(name).display().to_string()
+    }
+
+    /// The same, with nothing there from before.
+    pub(crate) fn fresh(&self, name: &str) -> String {
+        let _ = std::fs::remove_file(self.files.path().join(name));
+        self.path(name)
     }
 
     pub(crate) fn to(&self) -> String {

@@ -33,6 +33,7 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     let governing = Governing::start(
         Settings {
             ports: vec![database.port],
+            protected: vec!["192.0.2.77".parse().unwrap()],
             pin: Some(pin.clone()),
             ..settings(&top)
         },
@@ -112,6 +113,33 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
         .unwrap();
     assert_eq!(faults(interceptor), Vec::<String>::new());
     assert!(client.greeting(&to).starts_with("AGENT "));
+
+    // The places, by the maps themselves.
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let port_key = hex(&database.port.to_ne_bytes());
+    // 192.0.2.77: 128 bits, as an IPv4-mapped address.
+    let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 77];
+    let address_key = hex(&128_u32.to_ne_bytes()) + &hex(&address);
+    tamper(&format!("forget:{port_key}"), "map_PORTS_v2", "forgotten");
+    tamper(
+        &format!("forget:{address_key}"),
+        "map_PREFIXES_v2",
+        "forgotten",
+    );
+    assert_eq!(
+        faults(interceptor),
+        [
+            "somebody changed what the map PORTS holds",
+            "somebody changed what the map PREFIXES holds",
+        ]
+    );
+    assert!(interceptor.faults().unwrap().iter().all(|f| f.opened()));
+    interceptor
+        .put_back(&interceptor.faults().unwrap())
+        .unwrap();
+    assert_eq!(faults(interceptor), Vec::<String>::new());
+    assert!(client.greeting(&to).starts_with("AGENT "));
+    assert!(client.greeting("192.0.2.77:9").starts_with("AGENT "));
 
     // A cgroup that goes is nobody's doing.
     std::fs::remove_dir(&short_lived.path).unwrap();

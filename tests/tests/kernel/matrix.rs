@@ -12,11 +12,9 @@ enum Holds {
     Closed(&'static str),
     /// By what where it is; where not, and what to do there.
     Partly(&'static str, &'static str),
-    /// What to do.
-    Open(&'static str),
 }
 
-use Holds::{Closed, Open, Partly};
+use Holds::{Closed, Partly};
 
 /// Tables of ways, by every caller, in the host's network namespace and in one of its own.
 const ROUTES: &str = "routes";
@@ -24,7 +22,7 @@ const FAR: &str = "far_routes";
 const TABLES: [&str; 2] = [ROUTES, FAR];
 
 /// Where single tests are looked for.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("../kernel.rs"),
     include_str!("callers.rs"),
     include_str!("enrol.rs"),
@@ -33,6 +31,7 @@ const SOURCES: [&str; 11] = [
     include_str!("routes.rs"),
     include_str!("translated.rs"),
     include_str!("undoing.rs"),
+    include_str!("unix_sockets.rs"),
     include_str!("wires.rs"),
     include_str!("../e2e/bypass.rs"),
     include_str!("../e2e/canary.rs"),
@@ -46,7 +45,10 @@ const WIRE: &str = "a filter at the host's end of the wire";
 const SOCKETS: &str = "no_socket_in_a_workload_s_network_reaches_a_database_whosever_it_is";
 const FRAMES: &str =
     "no_frame_that_leaves_a_workload_s_network_reaches_a_database_whatever_made_it";
-const NODE: &str = "in_the_node_wide_mode_the_agent_reaches_the_database_and_nobody_else_does";
+const NODE: &str = "in_the_node_wide_mode_the_agent_reaches_the_database_and_no_other_process_does";
+const FORWARDED: &str = "in_the_node_wide_mode_nothing_is_forwarded_to_a_database_by_any_device";
+const LSM: &str = "BPF's LSM, where the kernel runs it (`bpf` in its lsm= list)";
+const FAMILIES: &str = "families_that_lead_off_the_node_are_refused_where_the_kernel_can";
 const BESIDE: &str = "beside_itself_in_a_delegated_subtree_nobody_escapes_a_label_at_its_root";
 const CGROUPS: &str =
     "in the host's network: mount cgroups read-only; an alarm is raised within a second";
@@ -93,8 +95,8 @@ const MATRIX: &[Row] = &[
     (16, "packet sockets, over a wire of its own", Closed(WIRE), &[FAR, FRAMES]),
     (17, "the same past the queueing discipline", Closed(WIRE), &[FAR, FRAMES]),
     (18, "AF_XDP, over a wire of its own", Closed(WIRE), &[FAR, FRAMES]),
-    (19, "packet sockets, in the host's network namespace", Open(RAW), &[FAR]),
-    (20, "past the queueing discipline, and AF_XDP, in the host's network namespace", Open(RAW), &[FAR]),
+    (19, "packet sockets, in the host's network namespace", Partly(LSM, RAW), &[FAR, FAMILIES]),
+    (20, "past the queueing discipline, and AF_XDP, in the host's network namespace", Partly(LSM, RAW), &[FAR, FAMILIES]),
     (21, "a TUN device and a stack of its own", Partly(WIRE, ADMIN), &[FAR, FRAMES]),
     (22, "addresses rewritten on its own device", Partly(WIRE, ADMIN), &[FAR, FRAMES]),
     (23, "UDP by sendto, also with an address of no family", Closed("hooks on sendmsg()"), &[ROUTES]),
@@ -111,7 +113,7 @@ const MATRIX: &[Row] = &[
     (30, "a service address that the node translates",
         Partly("led to the agent when declared; `guard.node_wide: on`",
                "undeclared, and not on a database port: list it in `hosts` or `addresses`"),
-        &["a_service_address_that_the_node_translates_leads_to_the_agent_once_it_is_declared", NODE]),
+        &["a_service_address_that_the_node_translates_leads_to_the_agent_once_it_is_declared", FORWARDED]),
     (31, "unspecified addresses, which mean loopback", Closed("hook on connect takes them for loopback"), &[ROUTES]),
     (32, "another loopback address, the node's own", Closed("any address on a database port"), &[ROUTES]),
     (33, "the database's host connects to the workload", Closed("second gate, inwards"),
@@ -137,8 +139,13 @@ const MATRIX: &[Row] = &[
         &["a_delegated_subtree_is_left_only_by_its_root", BESIDE]),
     (43, "a child made in another cgroup", Partly(WIRE, CGROUPS),
         &[FAR, SOCKETS, "a_child_that_leaves_before_it_runs_anything_raises_an_alarm"]),
-    (44, "the unix socket of a local database, five spellings", Open("do not mount its directory into workloads"), &[FAR]),
-    (45, "AF_VSOCK", Open("no IP socket: deny it by seccomp, with io_uring denied as well"), &[ROUTES]),
+    (44, "the unix socket of a local database, five spellings", 
+        Partly("`guard.unix: allow-only`, where the kernel has the hook (Linux 6.7 and newer)",
+               "otherwise, and by default: do not mount its directory into workloads"),
+        &[FAR, "only_unix_sockets_that_are_named_so_are_reached",
+          "the_allow_list_is_kept_while_there_is_no_agent_and_goes_with_the_setting"]),
+    (45, "AF_VSOCK", 
+        Partly(LSM, "elsewhere: no IP socket: deny it by seccomp, with io_uring denied as well"), &[ROUTES, FAMILIES]),
     (46, "dialling the agent itself", Closed("no destination on record: closed unread"),
         &["a_dial_to_the_agent_itself_has_no_origin", "nobody_who_dials_the_agent_itself_is_served"]),
     (47, "taking the agent's port while it restarts", Closed("hooks on bind()"),
@@ -153,8 +160,9 @@ const MATRIX: &[Row] = &[
     (50, "names: another resolver, a changed record, round robin, a literal address",
         Closed("addresses are guarded, not names; as 27"), &[ROUTES]),
     (51, "SCTP, DCCP, SMC, RDS, TIPC, KCM",
-        Partly("hook on socket(), for what goes over IP", "the others, where a kernel has them: deny them by seccomp"),
-        &["other_families_over_ip_are_refused_where_a_kernel_has_them"]),
+        Partly("hook on socket(), for what goes over IP; BPF's LSM for the others, where the kernel runs it",
+               "the others, where a kernel has them and does not: deny them by seccomp"),
+        &[FAMILIES, "other_families_over_ip_are_refused_where_a_kernel_has_them"]),
 ];
 
 const HEAD: &str = "\
@@ -177,7 +185,6 @@ fn page() -> String {
         let (word, why) = match holds {
             Closed(by) => ("closed", (*by).to_owned()),
             Partly(by, gap) => ("partly", format!("{by}. Open: {gap}")),
-            Open(what) => ("open", (*what).to_owned()),
         };
         let tests: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
         let tests = tests.join(", ");
@@ -216,7 +223,6 @@ fn each_way_round_is_tried_and_said_to_be_closed_or_open() {
             .collect();
         let said = match holds {
             Closed(_) => !seen.contains(&true),
-            Open(_) => !seen.contains(&false),
             Partly(..) => true,
         };
         if !said {

@@ -3,21 +3,12 @@
 
 use std::os::unix::fs::symlink;
 
-use node_agent::intercept::{Event, Interceptor, LayerState, RefusedBecause, Settings, probe};
+use node_agent::intercept::{Event, Interceptor, LayerState, RefusedBecause, Settings};
 
-use crate::support::{Agent, Cgroup, Client, able, eventually};
+use crate::support::{Agent, Cgroup, Client, able, eventually, has};
 use crate::{Uninstall, settings};
 
 const REFUSED: &str = "error=Operation-not-permitted-(os-error-1)";
-
-fn present(layer: &str) -> Result<(), String> {
-    let found = probe().into_iter().find(|found| found.what.contains(layer));
-    let found = found.ok_or_else(|| "doctor does not name it".to_owned())?;
-    match found.mend {
-        None => Ok(()),
-        Some(why) => Err(why),
-    }
-}
 
 #[test]
 fn only_unix_sockets_that_are_named_so_are_reached() {
@@ -37,7 +28,7 @@ fn only_unix_sockets_that_are_named_so_are_reached() {
         ]),
         ..settings(&top)
     };
-    if let Err(why) = present("unix sockets") {
+    if let Err(why) = has("unix sockets") {
         let refused = Interceptor::start(settings).map(drop).unwrap_err();
         assert!(
             refused.to_string().contains("guard.unix: open"),
@@ -157,7 +148,7 @@ fn the_allow_list_is_kept_while_there_is_no_agent_and_goes_with_the_setting() {
     if !able("the_allow_list_is_kept") {
         return;
     }
-    if let Err(why) = present("unix sockets") {
+    if let Err(why) = has("unix sockets") {
         println!("SKIPPED: connect_unix is not loadable in this kernel: {why}");
         return;
     }
@@ -194,6 +185,26 @@ fn the_allow_list_is_kept_while_there_is_no_agent_and_goes_with_the_setting() {
     agent.die();
     let agent = Agent::start(of(Some(Vec::new())));
     assert_eq!(reached(), [false, false]);
+    // Taken away, it is missed, and put back; what was reached meanwhile is beyond the agent.
+    for (name, program) in [
+        ("link_unix_connect", "unix_connect"),
+        ("link_unix_send", "unix_send"),
+    ] {
+        let answer = server.ask(&format!("tamper detach {}", pin.join(name).display()));
+        assert_eq!(answer, "detached");
+        let faults = agent.interceptor.faults().unwrap();
+        let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(said, [format!("the link of {program} is detached")]);
+        assert!(faults.iter().all(|fault| fault.opened() && fault.lasts()));
+        agent.interceptor.put_back(&faults).unwrap();
+        assert!(agent.interceptor.faults().unwrap().is_empty());
+    }
+    std::fs::remove_file(pin.join("link_unix_send")).unwrap();
+    let faults = agent.interceptor.faults().unwrap();
+    assert!(faults.iter().all(|fault| !fault.opened() && !fault.lasts()));
+    agent.interceptor.put_back(&faults).unwrap();
+    assert!(pin.join("link_unix_send").exists());
+    assert_eq!(reached(), [false, false]);
     drop(agent);
     assert_eq!(reached(), [true, true]);
     assert!(!pin.exists());
@@ -210,7 +221,7 @@ fn families_that_lead_off_the_node_are_refused_where_the_kernel_can() {
     let pin = pins.path().join("pins");
     let _clean = Uninstall(pin.clone());
     let settings = Settings {
-        pin: Some(pin),
+        pin: Some(pin.clone()),
         ..settings(&top)
     };
     let agent = Agent::start(settings.clone());
@@ -253,6 +264,15 @@ fn families_that_lead_off_the_node_are_refused_where_the_kernel_can() {
     let counters = agent.interceptor.counters().unwrap();
     // Each is asked for by three kinds.
     assert_eq!(counters.refused_families, 3 * away.len() as u64);
+    // Nobody detaches it; a pin that is gone is made again.
+    let link = pin.join("link_lsm_socket_create");
+    assert_eq!(agent.interceptor.faults().unwrap().len(), 0);
+    std::fs::remove_file(&link).unwrap();
+    let faults = agent.interceptor.faults().unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(!faults[0].opened());
+    agent.interceptor.put_back(&faults).unwrap();
+    assert!(link.exists());
     // It stays without an agent, is taken over by the next one, and goes with the last.
     agent.die();
     assert_eq!(held.ask("family 17"), REFUSED);

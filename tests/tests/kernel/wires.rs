@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use node_agent::enrol::{Reason, Standing};
 use node_agent::intercept::{
-    Bypass, Dial, Event, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
+    Bypass, Dial, Event, LayerState, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -78,8 +78,13 @@ impl Node {
         set("ipv6/conf/all/forwarding", "1");
         wire("pod0", &mut node.pod, &["1"]);
         wire("db0", &mut node.far, &["2", "3"]);
+        // Datagrams are answered from the address that is nobody's but the database's host's.
+        run_in(
+            &node.far,
+            "ip route add 192.0.2.1/32 dev wire src 192.0.2.3",
+        );
         // What a workload invents for itself.
-        run("ip route add 192.0.2.100/32 dev pod0");
+        run("ip route add 192.0.2.77/32 dev pod0");
         let answer = node
             .far
             .ask(&format!("database {} {}", node.port, node.other));
@@ -275,7 +280,7 @@ fn all_ways(name: &str, rows: &[u8]) {
             17,
         ),
         (18, Who::Labelled, format!("route xdp {to}"), &to, 17),
-        (21, Who::Labelled, format!("route tun {to}"), &to, 17),
+        (21, Who::Labelled, format!("tun wire {to}"), &to, 6),
         (
             22,
             Who::Rewriter,
@@ -292,7 +297,15 @@ fn all_ways(name: &str, rows: &[u8]) {
             6,
         ),
     ];
+    // Where the kernel keeps frames by hand from a label, somebody else makes them.
+    let families = agent
+        .interceptor
+        .layers()
+        .iter()
+        .any(|layer| layer.what.contains("AF_PACKET") && layer.state == LayerState::Present);
+    let by_hand = |line: &str| line.starts_with("route frame") || line.starts_with("route xdp");
     let mut ask = |who: &Who, line: &str| match who {
+        Who::Labelled if families && by_hand(line) => unlabelled.ask(line),
         Who::Labelled => labelled.ask(line),
         Who::Unlabelled => unlabelled.ask(line),
         Who::Ring => ring.ask(line),
@@ -349,6 +362,84 @@ fn all_ways(name: &str, rows: &[u8]) {
     agent.interceptor.unfilter(node.owner().netns).unwrap();
     for (row, who, line, _, _) in &possible {
         assert_eq!(ask(who, line), "got=DATABASE", "{row} {line}");
+    }
+}
+
+#[test]
+fn an_answer_that_left_in_a_tunnel_of_the_node_s_does_not_come_back() {
+    if !able("an_answer_that_left_in_a_tunnel") {
+        return;
+    }
+    let node = Node::new("tunnelled");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    let mut events = agent.interceptor.take_events().unwrap();
+    // The node ends tunnels, as those of many overlay networks do. What comes out of one is routed
+    // as anything else.
+    let over = |last: u8, local: &str, remote: &str| {
+        format!(
+            "ip link add over0 address 02:00:00:00:00:{last:02x} type vxlan id 7 dstport 4789 \
+             local {local} remote {remote}"
+        )
+    };
+    run(&over(0xf1, "192.0.2.254", "192.0.2.1"));
+    run("ip link set over0 up");
+    let freely = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done";
+    let done = Command::new("sh").args(["-c", freely]).status();
+    assert!(done.unwrap().success());
+    let there = over(0xf2, "192.0.2.1", "192.0.2.254");
+    let through = "ip route add 192.0.2.2/32 dev over0 src 192.0.2.1 && \
+                   ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:f1 dev over0";
+    run_in(
+        &node.pod,
+        &format!("{there} && ip link set over0 up && {freely} && {through}"),
+    );
+    let mut client = node.client(&node.outside);
+    let way = format!("route connect {}", node.database());
+    assert_eq!(client.ask(&way), "got=DATABASE");
+    // The workload's own end of it is a device here and told of; it may as well be a process, which
+    // sends datagrams as any other.
+    node.filter(&agent);
+    let answer = client.ask(&way);
+    assert!(!answer.contains("DATABASE"), "{answer}");
+    assert!(agent.interceptor.counters().unwrap().bypass.wire > 0);
+    let seen = dropped(&mut events);
+    let from = node.database();
+    assert!(
+        seen.iter()
+            .any(|(how, dial)| *how == Bypass::Wire(6) && dial.destination.to_string() == from),
+        "{seen:?}"
+    );
+    // Others are answered, in the tunnel and beside it.
+    for to in ["192.0.2.3", "[2001:db8:7::3]"] {
+        let free = format!("route connect {to}:{}", node.other);
+        assert_eq!(client.ask(&free), "got=DATABASE", "{to}");
+    }
+    agent.interceptor.unfilter(node.owner().netns).unwrap();
+    assert_eq!(client.ask(&way), "got=DATABASE");
+}
+
+#[test]
+fn frames_that_could_hold_a_packet_and_resets_that_say_something_do_not_leave() {
+    if !able("frames_that_could_hold_a_packet") {
+        return;
+    }
+    let node = Node::new("odd-frames");
+    let agent = Agent::start(node.settings());
+    agent.label(&node.inside, 7);
+    assert_eq!(node.filter(&agent), []);
+    let mut client = node.client(&node.outside);
+    let drops = || agent.interceptor.counters().unwrap().bypass.wire;
+    for (shape, dropped) in [
+        ("frame-snap", 1),
+        ("frame-stp", 0),
+        ("frame-reset", 0),
+        ("frame-reset-data", 1),
+    ] {
+        let before = drops();
+        let answer = client.ask(&format!("route {shape} {}", node.database()));
+        assert!(!answer.contains("DATABASE"), "{shape}: {answer}");
+        assert_eq!(drops() - before, dropped, "{shape}: {answer}");
     }
 }
 
@@ -439,6 +530,23 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
     // The next one has it in hand.
     let agent = Agent::start(settings.clone());
     let owner = node.owner();
+    assert!(agent.interceptor.filters(owner.netns));
+    // Who takes it away by its pins finds it back after the next look.
+    let links = std::fs::read_dir(&pin).unwrap().flatten();
+    let links: Vec<_> = links
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link_wire"))
+        .collect();
+    if !links.is_empty() {
+        let mut hand = Client::start();
+        for link in links {
+            let detach = format!("tamper detach {}", link.path().display());
+            assert_eq!(hand.ask(&detach), "detached");
+        }
+        assert_eq!(client.ask(&way), "got=DATABASE");
+        assert!(!agent.interceptor.filters(owner.netns));
+        assert_eq!(node.filter(&agent), []);
+        assert!(agent.interceptor.filters(owner.netns));
+    }
     let seen = agent.interceptor.filtered();
     assert_eq!(seen, [(owner.netns, owner.cgroup)]);
     assert!(!client.ask(&way).contains("DATABASE"));
@@ -450,6 +558,169 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
     agent.die();
     node_agent::intercept::Interceptor::uninstall_pinned(&pin).unwrap();
     assert_eq!(client.ask(&way), "got=DATABASE");
+}
+
+fn faults(agent: &Agent) -> Vec<String> {
+    let faults = agent.interceptor.faults().unwrap();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+fn put_back(agent: &Agent) {
+    let faults = agent.interceptor.faults().unwrap();
+    assert!(faults.iter().all(|fault| !fault.lasts()));
+    agent.interceptor.put_back(&faults).unwrap();
+    assert_eq!(agent.interceptor.faults().unwrap().len(), 0);
+}
+
+fn number_of(device: &str) -> u32 {
+    let seen = Command::new("ip")
+        .args(["-o", "link", "show", device])
+        .output();
+    let seen = String::from_utf8(seen.unwrap().stdout).unwrap();
+    let number = seen
+        .split(':')
+        .next()
+        .and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("{device}: {seen}"))
+}
+
+/// Takes a program from a device by its link, or where the kernel has none for devices, with all
+/// of the device's filters.
+fn take_away(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) {
+    let path = pin.join(format!("{link}_{}", number_of(device)));
+    if path.exists() {
+        let answer = hand.ask(&format!("tamper detach {}", path.display()));
+        assert_eq!(answer, "detached");
+    } else {
+        run(&format!("tc qdisc del dev {device} clsact"));
+    }
+}
+
+/// What stands on a device: another text for each program that is attached.
+fn standing(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) -> String {
+    let path = pin.join(format!("{link}_{}", number_of(device)));
+    if path.exists() {
+        hand.ask(&format!("link-id {}", path.display()))
+    } else {
+        let shown = Command::new("tc")
+            .args(["filter", "show", "dev", device, "egress"])
+            .output();
+        String::from_utf8(shown.unwrap().stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
+    if !able("a_filter_that_is_taken") {
+        return;
+    }
+    let node = Node::new("taken-wire");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let agent = Agent::start(Settings {
+        pin: Some(pin.clone()),
+        ..node.settings()
+    });
+    agent.label(&node.inside, 7);
+    assert_eq!(node.filter(&agent), []);
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    let way = format!("route frame {}", node.database());
+    let mut client = node.client(&node.outside);
+    let mut hand = Client::inside(&node.outside);
+    let gone = format!(
+        "the link of on_wire on device {} is detached",
+        number_of("pod0")
+    );
+
+    take_away(&mut hand, &pin, "link_wire", "pod0");
+    assert_eq!(client.ask(&way), "got=DATABASE");
+    assert_eq!(faults(&agent), std::slice::from_ref(&gone));
+    put_back(&agent);
+    assert!(!client.ask(&way).contains("DATABASE"));
+    assert!(agent.interceptor.unaudited());
+
+    // Who looks round for wires puts it back as well, and does not keep it to himself.
+    take_away(&mut hand, &pin, "link_wire", "pod0");
+    agent.interceptor.forget_gone_wires();
+    assert_eq!(agent.interceptor.filtered().len(), 1, "the device is there");
+    assert_eq!(node.filter(&agent), []);
+    assert_eq!(faults(&agent), [gone]);
+    assert!(!client.ask(&way).contains("DATABASE"));
+    assert_eq!(faults(&agent), Vec::<String>::new());
+
+    let path = pin.join(format!("link_wire_{}", number_of("pod0")));
+    if path.exists() {
+        std::fs::remove_file(&path).unwrap();
+        let said = format!("the pin of on_wire on device {} is gone", number_of("pod0"));
+        assert_eq!(faults(&agent), [said]);
+        put_back(&agent);
+        assert!(path.exists());
+    }
+    // A device that goes is nobody's doing.
+    run("ip link del pod0");
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    agent.interceptor.forget_gone_wires();
+    assert_eq!(agent.interceptor.filtered(), []);
+}
+
+#[test]
+fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
+    if !able("what_is_taken_from_the_node_wide_mode") {
+        return;
+    }
+    let node = Node::new("taken-node");
+    let own = node.top.child("agent");
+    let pins = tempfile::tempdir().unwrap();
+    let pin = pins.path().join("pins");
+    let _clean = Uninstall(pin.clone());
+    let agent = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        pin: Some(pin.clone()),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    let mut process = Client::inside(&node.outside);
+    let mut hand = Client::inside(&node.outside);
+    let connect = format!("route connect {}", node.database());
+    assert_eq!(faults(&agent), Vec::<String>::new());
+    assert!(!process.ask(&connect).contains("DATABASE"));
+
+    let link = pin.join("link_node");
+    let answer = hand.ask(&format!("tamper detach {}", link.display()));
+    assert_eq!(answer, "detached");
+    // The devices' programs let nothing out that it has not asked.
+    assert!(!process.ask(&connect).contains("DATABASE"));
+    assert_eq!(faults(&agent), ["the link of on_node is detached"]);
+    put_back(&agent);
+    assert!(!process.ask(&connect).contains("DATABASE"));
+    assert_eq!(agent.interceptor.node_trouble(), None);
+
+    // Whoever comes first, the watch or the look at the devices: it is told of, and there again.
+    let gone = format!(
+        "the link of on_node_frame on device {} is detached",
+        number_of("db0")
+    );
+    for patient in [false, true] {
+        take_away(&mut hand, &pin, "link_nodeframe", "db0");
+        if patient {
+            let away = standing(&mut hand, &pin, "link_nodeframe", "db0");
+            // A device that comes is looked at, and the others with it.
+            run("ip link add poke type veth peer name poked");
+            eventually("it is put back", || {
+                standing(&mut hand, &pin, "link_nodeframe", "db0") != away
+            });
+        }
+        let seen = agent.interceptor.faults().unwrap();
+        assert!(
+            seen.iter().any(|fault| fault.to_string() == gone),
+            "{seen:?}"
+        );
+        agent.interceptor.put_back(&seen).unwrap();
+        eventually("it stands", || {
+            agent.interceptor.faults().unwrap().is_empty()
+        });
+    }
 }
 
 #[test]
@@ -597,6 +868,66 @@ fn in_the_node_wide_mode_the_agent_reaches_the_database_and_no_other_process_doe
     assert_eq!(process.ask(&free), "got=DATABASE");
     drop(on);
     assert_eq!(all(&mut process), ["got=DATABASE"; 4]);
+}
+
+#[test]
+fn in_the_node_wide_mode_a_connection_from_before_is_not_read_on() {
+    if !able("a_connection_from_before_is_not_read_on") {
+        return;
+    }
+    /// More than waits at the client's end, by far.
+    const LENGTH: usize = 200_000;
+    let mut node = Node::new("node-before");
+    set("ipv4/tcp_rmem", "4096 16384 16384");
+    let own = node.top.child("agent");
+    let to = format!("192.0.2.2:{}", port());
+    let said = "41".repeat(LENGTH);
+    let greeting = format!("greet-with tcp {to} {LENGTH} {said}");
+    assert_eq!(node.far.ask(&greeting), "open");
+    let read_on = |who: &mut Client| {
+        let mut total = 0;
+        loop {
+            let answer = who.ask("read");
+            match answer.strip_prefix("read=").map(str::parse) {
+                Some(Ok(0)) | Some(Err(_)) | None => return total,
+                Some(Ok(more)) => {
+                    let more: usize = more;
+                    total += more;
+                    if total > LENGTH {
+                        return total;
+                    }
+                }
+            }
+        }
+    };
+    run_in(
+        &node.pod,
+        "echo 4096 16384 16384 > /proc/sys/net/ipv4/tcp_rmem",
+    );
+    let opened = |mut client: Client| {
+        assert_eq!(client.ask(&format!("open {to}")), "open");
+        client
+    };
+    let forwarded = || node.client(&node.outside);
+    assert_eq!(
+        read_on(&mut opened(Client::inside(&node.outside))),
+        LENGTH + 1
+    );
+    assert_eq!(read_on(&mut opened(forwarded())), LENGTH + 1);
+    let mut agents = opened(Client::inside(&own));
+    let mut process = opened(Client::inside(&node.outside));
+    let mut pods = opened(forwarded());
+    let on = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    for who in [&mut process, &mut pods] {
+        let read = read_on(who);
+        assert!(read < LENGTH / 2, "{read} bytes");
+    }
+    assert!(on.interceptor.counters().unwrap().bypass.node > 0);
+    assert_eq!(read_on(&mut agents), LENGTH + 1);
 }
 
 #[test]

@@ -152,21 +152,40 @@ pub(super) fn rewrite(
     decoy: Ipv4Addr,
     real: Ipv4Addr,
 ) -> io::Result<(OwnedFd, OwnedFd)> {
-    let link = |attach, field, from, to| -> io::Result<OwnedFd> {
-        let program = load(SCHED_CLS, 0, &replace(field, raw(from), raw(to)))?;
-        let mut attributes = [0; 32];
-        attributes[0] = program.as_raw_fd() as u32;
-        attributes[1] = index;
-        attributes[2] = attach;
-        bpf(LINK_CREATE, &mut attributes).map(descriptor)
-    };
     Ok((
-        link(TCX_EGRESS, 30, decoy, real)?,
-        link(TCX_INGRESS, 26, real, decoy)?,
+        one_way(index, TCX_EGRESS, 30, decoy, real)?,
+        one_way(index, TCX_INGRESS, 26, real, decoy)?,
     ))
 }
 
-/// Replaces an address at that place of an Ethernet frame, and mends both checksums.
+/// Packets that a device sends (or receives) to `decoy` go to `real`, as long as the link is kept.
+pub(super) fn redirect_packets(
+    index: u32,
+    sent: bool,
+    decoy: Ipv4Addr,
+    real: Ipv4Addr,
+) -> io::Result<OwnedFd> {
+    let attach = if sent { TCX_EGRESS } else { TCX_INGRESS };
+    one_way(index, attach, 30, decoy, real)
+}
+
+fn one_way(
+    index: u32,
+    attach: u32,
+    field: i32,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+) -> io::Result<OwnedFd> {
+    let program = load(SCHED_CLS, 0, &replace(field, raw(from), raw(to)))?;
+    let mut attributes = [0; 32];
+    attributes[0] = program.as_raw_fd() as u32;
+    attributes[1] = index;
+    attributes[2] = attach;
+    bpf(LINK_CREATE, &mut attributes).map(descriptor)
+}
+
+/// Replaces an address at that place of an Ethernet frame, and mends both checksums: that of TCP,
+/// for a datagram here has none.
 fn replace(field: i32, from: i32, to: i32) -> Vec<u64> {
     const LOAD_BYTES: i32 = 26;
     const STORE_BYTES: i32 = 9;
@@ -212,6 +231,7 @@ fn replace(field: i32, from: i32, to: i32) -> Vec<u64> {
         op(JUMP_NOT_EQUAL32, 2, 1, rest, 0),
     ];
     program.extend(body);
-    program.extend([op(MOVE, 0, 0, 0, 0), op(END, 0, 0, 0, 0)]);
+    // Whoever comes next is asked as well.
+    program.extend([op(MOVE, 0, 0, 0, -1), op(END, 0, 0, 0, 0)]);
     program
 }

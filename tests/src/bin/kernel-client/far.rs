@@ -1,7 +1,6 @@
 //! The ways that need more than a socket and an address: another process's help, a device, a
 //! namespace, a program in the kernel, a privilege.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -49,10 +48,6 @@ pub(super) fn run(words: &[&str], kept: &mut Vec<OwnedFd>) -> io::Result<String>
         }
         ["mptcp-server", at] => subflow_server(address(at)?).map(|()| "open".into()),
         // Somewhere else first.
-        ["clone-into", cgroup, to] => {
-            let (cgroup, to) = (File::open(cgroup)?, address(to)?);
-            in_child(Birth::Into(&cgroup), || routes::go("connect", to)).map(got)
-        }
         ["user-namespace", when, to] => user_namespace(when, address(to)?).map(got),
         // Paths.
         ["unix-database", path] => unix::database(path).map(|()| "open".into()),
@@ -103,11 +98,11 @@ where
 /// The ring is this process's; a child that goes into that cgroup and becomes somebody else gives
 /// the order, and reads from the socket.
 fn ring_inherited(cgroup: &str, who: &str, to: SocketAddr) -> io::Result<String> {
-    let prepared = ring::Prepared::new(to)?;
+    let shared = ring::Shared::make()?;
     in_child(Birth::Fork, || {
         std::fs::write(format!("{cgroup}/cgroup.procs"), "0")?;
         calls::become_one(who)?;
-        routes::greeting(prepared.connect()?)
+        shared.dial(to)
     })
 }
 

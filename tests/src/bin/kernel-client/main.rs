@@ -44,7 +44,6 @@ struct Client {
     /// What has to stay for as long as the client does.
     kept: Vec<OwnedFd>,
     ring: Option<ring::Shared>,
-    rewriting: Vec<[OwnedFd; 2]>,
 }
 
 fn main() {
@@ -171,25 +170,28 @@ impl Client {
             // A ring with a thread of the kernel, shared with the child that goes on from here.
             ["ring-fork"] => {
                 self.ring = Some(ring::Shared::make()?);
-                below::go_on_as_child().map(|()| "forked".into())
+                process::go_on_as_child().map(|()| "forked".into())
             }
             ["ring-dial", to] => {
                 let ring = self.ring.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 ring.dial(address(to)?).map(|who| format!("got={who}"))
             }
             ["born-in", cgroup, route, to] => {
-                below::born_in(cgroup, route, address(to)?).map(|who| format!("got={who}"))
+                let (cgroup, to) = (std::fs::File::open(cgroup)?, address(to)?);
+                let birth = process::Birth::Into(&cgroup);
+                process::in_child(birth, || routes::go(route, to)).map(|who| format!("got={who}"))
             }
             // Rewrites what a device here sends or receives.
             ["rewrite", device, way, from, to] => {
-                let way = if way == "sent" { 47 } else { 46 };
                 let (from, to) = (from.parse(), to.parse());
                 let (from, to) = (
                     from.map_err(io::Error::other)?,
                     to.map_err(io::Error::other)?,
                 );
-                let held = below::rewrite(below::device(device)?, way, from, to)?;
-                self.rewriting.push(held);
+                let any = calls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+                let index = rustix::net::netdevice::name_to_index(&any, device)?;
+                let held = bpf::redirect_packets(index, way == "sent", from, to)?;
+                self.kept.push(held);
                 Ok("rewriting".into())
             }
             ["become", who] => calls::become_one(who).map(|()| "so".into()),

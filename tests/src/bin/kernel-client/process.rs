@@ -86,3 +86,19 @@ pub(super) fn alone_as_nobody() -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Leaves this process behind and goes on as its child, with the same standard input and output.
+/// What the two share stays shared.
+pub(super) fn go_on_as_child() -> io::Result<()> {
+    // SAFETY: this process has one thread. The parent does nothing more but wait for its end.
+    unsafe {
+        let child = born(Birth::Fork)?;
+        if child != 0 {
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+            libc::_exit(0);
+        }
+        // A killed parent takes the child along.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+    Ok(())
+}

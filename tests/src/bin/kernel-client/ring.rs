@@ -185,40 +185,6 @@ const EMPTY: Submission = Submission {
     rest: [0; 9],
 };
 
-/// A ring that a thread of the kernel serves on behalf of its maker, a socket, and whereto. The
-/// thread has its maker's files and memory, also when a child of the maker gives the order.
-pub(super) struct Prepared {
-    ring: Ring,
-    socket: OwnedFd,
-    address: Box<(libc::sockaddr_storage, libc::socklen_t)>,
-}
-
-impl Prepared {
-    pub(super) fn new(to: SocketAddr) -> io::Result<Prepared> {
-        let family = if to.is_ipv4() {
-            libc::AF_INET
-        } else {
-            libc::AF_INET6
-        };
-        Ok(Prepared {
-            ring: Ring::new(SQPOLL)?,
-            socket: calls::socket(family, libc::SOCK_STREAM, 0)?,
-            address: Box::new(calls::raw_address(to)),
-        })
-    }
-
-    pub(super) fn connect(self) -> io::Result<OwnedFd> {
-        self.ring.run(Submission {
-            opcode: CONNECT,
-            fd: self.socket.as_raw_fd(),
-            offset: u64::from(self.address.1),
-            address: &raw const self.address.0 as u64,
-            ..EMPTY
-        })?;
-        Ok(self.socket)
-    }
-}
-
 /// A connect of a unix socket by the ring.
 pub(super) fn connect_unix(
     address: &libc::sockaddr_un,
@@ -268,18 +234,8 @@ pub(super) fn connect(to: SocketAddr, make: bool, polled: bool) -> io::Result<Ow
     Ok(socket)
 }
 
-const NOTHING: Submission = Submission {
-    opcode: 0,
-    flags: 0,
-    priority: 0,
-    fd: -1,
-    offset: 0,
-    address: 0,
-    length: 0,
-    rest: [0; 9],
-};
-
-/// A ring whose kernel thread belongs to whoever made it, and memory that thread sees as well.
+/// A ring whose kernel thread belongs to whoever made it and has its files, also when a child gives
+/// the order, and memory that the thread sees as well.
 pub(super) struct Shared {
     ring: Ring,
     memory: *mut u8,
@@ -319,7 +275,7 @@ impl Shared {
             opcode: SOCKET,
             fd: family,
             offset: libc::SOCK_STREAM as u64,
-            ..NOTHING
+            ..EMPTY
         })?;
         let (address, length) = calls::raw_address(to);
         // SAFETY: the page holds both, one after the other.
@@ -329,7 +285,7 @@ impl Shared {
             fd: socket,
             offset: u64::from(length),
             address: self.memory as u64,
-            ..NOTHING
+            ..EMPTY
         })?;
         // SAFETY: within the page.
         let heard = unsafe { self.memory.add(1_024) };
@@ -338,7 +294,7 @@ impl Shared {
             fd: socket,
             address: heard as u64,
             length: 64,
-            ..NOTHING
+            ..EMPTY
         })?;
         // SAFETY: the kernel wrote so many bytes.
         let bytes = unsafe { std::slice::from_raw_parts(heard, length as usize) };

@@ -147,11 +147,11 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         }
         "raw-tcp" => raw_tcp(to, false),
         "raw-tcp-connect" => raw_tcp(to, true),
-        "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments" => {
+        "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments"
+        | "frame-snap" | "frame-stp" | "frame-reset" | "frame-reset-data" => {
             below::frame(to, route)
         }
         "xdp" => below::xdp(to),
-        "tun" => below::tun(to),
         "decoy" => below::decoy(to),
         "loose-source-route" => {
             let SocketAddr::V4(v4) = to else {

@@ -136,6 +136,8 @@ pub(super) fn by_tun(device: &str, to: SocketAddr) -> io::Result<String> {
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     let proxy = format!("/proc/sys/net/ipv4/conf/{device}/proxy_arp");
     std::fs::write(proxy, "1")?;
+    let delay = format!("/proc/sys/net/ipv4/neigh/{device}/proxy_delay");
+    std::fs::write(delay, "0")?;
     let from = SocketAddrV4::new(own, 61_000 + std::process::id() as u16 % 4_000);
     greeting(&mut Tun(tun), from, to)
 }

@@ -28,6 +28,13 @@ pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
             bpf(LINK_UPDATE, &mut [link.as_raw_fd(), open.as_raw_fd(), 0, 0])?;
             Ok("replaced".to_owned())
         }
+        // `forget:KEY`, in hexadecimal, with the pin of any map.
+        _ if what.starts_with("forget:") => {
+            let bytes = super::talk::bytes(&what["forget:".len()..])?;
+            let map = u64::from(link.as_raw_fd().cast_unsigned());
+            bpf(MAP_DELETE, &mut [map, bytes.as_ptr() as u64, 0, 0])?;
+            Ok("forgotten".to_owned())
+        }
         // `unlabel:CGROUP`, with the pin of the map.
         _ => match what.strip_prefix("unlabel:").map(str::parse::<u64>) {
             Some(Ok(cgroup)) => {

@@ -6,8 +6,10 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::calls;
+use super::routes::PATIENCE;
 
 const AF_XDP: i32 = 44;
 const SOL_XDP: i32 = 283;
@@ -25,6 +27,7 @@ const CHUNKS: u32 = 16;
 
 pub(super) struct Transmit {
     socket: OwnedFd,
+    length: usize,
     memory: *mut u8,
     ring: *mut u8,
     producer: usize,
@@ -76,17 +79,27 @@ impl Transmit {
             queue: 0,
             shared: 0,
         };
-        // SAFETY: the address lives until the call returns.
-        let bound = unsafe {
-            let at = ptr::from_ref(&address).cast();
-            let length = size_of::<Address>() as libc::socklen_t;
-            libc::bind(socket.as_raw_fd(), at, length)
-        };
-        if bound < 0 {
-            return Err(io::Error::last_os_error());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // SAFETY: the address lives until the call returns.
+            let bound = unsafe {
+                let at = ptr::from_ref(&address).cast();
+                let length = size_of::<Address>() as libc::socklen_t;
+                libc::bind(socket.as_raw_fd(), at, length)
+            };
+            if bound == 0 {
+                break;
+            }
+            let error = io::Error::last_os_error();
+            // The kernel takes a queue from who had it before a moment after his end.
+            if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > until {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(Transmit {
             socket,
+            length,
             memory,
             ring,
             producer,
@@ -129,6 +142,17 @@ impl Transmit {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Transmit {
+    fn drop(&mut self) {
+        // Mapped, they keep the socket, and that the device's queue.
+        // SAFETY: our own mappings, used no more.
+        unsafe {
+            libc::munmap(self.ring.cast(), self.length);
+            libc::munmap(self.memory.cast(), CHUNK * CHUNKS as usize);
+        }
     }
 }
 
