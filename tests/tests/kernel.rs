@@ -18,6 +18,8 @@ mod kernel {
     mod leaving;
     mod origins;
 }
+#[path = "kernel/callers.rs"]
+mod callers;
 #[path = "kernel/far_routes.rs"]
 mod far_routes;
 #[path = "kernel/far_scene.rs"]

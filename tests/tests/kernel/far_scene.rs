@@ -34,8 +34,8 @@ pub(crate) struct Scene {
     pub(crate) other: u16,
     pub(crate) agent: Agent,
     /// In the namespace that is not the host's.
-    away: Client,
-    database: Client,
+    pub(crate) away: Client,
+    pub(crate) database: Client,
     pub(crate) inside: Cgroup,
     pub(crate) outside: Cgroup,
     files: tempfile::TempDir,

@@ -22,8 +22,9 @@ const FAR: &str = "far_routes";
 const TABLES: [&str; 2] = [ROUTES, FAR];
 
 /// Where single tests are looked for.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("../kernel.rs"),
+    include_str!("callers.rs"),
     include_str!("enrol.rs"),
     include_str!("gates.rs"),
     include_str!("leaving.rs"),
@@ -48,6 +49,7 @@ const NODE: &str = "in_the_node_wide_mode_the_agent_reaches_the_database_and_no_
 const FORWARDED: &str = "in_the_node_wide_mode_nothing_is_forwarded_to_a_database_by_any_device";
 const LSM: &str = "BPF's LSM, where the kernel runs it (`bpf` in its lsm= list)";
 const FAMILIES: &str = "families_that_lead_off_the_node_are_refused_where_the_kernel_can";
+const BESIDE: &str = "beside_itself_in_a_delegated_subtree_nobody_escapes_a_label_at_its_root";
 const CGROUPS: &str =
     "in the host's network: mount cgroups read-only; an alarm is raised within a second";
 
@@ -75,14 +77,17 @@ const MATRIX: &[Row] = &[
         Closed("every descriptor is looked at when the label is put; second gate"),
         &["a_connection_from_before_the_label_is_cut_and_the_next_one_is_governed",
           "a_connection_from_before_the_label_is_cut_and_told_of",
-          "a_process_that_is_moved_into_a_label_brings_no_connection_with_it"]),
+          "a_process_that_is_moved_into_a_label_brings_no_connection_with_it",
+          "a_connection_from_before_the_label_says_nothing_more_whoever_holds_it",
+          "a_connection_from_before_the_label_is_ended_whoever_holds_it"]),
     (11, "made, and not connected, before the label", Closed("hook on connect, which asks the task as well"),
         &[FAR, LENT, "a_socket_keeps_its_label_and_a_task_lends_its_own"]),
     (12, "somebody else's connection, handed over or taken",
         Partly("a filter at the host's end of the wire; ended at the next look at the workload's files",
                "without such a wire, or from another network namespace, until that look: at most one period. Let nobody without a label share sockets with a workload; `guard.node_wide: on`"),
         &[FAR, SOCKETS, NODE, "a_connection_that_is_handed_into_a_label_is_cut_at_the_next_look"]),
-    (13, "somebody else's socket, not connected", Closed("as 11"), &[LENT]),
+    (13, "somebody else's socket, not connected", Closed("as 11"),
+        &[LENT, "somebody_else_s_unconnected_socket_leads_to_the_agent_whoever_dials_with_it"]),
     (14, "a process without label on the node passes everything on",
         Partly("`guard.node_wide: on`", "otherwise the relay dials: deny other egress; the database takes nobody but the agent"),
         &[FAR, NODE]),
@@ -112,7 +117,7 @@ const MATRIX: &[Row] = &[
     (31, "unspecified addresses, which mean loopback", Closed("hook on connect takes them for loopback"), &[ROUTES]),
     (32, "another loopback address, the node's own", Closed("any address on a database port"), &[ROUTES]),
     (33, "the database's host connects to the workload", Closed("second gate, inwards"),
-        &["a_database_s_host_does_not_connect_to_a_workload"]),
+        &["a_database_s_host_does_not_connect_to_a_workload", "a_database_s_host_reaches_no_workload_whoever_listens"]),
     (34, "source routes, routing headers, IP options", Closed("hook on setsockopt(); second gate"), &[ROUTES]),
     (35, "bound to a device", Closed("hook on connect: the agent, or nobody"), &[ROUTES]),
     (36, "a relay at an allowed address",
@@ -122,15 +127,16 @@ const MATRIX: &[Row] = &[
           "where_only_databases_are_open_all_else_is_refused_but_what_is_allowed"]),
     (37, "a user and network namespace of its own, and a socket from before it",
         Closed("no way out of it; hooks go along with the cgroup"), &[FAR]),
-    (38, "another network namespace", Closed("hooks go along with the cgroup"), &[LENT]),
+    (38, "another network namespace", Closed("hooks go along with the cgroup"),
+        &[LENT, "another_network_namespace_leads_nobody_round"]),
     (39, "a cgroup below the labelled one", Closed("labels are looked for upwards"),
         &[FAR, LENT, "a_label_counts_however_deep_the_task_and_is_refused_where_it_would_not"]),
     (40, "user 0 moves itself to another cgroup", Partly(WIRE, CGROUPS),
         &[FAR, LENT, SOCKETS, "a_process_that_leaves_raises_an_alarm_whoever_moves_it"]),
-    (41, "others move themselves", Closed("the file system's permissions"), &[LENT]),
+    (41, "others move themselves", Closed("the file system's permissions"), &[LENT, BESIDE]),
     (42, "beside, within a delegated subtree",
         Partly("a label on the delegation's root", "a label on one leaf only: label the root; an alarm is raised"),
-        &["a_delegated_subtree_is_left_only_by_its_root"]),
+        &["a_delegated_subtree_is_left_only_by_its_root", BESIDE]),
     (43, "a child made in another cgroup", Partly(WIRE, CGROUPS),
         &[FAR, SOCKETS, "a_child_that_leaves_before_it_runs_anything_raises_an_alarm"]),
     (44, "the unix socket of a local database, five spellings", 
@@ -141,9 +147,10 @@ const MATRIX: &[Row] = &[
     (45, "AF_VSOCK", 
         Partly(LSM, "elsewhere: no IP socket: deny it by seccomp, with io_uring denied as well"), &[ROUTES, FAMILIES]),
     (46, "dialling the agent itself", Closed("no destination on record: closed unread"),
-        &["a_dial_to_the_agent_itself_has_no_origin"]),
+        &["a_dial_to_the_agent_itself_has_no_origin", "nobody_who_dials_the_agent_itself_is_served"]),
     (47, "taking the agent's port while it restarts", Closed("hooks on bind()"),
-        &["the_gates_and_the_port_are_kept_while_there_is_no_agent", "the_agent_itself_is_exempt_and_nobody_else"]),
+        &["the_gates_and_the_port_are_kept_while_there_is_no_agent", "the_agent_itself_is_exempt_and_nobody_else",
+          "nobody_takes_the_agent_s_port_while_it_restarts"]),
     (48, "detaching programs, emptying maps",
         Partly("permissions of the pins; the kernel, for who is no administrator",
                "SYS_ADMIN, or user 0 that sees the pins: such a workload is not governed; the canary tells"),
@@ -164,7 +171,7 @@ const HEAD: &str = "\
 Every way by which a labelled workload could reach a protected database without the agent: what becomes of it, and which test tries it. Each
 is gone by an unlabelled process first, which must reach the database, or nothing is proved; what came back then says who was reached. The tables `routes` and
 `far_routes` go each way as root, with a container's default capabilities and as nobody, in the host's network namespace and in one of the
-workload's own, and print every answer. What a kernel has not got is said so there. [bypass.md](bypass.md) says what to do about what is open.
+workload's own, and print every answer; so do the tests of `callers.rs`. What a kernel has not got is said so there. [bypass.md](bypass.md) says what to do about what is open.
 
 This page is checked by the test `each_way_round_is_tried_and_said_to_be_closed_or_open`, and written by it with `NODE_AGENT_WRITE_MATRIX=1`.
 

@@ -28,6 +28,8 @@ pub(super) fn run(words: &[&str], kept: &mut Vec<OwnedFd>) -> io::Result<String>
         ["relay-at", at, to] => unix::relay_at(address(at)?, address(to)?).map(|()| "open".into()),
         ["through", path] => unix::through(path).map(got),
         ["hand", path, to] => unix::hand(path, address(to)?).map(|()| "open".into()),
+        ["hand-made", path, like] => unix::hand_made(path, address(like)?).map(|()| "open".into()),
+        ["receive-and-dial", path, to] => unix::receive_and_dial(path, address(to)?).map(got),
         ["receive", path] => unix::receive(path).map(got),
         ["lend-connected", to] => {
             let stream = TcpStream::connect_timeout(&address(to)?, Duration::from_secs(2))?;

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use super::routes;
+use super::{calls, routes};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -80,15 +80,32 @@ fn first_line(mut stream: UnixStream) -> io::Result<String> {
 
 /// Gives a connection of its own to whoever comes.
 pub(super) fn hand(path: &str, to: SocketAddr) -> io::Result<()> {
+    hand_each(path, move || {
+        TcpStream::connect_timeout(&to, PATIENCE).map(OwnedFd::from)
+    })
+}
+
+/// Gives a socket of its own to whoever comes, not connected.
+pub(super) fn hand_made(path: &str, like: SocketAddr) -> io::Result<()> {
+    let family = if like.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    hand_each(path, move || routes::impatient(family))
+}
+
+fn hand_each(
+    path: &str,
+    made: impl Fn() -> io::Result<OwnedFd> + Send + 'static,
+) -> io::Result<()> {
     let listener = open_to_all(path)?;
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
-            let Ok(far) = TcpStream::connect_timeout(&to, PATIENCE) else {
-                continue;
-            };
+            let Ok(given) = made() else { continue };
             let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut ancillary = SendAncillaryBuffer::new(&mut room);
-            let files = [far.as_fd()];
+            let files = [given.as_fd()];
             ancillary.push(SendAncillaryMessage::ScmRights(&files));
             let bytes = [io::IoSlice::new(b"x")];
             let _ = sendmsg(&near, &bytes, &mut ancillary, SendFlags::empty());
@@ -99,6 +116,17 @@ pub(super) fn hand(path: &str, to: SocketAddr) -> io::Result<()> {
 
 /// Takes a connection that somebody else made, and reads from it.
 pub(super) fn receive(path: &str) -> io::Result<String> {
+    routes::greeting(given(path)?)
+}
+
+/// Takes a socket that somebody else made, connects it, and reads from it.
+pub(super) fn receive_and_dial(path: &str, to: SocketAddr) -> io::Result<String> {
+    let socket = given(path)?;
+    calls::connect(&socket, to)?;
+    routes::greeting(socket)
+}
+
+fn given(path: &str) -> io::Result<OwnedFd> {
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -114,7 +142,7 @@ pub(super) fn receive(path: &str) -> io::Result<String> {
         RecvAncillaryMessage::ScmRights(mut files) => files.next(),
         _ => None,
     });
-    routes::greeting(given.ok_or(io::ErrorKind::NotFound)?)
+    given.ok_or(io::ErrorKind::NotFound.into())
 }
 
 /// A database that listens on a path as well.
