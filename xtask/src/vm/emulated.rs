@@ -15,7 +15,7 @@ use crate::install::kernel61;
 use crate::{ground, interrupt, run};
 
 /// A machine that runs longer than this is ended: twice what it needs where nothing else runs.
-const LIMIT: Duration = Duration::from_secs(12 * 60);
+const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Boots with `root` as the only file system, shows what is said, and reads the results.
 pub(super) fn boot(root: &Path) -> Result<Outcome> {
