@@ -13,7 +13,7 @@ use crate::{ground, run};
 
 /// The modules that tests may need, each after those that it needs. The kernel programs themselves
 /// need none: cgroup hooks, BTF and loopback are built in.
-pub(crate) const MODULES: [&str; 33] = [
+pub(crate) const MODULES: [&str; 34] = [
     "dummy",
     "veth",
     "llc",
@@ -35,6 +35,7 @@ pub(crate) const MODULES: [&str; 33] = [
     "libcrc32c",
     "udp_tunnel",
     "ip6_udp_tunnel",
+    "vxlan",
     "sctp",
     "dccp",
     "dccp_ipv4",
