@@ -123,12 +123,7 @@ pub(super) fn context(
 ) -> Option<Context<'static, 'static>> {
     let principal = &question.principal;
     let tables: Vec<String> = statement
-        .map(|s| {
-            s.relations
-                .iter()
-                .map(|u| dotted(&u.relation))
-                .collect()
-        })
+        .map(|s| s.relations.iter().map(|u| dotted(&u.relation)).collect())
         .unwrap_or_default();
     build(
         &json!({

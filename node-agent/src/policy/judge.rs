@@ -175,7 +175,10 @@ impl<'a> Judge<'a> {
             held = self.unsure(why)?;
         }
         if let Second::Differs(differing) = &self.question.analysis.second
-            && self.documents.iter().any(|d| d.witnesses == Witnesses::Strict)
+            && self
+                .documents
+                .iter()
+                .any(|d| d.witnesses == Witnesses::Strict)
         {
             let by = self.unsure(&differing.what)?;
             held = held.or(by);
@@ -300,12 +303,7 @@ impl<'a> Judge<'a> {
 
     /// What each rule has to say, for an explanation.
     pub(super) fn notes(&self) -> Vec<RuleNote> {
-        let cases: Vec<Case<'a>> = self
-            .question
-            .analysis
-            .judged()
-            .map(Case::new)
-            .collect();
+        let cases: Vec<Case<'a>> = self.question.analysis.judged().map(Case::new).collect();
         let mut notes = Vec::new();
         for rule in self
             .documents

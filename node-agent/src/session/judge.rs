@@ -222,11 +222,7 @@ impl<W: Wire> Session<W> {
             return Ok((kept.names, catalogue.version()));
         }
         let names = catalogue.resolve(&prepared.analysis);
-        let all: usize = prepared
-            .analysis
-            .judged()
-            .map(|s| s.relations.len())
-            .sum();
+        let all: usize = prepared.analysis.judged().map(|s| s.relations.len()).sum();
         if names.relations.len() >= all {
             return Ok((Arc::new(names), catalogue.version()));
         }

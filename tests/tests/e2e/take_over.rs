@@ -125,7 +125,7 @@ fn sessions_go_on_for_as_long_as_is_configured_and_then_drain() -> Result<()> {
         return Ok(());
     }
     let mut world = World::builder()
-        .settings("worker: { linger: 4s }\n")
+        .settings("worker: { linger: 12s }\n")
         .start()
         .unwrap();
     let mut dialer = world.dialer()?;
@@ -136,7 +136,7 @@ fn sessions_go_on_for_as_long_as_is_configured_and_then_drain() -> Result<()> {
     answers(&mut idle, "select 1")?;
     let word = idle.parting_word(SOON)?;
     assert_eq!(word.sqlstate().as_deref(), Some("57P03"));
-    assert!(begun.elapsed() > Duration::from_secs(4));
+    assert!(begun.elapsed() > Duration::from_secs(12));
     assert!(old.wait(SOON)?.success());
     assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
     Ok(())
