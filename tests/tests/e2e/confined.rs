@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use libc::c_long;
@@ -356,11 +356,26 @@ const TRIES: &[Try] = &[
     }),
 ];
 
+/// Starts a test of this file once more, to be its own worker in a process that does not survive it.
+fn again(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("e2e::confined::{test}"), "--nocapture"]);
+    command
+}
+
+/// What such a process said became of what it did; `None` when it said nothing.
+fn fate(output: &Output) -> Option<String> {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+    said.map(str::to_owned)
+}
+
+fn place() -> Result<PathBuf> {
+    Ok(PathBuf::from(std::env::var(PLACE)?))
+}
+
 /// Makes the call whose name the environment has, as a worker would.
-#[test]
-#[ignore = "it ends its process: the test below starts it"]
-fn one_call() -> Result<()> {
-    let name = std::env::var(TRY)?;
+fn one_call(name: &str) -> Result<()> {
     let tried = TRIES.iter().find(|tried| tried.name == name);
     let tried = tried.context("no such call")?;
     let reach = Reach {
@@ -379,21 +394,15 @@ fn one_call() -> Result<()> {
 
 #[test]
 fn nothing_but_what_serving_takes_is_to_be_had_from_within_a_worker() -> Result<()> {
+    if let Ok(name) = std::env::var(TRY) {
+        return one_call(&name);
+    }
+    let name = "nothing_but_what_serving_takes_is_to_be_had_from_within_a_worker";
     let mut wrong = Vec::new();
     for tried in TRIES {
-        let output = Command::new(std::env::current_exe()?)
-            .args([
-                "--exact",
-                "e2e::confined::one_call",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(TRY, tried.name)
-            .output()?;
-        let out = String::from_utf8_lossy(&output.stdout);
-        let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
-        let fate = match (said, output.status.signal()) {
-            (Some(said), None) => said.to_owned(),
+        let output = again(name).env(TRY, tried.name).output()?;
+        let fate = match (fate(&output), output.status.signal()) {
+            (Some(said), None) => said,
             (None, Some(libc::SIGSYS)) => format!("{:?}", Fate::Ends),
             _ => format!(
                 "{:?} {}",
@@ -514,10 +523,7 @@ const DEEDS: &[Deed] = &[
 ];
 
 /// Does the deed whose name the environment has, as a worker would.
-#[test]
-#[ignore = "it confines its process: the test below starts it"]
-fn one_deed() -> Result<()> {
-    let (name, at) = (std::env::var(TRY)?, PathBuf::from(std::env::var(PLACE)?));
+fn one_deed(name: &str, at: &Path) -> Result<()> {
     let deed = DEEDS.iter().find(|deed| deed.name == name);
     let deed = deed.context("no such deed")?;
     let reach = Reach {
@@ -564,6 +570,10 @@ fn open_to_all(at: &Path) -> Result<()> {
 
 #[test]
 fn a_worker_uses_no_file_but_those_that_serving_takes_whatever_their_modes() -> Result<()> {
+    if let Ok(name) = std::env::var(TRY) {
+        return one_deed(&name, &place()?);
+    }
+    let name = "a_worker_uses_no_file_but_those_that_serving_takes_whatever_their_modes";
     if gaps().iter().any(|gap| gap.contains("no landlock")) {
         node_agent_tests::parts::skip("this kernel has no landlock");
         return Ok(());
@@ -575,24 +585,17 @@ fn a_worker_uses_no_file_but_those_that_serving_takes_whatever_their_modes() -> 
         if deed.name == "read their passwords" && !geteuid().is_root() {
             continue;
         }
-        let output = Command::new(std::env::current_exe()?)
-            .args([
-                "--exact",
-                "e2e::confined::one_deed",
-                "--ignored",
-                "--nocapture",
-            ])
+        let output = again(name)
             .env(TRY, deed.name)
             .env(PLACE, place.path())
             .output()?;
-        let out = String::from_utf8_lossy(&output.stdout);
-        let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+        let said = fate(&output);
         let expected = if deed.may {
             "Ok(())"
         } else {
             "Err(PermissionDenied)"
         };
-        if said != Some(expected) {
+        if said.as_deref() != Some(expected) {
             let errors = String::from_utf8_lossy(&output.stderr);
             wrong.push(format!("{}: {said:?} {errors}", deed.name));
         }
@@ -631,10 +634,7 @@ fn without_landlock() -> Result<()> {
 }
 
 /// Becomes a worker where there is no landlock.
-#[test]
-#[ignore = "it confines its process: the test below starts it"]
-fn one_without_landlock() -> Result<()> {
-    let at = PathBuf::from(std::env::var(PLACE)?);
+fn one_without_landlock(at: &Path) -> Result<()> {
     without_landlock()?;
     let said = gaps();
     confine(account(None)?, &Reach::default())?;
@@ -645,15 +645,14 @@ fn one_without_landlock() -> Result<()> {
 
 #[test]
 fn where_there_is_no_landlock_a_worker_serves_all_the_same_and_it_is_said() -> Result<()> {
+    if std::env::var_os(PLACE).is_some() {
+        return one_without_landlock(&place()?);
+    }
+    let name = "where_there_is_no_landlock_a_worker_serves_all_the_same_and_it_is_said";
     let place = tempfile::tempdir()?;
     open_to_all(place.path())?;
-    let name = "e2e::confined::one_without_landlock";
-    let output = Command::new(std::env::current_exe()?)
-        .args(["--exact", name, "--ignored", "--nocapture"])
-        .env(PLACE, place.path())
-        .output()?;
-    let out = String::from_utf8_lossy(&output.stdout);
-    let said = out.lines().find_map(|line| line.strip_prefix("FATE "));
+    let output = again(name).env(PLACE, place.path()).output()?;
+    let said = fate(&output);
     let said = said.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
     assert!(
         said.contains("this kernel has no landlock") && said.ends_with("text"),
