@@ -13,6 +13,7 @@ mod support;
 
 mod kernel {
     mod closed;
+    mod embedded;
     mod enrol;
     mod intact;
     mod leaving;
