@@ -17,7 +17,7 @@ use node_agent::intercept::{
     self, Closed, Estate, Interceptor, Listener, Right, Settings, State, WorkloadIndex, cgroup_id,
 };
 use node_agent::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
-use node_agent::origin::Origins;
+use node_agent::origin::{Origin, Origins};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -443,7 +443,7 @@ fn answer(
                 }),
             );
             while let Ok((mut stream, from)) = listener.accept() {
-                if let Ok(flow) = origins.take(netns, ClientAddr(from)) {
+                if let Ok(Origin { flow, .. }) = origins.take(netns, ClientAddr(from)) {
                     let facts = &flow.process;
                     let executable = facts.executable.as_deref().unwrap_or("?");
                     let name = Path::new(executable).file_name().unwrap_or_default();

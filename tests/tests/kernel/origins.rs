@@ -61,8 +61,14 @@ fn an_entry_that_names_another_socket_or_another_place_is_not_believed() {
         // Where nobody listens, nothing can be asked, and nothing is believed.
         let nowhere = node_agent::model::NetnsCookie(netns.0 + 1_000_000);
         assert!(interceptor.same_socket(nowhere, peer, &entry).is_err());
-        drop(stream);
+        let open = |socket| interceptor.is_open(netns, peer, socket).unwrap();
+        assert!(open(entry.socket), "{to}");
+        assert!(!open(entry.socket + 1), "{to}");
+        assert!(interceptor.is_open(nowhere, peer, entry.socket).is_err());
+        // Its owner is gone, whoever holds the agent's end.
         assert_eq!(client.ask("drop"), "dropped");
+        eventually("no more open", || !open(entry.socket));
+        drop(stream);
         eventually("gone", || same(entry.clone()) == Peer::Gone);
     }
 }
