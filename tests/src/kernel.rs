@@ -492,6 +492,11 @@ impl Governing {
         workloads: &[(&str, &[String])],
     ) -> Self {
         let exec_parent = Path::new(settings.attach.file_name().unwrap()).join("exec");
+        let named = settings.unix.iter().flatten().map(ToString::to_string);
+        let unix_names = named
+            .filter(|name| name.starts_with('/'))
+            .map(PathBuf::from);
+        let unix_names = unix_names.collect();
         let agent = Agent::start(settings);
         let rules = (0..)
             .zip(workloads)
@@ -505,6 +510,7 @@ impl Governing {
         let settings = EnrolSettings {
             exec_parent,
             reconcile,
+            unix_names,
             ..EnrolSettings::new(root, rules)
         };
         let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);
