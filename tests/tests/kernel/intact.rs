@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use node_agent::intercept::{Allowed, InterceptError, Interceptor, Settings, WorkloadIndex};
 
 use crate::support::{Agent, Cgroup, Client, Database, Governing, able, eventually};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 const ABORTED: &str = "error=Software-caused-connection-abort-(os-error-103)";
 
@@ -33,9 +33,8 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     let (inside, short_lived) = (top.child("inside"), top.child("short"));
     let database = Database::silent();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let governing = Governing::start(
         Settings {
             ports: vec![database.port],
@@ -159,9 +158,8 @@ fn the_next_agent_finds_all_as_it_should_be_and_only_one_has_the_right() {
     }
     let top = Cgroup::top("right");
     let inside = top.child("inside");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let with = Settings {
         ports: vec![5432],
         pin: Some(pin.clone()),
@@ -204,9 +202,8 @@ fn what_was_allowed_is_put_back_and_what_somebody_allowed_is_taken_away() {
     let top = Cgroup::top("allowed");
     let inside = top.child("inside");
     let (kept, other) = (Database::start(), Database::start());
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let allowed = |port: u16| Allowed {
         prefix: "127.0.0.1".parse().unwrap(),
         port: NonZeroU16::new(port),
@@ -230,7 +227,11 @@ fn what_was_allowed_is_put_back_and_what_somebody_allowed_is_taken_away() {
     let map = pin.join("map_ALLOWED_v2");
     let mut hand = Client::start();
     for (tampering, answer, meanwhile) in [
-        (format!("forget:{}", key(kept.port)), "forgotten", [false, false]),
+        (
+            format!("forget:{}", key(kept.port)),
+            "forgotten",
+            [false, false],
+        ),
         (format!("add:{}", key(other.port)), "added", [true, true]),
     ] {
         let line = format!("tamper {tampering} {}", map.display());

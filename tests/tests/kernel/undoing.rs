@@ -7,7 +7,7 @@ use node_agent::intercept::Settings;
 
 use crate::routes::Scene;
 use crate::support::{Agent, Cgroup, Client, Database, able};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 /// What somebody may try who knows where the pins are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,9 +44,8 @@ fn undone(who: &str, undo: Undo) {
     let top = Cgroup::top("undo");
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let database = Database::start();
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let agent = Agent::start(Settings {
         ports: vec![database.port],
         pin: Some(pin.clone()),

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use node_agent::enrol::{Reason, Standing};
 use node_agent::intercept::{
-    Bypass, Dial, Event, InterceptError, LayerState, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
+    Bypass, Dial, Event, InterceptError, LayerState, NodeWide, Owner, Settings, Unfiltered,
+    WorkloadIndex,
 };
 use tokio::sync::mpsc::Receiver;
 
 use crate::support::{Agent, Cgroup, Client, Governing, able, eventually, port};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 fn run(line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
@@ -518,9 +519,8 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
         return;
     }
     let node = Node::new("kept-wire");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         pin: Some(pin.clone()),
         ..node.settings()
@@ -622,9 +622,8 @@ fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
         return;
     }
     let node = Node::new("taken-wire");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let agent = Agent::start(Settings {
         pin: Some(pin.clone()),
         ..node.settings()
@@ -682,7 +681,10 @@ fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
         // The one looks at what leaves, the other at answers.
         let open = link == "link_wire";
         let answer = client.ask(&way);
-        assert!(!answer.contains("DATABASE"), "{link}: the other stands: {answer}");
+        assert!(
+            !answer.contains("DATABASE"),
+            "{link}: the other stands: {answer}"
+        );
         let found = agent.interceptor.faults().unwrap();
         let [fault] = found.as_slice() else {
             panic!("{link}: {found:?}")
@@ -701,7 +703,12 @@ fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
         let answer = hand.ask(&format!("tamper replace-device {}", path.display()));
         assert_eq!(answer, "replaced");
         assert_eq!(node.filter(&agent), []);
-        assert_eq!(faults(&agent), [format!("the link of {program} on device {number} is detached")]);
+        assert_eq!(
+            faults(&agent),
+            [format!(
+                "the link of {program} on device {number} is detached"
+            )]
+        );
         assert_eq!(faults(&agent), Vec::<String>::new());
     }
     // A device that goes is nobody's doing.
@@ -718,9 +725,8 @@ fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
     }
     let node = Node::new("taken-node");
     let own = node.top.child("agent");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let agent = Agent::start(Settings {
         agent_cgroup: own.id(),
         pin: Some(pin.clone()),
@@ -1067,7 +1073,9 @@ fn in_the_node_wide_mode_a_frame_that_could_hold_a_packet_does_not_leave_by_a_br
     // Nobody's address any more: the bridge sends it on.
     run("ip link add br0 type bridge");
     for (device, address) in [("pod0", "f1"), ("db0", "f2")] {
-        run(&format!("ip link set {device} address 02:00:00:00:00:{address}"));
+        run(&format!(
+            "ip link set {device} address 02:00:00:00:00:{address}"
+        ));
         run(&format!("ip link set {device} master br0"));
     }
     run("ip link set br0 up");
@@ -1097,9 +1105,8 @@ fn who_let_go_puts_nothing_back_in_the_place_of_the_next_one() {
     }
     let node = Node::new("let-go");
     let own = node.top.child("agent");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         agent_cgroup: own.id(),
         pin: Some(pin.clone()),
@@ -1119,13 +1126,21 @@ fn who_let_go_puts_nothing_back_in_the_place_of_the_next_one() {
         assert_eq!(faults(&second), Vec::<String>::new());
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(new.exists() || !pin.join(format!("link_nodeframe_{}", number_of("db0"))).exists());
+    assert!(
+        new.exists()
+            || !pin
+                .join(format!("link_nodeframe_{}", number_of("db0")))
+                .exists()
+    );
     assert_eq!(second.interceptor.node_trouble(), None);
     assert_eq!(faults(&first), Vec::<String>::new());
 
     let netns = node.pod.netns();
     let filtered = first.interceptor.filter(netns.as_fd(), node.owner());
-    assert!(matches!(filtered, Err(InterceptError::LetGo)), "{filtered:?}");
+    assert!(
+        matches!(filtered, Err(InterceptError::LetGo)),
+        "{filtered:?}"
+    );
     let taken = first.interceptor.unfilter(node.owner().netns);
     assert!(matches!(taken, Err(InterceptError::LetGo)), "{taken:?}");
     assert!(second.interceptor.filters(node.owner().netns));
@@ -1146,9 +1161,8 @@ fn the_node_wide_mode_stays_while_the_agent_is_away_until_one_starts_without_it(
     }
     let node = Node::new("node-kept");
     let own = node.top.child("agent");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         agent_cgroup: own.id(),
         pin: Some(pin.clone()),
