@@ -389,9 +389,9 @@ impl Agent {
         }
     }
 
-    /// Listens in the tests' own network namespace.
+    /// Listens in the network namespace of the test's own thread.
     pub(crate) fn listen_here(&self) -> NetnsCookie {
-        let netns = fs::File::open("/proc/self/ns/net").unwrap();
+        let netns = fs::File::open("/proc/thread-self/ns/net").unwrap();
         self.interceptor.listen(netns.into()).unwrap()
     }
 
