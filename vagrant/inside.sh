@@ -10,7 +10,7 @@
 /bin/busybox --install -s /bin
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 unset LD_LIBRARY_PATH
-patience=120 # seconds for one test, of which emulation needs the half on a busy machine
+patience=240 # seconds for one test, of which emulation needs the half on a busy machine
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
