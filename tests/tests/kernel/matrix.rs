@@ -155,7 +155,7 @@ const MATRIX: &[Row] = &[
     (48, "detaching programs, emptying maps",
         Partly("permissions of the pins; the kernel, for who is no administrator",
                "SYS_ADMIN, or user 0 that sees the pins: such a workload is not governed; the canary tells"),
-        &["only_user_0_who_sees_the_pins_and_an_administrator_undo_the_redirect"]),
+        &["only_user_0_who_sees_the_pins_and_an_administrator_undo_the_redirect", "the_same_undo_it_from_a_namespace_of_their_own_and_nobody_else_does"]),
     (49, "programs of its own at a cgroup below",
         Closed("the agent's hook runs last; with BPF and NET_ADMIN it could join sockets, as in 14"), &[FAR]),
     (50, "names: another resolver, a changed record, round robin, a literal address",
