@@ -19,7 +19,7 @@ use node_agent::intercept::{
     self, Closed, Estate, Interceptor, Listener, Right, Settings, State, WorkloadIndex, cgroup_id,
 };
 use node_agent::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
-use node_agent::origin::Origins;
+use node_agent::origin::{Origin, Origins};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -457,7 +457,7 @@ fn answer(
                 }),
             );
             while let Ok((mut stream, from)) = listener.accept() {
-                if let Ok(flow) = origins.take(netns, ClientAddr(from)) {
+                if let Ok(Origin { flow, .. }) = origins.take(netns, ClientAddr(from)) {
                     let facts = &flow.process;
                     let executable = facts.executable.as_deref().unwrap_or("?");
                     let name = Path::new(executable).file_name().unwrap_or_default();
@@ -506,6 +506,11 @@ impl Governing {
         workloads: &[(&str, &[String])],
     ) -> Self {
         let exec_parent = Path::new(settings.attach.file_name().unwrap()).join("exec");
+        let named = settings.unix.iter().flatten().map(ToString::to_string);
+        let unix_names = named
+            .filter(|name| name.starts_with('/'))
+            .map(PathBuf::from);
+        let unix_names = unix_names.collect();
         let agent = Agent::start(settings);
         let rules = (0..)
             .zip(workloads)
@@ -519,6 +524,7 @@ impl Governing {
         let settings = EnrolSettings {
             exec_parent,
             reconcile,
+            unix_names,
             ..EnrolSettings::new(root, rules)
         };
         let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);

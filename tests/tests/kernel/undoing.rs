@@ -7,7 +7,7 @@ use node_agent::intercept::Settings;
 
 use crate::routes::{Place, Scene};
 use crate::support::{Agent, Cgroup, Client, Database, able};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 /// What somebody may try who knows where the pins are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,9 +51,8 @@ fn undone_by_each(place: Place) {
 }
 
 fn undone(place: Place, who: &str, undo: Undo) {
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let scene = Scene::build("undo", place, |settings| Settings {
         pin: Some(pin.clone()),
         ..settings
