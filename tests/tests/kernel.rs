@@ -773,7 +773,7 @@ fn pins_can_lie_in_a_bpffs_that_is_there_already() {
         "error=Connection-refused-(os-error-111)"
     );
     Interceptor::uninstall_pinned(&pin).unwrap();
-    assert!(!pin.exists() && mount.join("map_LABELS_v2").exists());
+    assert!(!pin.exists() && mount.join("map_LABELS_v3").exists());
     assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
 }
 
@@ -791,7 +791,7 @@ fn pins_of_another_version_are_not_touched() {
         ..settings(&top)
     };
     Agent::start(settings.clone()).die();
-    std::fs::rename(pin.join("map_FLOWS_v2"), pin.join("map_FLOWS_v0")).unwrap();
+    std::fs::rename(pin.join("map_FLOWS_v3"), pin.join("map_FLOWS_v0")).unwrap();
     let error = Interceptor::start(settings).unwrap_err().to_string();
     assert!(
         error.contains("map_FLOWS_v0") && error.contains("uninstall"),
