@@ -324,9 +324,26 @@ fn an_agent_that_was_succeeded_is_exempt_as_long_as_it_serves() {
     }
     let below = before.child("below");
     assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+    // Nor is it looked at whether what they dial was declared.
+    let (outside, at) = (top.child("outside"), port());
+    let mut server = Client::inside(&outside);
+    let serve = format!("answer-after tcp 127.0.0.1:{at} 8");
+    assert_eq!(server.ask(&serve), "open");
+    let ask = |cgroup: &Cgroup| {
+        let ask_for_tls = format!("say tcp 127.0.0.1:{at} 1000 0000000804d2162f");
+        Client::inside(cgroup).ask(&ask_for_tls)
+    };
+    for (cgroup, want) in [
+        (&agent_cgroup, "got=DATABASE"),
+        (&before, "got=DATABASE"),
+        (&below, "error="),
+    ] {
+        assert!(ask(cgroup).starts_with(want), "{:?}: {want}", cgroup.path);
+    }
 
     agent.interceptor.ended_before(before.id());
     assert!(Client::inside(&before).greeting(&to).starts_with("AGENT "));
+    assert!(ask(&before).starts_with("error="));
     assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
 }
 
