@@ -325,9 +325,26 @@ fn an_agent_that_was_succeeded_is_exempt_as_long_as_it_serves() {
     }
     let below = before.child("below");
     assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+    // Nor is it looked at whether what they dial was declared.
+    let (outside, at) = (top.child("outside"), port());
+    let mut server = Client::inside(&outside);
+    let serve = format!("answer-after tcp 127.0.0.1:{at} 8");
+    assert_eq!(server.ask(&serve), "open");
+    let ask = |cgroup: &Cgroup| {
+        let ask_for_tls = format!("say tcp 127.0.0.1:{at} 1000 0000000804d2162f");
+        Client::inside(cgroup).ask(&ask_for_tls)
+    };
+    for (cgroup, want) in [
+        (&agent_cgroup, "got=DATABASE"),
+        (&before, "got=DATABASE"),
+        (&below, "error="),
+    ] {
+        assert!(ask(cgroup).starts_with(want), "{:?}: {want}", cgroup.path);
+    }
 
     agent.interceptor.ended_before(before.id());
     assert!(Client::inside(&before).greeting(&to).starts_with("AGENT "));
+    assert!(ask(&before).starts_with("error="));
     assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
 }
 
@@ -772,7 +789,7 @@ fn pins_can_lie_in_a_bpffs_that_is_there_already() {
         "error=Connection-refused-(os-error-111)"
     );
     Interceptor::uninstall_pinned(&pin).unwrap();
-    assert!(!pin.exists() && mount.join("map_LABELS_v2").exists());
+    assert!(!pin.exists() && mount.join("map_LABELS_v3").exists());
     assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
 }
 
@@ -789,7 +806,7 @@ fn pins_of_another_version_are_not_touched() {
         ..settings(&top)
     };
     Agent::start(settings.clone()).die();
-    std::fs::rename(pin.join("map_FLOWS_v2"), pin.join("map_FLOWS_v0")).unwrap();
+    std::fs::rename(pin.join("map_FLOWS_v3"), pin.join("map_FLOWS_v0")).unwrap();
     let error = Interceptor::start(settings).unwrap_err().to_string();
     assert!(
         error.contains("map_FLOWS_v0") && error.contains("uninstall"),

@@ -140,10 +140,9 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 12] = {
+const SIZES: [(&str, u32, u32); 11] = {
     use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
     use node_agent_common::names;
-    use node_agent_common::watch::Watch;
     [
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
@@ -154,7 +153,6 @@ const SIZES: [(&str, u32, u32); 12] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
-        (names::WATCHES, 4, size_of::<Watch>() as u32),
         (names::ALLOWED, 24, 1),
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),

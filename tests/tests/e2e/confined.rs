@@ -663,10 +663,7 @@ fn one_deed(name: &str, at: &Path) -> Result<()> {
         writes: vec![at.join("state/recordings")],
     };
     confine(account(None)?, &reach)?;
-    println!(
-        "\nFATE {:?}",
-        (deed.does)(&at).map_err(|error| error.kind())
-    );
+    println!("\nFATE {:?}", (deed.does)(at).map_err(|error| error.kind()));
     Ok(())
 }
 

@@ -86,7 +86,7 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     tamper("replace", "link_connect4", "replaced");
     std::fs::remove_file(pin.join("link_bind6")).unwrap();
     std::fs::rename(pin.join("link_bind4"), pin.join("link_bind6")).unwrap();
-    std::fs::remove_file(pin.join("map_PORTS_v2")).unwrap();
+    std::fs::remove_file(pin.join("map_PORTS_v3")).unwrap();
     let found = faults(interceptor);
     assert_eq!(found.len(), 4, "{found:?}");
     for words in [
@@ -106,7 +106,7 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     // A label, by the map itself.
     tamper(
         &format!("unlabel:{}", inside.id().0),
-        "map_LABELS_v2",
+        "map_LABELS_v3",
         "unlabelled",
     );
     assert_eq!(
@@ -124,10 +124,10 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     // 192.0.2.77: 128 bits, as an IPv4-mapped address.
     let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 77];
     let address_key = hex(&128_u32.to_ne_bytes()) + &hex(&address);
-    tamper(&format!("forget:{port_key}"), "map_PORTS_v2", "forgotten");
+    tamper(&format!("forget:{port_key}"), "map_PORTS_v3", "forgotten");
     tamper(
         &format!("forget:{address_key}"),
-        "map_PREFIXES_v2",
+        "map_PREFIXES_v3",
         "forgotten",
     );
     assert_eq!(

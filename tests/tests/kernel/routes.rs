@@ -204,7 +204,7 @@ impl Scene {
 
     /// Where the database listens, as an IPv4 address.
     pub(crate) fn database(&self) -> String {
-        self.address(V4).expect("each scene has one")
+        self.address(V4).unwrap()
     }
 
     /// An address in this scene; `None` for what is not in it.
