@@ -34,6 +34,7 @@ mod e2e {
     mod outside;
     mod reload;
     mod rogue;
+    mod secrets;
     mod storm;
     mod story;
     mod take_over;

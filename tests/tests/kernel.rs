@@ -13,6 +13,7 @@ mod support;
 
 mod kernel {
     mod closed;
+    mod embedded;
     mod enrol;
     mod intact;
     mod leaving;
@@ -633,9 +634,8 @@ fn a_dead_agent_refuses_and_a_new_one_goes_on() {
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![database.port],
         protected: vec!["192.0.2.0/24".parse().unwrap()],
@@ -734,9 +734,8 @@ fn a_redirect_for_another_subtree_takes_the_pins_over_without_a_gap() {
     let inside = narrow.child("inside");
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let wide = Settings {
         ports: vec![database.port],
         pin: Some(pin.clone()),
@@ -800,9 +799,8 @@ fn pins_of_another_version_are_not_touched() {
         return;
     }
     let top = Cgroup::top("other");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         pin: Some(pin.clone()),
         ..settings(&top)
@@ -858,6 +856,27 @@ fn events_tell_who_dialled_whereto() {
 }
 
 /// Removes pins also when a test panics.
+/// A place for pins, which nothing is left in.
+pub(crate) struct Pins {
+    // Before the directory that it is in.
+    pin: Uninstall,
+    _directory: tempfile::TempDir,
+}
+
+impl Pins {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Pins {
+            pin: Uninstall(directory.path().join("pins")),
+            _directory: directory,
+        }
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.pin.0.clone()
+    }
+}
+
 pub(crate) struct Uninstall(pub(crate) std::path::PathBuf);
 
 impl Drop for Uninstall {
@@ -1184,9 +1203,8 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
     }
     let top = Cgroup::top("earlier");
     let (kept, changed) = (top.child("kept"), top.child("changed"));
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![5432],
         pin: Some(pin.clone()),

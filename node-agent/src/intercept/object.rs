@@ -138,10 +138,12 @@ pub(super) const PINNED: [&str; 11] = [
     names::INWARD,
 ];
 
-/// How many entries a map of the object holds.
+/// How many entries a map holds, that was not pinned by an earlier version.
 pub(super) fn room(map: &str) -> u32 {
     match map {
         names::PORTS => 1_024,
+        // Most are forms of one address.
+        names::PREFIXES => 131_072,
         _ => 16_384,
     }
 }
@@ -166,7 +168,8 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         .override_global(names::QUOTA, &quota, true)
         .override_global(names::CLOSED, &closed, true)
         .override_global(names::UNDECLARED, &undeclared, true)
-        .map_max_entries(names::FLOWS, settings.flows.max(1));
+        .map_max_entries(names::FLOWS, settings.flows.max(1))
+        .map_max_entries(names::PREFIXES, room(names::PREFIXES));
     if let Some(pins) = &settings.pin {
         for map in PINNED {
             let path: PathBuf = pins.join(map_pin(map));

@@ -9,7 +9,7 @@ use node_agent::intercept::{
 
 use crate::routes::Scene;
 use crate::support::{Agent, Cgroup, Client, Database, able, eventually, port};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 const REFUSED: &str = "error=Operation-not-permitted-(os-error-1)";
 
@@ -202,9 +202,8 @@ fn a_share_is_counted_on_by_the_next_agent() {
     }
     let top = Cgroup::top("share");
     let inside = top.child("inside");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![5432],
         quota: 5,
@@ -241,9 +240,8 @@ fn the_gates_and_the_port_are_kept_while_there_is_no_agent() {
     let top = Cgroup::top("kept");
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let database = Database::start();
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![database.port],
         pin: Some(pin.clone()),
