@@ -16,7 +16,7 @@ use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::keeper::{
     Account, Claim, Configured, Keeper, Link, Reach, Start, account, cgroup2, confine,
-    pin_directory, processes, stand_apart,
+    pin_directory, processes, see_all_cgroups, stand_apart,
 };
 use node_agent::telemetry::start_log;
 
@@ -184,6 +184,10 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
     };
     let text = read(&with.config)?;
     let config = parse(&with.config, &text)?;
+    see_all_cgroups().context(
+        "the agent is in a cgroup namespace of its own, from which the cgroups of workloads have other \
+         paths: start it in the node's (in a pod: hostPID and SYS_ADMIN)",
+    )?;
     let apart = stand_apart();
     start_log(config.log.json, &config.log.level)?;
     if let Err(error) = apart {
