@@ -497,7 +497,8 @@ fn the_smallest_limit_of_rows_counts_and_is_named_with_its_rule() {
             assert_eq!(obligations.limits.rows_affected, Some(rows), "{text}");
             let named = obligations.rows_rule.as_ref().unwrap();
             assert_eq!((&*named.policy, &*named.rule), ("few", rule), "{text}");
-            assert_eq!(obligations.watched_rows, watched, "{text}");
+            let seen = allow.watched.as_ref().and_then(|w| w.limits.rows_affected);
+            assert_eq!(seen, watched, "{text}");
         }
     }
 }
