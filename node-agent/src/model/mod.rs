@@ -16,7 +16,7 @@ pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use ids::{CgroupId, NetnsCookie, NotASession, Pid, Reference, SessionId, StatementSeq};
 pub use moment::UnixMillis;
 pub use particulars::{
-    CAUSES, Cause, Change, LINE_KEYS, LINE_VERSION, LONGEST_LINE, Outcome, Particulars, Suggestion,
+    CAUSES, CHANGES, Cause, Change, LINE_KEYS, LINE_VERSION, LONGEST_LINE, Outcome, Particulars, Suggestion,
     Then, cut_name,
 };
 pub use refusal::{Refusal, RefusalCode};

@@ -17,22 +17,50 @@ const NAME: usize = 80;
 
 /// Every key of the line: its name, what it takes, what it means.
 pub const LINE_KEYS: &[(&str, &str, &str)] = &[
-    ("node_agent", "`1`", "the version of this line; always there, and first"),
+    (
+        "node_agent",
+        "`1`",
+        "the version of this line; always there, and first",
+    ),
     (
         "decision",
         "`deny`, `hold`, `stop`, `undo`",
         "it did not run; it needs an approval and did not run; its answer was stopped; it ran and was rolled back",
     ),
-    ("code", "a kind of the table above", "what sort of refusal; always there"),
+    (
+        "code",
+        "a kind of the table above",
+        "what sort of refusal; always there",
+    ),
     ("cause", "a cause of the table below", "why, more exactly"),
     ("policy", "name", "the policy that refused"),
-    ("rule", "name", "its rule or mask; `limits`, `budgets` or `functions` for those parts"),
+    (
+        "rule",
+        "name",
+        "its rule or mask; `limits`, `budgets` or `functions` for those parts",
+    ),
     ("statement", "a statement word", "what was refused"),
-    ("objects", "list of names", "relations that it was refused for, as written; at most 8"),
-    ("columns", "list of names", "columns that it was refused for, as written; at most 8"),
-    ("functions", "list of names", "functions that it was refused for, as written; at most 8"),
+    (
+        "objects",
+        "list of names",
+        "relations that it was refused for, as written; at most 8",
+    ),
+    (
+        "columns",
+        "list of names",
+        "columns that it was refused for, as written; at most 8",
+    ),
+    (
+        "functions",
+        "list of names",
+        "functions that it was refused for, as written; at most 8",
+    ),
     ("limit", "number", "the limit that was passed"),
-    ("retry_after_seconds", "number", "when a budget has room again"),
+    (
+        "retry_after_seconds",
+        "number",
+        "when a budget has room again",
+    ),
     (
         "suggest",
         "`{ changes, decision }`",
@@ -209,6 +237,22 @@ pub enum Change {
     },
 }
 
+/// Every change as it is called in the line, and what it asks for.
+pub const CHANGES: &[(&str, &str)] = &[
+    ("add_where", "a WHERE that reads a column, one that is not masked"),
+    ("add_limit", "LIMIT, at most `rows`"),
+    ("leave_out_of_predicates", "`columns` are not used to filter, join, sort or group"),
+    ("leave_out_of_writes", "nothing that comes from `columns` is written"),
+    ("list_columns", "columns by name in place of `*` or a whole row, without those in `without`"),
+    ("qualify", "the relation `name` written as `with`"),
+    ("qualify_function", "the function `name` called as `with`"),
+    ("leave_out_functions", "`functions` are not called"),
+    ("leave_out_locking", "no FOR UPDATE or FOR SHARE"),
+    ("use_select", "SELECT alone, in place of COPY TO or of a write of what is read"),
+    ("use_delete", "DELETE with a WHERE that reads a column, in place of TRUNCATE"),
+    ("give_purpose", "`keys` (`reason`, `ticket`) in a comment of the statement or in `application_name`"),
+];
+
 /// At most so many characters of a name.
 pub fn cut_name(name: &str) -> &str {
     match name.char_indices().nth(NAME) {
@@ -243,7 +287,11 @@ impl Refusal {
             ("columns", &known.columns),
             ("functions", &known.functions),
         ] {
-            let names: Vec<&str> = names.iter().take(LISTED).map(|name| cut_name(name)).collect();
+            let names: Vec<&str> = names
+                .iter()
+                .take(LISTED)
+                .map(|name| cut_name(name))
+                .collect();
             if !names.is_empty() {
                 put(key, json!(names));
             }
@@ -251,9 +299,21 @@ impl Refusal {
         put("limit", json!(known.limit));
         put("retry_after_seconds", json!(known.retry_after_seconds));
         put("suggest", json!(known.suggest));
-        put("reference", json!(self.reference.as_ref().map(ToString::to_string)));
+        put(
+            "reference",
+            json!(self.reference.as_ref().map(ToString::to_string)),
+        );
         // What is left out first can be found in the record.
-        for key in ["", "objects", "columns", "functions", "suggest", "statement", "rule", "policy"] {
+        for key in [
+            "",
+            "objects",
+            "columns",
+            "functions",
+            "suggest",
+            "statement",
+            "rule",
+            "policy",
+        ] {
             map.remove(key);
             let line = one_line(&map);
             if line.len() <= LONGEST_LINE {
@@ -328,7 +388,15 @@ mod tests {
 
     #[test]
     fn the_line_is_one_short_line_of_json_whatever_a_name_holds() {
-        for name in ["a\"b", "a\nb", "a\0b", "\u{7}\u{1b}[31m", "a\\", "ä", "\u{2028}"] {
+        for name in [
+            "a\"b",
+            "a\nb",
+            "a\0b",
+            "\u{7}\u{1b}[31m",
+            "a\\",
+            "ä",
+            "\u{2028}",
+        ] {
             let long = name.repeat(400);
             for name in [name, &long] {
                 let line = whole(name).line();
@@ -337,9 +405,55 @@ mod tests {
                 let read: Value = serde_json::from_str(&line).unwrap();
                 assert_eq!(read["node_agent"], LINE_VERSION);
                 assert_eq!(read["code"], "policy");
-                assert!(line.ends_with("\"reference\":\"s-0000000000c0ffee#12\"}"), "{line}");
+                assert!(
+                    line.ends_with("\"reference\":\"s-0000000000c0ffee#12\"}"),
+                    "{line}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn every_change_is_described() {
+        let text = String::new;
+        let all = [
+            Change::AddWhere,
+            Change::AddLimit { rows: 1 },
+            Change::LeaveOutOfPredicates { columns: vec![] },
+            Change::LeaveOutOfWrites { columns: vec![] },
+            Change::ListColumns { without: vec![] },
+            Change::Qualify { name: text(), with: text() },
+            Change::QualifyFunction { name: text(), with: text() },
+            Change::LeaveOutFunctions { functions: vec![] },
+            Change::LeaveOutLocking,
+            Change::UseSelect,
+            Change::UseDelete,
+            Change::GivePurpose { keys: vec![] },
+        ];
+        // A change more is a compile error here until it is described.
+        for (change, (name, means)) in all.iter().zip(CHANGES) {
+            let arguments: &[&str] = match change {
+                Change::AddWhere
+                | Change::LeaveOutLocking
+                | Change::UseSelect
+                | Change::UseDelete => &[],
+                Change::AddLimit { .. } => &["rows"],
+                Change::LeaveOutOfPredicates { .. } | Change::LeaveOutOfWrites { .. } => {
+                    &["columns"]
+                }
+                Change::ListColumns { .. } => &["without"],
+                Change::Qualify { .. } | Change::QualifyFunction { .. } => &["name", "with"],
+                Change::LeaveOutFunctions { .. } => &["functions"],
+                Change::GivePurpose { .. } => &["keys"],
+            };
+            let written = serde_json::to_value(change).unwrap();
+            assert_eq!(written["change"], *name);
+            for argument in arguments {
+                assert!(!written[argument].is_null(), "{name}");
+                assert!(means.contains(&format!("`{argument}`")), "{name}: {argument}");
+            }
+        }
+        assert_eq!(all.len(), CHANGES.len());
     }
 
     #[test]

@@ -108,6 +108,10 @@ impl Account {
             .fold(0, |sum: u64, (_, spent)| sum.saturating_add(*spent))
     }
 
+    fn room(&self, most: u64) -> u64 {
+        most.saturating_sub(self.spent())
+    }
+
     fn add(&mut self, now: u64, per: Per, amount: u64) {
         let current = now / (per.millis() / PARTS);
         match self.parts.last_mut() {
@@ -117,22 +121,23 @@ impl Account {
         }
     }
 
-    /// Milliseconds until less than `most` is spent.
-    fn wait(&self, now: u64, per: Per, most: u64) -> u64 {
+    /// Milliseconds until there is room for `amount` of `most`; for more than all of it, until nothing is
+    /// spent.
+    fn wait(&self, now: u64, per: Per, most: u64, amount: u64) -> u64 {
         let length = per.millis() / PARTS;
+        let enough = most.saturating_sub(amount);
         let mut spent = self.spent();
+        let mut wait = 0;
         for (part, amount) in &self.parts {
-            if spent < most {
-                break;
+            if spent <= enough {
+                return wait;
             }
             spent = spent.saturating_sub(*amount);
             let gone = part.saturating_add(PARTS + 1).saturating_mul(length);
-            if spent < most {
-                return gone.saturating_sub(now);
-            }
+            wait = gone.saturating_sub(now);
         }
         // A budget of nothing never has room.
-        if most == 0 { per.millis() } else { 0 }
+        if most == 0 { per.millis() } else { wait }
     }
 }
 
@@ -198,21 +203,20 @@ impl Ledger {
         now: u64,
     ) -> (u64, Option<Exhausted>) {
         let mut granted = amount;
-        let mut stopped = None;
+        let mut least = None;
         for budget in budgets.iter().filter(|budget| budget.of == what) {
-            match self.room(who, budget, now) {
-                Ok((room, _)) if room >= granted => {}
-                Ok((room, wait)) => {
-                    granted = room;
-                    stopped = Some(Exhausted::Spent {
-                        budget: budget.clone(),
-                        wait,
-                    });
+            match self.account(who, budget, now) {
+                Ok(account) => {
+                    let room = account.room(budget.most);
+                    if room < granted {
+                        (granted, least) = (room, Some(budget));
+                    }
                 }
                 Err(crowded) => return (0, Some(crowded)),
             }
         }
         self.charge(who, budgets, what, granted, now);
+        let stopped = least.map(|budget| self.spent(who, budget, 1, now));
         (granted, stopped)
     }
 
@@ -226,12 +230,8 @@ impl Ledger {
         now: u64,
     ) -> Result<(), Exhausted> {
         for budget in budgets.iter().filter(|budget| budget.of == what) {
-            let (room, wait) = self.room(who, budget, now)?;
-            if room < amount {
-                return Err(Exhausted::Spent {
-                    budget: budget.clone(),
-                    wait,
-                });
+            if self.account(who, budget, now)?.room(budget.most) < amount {
+                return Err(self.spent(who, budget, amount, now));
             }
         }
         self.charge(who, budgets, what, amount, now);
@@ -242,12 +242,9 @@ impl Ledger {
     pub fn exhausted(&mut self, who: &Identity, budgets: &[Budget], now: u64) -> Option<Exhausted> {
         budgets
             .iter()
-            .find_map(|budget| match self.room(who, budget, now) {
-                Ok((0, wait)) => Some(Exhausted::Spent {
-                    budget: budget.clone(),
-                    wait,
-                }),
-                Ok(_) => None,
+            .find_map(|budget| match self.account(who, budget, now) {
+                Ok(account) if account.room(budget.most) > 0 => None,
+                Ok(_) => Some(self.spent(who, budget, 1, now)),
                 Err(crowded) => Some(crowded),
             })
     }
@@ -272,11 +269,15 @@ impl Ledger {
         }
     }
 
-    /// How much is left, and in how many milliseconds there is more.
-    fn room(&mut self, who: &Identity, budget: &Budget, now: u64) -> Result<(u64, u64), Exhausted> {
-        let account = self.account(who, budget, now)?;
-        let room = budget.most.saturating_sub(account.spent());
-        Ok((room, account.wait(now, budget.per, budget.most)))
+    /// There is no room for so much: when there is.
+    fn spent(&mut self, who: &Identity, budget: &Budget, amount: u64, now: u64) -> Exhausted {
+        match self.account(who, budget, now) {
+            Ok(account) => Exhausted::Spent {
+                budget: budget.clone(),
+                wait: account.wait(now, budget.per, budget.most, amount),
+            },
+            Err(crowded) => crowded,
+        }
     }
 
     fn account(
@@ -285,7 +286,12 @@ impl Ledger {
         budget: &Budget,
         now: u64,
     ) -> Result<&mut Account, Exhausted> {
-        let key = (who.clone(), Arc::clone(&budget.policy), budget.of, budget.per);
+        let key = (
+            who.clone(),
+            Arc::clone(&budget.policy),
+            budget.of,
+            budget.per,
+        );
         if self.accounts.len() >= self.most && !self.accounts.contains_key(&key) {
             self.accounts.retain(|(_, _, _, per), account| {
                 account.forget(now, *per);
@@ -329,7 +335,10 @@ mod tests {
         let three = [budget(Spent::Statements, Per::Minute, 3)];
         let (alice, bob) = (who("alice"), who("bob"));
         for now in [0, 1000, 2000] {
-            assert_eq!(ledger.take_all(&alice, &three, Spent::Statements, 1, now), Ok(()));
+            assert_eq!(
+                ledger.take_all(&alice, &three, Spent::Statements, 1, now),
+                Ok(())
+            );
         }
         let Err(Exhausted::Spent { wait, budget }) =
             ledger.take_all(&alice, &three, Spent::Statements, 1, 30_000)
@@ -338,9 +347,19 @@ mod tests {
         };
         assert_eq!(budget.to_string(), "statements_per_minute");
         assert_eq!(wait, 35_000);
-        assert_eq!(ledger.take_all(&bob, &three, Spent::Statements, 1, 30_000), Ok(()));
-        assert!(ledger.take_all(&alice, &three, Spent::Statements, 1, 64_999).is_err());
-        assert_eq!(ledger.take_all(&alice, &three, Spent::Statements, 1, 65_000), Ok(()));
+        assert_eq!(
+            ledger.take_all(&bob, &three, Spent::Statements, 1, 30_000),
+            Ok(())
+        );
+        assert!(
+            ledger
+                .take_all(&alice, &three, Spent::Statements, 1, 64_999)
+                .is_err()
+        );
+        assert_eq!(
+            ledger.take_all(&alice, &three, Spent::Statements, 1, 65_000),
+            Ok(())
+        );
     }
 
     #[test]
@@ -356,22 +375,39 @@ mod tests {
         assert_eq!((granted, stopped), (8, None));
         let (granted, stopped) = ledger.take(&alice, &both, Spent::RowsReturned, 8, 0);
         assert_eq!(granted, 2);
-        assert!(matches!(stopped, Some(Exhausted::Spent { budget, .. }) if budget.per == Per::Minute));
+        assert!(
+            matches!(stopped, Some(Exhausted::Spent { budget, .. }) if budget.per == Per::Minute)
+        );
         assert!(matches!(
             ledger.exhausted(&alice, &both, 0),
             Some(Exhausted::Spent { budget, .. }) if budget.per == Per::Minute
         ));
         assert_eq!(ledger.exhausted(&alice, &both, 65_000), None);
         // Of what is all or nothing, nothing was taken.
-        assert!(ledger.take_all(&alice, &both, Spent::RowsReturned, 11, 65_000).is_err());
-        assert_eq!(ledger.take(&alice, &both, Spent::RowsReturned, 10, 65_000).0, 10);
+        assert!(
+            ledger
+                .take_all(&alice, &both, Spent::RowsReturned, 11, 65_000)
+                .is_err()
+        );
+        assert_eq!(
+            ledger
+                .take(&alice, &both, Spent::RowsReturned, 10, 65_000)
+                .0,
+            10
+        );
     }
 
     #[test]
     fn another_version_of_a_policy_finds_what_was_spent() {
         let mut ledger = Ledger::default();
         let alice = who("alice");
-        ledger.charge(&alice, &[budget(Spent::Statements, Per::Day, 5)], Spent::Statements, 5, 0);
+        ledger.charge(
+            &alice,
+            &[budget(Spent::Statements, Per::Day, 5)],
+            Spent::Statements,
+            5,
+            0,
+        );
         let more = [budget(Spent::Statements, Per::Day, 6)];
         assert_eq!(ledger.take(&alice, &more, Spent::Statements, 9, 1).0, 1);
     }
@@ -381,15 +417,27 @@ mod tests {
         let mut ledger = Ledger::of(2);
         let one = [budget(Spent::Statements, Per::Minute, 9)];
         for name in ["a", "b"] {
-            assert!(ledger.take_all(&who(name), &one, Spent::Statements, 1, 0).is_ok());
+            assert!(
+                ledger
+                    .take_all(&who(name), &one, Spent::Statements, 1, 0)
+                    .is_ok()
+            );
         }
         assert_eq!(
             ledger.take_all(&who("c"), &one, Spent::Statements, 1, 0),
             Err(Exhausted::Crowded)
         );
         assert_eq!(ledger.take(&who("c"), &one, Spent::Statements, 1, 0).0, 0);
-        assert!(ledger.take_all(&who("a"), &one, Spent::Statements, 1, 1).is_ok());
-        assert!(ledger.take_all(&who("c"), &one, Spent::Statements, 1, 70_000).is_ok());
+        assert!(
+            ledger
+                .take_all(&who("a"), &one, Spent::Statements, 1, 1)
+                .is_ok()
+        );
+        assert!(
+            ledger
+                .take_all(&who("c"), &one, Spent::Statements, 1, 70_000)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -397,8 +445,16 @@ mod tests {
         let mut ledger = Ledger::default();
         let none = [budget(Spent::RowsAffected, Per::Hour, 0)];
         assert!(ledger.exhausted(&who("a"), &none, 0).is_some());
-        assert!(ledger.take_all(&who("a"), &none, Spent::RowsAffected, 1, 0).is_err());
-        assert!(ledger.take_all(&who("a"), &none, Spent::RowsAffected, 0, 0).is_ok());
+        assert!(
+            ledger
+                .take_all(&who("a"), &none, Spent::RowsAffected, 1, 0)
+                .is_err()
+        );
+        assert!(
+            ledger
+                .take_all(&who("a"), &none, Spent::RowsAffected, 0, 0)
+                .is_ok()
+        );
     }
 
     proptest! {

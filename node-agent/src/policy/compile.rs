@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
-use super::budget::Budget;
 use super::pattern::{ColumnName, Glob, TablePattern};
 use super::require::Wanted;
 use super::words::{KindSet, Word};

@@ -332,13 +332,33 @@ impl BudgetWords {
             (Spent::Statements, Per::Minute, self.statements_per_minute),
             (Spent::Statements, Per::Hour, self.statements_per_hour),
             (Spent::Statements, Per::Day, self.statements_per_day),
-            (Spent::RowsReturned, Per::Minute, self.rows_returned_per_minute),
+            (
+                Spent::RowsReturned,
+                Per::Minute,
+                self.rows_returned_per_minute,
+            ),
             (Spent::RowsReturned, Per::Hour, self.rows_returned_per_hour),
             (Spent::RowsReturned, Per::Day, self.rows_returned_per_day),
-            (Spent::BytesReturned, Per::Minute, self.bytes_returned_per_minute.map(|size| size.0)),
-            (Spent::BytesReturned, Per::Hour, self.bytes_returned_per_hour.map(|size| size.0)),
-            (Spent::BytesReturned, Per::Day, self.bytes_returned_per_day.map(|size| size.0)),
-            (Spent::RowsAffected, Per::Minute, self.rows_affected_per_minute),
+            (
+                Spent::BytesReturned,
+                Per::Minute,
+                self.bytes_returned_per_minute.map(|size| size.0),
+            ),
+            (
+                Spent::BytesReturned,
+                Per::Hour,
+                self.bytes_returned_per_hour.map(|size| size.0),
+            ),
+            (
+                Spent::BytesReturned,
+                Per::Day,
+                self.bytes_returned_per_day.map(|size| size.0),
+            ),
+            (
+                Spent::RowsAffected,
+                Per::Minute,
+                self.rows_affected_per_minute,
+            ),
             (Spent::RowsAffected, Per::Hour, self.rows_affected_per_hour),
             (Spent::RowsAffected, Per::Day, self.rows_affected_per_day),
         ];

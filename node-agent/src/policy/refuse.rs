@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use super::compile::CompiledRule;
 use super::document::Effect;
 use super::judge::{Case, Judge, Truth};
+use super::require::{Missing, Ticket};
 use super::words::word;
 use super::{Denial, RuleRef};
-use super::compile::CompiledRule;
-use super::require::{Missing, Ticket};
 use crate::model::{Cause, Particulars, Refusal, RefusalCode, cut_name as cut};
 use crate::sql::{FunctionUse, RelationName, StatementKind};
 
@@ -207,7 +207,10 @@ pub(super) fn untold(judge: &Judge<'_>, rule: &CompiledRule) -> Box<Denial> {
     let example = rule.wanted.example(given).unwrap_or_default();
     let example = |key: &str| match key {
         "reason" => example.reason.clone().unwrap_or_default(),
-        _ => example.ticket.clone().unwrap_or_else(|| "TICKET".to_owned()),
+        _ => example
+            .ticket
+            .clone()
+            .unwrap_or_else(|| "TICKET".to_owned()),
     };
     let comment: Vec<String> = keys
         .iter()
@@ -419,11 +422,9 @@ pub(super) fn predicate(
             cut(column)
         )
     };
-    let base = refusal(message)
-        .detail(masked(rule))
-        .because(Particulars {
-            columns: names(all),
-            ..why(Cause::MaskedPredicate, Some(rule))
-        });
+    let base = refusal(message).detail(masked(rule)).because(Particulars {
+        columns: names(all),
+        ..why(Cause::MaskedPredicate, Some(rule))
+    });
     denial(Some(rule), with_hint(base, hint(judge, None)))
 }

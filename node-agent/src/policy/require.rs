@@ -44,7 +44,9 @@ impl TicketPattern {
     }
 
     fn fits(&self, ticket: &str) -> bool {
-        self.whole.as_ref().is_none_or(|whole| whole.is_match(ticket))
+        self.whole
+            .as_ref()
+            .is_none_or(|whole| whole.is_match(ticket))
     }
 }
 
@@ -233,14 +235,26 @@ mod tests {
         let document = require(true, Some("OPS-.*"));
         let rule = require(false, Some(".*-12"));
         let wanted = Wanted::new(Some(&document), Some(&rule));
-        assert!(wanted.missing(&purpose(Some("x"), Some("OPS-12"))).is_none());
+        assert!(
+            wanted
+                .missing(&purpose(Some("x"), Some("OPS-12")))
+                .is_none()
+        );
         assert!(wanted.missing(&purpose(None, Some("OPS-12"))).is_some());
-        assert!(wanted.missing(&purpose(Some("x"), Some("OPS-13"))).is_some());
+        assert!(
+            wanted
+                .missing(&purpose(Some("x"), Some("OPS-13")))
+                .is_some()
+        );
         let example = wanted.example(&purpose(None, None)).unwrap();
         assert!(wanted.missing(&example).is_none(), "{example:?}");
         let odd = Wanted::new(None, Some(&require(false, Some("zebra"))));
         assert_eq!(odd.example(&purpose(None, None)), None);
-        assert!(Wanted::new(None, None).missing(&Purpose::default()).is_none());
+        assert!(
+            Wanted::new(None, None)
+                .missing(&Purpose::default())
+                .is_none()
+        );
     }
 
     #[test]

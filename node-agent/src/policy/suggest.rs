@@ -26,7 +26,11 @@ pub(super) fn complete(set: &PolicySet, question: &Question, denial: &mut Denial
     let Some(found) = suggestion(set, question, denial) else {
         return;
     };
-    let words: Vec<String> = found.changes.iter().map(|c| words(set, question, c)).collect();
+    let words: Vec<String> = found
+        .changes
+        .iter()
+        .map(|c| words(set, question, c))
+        .collect();
     let then = match found.decision {
         Then::Allow => "The statement is allowed then.",
         Then::Hold => "A human decides about it then.",
@@ -144,9 +148,16 @@ fn candidates(
             found.extend(qualified(question));
         }
         Cause::MaskedMove => found.extend(qualified(question)),
-        Cause::MaskedSource => found.extend(without_columns(set, question, because, ColumnRole::Source)),
+        Cause::MaskedSource => {
+            found.extend(without_columns(set, question, because, ColumnRole::Source))
+        }
         Cause::MaskedPredicate => {
-            found.extend(without_columns(set, question, because, ColumnRole::Predicate));
+            found.extend(without_columns(
+                set,
+                question,
+                because,
+                ColumnRole::Predicate,
+            ));
             found.extend(qualified(question));
         }
         Cause::Purpose => found.extend(told(set, question, denial)),
@@ -191,7 +202,11 @@ fn without_locking(question: &Question) -> Option<(Change, Question)> {
 /// With a WHERE, so that it is no more than was asked for.
 fn as_delete(question: &Question) -> Question {
     changed(question, |facts| {
-        replace(&mut facts.kinds, StatementKind::Truncate, StatementKind::Delete);
+        replace(
+            &mut facts.kinds,
+            StatementKind::Truncate,
+            StatementKind::Delete,
+        );
         for used in &mut facts.relations {
             if used.touch == Touch::Truncate {
                 used.touch = Touch::Delete;
@@ -205,7 +220,9 @@ fn as_select(question: &Question) -> Question {
     changed(question, |facts| {
         facts.kinds = vec![StatementKind::Select];
         facts.relations.retain(|used| used.touch == Touch::Read);
-        facts.columns.retain(|column| column.role != ColumnRole::Written);
+        facts
+            .columns
+            .retain(|column| column.role != ColumnRole::Written);
         for column in &mut facts.columns {
             if column.role == ColumnRole::Source {
                 column.role = ColumnRole::Output;
@@ -227,7 +244,11 @@ fn replace(kinds: &mut [StatementKind], old: StatementKind, new: StatementKind) 
 
 /// Names without schema that may stand for several relations, with each of their schemas.
 fn qualified(question: &Question) -> Vec<(Change, Question)> {
-    let unsure = question.analysis.statements.iter().flat_map(|facts| &facts.relations);
+    let unsure = question
+        .analysis
+        .statements
+        .iter()
+        .flat_map(|facts| &facts.relations);
     let unsure = unsure.map(|used| &used.relation).find_map(|relation| {
         match (&relation.schema, Candidates::of(question, relation)) {
             (None, Candidates::Many(schemas)) if schemas.len() > 1 => Some((relation, schemas)),
@@ -251,8 +272,15 @@ fn qualified(question: &Question) -> Vec<(Change, Question)> {
         });
         // What it reaches, in whichever schema: more than the one does, so that nothing is missed.
         let names = std::sync::Arc::make_mut(&mut changed.names);
-        let reaches: Vec<_> = names.reaches.iter().filter(|(name, _)| name == relation).cloned().collect();
-        names.reaches.extend(reaches.into_iter().map(|(_, bases)| (new.clone(), bases)));
+        let reaches: Vec<_> = names
+            .reaches
+            .iter()
+            .filter(|(name, _)| name == relation)
+            .cloned()
+            .collect();
+        names
+            .reaches
+            .extend(reaches.into_iter().map(|(_, bases)| (new.clone(), bases)));
         if names.is_opaque(relation) {
             names.opaque.push(new.clone());
         }
@@ -276,13 +304,19 @@ fn function(
         return Vec::new();
     };
     let is = |function: &crate::sql::FunctionUse| refuse::call(function) == *written;
-    let mut calls = question.analysis.statements.iter().flat_map(|facts| &facts.functions);
+    let mut calls = question
+        .analysis
+        .statements
+        .iter()
+        .flat_map(|facts| &facts.functions);
     let Some(called) = calls.find(|function| is(function)) else {
         return Vec::new();
     };
     let mut found = Vec::new();
     if cause == Cause::FunctionUnknown && called.schema.is_none() {
-        let allowed = set.applicable(question).flat_map(|document| &document.functions.allow);
+        let allowed = set
+            .applicable(question)
+            .flat_map(|document| &document.functions.allow);
         let schemas = allowed.filter_map(|pattern| match pattern {
             FunctionPattern::Named {
                 schema: Glob::Exact(schema),
@@ -303,7 +337,9 @@ fn function(
             found.push((change, whole));
         }
     }
-    let whole = changed(question, |facts| facts.functions.retain(|function| !is(function)));
+    let whole = changed(question, |facts| {
+        facts.functions.retain(|function| !is(function))
+    });
     // A CALL is nothing without its procedure.
     let empty = |facts: &StatementFacts| facts.kinds.contains(&StatementKind::Call);
     if !whole.analysis.statements.iter().any(empty) {
@@ -323,12 +359,25 @@ fn without_columns(
     because: &Particulars,
     place: ColumnRole,
 ) -> Option<(Change, Question)> {
-    let columns: Vec<String> = because.columns.iter().filter(|name| *name != "*").cloned().collect();
+    let columns: Vec<String> = because
+        .columns
+        .iter()
+        .filter(|name| *name != "*")
+        .cloned()
+        .collect();
     let star = columns.len() < because.columns.len();
     let whole = changed(question, |facts| {
-        let among = |name: &str| because.columns.iter().any(|column| column == cut_name(name));
-        facts.columns.retain(|column| column.role != place || !among(&column.name));
-        let changes = |kind: &StatementKind| matches!(kind, StatementKind::Update | StatementKind::Delete);
+        let among = |name: &str| {
+            because
+                .columns
+                .iter()
+                .any(|column| column == cut_name(name))
+        };
+        facts
+            .columns
+            .retain(|column| column.role != place || !among(&column.name));
+        let changes =
+            |kind: &StatementKind| matches!(kind, StatementKind::Update | StatementKind::Delete);
         // A WHERE whose columns are all gone is none.
         let reads = |column: &crate::sql::ColumnUse| column.role == ColumnRole::Predicate;
         facts.missing_where |= facts.kinds.iter().any(changes) && !facts.columns.iter().any(reads);
@@ -348,7 +397,13 @@ fn without_columns(
 /// The masked columns of the tables that the statement names, as policy names them.
 fn masked_columns(set: &PolicySet, question: &Question) -> Vec<String> {
     let obligations = set.masks_for(&question.principal, &question.target);
-    let tables = || question.analysis.statements.iter().flat_map(|facts| &facts.relations);
+    let tables = || {
+        question
+            .analysis
+            .statements
+            .iter()
+            .flat_map(|facts| &facts.relations)
+    };
     let mut names: Vec<String> = Vec::new();
     for column in obligations.masks.iter().flat_map(|mask| &mask.columns) {
         let table = Glob::new(&column.table);
@@ -363,7 +418,9 @@ fn masked_columns(set: &PolicySet, question: &Question) -> Vec<String> {
 /// With what the rule wants to be told.
 fn told(set: &PolicySet, question: &Question, denial: &Denial) -> Option<(Change, Question)> {
     let name = denial.rule.as_ref()?;
-    let rules = set.applicable(question).flat_map(|document| &document.rules);
+    let rules = set
+        .applicable(question)
+        .flat_map(|document| &document.rules);
     let rule = rules.into_iter().find(|rule| rule.name == *name)?;
     let missing = rule.wanted.missing(&question.purpose)?;
     let mut keys = Vec::new();

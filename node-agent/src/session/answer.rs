@@ -272,7 +272,11 @@ impl<W: Wire> Session<W> {
             }
             Fate::Replaced
         };
-        let bytes = self.link.current().map_or(before, |execution| execution.bytes) - before;
+        let bytes = self
+            .link
+            .current()
+            .map_or(before, |execution| execution.bytes)
+            - before;
         if let (Passed::Nothing, Some(exhausted)) =
             (&passed, self.afford_bytes(&obligations, bytes))
         {

@@ -34,7 +34,10 @@ impl Budgets {
     /// nobody a fresh budget.
     fn with<T>(&self, ask: impl FnOnce(&mut Ledger, u64) -> T) -> T {
         let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        ask(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner), now)
+        ask(
+            &mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner),
+            now,
+        )
     }
 
     /// Takes up to so much of all budgets that count it.
@@ -66,7 +69,11 @@ impl Budgets {
 impl<W: Wire> Session<W> {
     /// Spends the statement itself; refuses it where that budget, or one that it would go on with, is
     /// spent. What only ends or forgets things costs nothing, and is always possible.
-    pub(super) fn afford(&self, obligations: &Obligations, analysis: &Analysis) -> Result<(), Refusal> {
+    pub(super) fn afford(
+        &self,
+        obligations: &Obligations,
+        analysis: &Analysis,
+    ) -> Result<(), Refusal> {
         let budgets = &obligations.budgets;
         if budgets.is_empty() || only_ends(analysis) {
             return Ok(());
@@ -82,34 +89,54 @@ impl<W: Wire> Session<W> {
             .collect();
         let statements = analysis.statements.len().max(1) as u64;
         let who = &self.identity;
-        let spent = self.shared.budgets.with(|ledger, now| {
-            match ledger.exhausted(who, &needed, now) {
-                Some(exhausted) => Err(exhausted),
-                None => ledger.take_all(who, budgets, Spent::Statements, statements, now),
-            }
-        });
+        let spent =
+            self.shared
+                .budgets
+                .with(|ledger, now| match ledger.exhausted(who, &needed, now) {
+                    Some(exhausted) => Err(exhausted),
+                    None => ledger.take_all(who, budgets, Spent::Statements, statements, now),
+                });
         spent.map_err(|exhausted| refusal(&exhausted, Outcome::Deny))
     }
 
     /// Takes rows that are about to be delivered: how many may be, and why not all.
-    pub(super) fn afford_rows(&self, obligations: &Obligations, rows: u64) -> (u64, Option<Exhausted>) {
+    pub(super) fn afford_rows(
+        &self,
+        obligations: &Obligations,
+        rows: u64,
+    ) -> (u64, Option<Exhausted>) {
         let budgets = &obligations.budgets;
-        self.shared.budgets.take(&self.identity, budgets, Spent::RowsReturned, rows)
+        self.shared
+            .budgets
+            .take(&self.identity, budgets, Spent::RowsReturned, rows)
     }
 
     /// Takes bytes that were delivered.
     pub(super) fn afford_bytes(&self, obligations: &Obligations, bytes: u64) -> Option<Exhausted> {
         let budgets = &obligations.budgets;
-        self.shared.budgets.take(&self.identity, budgets, Spent::BytesReturned, bytes).1
+        self.shared
+            .budgets
+            .take(&self.identity, budgets, Spent::BytesReturned, bytes)
+            .1
     }
 
     /// Takes rows that were changed, and not committed yet: all, or they are undone.
-    pub(super) fn afford_changes(&self, obligations: &Obligations, rows: u64) -> Result<(), Refusal> {
+    pub(super) fn afford_changes(
+        &self,
+        obligations: &Obligations,
+        rows: u64,
+    ) -> Result<(), Refusal> {
         let budgets = &obligations.budgets;
-        if budgets.iter().all(|budget| budget.of != Spent::RowsAffected) {
+        if budgets
+            .iter()
+            .all(|budget| budget.of != Spent::RowsAffected)
+        {
             return Ok(());
         }
-        let taken = self.shared.budgets.take_all(&self.identity, budgets, Spent::RowsAffected, rows);
+        let taken =
+            self.shared
+                .budgets
+                .take_all(&self.identity, budgets, Spent::RowsAffected, rows);
         taken.map_err(|exhausted| {
             let mut refusal = refusal(&exhausted, Outcome::Undo);
             refusal.message = format!(
@@ -138,9 +165,24 @@ impl<W: Wire> Session<W> {
             })
         };
         let mut beyond: Vec<Beyond> = [
-            passed("rows_affected", limits.rows_affected, own.rows_affected, changed),
-            passed("rows_returned", limits.rows_returned, own.rows_returned, execution.rows),
-            passed("bytes_returned", limits.bytes_returned, own.bytes_returned, execution.bytes),
+            passed(
+                "rows_affected",
+                limits.rows_affected,
+                own.rows_affected,
+                changed,
+            ),
+            passed(
+                "rows_returned",
+                limits.rows_returned,
+                own.rows_returned,
+                execution.rows,
+            ),
+            passed(
+                "bytes_returned",
+                limits.bytes_returned,
+                own.bytes_returned,
+                execution.bytes,
+            ),
             passed(
                 "statement_timeout",
                 limits.statement_timeout_ms,
@@ -205,11 +247,16 @@ pub(super) fn refusal(exhausted: &Exhausted, outcome: Outcome) -> Refusal {
     let hint = if budget.most == 0 {
         "It never has room.".to_owned()
     } else {
-        format!("It has room again in {seconds} s; all sessions of this identity on the node share it.")
+        format!(
+            "It has room again in {seconds} s; all sessions of this identity on the node share it."
+        )
     };
     Refusal::new(
         RefusalCode::Limit,
-        format!("the budget of {} {what} per {} is spent", budget.most, budget.per),
+        format!(
+            "the budget of {} {what} per {} is spent",
+            budget.most, budget.per
+        ),
     )
     .detail(format!("policy \"{}\", budgets.{budget}", budget.policy))
     .hint(hint)
@@ -282,7 +329,11 @@ mod tests {
             ("not a statement", false, true),
         ] {
             let analysis = analyze(Dialect::Postgres, text);
-            assert_eq!((only_ends(&analysis), reads(&analysis)), (ends, reading), "{text}");
+            assert_eq!(
+                (only_ends(&analysis), reads(&analysis)),
+                (ends, reading),
+                "{text}"
+            );
         }
     }
 
@@ -296,12 +347,23 @@ mod tests {
         };
         let wait = 61_500;
         let told = refusal(&Exhausted::Spent { budget, wait }, Outcome::Stop);
-        assert_eq!(told.message, "the budget of 100 rows returned per hour is spent");
+        assert_eq!(
+            told.message,
+            "the budget of 100 rows returned per hour is spent"
+        );
         assert_eq!(
             told.detail.as_deref(),
             Some("policy \"few\", budgets.rows_returned_per_hour")
         );
-        assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("in 62 s")));
-        assert!(told.line().contains("\"retry_after_seconds\":62"), "{}", told.line());
+        assert!(
+            told.hint
+                .as_deref()
+                .is_some_and(|hint| hint.contains("in 62 s"))
+        );
+        assert!(
+            told.line().contains("\"retry_after_seconds\":62"),
+            "{}",
+            told.line()
+        );
     }
 }

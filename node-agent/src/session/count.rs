@@ -104,7 +104,9 @@ impl<W: Wire> Session<W> {
         let (seq, obligations) = (execution.seq, execution.obligations.clone());
         let refusal = match verdict(execution, changed) {
             // Spent before it is committed: of two sessions at once, only one can have the last rows.
-            None => self.afford_changes(&obligations, changed.unwrap_or(0)).err(),
+            None => self
+                .afford_changes(&obligations, changed.unwrap_or(0))
+                .err(),
             refusal => refusal,
         };
         let refusal = refusal.map(|refusal| refusal.at(Reference { seq, ..reference }));

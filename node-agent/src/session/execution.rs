@@ -65,11 +65,7 @@ impl Verdict {
 }
 
 impl Prepared {
-    pub(super) fn new(
-        text: Text,
-        analysis: Arc<Analysis>,
-        purpose: Option<Arc<Purpose>>,
-    ) -> Self {
+    pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
         Prepared {
             text,
             analysis,

@@ -10,8 +10,8 @@ use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Purpose, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
-    stands_for_its_shape,
+    Analysis, Purpose, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name,
+    shape, stands_for_its_shape,
 };
 use crate::wire::{Text, Wire};
 

@@ -131,7 +131,10 @@ fn unread(why: &str) -> Purpose {
 /// `key='value',key='value'`. A comment of other words says nothing.
 fn of_comment(body: &str) -> Purpose {
     let about = |key: &str| body.contains(key);
-    if !["reason=", "ticket=", "traceparent="].into_iter().any(about) {
+    if !["reason=", "ticket=", "traceparent="]
+        .into_iter()
+        .any(about)
+    {
         return Purpose::default();
     }
     if body.len() > LONGEST {
@@ -236,7 +239,10 @@ mod tests {
         let table = [
             ("select 1 /*ticket='OPS-12'*/", said("", "OPS-12")),
             ("select 1 /*ticket='OPS-12'*/ ; \n", said("", "OPS-12")),
-            ("/*reason='close%20it'*/ delete from t", said("close it", "")),
+            (
+                "/*reason='close%20it'*/ delete from t",
+                said("close it", ""),
+            ),
             (
                 "select 1 /* action='list', ticket='7' , reason='it\\'s so' */",
                 said("it's so", "7"),
@@ -263,7 +269,10 @@ mod tests {
             assert_eq!(Purpose::of_text(text), expected, "{text}");
         }
         let traced = format!("select 1 /*traceparent='{TRACE}',tracestate='a%3D1'*/");
-        assert_eq!(Purpose::of_text(&traced).traceparent.as_deref(), Some(TRACE));
+        assert_eq!(
+            Purpose::of_text(&traced).traceparent.as_deref(),
+            Some(TRACE)
+        );
     }
 
     #[test]
@@ -299,8 +308,14 @@ mod tests {
     #[test]
     fn an_application_name_says_why_behind_its_semicolon() {
         let table = [
-            ("claude;ticket=OPS-12;reason=close it", said("close it", "OPS-12")),
-            ("claude; ticket = OPS-12 ; reason=a%3Bb", said("a;b", "OPS-12")),
+            (
+                "claude;ticket=OPS-12;reason=close it",
+                said("close it", "OPS-12"),
+            ),
+            (
+                "claude; ticket = OPS-12 ; reason=a%3Bb",
+                said("a;b", "OPS-12"),
+            ),
             (";ticket=1", said("", "1")),
             ("claude", Purpose::default()),
             ("ticket=OPS-12", Purpose::default()),
@@ -310,6 +325,10 @@ mod tests {
             assert_eq!(Purpose::of_application(name), expected, "{name}");
         }
         assert!(Purpose::of_application("a;ticket=").unread.is_some());
-        assert!(Purpose::of_application("a;ticket=1;ticket=2").unread.is_some());
+        assert!(
+            Purpose::of_application("a;ticket=1;ticket=2")
+                .unread
+                .is_some()
+        );
     }
 }

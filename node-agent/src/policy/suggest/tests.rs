@@ -23,7 +23,9 @@ fn asker() -> Asker {
     let both = vec!["sales".to_owned(), "hr".to_owned()];
     asker.names.insert("orders".to_owned(), both.clone());
     asker.names.insert("customers".to_owned(), both);
-    asker.names.insert("log".to_owned(), vec!["sales".to_owned()]);
+    asker
+        .names
+        .insert("log".to_owned(), vec!["sales".to_owned()]);
     asker
 }
 
@@ -97,7 +99,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     (
         "delete from orders",
-        "Write sales.orders in place of orders. Add a WHERE",
+        "one that is not masked. Write sales.orders in place of orders.",
         "delete from sales.orders where id = 1",
     ),
     (
@@ -187,7 +189,9 @@ fn a_view_that_reaches_what_is_denied_is_not_suggested_by_its_schema() {
     );
     let set = PolicySet::compile(parse(&deny, "some.yaml").unwrap()).unwrap();
     let mut asker = asker();
-    asker.reaches.insert("orders".to_owned(), vec!["hr.salaries".to_owned()]);
+    asker
+        .reaches
+        .insert("orders".to_owned(), vec!["hr.salaries".to_owned()]);
     let question = asker.question("select id from orders").unwrap();
     let Decision::Deny(denial) = decide(&set, &question) else {
         panic!("allowed");
@@ -200,7 +204,11 @@ fn the_search_is_bounded() {
     let calls: Vec<String> = (0..500).map(|n| format!("app.f{n}(id)")).collect();
     let text = format!("select {} from sales.orders", calls.join(", "));
     assert_eq!(refused(&text).0, None);
-    let text = format!("select {} from sales.orders where pg_sleep(1) is null", "id, ".repeat(5000) + "id");
+    let many: Vec<String> = (0..LARGE).map(|n| format!("c{n}")).collect();
+    let text = format!(
+        "select {} from sales.orders where pg_sleep(1) is null",
+        many.join(", ")
+    );
     assert_eq!(refused(&text).0, None);
 }
 
