@@ -84,7 +84,7 @@ fn errors() -> String {
     );
     format!(
         "{kinds}\n## The line for programs\n\nThe last line of DETAIL is one line of JSON, at most {LONGEST_LINE} bytes; the \
-         sentences above it, and HINT, say the same for people. Only `node_agent` and `code` are always there. New \
+         sentences above it, and HINT, say the same for people. `node_agent`, `decision` and `code` are always there. New \
          keys, causes and changes may come; `node_agent` becomes another number if one changes its meaning. Names stand in it, never a value of a text \
          or a row.\n\n{line}\n## Causes\n\n{causes}\n## Changes of a suggestion\n\nAll of them together were judged by the policies \
          of that moment, made to what the statement does; `add_limit` changes nothing that is judged.\n\n{changes}"

@@ -25,7 +25,7 @@ pub const LINE_KEYS: &[(&str, &str, &str)] = &[
     (
         "decision",
         "`deny`, `hold`, `stop`, `undo`",
-        "it did not run; it needs an approval and did not run; its answer was stopped; it ran and was rolled back",
+        "it did not run; it needs an approval and did not run; its answer was stopped; it ran and was rolled back; always there",
     ),
     (
         "code",
@@ -239,18 +239,39 @@ pub enum Change {
 
 /// Every change as it is called in the line, and what it asks for.
 pub const CHANGES: &[(&str, &str)] = &[
-    ("add_where", "a WHERE that reads a column, one that is not masked"),
+    (
+        "add_where",
+        "a WHERE that reads a column, one that is not masked",
+    ),
     ("add_limit", "LIMIT, at most `rows`"),
-    ("leave_out_of_predicates", "`columns` are not used to filter, join, sort or group"),
-    ("leave_out_of_writes", "nothing that comes from `columns` is written"),
-    ("list_columns", "columns by name in place of `*` or a whole row, without those in `without`"),
+    (
+        "leave_out_of_predicates",
+        "`columns` are not used to filter, join, sort or group",
+    ),
+    (
+        "leave_out_of_writes",
+        "nothing that comes from `columns` is written",
+    ),
+    (
+        "list_columns",
+        "columns by name in place of `*` or a whole row, without those in `without`",
+    ),
     ("qualify", "the relation `name` written as `with`"),
     ("qualify_function", "the function `name` called as `with`"),
     ("leave_out_functions", "`functions` are not called"),
     ("leave_out_locking", "no FOR UPDATE or FOR SHARE"),
-    ("use_select", "SELECT alone, in place of COPY TO or of a write of what is read"),
-    ("use_delete", "DELETE with a WHERE that reads a column, in place of TRUNCATE"),
-    ("give_purpose", "`keys` (`reason`, `ticket`) in a comment of the statement or in `application_name`"),
+    (
+        "use_select",
+        "SELECT alone, in place of COPY TO or of a write of what is read",
+    ),
+    (
+        "use_delete",
+        "DELETE with a WHERE that reads a column, in place of TRUNCATE",
+    ),
+    (
+        "give_purpose",
+        "`keys` (`reason`, `ticket`) in a comment of the statement or in `application_name`",
+    ),
 ];
 
 /// At most so many characters of a name.
@@ -320,7 +341,8 @@ impl Refusal {
                 return line;
             }
         }
-        one_line(&Map::new())
+        // Nothing is left that could be long.
+        one_line(&map)
     }
 }
 
@@ -422,8 +444,14 @@ mod tests {
             Change::LeaveOutOfPredicates { columns: vec![] },
             Change::LeaveOutOfWrites { columns: vec![] },
             Change::ListColumns { without: vec![] },
-            Change::Qualify { name: text(), with: text() },
-            Change::QualifyFunction { name: text(), with: text() },
+            Change::Qualify {
+                name: text(),
+                with: text(),
+            },
+            Change::QualifyFunction {
+                name: text(),
+                with: text(),
+            },
             Change::LeaveOutFunctions { functions: vec![] },
             Change::LeaveOutLocking,
             Change::UseSelect,
@@ -450,7 +478,10 @@ mod tests {
             assert_eq!(written["change"], *name);
             for argument in arguments {
                 assert!(!written[argument].is_null(), "{name}");
-                assert!(means.contains(&format!("`{argument}`")), "{name}: {argument}");
+                assert!(
+                    means.contains(&format!("`{argument}`")),
+                    "{name}: {argument}"
+                );
             }
         }
         assert_eq!(all.len(), CHANGES.len());

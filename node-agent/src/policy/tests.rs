@@ -597,7 +597,7 @@ rules:
             "deny",
         ),
         ("delete from s.t where a = 1", "", "told"),
-        ("delete from s.t where a = 1", "/*reason='x'*/", "told"),
+        ("delete from s.t where a = 1", "/*reason='x'*/", "hold"),
         (
             "delete from s.t where a = 1",
             "/*reason='x',ticket='7'*/",

@@ -100,18 +100,46 @@ pub(super) fn reference() -> String {
 
 /// What stands under `limits`.
 const LIMITS: &[(&str, &str, &str)] = &[
-    ("rows_returned", "number", "rows it may return; the rest is cut off"),
-    ("bytes_returned", "size", "bytes of rows it may return; the rest is cut off"),
-    ("statement_timeout", "span of time", "how long it may run; then it is cancelled"),
-    ("rows_affected", "number", "rows it may change; with one more it is undone"),
+    (
+        "rows_returned",
+        "number",
+        "rows it may return; the rest is cut off",
+    ),
+    (
+        "bytes_returned",
+        "size",
+        "bytes of rows it may return; the rest is cut off",
+    ),
+    (
+        "statement_timeout",
+        "span of time",
+        "how long it may run; then it is cancelled",
+    ),
+    (
+        "rows_affected",
+        "number",
+        "rows it may change; with one more it is undone",
+    ),
 ];
 
 /// What stands under `budgets`, before the span.
 const BUDGETS: &[(&str, &str, &str)] = &[
-    ("statements", "number", "statements let through; of a text each counts; what only ends a transaction or forgets names is free"),
+    (
+        "statements",
+        "number",
+        "statements let through; of a text each counts; what only ends a transaction or forgets names is free",
+    ),
     ("rows_returned", "number", "rows delivered; not one more"),
-    ("bytes_returned", "size", "bytes of rows delivered; up to one read more for each session"),
-    ("rows_affected", "number", "rows changed, counted before they are committed; what would be too much is undone"),
+    (
+        "bytes_returned",
+        "size",
+        "bytes of rows delivered; up to one read more for each session",
+    ),
+    (
+        "rows_affected",
+        "number",
+        "rows changed, counted before they are committed; what would be too much is undone",
+    ),
 ];
 
 /// The words that stand for several kinds. `admin` the word includes `admin` the kind.
@@ -318,7 +346,8 @@ mod tests {
 
     #[test]
     fn every_limit_and_budget_is_described() {
-        let limits = "{ rows_returned: 1, bytes_returned: 1B, statement_timeout: 1s, rows_affected: 1 }";
+        let limits =
+            "{ rows_returned: 1, bytes_returned: 1B, statement_timeout: 1s, rows_affected: 1 }";
         let LimitWords {
             rows_returned: _,
             bytes_returned: _,
@@ -338,7 +367,10 @@ mod tests {
                 let [budget] = budgets.as_slice() else {
                     panic!("{of} {per}");
                 };
-                assert_eq!((budget.to_string(), budget.most), (format!("{of}_per_{per}"), 1000));
+                assert_eq!(
+                    (budget.to_string(), budget.most),
+                    (format!("{of}_per_{per}"), 1000)
+                );
             }
         }
     }

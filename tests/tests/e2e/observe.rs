@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use node_agent_tests::client::{Message, Raw, bind, cells, execute, parse, sync};
-use node_agent_tests::pg::{DATABASE, SERVICE};
-use node_agent_tests::{Place, World, until};
+use node_agent_tests::pg::DATABASE;
+use node_agent_tests::{World, until};
 use serde_json::Value;
 
 use super::agent_is_here;
@@ -18,7 +18,7 @@ const SEED: &str = "create schema one; create schema two; \
     insert into one.t select g, 'x' || g from generate_series(1, 100) g; \
     insert into two.t select g, 'x' || g from generate_series(1, 100) g; \
     grant all on schema one, two to public; grant all on all tables in schema one, two to public; \
-    alter table one.t owner to svc; alter table two.t owner to svc";
+    alter table one.t owner to svc; alter table two.t owner to by_trust";
 
 /// Everything that could be in the way at once.
 const POLICY: &str = "\
@@ -99,16 +99,18 @@ fn what_is_observed_runs_as_without_an_agent_and_each_statement_says_what_would_
     let mut dialer = world.dialer()?;
     let mut governed = world.client(&mut dialer)?;
     let mut direct = Raw::connect(world.cluster().address())?;
-    direct.login(SERVICE, DATABASE, world.password(Place::Outside))?;
+    direct.login("by_trust", DATABASE, "")?;
     let mut asked = 0;
     for text in STATEMENTS {
         let other = text.replace("one.", "two.");
         asked += 1;
-        assert_eq!(
-            said(&governed.query(text)?),
-            said(&direct.query(&other)?),
-            "{text}"
-        );
+        let seen = governed
+            .query(text)
+            .with_context(|| format!("{text}, governed"))?;
+        let truth = direct
+            .query(&other)
+            .with_context(|| format!("{text}, direct"))?;
+        assert_eq!(said(&seen), said(&truth), "{text}");
     }
     // The same again for what can be repeated, in the other protocol.
     for text in [
@@ -119,11 +121,8 @@ fn what_is_observed_runs_as_without_an_agent_and_each_statement_says_what_would_
     ] {
         let other = text.replace("one.", "two.");
         asked += 1;
-        assert_eq!(
-            said(&extended(&mut governed, text)?),
-            said(&extended(&mut direct, &other)?),
-            "{text}"
-        );
+        let seen = extended(&mut governed, text).with_context(|| format!("{text}, extended"))?;
+        assert_eq!(said(&seen), said(&extended(&mut direct, &other)?), "{text}");
     }
     drop(governed);
     let shown = until("the recording is closed", SOON, || {
@@ -155,7 +154,7 @@ fn what_is_observed_runs_as_without_an_agent_and_each_statement_says_what_would_
         ))?;
         assert_eq!(cells(&seen).len(), 3);
         let seen = client.query(&format!(
-            "insert into two.n select generate_series(1, 5) {purpose}"
+            "insert into one.n select generate_series(1, 5) {purpose}"
         ))?;
         assert_eq!(said(&seen), ["C 11", "Z 1"]);
         drop(client);
