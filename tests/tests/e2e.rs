@@ -37,6 +37,7 @@ mod e2e {
     mod refusals;
     mod reload;
     mod rogue;
+    mod secrets;
     mod storm;
     mod story;
     mod take_over;
