@@ -28,7 +28,7 @@ use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
-use crate::session::{Analyses, Cancels, Drain, Partings, Reachable, Shared};
+use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
 use crate::upstream::Catalogues;
@@ -133,6 +133,7 @@ impl Agent {
             desk: Desk::new(),
             catalogues: Catalogues::default(),
             analyses: Analyses::default(),
+            budgets: Budgets::default(),
             cancels: Cancels::default(),
             partings: partings.clone(),
             metrics: metrics.clone(),

@@ -14,8 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
-use crate::policy::PolicySet;
+use crate::policy::{Identity, PolicySet};
 use crate::record::{SessionRecorder, Why};
+use crate::sql::Purpose;
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
@@ -47,6 +48,10 @@ pub(super) struct Session<W: Wire> {
     pub(super) database: String,
     pub(super) role: String,
     pub(super) application: Option<String>,
+    /// What `application_name` says of the purpose of all statements.
+    pub(super) purpose: Option<Arc<Purpose>>,
+    /// Whose budgets are spent.
+    pub(super) identity: Identity,
     pub(super) recorder: SessionRecorder,
     pub(super) live: LiveGuard,
     pub(super) known: Known,
@@ -111,8 +116,16 @@ impl<W: Wire> Session<W> {
             &opened.back_login,
         );
         let greeted = opened.database.greeted;
+        let application = opened.hello.application.as_deref();
+        let purpose = application.map(Purpose::of_application);
+        let user = &opened.principal.user;
         Session {
             id: opened.session,
+            purpose: purpose.filter(|said| !said.is_empty()).map(Arc::new),
+            identity: Identity {
+                issuer: user.issuer.as_str().into(),
+                subject: user.subject.as_str().into(),
+            },
             principal: opened.principal,
             endpoint: opened.endpoint,
             database: opened.back_login.database,
