@@ -32,6 +32,9 @@ use super::{Arrived, Shared};
 const HIGH_WATER: usize = 256 << 10;
 /// What one read takes at most; also the machine's bound for "a frame larger than the buffer".
 const READ: usize = 64 << 10;
+/// Rounds after each of which more had come already: so many, and the other sessions of this thread
+/// have their turn. About a megabyte.
+const TURN: u32 = 16;
 /// A read buffer kept by an idle session.
 const IDLE_READ: usize = 4 << 10;
 
@@ -79,6 +82,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) upstream: Leg,
     client_flush: bool,
     upstream_flush: bool,
+    /// Rounds since there was last nothing to do.
+    busy: u32,
     pub(super) server_key: (u32, Vec<u8>),
     /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
     /// came late would hit the next statement.
@@ -150,6 +155,7 @@ impl<W: Wire> Session<W> {
             upstream: opened.database.leg,
             client_flush: false,
             upstream_flush: false,
+            busy: 0,
             server_key: (greeted.process, greeted.secret),
             cancelling: JoinSet::new(),
             arrived: opened.arrived,
@@ -190,11 +196,20 @@ impl<W: Wire> Session<W> {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => self.upstream_gone(),
             })? {
-                Woke::Moved => {}
+                Woke::Moved => self.take_turns().await,
                 Woke::ClientGone => return Err(Why::ClientGone),
                 Woke::UpstreamGone => return Err(self.upstream_gone()),
                 Woke::Ended(ended) => self.ended(ended)?,
             }
+        }
+    }
+
+    /// A session that always has something to do lets others do something too.
+    async fn take_turns(&mut self) {
+        self.busy += 1;
+        if self.busy >= TURN {
+            self.busy = 0;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -317,6 +332,7 @@ impl<W: Wire> Session<W> {
         if moved {
             Poll::Ready(Ok(Woke::Moved))
         } else {
+            self.busy = 0;
             Poll::Pending
         }
     }
