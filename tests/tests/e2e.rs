@@ -10,6 +10,7 @@
 
 mod e2e {
     mod answers;
+    mod budgets;
     mod bulk;
     mod bypass;
     mod cage;
@@ -31,9 +32,12 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod observe;
     mod outside;
+    mod refusals;
     mod reload;
     mod rogue;
+    mod secrets;
     mod storm;
     mod story;
     mod take_over;
