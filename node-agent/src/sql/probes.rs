@@ -520,6 +520,30 @@ fn each_probe_is_classed_as_the_server_behaves() {
         ("SET client_encoding TO sjis", "set_identity"),
         ("SET NAMES 'gbk'", "set_identity"),
         ("SET row_security = off", "set"),
+        (
+            "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+            "select set | read pg_settings",
+        ),
+        (
+            "SELECT set_config(name, '', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+            "select set_identity | read pg_settings",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'role'",
+            "select set_identity | read pg_settings",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'work_mem' OR true",
+            "select set_identity | read pg_settings | set_config/3!",
+        ),
+        (
+            "SELECT (SELECT set_config(name, 'x', false) FROM t) FROM pg_settings WHERE name = 'work_mem'",
+            "select set_identity | read pg_settings, read t | set_config/3!",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM pg_settings, t WHERE name = 'work_mem'",
+            "select set_identity | read pg_settings, read t | set_config/3!",
+        ),
         ("SET session_replication_role = replica", "set_identity"),
         ("ALTER ROLE x SET search_path = evil", "role"),
         ("ALTER DATABASE d SET role = x", "admin alter"),

@@ -231,7 +231,7 @@ pub const PURE: &[Family] = &[
     // `ts_rewrite` with three arguments is pure; with two it runs a text, see the refused.
     Family { of: "text search", members: &[
         (&[1], None,
-            "numnode querytree strip tsvector_to_array"),
+            "numnode querytree strip ts_token_type tsvector_to_array"),
         (&[1, 2], None,
             "phraseto_tsquery plainto_tsquery to_tsquery to_tsvector websearch_to_tsquery"),
         (&[2], None,

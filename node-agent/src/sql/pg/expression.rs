@@ -185,15 +185,17 @@ impl Walk {
         }
     }
 
-    /// `set_config('name', 'value', …)` with literals is a SET; it is then not reported as a call.
+    /// `set_config('name', 'value', …)` with literals is a SET; it is then not reported as a call. So is
+    /// `set_config(name, 'value', …)` where `name` is a setting that was looked up by its name.
     fn set_config(&mut self, parts: &[&str], args: &[pb::Node]) -> bool {
         if !matches!(parts, ["set_config"] | ["pg_catalog", "set_config"]) {
             return false;
         }
-        let (Some(setting), Some(value)) = (
-            args.first().and_then(names::literal),
-            args.get(1).map(names::literal),
-        ) else {
+        let setting = args.first().and_then(|first| {
+            let looked_up = settings::is_name(first).then(|| self.looked_up.clone());
+            names::literal(first).or(looked_up.flatten())
+        });
+        let (Some(setting), Some(value)) = (setting, args.get(1).map(names::literal)) else {
             // Which setting it is cannot be told: treated as the worst.
             self.kind(StatementKind::SetIdentity);
             return false;

@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::attribute::CallInFrom;
 use super::names;
+use super::settings;
 use super::walk::Walk;
 use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind, Touch};
@@ -18,6 +19,7 @@ impl Walk {
         }
         self.scopes.push(Vec::new());
         self.with_clause(select.with_clause.as_ref());
+        let around = std::mem::replace(&mut self.looked_up, settings::looked_up(select));
         match &select.into_clause {
             Some(into) => {
                 if select.target_list.is_empty() {
@@ -30,6 +32,7 @@ impl Walk {
             }
             None => self.select_body(select),
         }
+        self.looked_up = around;
         self.scopes.pop();
     }
 

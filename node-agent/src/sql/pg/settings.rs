@@ -1,6 +1,7 @@
 //! SET, RESET, SHOW, `set_config`: which settings change what a text means or who is asking.
 
 use pg_query::protobuf as pb;
+use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
@@ -84,6 +85,12 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
             !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode")
         }
         ("standard_conforming_strings" | "array_nulls", Some(value)) => !is_true(value),
+        // Less than before may be read; the empty value would take that back.
+        ("restrict_nonsystem_relation_kind", Some(value)) => {
+            let mut kinds: Vec<&str> = value.split(',').map(str::trim).collect();
+            kinds.sort_unstable();
+            kinds != ["foreign-table", "view"]
+        }
         ("backslash_quote", Some(value)) => !value.eq_ignore_ascii_case("safe_encoding"),
         ("transform_null_equals", Some(value)) => !matches!(
             value.to_ascii_lowercase().as_str(),
@@ -91,6 +98,34 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
         ),
         _ => true,
     }
+}
+
+/// The setting of `SELECT … FROM pg_settings WHERE name = 'setting'`: whatever that relation is, the column
+/// `name` is this text. `pg_dump` sets so what not every server knows.
+pub(super) fn looked_up(select: &pb::SelectStmt) -> Option<String> {
+    let [from] = select.from_clause.as_slice() else {
+        return None;
+    };
+    let Some(N::RangeVar(from)) = &from.node else {
+        return None;
+    };
+    let servers = matches!(from.schemaname.as_str(), "" | "pg_catalog");
+    if from.relname != "pg_settings" || !servers || from.alias.is_some() {
+        return None;
+    }
+    let Some(N::AExpr(condition)) = &select.where_clause.as_ref()?.node else {
+        return None;
+    };
+    let equals = condition.kind() == pb::AExprKind::AexprOp
+        && names::texts(&condition.name) == ["="]
+        && is_name(condition.lexpr.as_deref()?);
+    let setting = names::literal(condition.rexpr.as_deref()?);
+    setting.filter(|_| equals)
+}
+
+/// Whether it is the column `name`, unqualified.
+pub(super) fn is_name(node: &pb::Node) -> bool {
+    matches!(&node.node, Some(N::ColumnRef(column)) if names::texts(&column.fields) == ["name"] && column.fields.len() == 1)
 }
 
 impl Walk {

@@ -24,6 +24,8 @@ pub(super) struct Walk {
     pub(super) role: ColumnRole,
     /// The functions in FROM so far.
     pub(super) calls_in_from: Vec<CallInFrom>,
+    /// The setting that the column `name` holds here, if the text says which.
+    pub(super) looked_up: Option<String>,
     /// Something that the second witness is known to misread.
     pub(super) misread: Option<Misread>,
     /// Why the tree could not be understood.
@@ -39,6 +41,7 @@ impl Walk {
             scopes: Vec::new(),
             role: ColumnRole::Output,
             calls_in_from: Vec::new(),
+            looked_up: None,
             misread: None,
             doubt: None,
             weight: 0,
