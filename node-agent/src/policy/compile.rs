@@ -8,7 +8,7 @@ use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
-use super::pattern::{ColumnName, Glob, TablePattern};
+use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use super::words::{KindSet, Word};
 use super::{Limits, MaskRule, Obligations, Question, RuleRef};
 use crate::model::{Principal, TargetName};
@@ -72,6 +72,15 @@ pub(super) struct CompiledMask {
 /// How long a held statement waits when a rule does not say.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
 
+/// Which names decisions may hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Those of relations.
+    pub relations: bool,
+    /// Those of functions and operators.
+    pub calls: bool,
+}
+
 impl PolicySet {
     /// Compiles documents; all errors at once.
     pub fn compile(documents: Vec<Document>) -> Result<PolicySet, Vec<PolicyError>> {
@@ -128,16 +137,20 @@ impl PolicySet {
         })
     }
 
-    /// Whether the session must resolve names for this principal here: some rule or mask names a
-    /// schema or a table. Where every rule is about `*.*`, none is needed.
-    pub fn needs_names(&self, principal: &Principal, target: &TargetName) -> bool {
-        self.possible(principal, target).any(|document| {
-            document
+    /// What the session must resolve for this principal here. Where every rule is about `*.*`, no
+    /// relation; where every document vouches for every function, no call.
+    pub fn needs(&self, principal: &Principal, target: &TargetName) -> Needs {
+        let mut needs = Needs::default();
+        for document in self.possible(principal, target) {
+            let relations = document
                 .rules
                 .iter()
-                .any(|rule| !rule.tables.iter().all(TablePattern::is_every))
-                || document.masks.iter().any(|mask| mask.in_force(principal))
-        })
+                .any(|rule| !rule.tables.iter().all(TablePattern::is_every));
+            needs.relations |=
+                relations || document.masks.iter().any(|mask| mask.in_force(principal));
+            needs.calls |= !document.functions.allow.contains(&FunctionPattern::Every);
+        }
+        needs
     }
 
     /// The masks in force for this principal on this target, before any statement is known

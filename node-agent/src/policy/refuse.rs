@@ -201,6 +201,30 @@ pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box
     denial(None, base.hint(hint))
 }
 
+/// A name of the server's that another function may be called by.
+pub(super) fn function_shadowed(function: &FunctionUse, schema: &str) -> Box<Denial> {
+    let name = &function.name;
+    let base = refusal(format!("function {} is not allowed", call(function))).detail(format!(
+        "{schema}.{name} may be called in place of the built-in function, and no policy vouches for it"
+    ));
+    denial(None, base.hint(format!("Write pg_catalog.{name}.")))
+}
+
+/// An operator that runs a function of the owner's.
+pub(super) fn operator(operator: &str, behind: &RelationName) -> Box<Denial> {
+    let schema = behind.schema.as_deref().unwrap_or_default();
+    let base = refusal(format!("operator {operator} is not allowed")).detail(format!(
+        "it may run {schema}.{}, which no policy vouches for",
+        behind.name
+    ));
+    denial(
+        None,
+        base.hint(format!(
+            "Write OPERATOR(pg_catalog.{operator}) if the built-in operator is meant."
+        )),
+    )
+}
+
 pub(super) fn function_refused(function: &FunctionUse, why: &str) -> Box<Denial> {
     denial(
         None,

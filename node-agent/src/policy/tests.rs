@@ -101,8 +101,11 @@ fn the_version_follows_the_content() {
 #[test]
 fn names_are_needed_only_where_a_rule_names_one() {
     let question = Asker::default().question("SELECT 1").unwrap();
-    assert!(set(&[DEMO]).needs_names(&question.principal, &question.target));
-    assert!(!set(&[EVERYTHING]).needs_names(&question.principal, &question.target));
+    let needs = |documents: &[&str]| set(documents).needs(&question.principal, &question.target);
+    assert!(needs(&[DEMO]).relations && needs(&[DEMO]).calls);
+    assert!(!needs(&[EVERYTHING]).relations);
+    assert!(!needs(&[EVERYTHING]).calls);
+    assert!(needs(&[EVERYTHING, DEMO]).calls);
 }
 
 #[test]

@@ -410,6 +410,8 @@ impl<W: Wire> Session<W> {
                     self.touched &= !self.link.idle();
                 }
             }
+            // Newer servers say where they look for names, whoever changed it.
+            Answer::Parameter { name, value } if name == "search_path" => self.scope.told(value),
             Answer::Control
             | Answer::Hidden
             | Answer::Head

@@ -21,17 +21,24 @@ pub(super) struct Prepared {
     /// The text runs something by its name: what it does by itself. `analysis` then holds for the
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
-    /// The last verdict, good for one policy version, catalogue version and principal's session.
-    /// Texts of one shape share it.
-    verdict: Arc<Mutex<Option<Verdict>>>,
+    /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
+    /// one shape share it.
+    verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
+}
+
+/// What a verdict hangs on besides its text and its session: in others it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Circumstances {
+    /// Of the policies.
+    pub(super) policies: Arc<str>,
+    /// Of the catalogue, and of the scope that names are looked for in; `None`: no name matters.
+    pub(super) names: Option<(u64, u64)>,
 }
 
 /// A decision and what it was made of.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) policy_version: Arc<str>,
-    /// 0 when names did not matter.
-    pub(super) catalogue_version: u64,
     pub(super) names: Arc<ResolvedNames>,
     pub(super) decision: Arc<Decision>,
 }
@@ -65,15 +72,23 @@ impl Prepared {
         }
     }
 
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// The verdict that was kept in these circumstances.
+    pub(super) fn verdict(&self, now: &Circumstances) -> Option<Verdict> {
+        let kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let (circumstances, verdict) = kept.as_ref()?;
+        (circumstances == now).then(|| verdict.clone())
     }
 
-    pub(super) fn keep(&self, verdict: Verdict) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+    /// The names as they were found for a kept verdict, where only policies differ.
+    pub(super) fn names(&self, now: (u64, u64)) -> Option<Arc<ResolvedNames>> {
+        let kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let (circumstances, verdict) = kept.as_ref()?;
+        (circumstances.names == Some(now)).then(|| verdict.names.clone())
+    }
+
+    pub(super) fn keep(&self, circumstances: Circumstances, verdict: Verdict) {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((circumstances, verdict));
     }
 }
 

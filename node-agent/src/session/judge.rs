@@ -10,12 +10,13 @@ use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
+    Analysis, Named, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
     stands_for_its_shape,
 };
+use crate::upstream::names_are_used;
 use crate::wire::{Text, Wire};
 
-use super::execution::{Prepared, Verdict};
+use super::execution::{Circumstances, Prepared, Verdict};
 use super::pump::Session;
 
 /// Bytes of texts that the cache of analyses may hold.
@@ -115,7 +116,10 @@ impl<W: Wire> Session<W> {
     /// made anew each time and never kept. Unknown names leave the analysis unsure.
     fn with_named(&self, text: Text, alone: Arc<Analysis>) -> Arc<Prepared> {
         let whole = expand_named(&alone, |name| {
-            let named = self.link.named(name).or_else(|| self.link.cursor(name));
+            let named = match name {
+                Named::Statement(name) => self.link.named(name),
+                Named::Cursor(name) => self.link.cursor(name),
+            };
             named.and_then(|named| named.analysis.statements.first())
         });
         Arc::new(Prepared::by_name(text, alone, Arc::new(whole)))
@@ -135,26 +139,28 @@ impl<W: Wire> Session<W> {
                 refusal.hint("send UTF-8; write backslashes in E'…' strings"),
             ));
         }
-        let needs_names = self.known.needs_names(
+        let needs = self.known.needs(
             &policies,
             &self.principal,
             &self.arrived.reachable.target.name,
         );
-        let (names, catalogue_version) = if needs_names {
+        let looked_up = needs.relations || (needs.calls && names_are_used(&prepared.analysis));
+        let (names, found_in) = if looked_up {
             match self.names(prepared).await {
-                Ok(found) => found,
+                Ok((names, found_in)) => (names, Some(found_in)),
                 Err(error) => {
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
                     return Ok(self.unresolved(version));
                 }
             }
         } else {
-            (self.known.no_names(), 0)
+            (self.known.no_names(), None)
         };
-        if let Some(kept) = prepared.verdict()
-            && *kept.policy_version == *version
-            && kept.catalogue_version == catalogue_version
-        {
+        let circumstances = Circumstances {
+            policies: version.clone(),
+            names: found_in,
+        };
+        if let Some(kept) = prepared.verdict(&circumstances) {
             return Ok(kept);
         }
         let question = Question {
@@ -175,12 +181,11 @@ impl<W: Wire> Session<W> {
         };
         let verdict = Verdict {
             policy_version: version,
-            catalogue_version,
             names,
             decision: Arc::new(decision),
         };
         if !fleeting {
-            prepared.keep(verdict.clone());
+            prepared.keep(circumstances, verdict.clone());
         }
         Ok(verdict)
     }
@@ -205,29 +210,30 @@ impl<W: Wire> Session<W> {
         };
         Verdict {
             policy_version,
-            catalogue_version: 0,
             names: self.known.no_names(),
             decision: Arc::new(Decision::Deny(denial)),
         }
     }
 
+    /// What the names of a text stand for, and by which catalogue and scope.
     async fn names(
         &mut self,
         prepared: &Arc<Prepared>,
-    ) -> Result<(Arc<ResolvedNames>, u64), crate::upstream::CatalogueError> {
+    ) -> Result<(Arc<ResolvedNames>, (u64, u64)), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;
-        if let Some(kept) = prepared.verdict()
-            && kept.catalogue_version == catalogue.version()
-        {
-            return Ok((kept.names, catalogue.version()));
+        let found_in = (catalogue.version(), self.scope.version());
+        if let Some(kept) = prepared.names(found_in) {
+            return Ok((kept, found_in));
         }
-        let names = catalogue.resolve(&prepared.analysis);
-        let all: usize = prepared.analysis.judged().map(|s| s.relations.len()).sum();
-        if names.relations.len() >= all {
-            return Ok((Arc::new(names), catalogue.version()));
+        let scope = self.scope.within(&prepared.analysis);
+        let names = catalogue.resolve(&prepared.analysis, &scope);
+        // `schema.*` is no name.
+        if names.unknown.iter().all(|unknown| unknown.name == "*") {
+            return Ok((Arc::new(names), found_in));
         }
         // A name the catalogue does not have may be new.
         let newer = self.lookup.newer::<W>(catalogue.version()).await?;
-        Ok((Arc::new(newer.resolve(&prepared.analysis)), newer.version()))
+        let names = newer.resolve(&prepared.analysis, &scope);
+        Ok((Arc::new(names), (newer.version(), self.scope.version())))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
-use crate::policy::{PolicySet, ResolvedNames};
+use crate::policy::{Needs, PolicySet, ResolvedNames};
 use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
 use crate::upstream::Lookup;
 use crate::wire::{CursorLife, Text, Wire};
@@ -25,7 +25,7 @@ pub(super) struct Known {
     /// treated accordingly.
     pub(super) masks: bool,
     defined: bool,
-    needs_names: Option<(Arc<str>, bool)>,
+    needs: Option<(Arc<str>, Needs)>,
     none: Arc<ResolvedNames>,
 }
 
@@ -43,21 +43,20 @@ impl Known {
         self.texts.insert(text, prepared.clone());
     }
 
-    /// Whether decisions for this principal hang on what names stand for. Asked once per policy
-    /// version.
-    pub(super) fn needs_names(
+    /// What decisions for this principal hang on. Asked once per policy version.
+    pub(super) fn needs(
         &mut self,
         policies: &PolicySet,
         principal: &Principal,
         target: &TargetName,
-    ) -> bool {
+    ) -> Needs {
         let version = policies.version();
-        match &self.needs_names {
+        match &self.needs {
             Some((known, needs)) if *known == version => *needs,
             Some(_) | None => {
-                let needs = policies.needs_names(principal, target);
+                let needs = policies.needs(principal, target);
                 self.masks = !policies.masks_for(principal, target).masks.is_empty();
-                self.needs_names = Some((version, needs));
+                self.needs = Some((version, needs));
                 needs
             }
         }
@@ -78,6 +77,15 @@ impl Known {
 impl<W: Wire> Session<W> {
     /// What one finished statement of a text did to names and catalogue.
     pub(super) fn effects(&mut self, statement: &Arc<Prepared>, index: usize) {
+        // Code may define what it likes.
+        let code = |facts: &StatementFacts| {
+            let mut kinds = facts.kinds.iter();
+            kinds.any(|kind| matches!(kind, StatementKind::Do | StatementKind::Call))
+        };
+        if statement.analysis.statements.get(index).is_some_and(code) {
+            self.known.defined = true;
+            self.lookup.changed();
+        }
         let Some(facts) = statement.analysis.statements.get(index) else {
             // More answers than statements: the text was not understood, so no name is sure.
             if statement.analysis.sureness != Sureness::Complete {
@@ -104,13 +112,11 @@ impl<W: Wire> Session<W> {
                 Effect::Deallocates(name) => self.link.set_named(name, None),
                 Effect::Closes(name) => self.link.set_cursor(name, None, CursorLife::Session),
                 Effect::ForgetsNames => {
-                    let closes = facts.kinds.contains(&StatementKind::CloseCursor);
-                    let deallocates = facts.kinds.contains(&StatementKind::Deallocate);
-                    // DISCARD ALL is neither and does both.
-                    if !closes {
+                    let (statements, cursors) = facts.forgets();
+                    if statements {
                         self.link.forget_names();
                     }
-                    if !deallocates {
+                    if cursors {
                         self.link.forget_cursors();
                     }
                 }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::policy::PolicySet;
 use crate::record::{SessionRecorder, Why};
+use crate::sql::Scope;
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
@@ -51,6 +52,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) live: LiveGuard,
     pub(super) known: Known,
     pub(super) lookup: Arc<Lookup>,
+    /// Where unqualified names may be looked for.
+    pub(super) scope: Scope,
     pub(super) seq: u64,
     pub(super) link: Dialogue<W>,
     /// Something outstanding may have a limit of time.
@@ -122,6 +125,7 @@ impl<W: Wire> Session<W> {
             live: opened.live,
             known: Known::default(),
             lookup,
+            scope: opened.scope,
             seq: 0,
             link: Link::new(limits),
             timed: false,
