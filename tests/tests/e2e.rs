@@ -31,6 +31,7 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod names;
     mod outside;
     mod reload;
     mod rogue;

@@ -203,7 +203,7 @@ pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box
 
 /// A name of the server's that another function may be called by.
 pub(super) fn function_shadowed(function: &FunctionUse, schema: &str) -> Box<Denial> {
-    let name = &function.name;
+    let (schema, name) = (cut(schema), cut(&function.name));
     let base = refusal(format!("function {} is not allowed", call(function))).detail(format!(
         "{schema}.{name} may be called in place of the built-in function, and no policy vouches for it"
     ));
@@ -212,10 +212,10 @@ pub(super) fn function_shadowed(function: &FunctionUse, schema: &str) -> Box<Den
 
 /// An operator that runs a function of the owner's.
 pub(super) fn operator(operator: &str, behind: &RelationName) -> Box<Denial> {
-    let schema = behind.schema.as_deref().unwrap_or_default();
+    let operator = cut(operator);
     let base = refusal(format!("operator {operator} is not allowed")).detail(format!(
-        "it may run {schema}.{}, which no policy vouches for",
-        behind.name
+        "it may run {}, which no policy vouches for",
+        Shown(behind)
     ));
     denial(
         None,

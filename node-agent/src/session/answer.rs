@@ -12,8 +12,9 @@ use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
-use super::execution::{Execution, Prepared, Relaying};
+use super::execution::{Execution, Relaying};
 use super::pump::Session;
+use super::verdict::Prepared;
 
 /// Relaying cannot go on.
 pub(super) enum Broken {

@@ -1,96 +1,16 @@
-//! What a session keeps per prepared statement and per execution.
+//! What a session keeps per execution.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
-use crate::policy::{Decision, Obligations, ResolvedNames, RuleRef};
+use crate::policy::{Obligations, RuleRef};
 use crate::record::End;
-use crate::sql::Analysis;
-use crate::wire::Text;
 
-/// A text with everything known about it. Shared by the statement's name, its executions, and the
-/// cache of texts.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) text: Text,
-    pub(super) analysis: Arc<Analysis>,
-    /// The text runs something by its name: what it does by itself. `analysis` then holds for the
-    /// names of one moment only.
-    pub(super) by_name: Option<Arc<Analysis>>,
-    /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
-    /// one shape share it.
-    verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
-}
-
-/// What a verdict hangs on besides its text and its session: in others it says nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Circumstances {
-    /// Of the policies.
-    pub(super) policies: Arc<str>,
-    /// Of the catalogue, and of the scope that names are looked for in; `None`: no name matters.
-    pub(super) names: Option<(u64, u64)>,
-}
-
-/// A decision and what it was made of.
-#[derive(Clone, Debug)]
-pub(super) struct Verdict {
-    pub(super) policy_version: Arc<str>,
-    pub(super) names: Arc<ResolvedNames>,
-    pub(super) decision: Arc<Decision>,
-}
-
-impl Prepared {
-    pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
-        Prepared {
-            text,
-            analysis,
-            by_name: None,
-            verdict: Arc::default(),
-        }
-    }
-
-    /// A text of the same shape: what was found and decided for that one holds for it.
-    pub(super) fn like(&self, text: Text) -> Self {
-        Prepared {
-            text,
-            analysis: self.analysis.clone(),
-            by_name: None,
-            verdict: self.verdict.clone(),
-        }
-    }
-
-    /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
-    /// the name stands for now.
-    pub(super) fn by_name(text: Text, alone: Arc<Analysis>, whole: Arc<Analysis>) -> Self {
-        Prepared {
-            by_name: Some(alone),
-            ..Prepared::new(text, whole)
-        }
-    }
-
-    /// The verdict that was kept in these circumstances.
-    pub(super) fn verdict(&self, now: &Circumstances) -> Option<Verdict> {
-        let kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        let (circumstances, verdict) = kept.as_ref()?;
-        (circumstances == now).then(|| verdict.clone())
-    }
-
-    /// The names as they were found for a kept verdict, where only policies differ.
-    pub(super) fn names(&self, now: (u64, u64)) -> Option<Arc<ResolvedNames>> {
-        let kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        let (circumstances, verdict) = kept.as_ref()?;
-        (circumstances.names == Some(now)).then(|| verdict.names.clone())
-    }
-
-    pub(super) fn keep(&self, circumstances: Circumstances, verdict: Verdict) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((circumstances, verdict));
-    }
-}
+use super::verdict::Prepared;
 
 /// An execution that is under way at the database.
 #[derive(Debug)]

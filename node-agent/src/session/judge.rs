@@ -7,7 +7,7 @@ use moka::sync::Cache;
 
 use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
-use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
+use crate::policy::{Decision, Denial, Question, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{
     Analysis, Named, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
@@ -16,8 +16,8 @@ use crate::sql::{
 use crate::upstream::names_are_used;
 use crate::wire::{Text, Wire};
 
-use super::execution::{Circumstances, Prepared, Verdict};
 use super::pump::Session;
+use super::verdict::{Circumstances, FoundIn, Prepared, Verdict};
 
 /// Bytes of texts that the cache of analyses may hold.
 const CACHED_BYTES: u64 = 32 << 20;
@@ -83,12 +83,12 @@ impl Analyses {
 impl<W: Wire> Session<W> {
     /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
     pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
-        if let Some(last) = self.known.last(text) {
-            return last;
+        if let Some(seen) = self.known.texts.seen(text, None) {
+            return seen;
         }
         let shape = shape(text.as_str()).map(Text::from);
-        if let Some(last) = shape.as_ref().and_then(|shape| self.known.last(shape)) {
-            return Arc::new(last.like(text.detached()));
+        if let Some(seen) = self.known.texts.seen(text, shape.as_ref()) {
+            return seen;
         }
         let text = text.detached();
         let analyses = &self.shared.analyses;
@@ -96,11 +96,7 @@ impl<W: Wire> Session<W> {
         if runs_by_name(&analysis) {
             return self.with_named(text, analysis);
         }
-        let key = shape.filter(|_| stands_for_its_shape(&analysis));
-        let key = key.unwrap_or_else(|| text.clone());
-        let prepared = Arc::new(Prepared::new(text, analysis));
-        self.known.keep(key, &prepared);
-        prepared
+        self.known.texts.learn(text, shape, analysis)
     }
 
     /// A statement as it is about to run: names may stand for something else than when it was
@@ -160,34 +156,17 @@ impl<W: Wire> Session<W> {
             policies: version.clone(),
             names: found_in,
         };
-        if let Some(kept) = prepared.verdict(&circumstances) {
-            return Ok(kept);
-        }
-        let question = Question {
+        let ask = |names| Question {
             principal: self.principal.clone(),
             target: self.arrived.reachable.target.name.clone(),
             database: self.database.clone(),
             role: self.role.clone(),
             application: self.application.clone(),
             analysis: prepared.analysis.clone(),
-            names: names.clone(),
+            names,
             now: clock::now(),
         };
-        let decision = decide(&policies, &question);
-        let fleeting = match &decision {
-            Decision::Allow(allow) => allow.fleeting,
-            Decision::Deny(denial) => denial.fleeting,
-            Decision::Hold(_) => true,
-        };
-        let verdict = Verdict {
-            policy_version: version,
-            names,
-            decision: Arc::new(decision),
-        };
-        if !fleeting {
-            prepared.keep(circumstances, verdict.clone());
-        }
-        Ok(verdict)
+        Ok(prepared.judged(&policies, circumstances, names, ask))
     }
 
     /// Rules and masks hang on what names stand for. A statement whose names cannot be looked up
@@ -219,7 +198,7 @@ impl<W: Wire> Session<W> {
     async fn names(
         &mut self,
         prepared: &Arc<Prepared>,
-    ) -> Result<(Arc<ResolvedNames>, (u64, u64)), crate::upstream::CatalogueError> {
+    ) -> Result<(Arc<ResolvedNames>, FoundIn), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;
         let found_in = (catalogue.version(), self.scope.version());
         if let Some(kept) = prepared.names(found_in) {

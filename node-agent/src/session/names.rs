@@ -1,26 +1,21 @@
 //! What a session knows of its own past: texts it has seen, names it has made, changes not yet
 //! committed.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
 use crate::policy::{Needs, PolicySet, ResolvedNames};
 use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
 use crate::upstream::Lookup;
-use crate::wire::{CursorLife, Text, Wire};
+use crate::wire::{CursorLife, Wire};
 
-use super::execution::Prepared;
 use super::pump::Session;
-
-/// How many texts a session remembers.
-const TEXTS: usize = 64;
+use super::verdict::{Prepared, Texts};
 
 /// The session's memory.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    texts: HashMap<Text, Arc<Prepared>, RandomState>,
+    pub(super) texts: Texts,
     /// Masks were in force at the latest decision: answers that belong to no statement are
     /// treated accordingly.
     pub(super) masks: bool,
@@ -30,19 +25,6 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// A text, or a shape, seen before, with its verdict.
-    pub(super) fn last(&self, text: &Text) -> Option<Arc<Prepared>> {
-        self.texts.get(text).cloned()
-    }
-
-    /// Remembers a text. A full memory is emptied: cheaper than tracking use, and as good.
-    pub(super) fn keep(&mut self, text: Text, prepared: &Arc<Prepared>) {
-        if self.texts.len() >= TEXTS {
-            self.texts.clear();
-        }
-        self.texts.insert(text, prepared.clone());
-    }
-
     /// What decisions for this principal hang on. Asked once per policy version.
     pub(super) fn needs(
         &mut self,

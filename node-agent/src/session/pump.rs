@@ -22,9 +22,10 @@ use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
-use super::execution::{Execution, Prepared};
+use super::execution::Execution;
 use super::login::Opened;
 use super::names::Known;
+use super::verdict::Prepared;
 use super::watch::{Ended, Watch};
 use super::{Arrived, Shared};
 

@@ -14,8 +14,9 @@ use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
 use super::count::{Counting, estimable};
-use super::execution::{Execution, Prepared, Verdict};
+use super::execution::Execution;
 use super::pump::Session;
+use super::verdict::{Prepared, Verdict};
 
 /// Parameters longer than this are recorded by their length.
 const PARAM_CAP: usize = 4096;

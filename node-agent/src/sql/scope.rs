@@ -266,7 +266,11 @@ fn in_doubt(facts: &StatementFacts) -> bool {
 
 /// The schemas of a `search_path`, as `SplitIdentifierString` reads it.
 fn split(value: &str) -> Option<Vec<String>> {
-    let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c');
+    // White space to some versions, part of a name to others.
+    if value.contains('\x0b') {
+        return None;
+    }
+    let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
     let mut rest = value.trim_start_matches(space);
     let mut path = Vec::new();
     if rest.is_empty() {
@@ -293,9 +297,7 @@ fn split(value: &str) -> Option<Vec<String>> {
             }
             name = read;
         } else {
-            let end = rest
-                .find(|c| c == ',' || space(c))
-                .unwrap_or(rest.len());
+            let end = rest.find(|c| c == ',' || space(c)).unwrap_or(rest.len());
             let (word, behind) = rest.split_at(end);
             if word.is_empty() {
                 return None;
@@ -345,12 +347,16 @@ mod tests {
             ("public", Some(vec!["public"])),
             ("\"$user\", public", Some(vec!["$user", "public"])),
             (" A ,\tB", Some(vec!["a", "b"])),
-            ("\"My \"\"Own\"\" Schema\",x", Some(vec!["My \"Own\" Schema", "x"])),
+            (
+                "\"My \"\"Own\"\" Schema\",x",
+                Some(vec!["My \"Own\" Schema", "x"]),
+            ),
             ("\"\"", Some(vec![""])),
             ("a,,b", None),
             ("a b", None),
             ("a,", None),
             ("\"a", None),
+            ("\x0ba", None),
             (&"x".repeat(64), None),
         ] {
             let expected: Option<Vec<String>> =
@@ -371,10 +377,16 @@ mod tests {
             ("select 1", Some("")),
             ("select lower(a) from t; begin; rollback", Some("")),
             ("set search_path = hr", Some("hr")),
-            ("set search_path to hr, \"Top, Secret\"", Some("Top, Secret hr")),
+            (
+                "set search_path to hr, \"Top, Secret\"",
+                Some("Top, Secret hr"),
+            ),
             ("set local search_path = hr", Some("hr")),
             ("set schema 'hr'", Some("hr")),
-            ("select set_config('search_path', 'a, b', true)", Some("a b")),
+            (
+                "select set_config('search_path', 'a, b', true)",
+                Some("a b"),
+            ),
             ("begin; set search_path = hr; rollback", Some("hr")),
             ("reset search_path", Some("")),
             ("set search_path to default", Some("")),

@@ -329,6 +329,35 @@ fn number(cell: Option<&str>) -> Option<u32> {
 
 #[cfg(test)]
 impl Catalogue {
+    /// One with these tables, and rows of `probe::FUNCTIONS` and `probe::OPERATORS`.
+    pub(crate) fn of(
+        version: u64,
+        tables: &[(&str, &str)],
+        functions: &[&[Option<&str>]],
+        operators: &[&[Option<&str>]],
+    ) -> Self {
+        let mut catalogue = Catalogue::of_version(version);
+        for (oid, (schema, name)) in (20_000..).zip(tables) {
+            let (schema, name): (Arc<str>, Arc<str>) = ((*schema).into(), (*name).into());
+            catalogue.schemas.insert((&*schema).into());
+            catalogue.by_name.entry(name.clone()).or_default().push(oid);
+            let relation = Relation {
+                schema,
+                name,
+                stored: true,
+                columns: HashMap::new(),
+            };
+            catalogue.relations.insert(oid, relation);
+        }
+        for row in functions {
+            catalogue.code.function(row);
+        }
+        for row in operators {
+            catalogue.code.operator(row);
+        }
+        catalogue
+    }
+
     /// An empty one.
     pub(super) fn of_version(version: u64) -> Self {
         Catalogue {

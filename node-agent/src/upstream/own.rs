@@ -90,8 +90,7 @@ impl Code {
             return None;
         }
         let named = self.functions.get(call.name.as_str())?;
-        let pure =
-            classify_function(None, &call.name, call.args) == FunctionClass::Pure;
+        let pure = classify_function(None, &call.name, call.args) == FunctionClass::Pure;
         let fits = |function: &&Function| {
             let fits = function.least <= call.args
                 && function.most.is_none_or(|most| call.args <= most)
@@ -243,7 +242,13 @@ mod tests {
         // Where nobody knows the path, it may lead anywhere, and to anything first.
         let unknown = Scope::unknown();
         assert!(code.call(&call("upper", 1), &unknown).is_some());
-        assert!(code.call(&call("price", 1), &unknown).unwrap().schemas.len() == 2);
+        assert!(
+            code.call(&call("price", 1), &unknown)
+                .unwrap()
+                .schemas
+                .len()
+                == 2
+        );
         let mut qualified = call("lower", 1);
         qualified.schema = Some("pg_catalog".to_owned());
         assert_eq!(code.call(&qualified, &unknown), None);
@@ -256,7 +261,11 @@ mod tests {
         assert_eq!(code.behind("===", &public).len(), 1);
         assert_eq!(code.behind("===", &Scope::of_path("app", "svc")), []);
         assert_eq!(code.behind("=", &public), []);
-        assert_eq!(code.behind("=", &Scope::of_path("public, pg_catalog", "svc")).len(), 1);
+        assert_eq!(
+            code.behind("=", &Scope::of_path("public, pg_catalog", "svc"))
+                .len(),
+            1
+        );
         assert_eq!(code.behind("+", &public), []);
     }
 
