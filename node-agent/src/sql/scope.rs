@@ -20,20 +20,24 @@ const SERVERS: &str = "pg_catalog";
 /// PostgreSQL cuts longer names, which two readers could do differently.
 const LONGEST: usize = 63;
 
-/// Names of temporary relations that are remembered.
-const MOST_TEMPORARY: usize = 1024;
+/// Names of relations that a session made which are remembered.
+const MOST_MADE: usize = 1024;
 
 /// Schemas that names may be looked for in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// `None`: nobody knows, so all of them.
     schemas: Option<BTreeSet<String>>,
+    /// In order, while it was only ever one path.
+    only: Option<Vec<String>>,
     /// `pg_catalog` may come behind another schema.
     demoted: bool,
     /// The session may have temporary relations.
     temporary: bool,
     /// Temporary relations that statements of the session have made, committed or not.
     made: BTreeSet<String>,
+    /// Others that it has made by an unqualified name.
+    created: BTreeSet<String>,
     role: String,
     version: u64,
 }
@@ -43,9 +47,11 @@ impl Scope {
     pub fn unknown() -> Self {
         Scope {
             schemas: None,
+            only: None,
             demoted: true,
             temporary: false,
             made: BTreeSet::new(),
+            created: BTreeSet::new(),
             role: String::new(),
             version: 0,
         }
@@ -61,6 +67,7 @@ impl Scope {
             ..Scope::unknown()
         };
         scope.add_path(value);
+        scope.only = split(value).map(|path| scope.read(path));
         scope.version = 0;
         scope
     }
@@ -87,6 +94,23 @@ impl Scope {
                 .map(String::as_str)
                 .filter(|schema| *schema != TEMPORARY),
         )
+    }
+
+    /// The path in its order, while there was only ever one: new relations are made in its first schema
+    /// that is there.
+    pub fn only(&self) -> Option<&[String]> {
+        self.only.as_deref()
+    }
+
+    /// Whether a path may make relations temporary without the word.
+    pub fn makes_temporary(&self) -> bool {
+        let schemas = self.schemas.as_ref();
+        schemas.is_none_or(|schemas| schemas.contains(TEMPORARY))
+    }
+
+    /// Whether a statement of the session made a relation of this name, without a schema.
+    pub fn created(&self, name: &str) -> bool {
+        self.created.contains(name)
     }
 
     /// Whether something may be found before the server's own of the same name and types.
@@ -166,25 +190,27 @@ impl Scope {
         if !defines {
             return;
         }
-        // A path that begins with pg_temp makes temporary relations without the word.
-        let by_path = match &self.schemas {
-            Some(schemas) => schemas.contains(TEMPORARY),
-            None => true,
-        };
+        let by_path = self.makes_temporary();
+        let creates = facts.kinds.contains(&StatementKind::Create);
         for used in facts.relations.iter().filter(|r| r.touch == Touch::Define) {
             let temporary = match used.relation.schema.as_deref() {
                 Some(schema) => schema.starts_with(TEMPORARY),
                 None => by_path,
             };
-            if !temporary {
-                continue;
+            let name = || used.relation.name.clone();
+            if temporary {
+                self.change(|scope| {
+                    scope.temporary = true;
+                    scope.made.insert(name());
+                });
             }
-            self.change(|scope| {
-                scope.temporary = true;
-                scope.made.insert(used.relation.name.clone());
-            });
+            if creates && used.relation.schema.is_none() && self.only.is_some() {
+                self.change(|scope| {
+                    scope.created.insert(name());
+                });
+            }
             // More than is worth remembering: names may be among those that are forgotten.
-            if self.made.len() > MOST_TEMPORARY {
+            if self.made.len() + self.created.len() > MOST_MADE {
                 self.made.clear();
                 self.forget();
             }
@@ -195,6 +221,8 @@ impl Scope {
     fn forget(&mut self) {
         self.change(|scope| {
             scope.schemas = None;
+            scope.only = None;
+            scope.created.clear();
             scope.demoted = true;
             scope.temporary = true;
         });
@@ -205,19 +233,29 @@ impl Scope {
             self.forget();
             return;
         };
-        let role = self.role.clone();
         self.change(|scope| {
             let catalogue = path.iter().position(|schema| schema == SERVERS);
             // pg_temp holds relations and types alone: a function is never looked for in it.
             let first = path.iter().position(|schema| schema != TEMPORARY);
             scope.demoted |= catalogue.is_some() && catalogue != first;
+            let path = scope.read(path);
+            if scope.only.as_ref().is_some_and(|only| *only != path) {
+                scope.only = None;
+                scope.created.clear();
+            }
             if let Some(schemas) = &mut scope.schemas {
-                schemas.extend(path.into_iter().map(|schema| match schema.as_str() {
-                    "$user" => role.clone(),
-                    _ => schema,
-                }));
+                schemas.extend(path);
             }
         });
+    }
+
+    /// A path with the role in place of `"$user"`.
+    fn read(&self, path: Vec<String>) -> Vec<String> {
+        let role = |schema: String| match schema.as_str() {
+            "$user" => self.role.clone(),
+            _ => schema,
+        };
+        path.into_iter().map(role).collect()
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Scope)) {

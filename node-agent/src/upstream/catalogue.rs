@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::mask::{Attribute, Relations};
 use crate::policy::{OwnCall, ResolvedNames};
-use crate::sql::{Analysis, RelationName, RelationUse, Scope, TEMPORARY, Touch};
+use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
 use super::dial::{Endpoint, UpstreamError, dial};
@@ -71,7 +71,11 @@ impl Catalogue {
         while let Some(facts) = left.pop() {
             for used in &facts.relations {
                 if seen.insert(&used.relation) {
-                    self.resolve_one(&used.relation, scope, &mut resolved);
+                    let made =
+                        |r: &RelationUse| r.touch == Touch::Define && r.relation == used.relation;
+                    let creates = facts.kinds.contains(&StatementKind::Create)
+                        && facts.relations.iter().any(made);
+                    self.resolve_one(&used.relation, creates, scope, &mut resolved);
                 }
                 self.set_off(used, scope, &mut resolved);
             }
@@ -121,7 +125,13 @@ impl Catalogue {
         })
     }
 
-    fn resolve_one(&self, wanted: &RelationName, scope: &Scope, resolved: &mut ResolvedNames) {
+    fn resolve_one(
+        &self,
+        wanted: &RelationName,
+        creates: bool,
+        scope: &Scope,
+        resolved: &mut ResolvedNames,
+    ) {
         let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
@@ -147,8 +157,19 @@ impl Catalogue {
             if scope.made(&wanted.name) && schemas.iter().all(|known| known != TEMPORARY) {
                 schemas.push(TEMPORARY.to_owned());
             } else if unknown && let Some(path) = scope.schemas() {
-                let there = path.filter(|schema| self.schemas.contains(*schema));
-                schemas.extend(there.map(str::to_owned));
+                let there = |schema: &str| self.schemas.contains(schema);
+                if creates && scope.makes_temporary() {
+                    schemas.push(TEMPORARY.to_owned());
+                }
+                match scope.only() {
+                    // Where it is made, or was made by this session a moment ago.
+                    Some(path) if creates || scope.created(&wanted.name) => {
+                        schemas.extend(path.iter().find(|schema| there(schema)).cloned());
+                    }
+                    Some(_) | None => {
+                        schemas.extend(path.filter(|schema| there(schema)).map(str::to_owned));
+                    }
+                }
             }
         }
         if unknown {

@@ -48,8 +48,9 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
        'database_to_xml', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'ts_stat', \
        'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread')";
 
-/// Schemas: what a search_path can lead to.
-pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace";
+/// Schemas: what a search_path of the role can lead to.
+pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace \
+     where pg_catalog.has_schema_privilege(oid, 'usage')";
 /// schema, name, fewest and most arguments (-1: any number), trusted, and what the server itself has:
 /// functions that did not come with it.
 ///
