@@ -10,6 +10,7 @@
 
 mod e2e {
     mod answers;
+    mod budgets;
     mod bulk;
     mod bypass;
     mod cage;
@@ -32,9 +33,12 @@ mod e2e {
     mod lifecycle;
     mod masks;
     mod names;
+    mod observe;
     mod outside;
+    mod refusals;
     mod reload;
     mod rogue;
+    mod secrets;
     mod storm;
     mod story;
     mod take_over;

@@ -58,12 +58,40 @@ pub(super) fn enrol_rules(config: &Config) -> Vec<enrol::WorkloadRule> {
         .collect()
 }
 
+/// The paths of unix sockets that stay open to workloads. Abstract names are none.
+pub(super) fn unix_names(config: &Config) -> Vec<PathBuf> {
+    let names = match &config.guard.unix {
+        UnixSockets::Open => return Vec::new(),
+        UnixSockets::AllowOnly(names) => names,
+    };
+    let paths = names.iter().filter(|name| name.starts_with('/'));
+    paths.map(PathBuf::from).collect()
+}
+
+/// Refuses names that every workload could put another socket at, as far as this host's own files
+/// tell: a list of what is allowed would allow all.
+fn judge(names: &[PathBuf]) -> Result<(), KeeperError> {
+    for name in names {
+        let found = enrol::open_to_anybody(name).map_err(own(name.display().to_string()))?;
+        if let Some(at) = found {
+            let why = format!(
+                "guard.unix_allow: anybody can put another socket at this name, in {}: allow one in \
+                 directories that only root writes to",
+                at.display()
+            );
+            return Err(own(name.display().to_string())(std::io::Error::other(why)));
+        }
+    }
+    Ok(())
+}
+
 /// What the kernel programs go by.
 pub(super) fn settings(
     config: &Config,
     mount: &Path,
     base: &Path,
 ) -> Result<Settings, KeeperError> {
+    judge(&unix_names(config))?;
     let agents = own_cgroup(mount)?;
     let mut settings = Settings::new(base, config.listen.port, cgroup_id(&agents)?);
     settings.ports = config.guard.ports.clone();
@@ -116,4 +144,38 @@ fn own_cgroup(root: &Path) -> Result<PathBuf, KeeperError> {
         .find_map(|line| line.strip_prefix("0::/"))
         .unwrap_or_default();
     Ok(root.join(inside))
+}
+
+#[cfg(test)]
+mod tests {
+    /// What the keeper takes besides the calls of any service.
+    const CALLS: [&str; 8] = [
+        "@mount",
+        "bpf",
+        "setns",
+        "perf_event_open",
+        // A cgroup by its number.
+        "open_by_handle_at",
+        // A labelled process's sockets.
+        "pidfd_getfd",
+        "seccomp",
+        "landlock_restrict_self",
+    ];
+    /// The last is tried, to see whether the kernel refuses it to workloads.
+    const FAMILIES: [&str; 5] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"];
+
+    #[test]
+    fn the_service_may_make_every_call_that_governing_takes() {
+        let unit = include_str!("../../../deploy/node-agent.service");
+        for (setting, wanted) in [
+            ("SystemCallFilter=", &CALLS[..]),
+            ("RestrictAddressFamilies=", &FAMILIES[..]),
+        ] {
+            let lines = unit.lines().filter_map(|line| line.strip_prefix(setting));
+            let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+            for one in wanted {
+                assert!(words.contains(one), "{setting}{one}");
+            }
+        }
+    }
 }

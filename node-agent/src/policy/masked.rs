@@ -105,6 +105,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     if let Some(read) = facts.relations.iter().find(masked_read) {
         if case.kinds.has(K::CopyOut) {
             return Err(refuse::copy_of_masked(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -121,6 +122,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             || facts.relations.iter().any(|w| elsewhere(&w));
         if out {
             return Err(refuse::written_elsewhere(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -141,14 +143,9 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         ));
     }
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
-    for column in facts
-        .columns
-        .iter()
-        .filter(|c| c.role == ColumnRole::Source)
-    {
-        if tainted.has(column) {
-            return Err(refuse::source_of_write(rule, &column.name));
-        }
+    let sources = tainted.among(facts, ColumnRole::Source);
+    if let Some(column) = sources.first() {
+        return Err(refuse::source_of_write(judge, rule, column, &sources));
     }
     let strict: Vec<&CompiledMask> = relevant
         .iter()
@@ -157,14 +154,10 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         .collect();
     if let Some(first) = strict.first() {
         let tainted = Tainted::new(facts, |name| holds(&strict, name));
-        for column in facts
-            .columns
-            .iter()
-            .filter(|c| c.role == ColumnRole::Predicate)
-        {
-            if tainted.has(column) {
-                return Err(refuse::predicate(&first.mask.rule, &column.name));
-            }
+        let deciding = tainted.among(facts, ColumnRole::Predicate);
+        if let Some(column) = deciding.first() {
+            let rule = &first.mask.rule;
+            return Err(refuse::predicate(judge, rule, column, &deciding));
         }
     }
     Ok(())
@@ -216,6 +209,17 @@ impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
 
     fn carries(&self, name: &str) -> bool {
         name == "*" || (self.masked)(name) || self.names.contains(name) || self.rows.contains(name)
+    }
+
+    /// The names of the columns in this place that carry one, each once.
+    fn among<'b>(&self, facts: &'b StatementFacts, role: ColumnRole) -> Vec<&'b str> {
+        let mut found: Vec<&str> = Vec::new();
+        for column in facts.columns.iter().filter(|column| column.role == role) {
+            if self.has(column) && !found.contains(&column.name.as_str()) {
+                found.push(&column.name);
+            }
+        }
+        found
     }
 
     fn has(&self, column: &crate::sql::ColumnUse) -> bool {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
-use crate::policy::{Obligations, RuleRef};
+use crate::policy::{Obligations, RuleRef, Watched};
 use crate::record::End;
 
 use super::verdict::Prepared;
@@ -40,6 +40,8 @@ pub(super) struct Execution {
     pub(super) changed: Option<u64>,
     /// Rows that its tags claim to have changed.
     pub(super) tagged: u64,
+    /// What only observes.
+    pub(super) watched: Option<Arc<Watched>>,
 }
 
 /// One result of an execution.
@@ -74,6 +76,7 @@ impl Execution {
             withheld: Bytes::new(),
             changed: None,
             tagged: 0,
+            watched: None,
         }
     }
 }

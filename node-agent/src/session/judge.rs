@@ -7,11 +7,11 @@ use moka::sync::Cache;
 
 use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
-use crate::policy::{Decision, Denial, Question, ResolvedNames};
+use crate::policy::{Decision, Denial, Needed, Question, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Named, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
-    stands_for_its_shape,
+    Analysis, Named, Purpose, Second, Sureness, analyze, changes_reading, expand_named,
+    runs_by_name, shape, stands_for_its_shape,
 };
 use crate::upstream::names_are_used;
 use crate::wire::{Text, Wire};
@@ -86,7 +86,11 @@ impl<W: Wire> Session<W> {
         if let Some(seen) = self.known.texts.seen(text, None) {
             return seen;
         }
-        let shape = shape(text.as_str()).map(Text::from);
+        let said = Purpose::of_text(text.as_str());
+        // Texts of one shape share a verdict, and a verdict may hang on what is said beside the text.
+        let shape = said.is_empty().then(|| shape(text.as_str())).flatten();
+        let shape = shape.map(Text::from);
+        let purpose = self.purpose_with(said);
         if let Some(seen) = self.known.texts.seen(text, shape.as_ref()) {
             return seen;
         }
@@ -94,9 +98,9 @@ impl<W: Wire> Session<W> {
         let analyses = &self.shared.analyses;
         let analysis = analyses.of(W::DIALECT, &text, shape.as_ref()).await;
         if runs_by_name(&analysis) {
-            return self.with_named(text, analysis);
+            return self.with_named(text, analysis, purpose);
         }
-        self.known.texts.learn(text, shape, analysis)
+        self.known.texts.learn(text, shape, analysis, purpose)
     }
 
     /// A statement as it is about to run: names may stand for something else than when it was
@@ -104,21 +108,53 @@ impl<W: Wire> Session<W> {
     pub(super) fn at_execution(&self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
         match &prepared.by_name {
             None => prepared.clone(),
-            Some(alone) => self.with_named(prepared.text.clone(), alone.clone()),
+            Some(alone) => self.with_named(
+                prepared.text.clone(),
+                alone.clone(),
+                prepared.purpose.clone(),
+            ),
+        }
+    }
+
+    /// What is said beside a text, and what it leaves out, beside the connection.
+    fn purpose_with(&self, said: Purpose) -> Option<Arc<Purpose>> {
+        match &self.purpose {
+            own if said.is_empty() => own.clone(),
+            Some(own) => Some(Arc::new(said.or(own))),
+            None => Some(Arc::new(said)),
         }
     }
 
     /// Adds what a named statement does to a text that runs it by name. Names change, so this is
     /// made anew each time and never kept. Unknown names leave the analysis unsure.
-    fn with_named(&self, text: Text, alone: Arc<Analysis>) -> Arc<Prepared> {
+    ///
+    /// Where the text does not say why, what it runs may have said so when it was made.
+    fn with_named(
+        &self,
+        text: Text,
+        alone: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
+    ) -> Arc<Prepared> {
+        let purpose = purpose.or_else(|| {
+            let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
+            names.find_map(|name| {
+                let named = self.named(name);
+                named.and_then(|named| named.purpose.clone())
+            })
+        });
         let whole = expand_named(&alone, |name| {
-            let named = match name {
-                Named::Statement(name) => self.link.named(name),
-                Named::Cursor(name) => self.link.cursor(name),
-            };
+            let named = self.named(name);
             named.and_then(|named| named.analysis.statements.first())
         });
-        Arc::new(Prepared::by_name(text, alone, Arc::new(whole)))
+        Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
+    }
+
+    /// What a name stands for now.
+    fn named(&self, name: Named<'_>) -> Option<&Arc<Prepared>> {
+        match name {
+            Named::Statement(name) => self.link.named(name),
+            Named::Cursor(name) => self.link.cursor(name),
+        }
     }
 
     /// Judges. The verdict is kept with the text while nothing it hangs on changes.
@@ -140,21 +176,34 @@ impl<W: Wire> Session<W> {
             &self.principal,
             &self.arrived.reachable.target.name,
         );
-        let looked_up = needs.relations || (needs.calls && names_are_used(&prepared.analysis));
-        let (names, found_in) = if looked_up {
+        let needed = match names_are_used(&prepared.analysis) {
+            true => needs.relations.max(needs.calls),
+            false => needs.relations,
+        };
+        let mut circumstances = Some(Circumstances {
+            policies: version.clone(),
+            names: None,
+        });
+        let names = if needed == Needed::No {
+            self.known.no_names()
+        } else {
             match self.names(prepared).await {
-                Ok((names, found_in)) => (names, Some(found_in)),
+                Ok((names, found_in)) => {
+                    if let Some(circumstances) = &mut circumstances {
+                        circumstances.names = Some(found_in);
+                    }
+                    names
+                }
                 Err(error) => {
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-                    return Ok(self.unresolved(version));
+                    if needed == Needed::ToDecide {
+                        return Ok(self.unresolved(version));
+                    }
+                    // What only observes takes the names for unknown, for this time.
+                    circumstances = None;
+                    self.known.no_names()
                 }
             }
-        } else {
-            (self.known.no_names(), None)
-        };
-        let circumstances = Circumstances {
-            policies: version.clone(),
-            names: found_in,
         };
         let ask = |names| Question {
             principal: self.principal.clone(),
@@ -162,6 +211,7 @@ impl<W: Wire> Session<W> {
             database: self.database.clone(),
             role: self.role.clone(),
             application: self.application.clone(),
+            purpose: prepared.purpose.as_deref().cloned().unwrap_or_default(),
             analysis: prepared.analysis.clone(),
             names,
             now: clock::now(),

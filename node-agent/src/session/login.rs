@@ -15,6 +15,7 @@ use crate::model::{
     Pid, Principal, Reference, Refusal, RefusalCode, Secret, SessionId, StatementSeq, User,
 };
 use crate::origin::Flow;
+use crate::policy::Needs;
 use crate::record::{Began, Login, SessionRecorder, Why};
 use crate::sql::Scope;
 use crate::telemetry::{LiveGuard, LiveSession};
@@ -418,7 +419,7 @@ async fn admit<W: Wire>(
         .map_err(Stop::Upstream)?;
     let needs = shared.policies.load().needs(&principal, &target.name);
     // Policies that come to need it later have names stand for whatever has them in any schema.
-    let (database, scope) = if needs.relations || needs.calls {
+    let (database, scope) = if needs != Needs::default() {
         begun::<W>(&endpoint, database, &back_login.user)
             .await
             .map_err(Stop::Upstream)?

@@ -119,5 +119,9 @@ fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
         sureness: statement.analysis.sureness.clone(),
         second: statement.analysis.second.clone(),
     };
-    Arc::new(Prepared::new(statement.text.clone(), Arc::new(analysis)))
+    Arc::new(Prepared::new(
+        statement.text.clone(),
+        Arc::new(analysis),
+        statement.purpose.clone(),
+    ))
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::{Decision, PolicySet, Question, ResolvedNames, decide};
-use crate::sql::{Analysis, stands_for_its_shape};
+use crate::model::Refusal;
+use crate::policy::{Allow, Decision, Denial, PolicySet, Question, ResolvedNames, Watched, decide};
+use crate::sql::{Analysis, Purpose, stands_for_its_shape};
 use crate::wire::Text;
 
 /// How many texts a session remembers.
@@ -34,13 +35,14 @@ impl Texts {
         text: Text,
         shape: Option<Text>,
         analysis: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
     ) -> Arc<Prepared> {
         if self.0.len() >= TEXTS {
             self.0.clear();
         }
         let key = shape.filter(|_| stands_for_its_shape(&analysis));
         let key = key.unwrap_or_else(|| text.clone());
-        let prepared = Arc::new(Prepared::new(text, analysis));
+        let prepared = Arc::new(Prepared::new(text, analysis, purpose));
         self.0.insert(key, prepared.clone());
         prepared
     }
@@ -55,6 +57,8 @@ pub(super) struct Prepared {
     /// The text runs something by its name: what it does by itself. `analysis` then holds for the
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
+    /// Why, by the client's own word: that of the text, or of the connection.
+    pub(super) purpose: Option<Arc<Purpose>>,
     /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
     /// one shape share it.
     verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
@@ -80,32 +84,66 @@ pub(super) struct Verdict {
     pub(super) decision: Arc<Decision>,
 }
 
+impl Verdict {
+    /// What policy allowed, and the agent refuses all the same: so does the record say it.
+    pub(super) fn refused(&self, refusal: &Refusal) -> Self {
+        let decision = match &*self.decision {
+            Decision::Allow(Allow { .. }) => Arc::new(Decision::Deny(Denial {
+                rule: None,
+                refusal: refusal.clone(),
+                fleeting: true,
+            })),
+            Decision::Hold(_) | Decision::Deny(_) => self.decision.clone(),
+        };
+        Verdict {
+            decision,
+            ..self.clone()
+        }
+    }
+
+    /// The limits and budgets that only observe.
+    pub(super) fn watched(&self) -> Option<Arc<Watched>> {
+        match &*self.decision {
+            Decision::Allow(allow) => allow.watched.clone(),
+            Decision::Hold(_) | Decision::Deny(_) => None,
+        }
+    }
+}
+
 impl Prepared {
-    pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
+    pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
         Prepared {
             text,
             analysis,
             by_name: None,
+            purpose,
             verdict: Arc::default(),
         }
     }
 
-    /// A text of the same shape: what was found and decided for that one holds for it.
+    /// A text of the same shape: what was found and decided for that one holds for it. Texts with a
+    /// purpose of their own have no shape.
     pub(super) fn like(&self, text: Text) -> Self {
         Prepared {
             text,
             analysis: self.analysis.clone(),
             by_name: None,
+            purpose: self.purpose.clone(),
             verdict: self.verdict.clone(),
         }
     }
 
     /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
     /// the name stands for now.
-    pub(super) fn by_name(text: Text, alone: Arc<Analysis>, whole: Arc<Analysis>) -> Self {
+    pub(super) fn by_name(
+        text: Text,
+        alone: Arc<Analysis>,
+        whole: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
+    ) -> Self {
         Prepared {
             by_name: Some(alone),
-            ..Prepared::new(text, whole)
+            ..Prepared::new(text, whole, purpose)
         }
     }
 
@@ -124,15 +162,16 @@ impl Prepared {
     }
 
     /// The verdict in these circumstances: the one that was kept in the same, or a new one, by these policies
-    /// on what `ask` asks, which is kept unless it may differ a moment later.
+    /// on what `ask` asks, which is kept unless it may differ a moment later. Without circumstances nothing is
+    /// kept, and nothing that was kept holds.
     pub(super) fn judged(
         &self,
         policies: &PolicySet,
-        circumstances: Circumstances,
+        circumstances: Option<Circumstances>,
         names: Arc<ResolvedNames>,
         ask: impl FnOnce(Arc<ResolvedNames>) -> Question,
     ) -> Verdict {
-        if let Some(kept) = self.verdict(&circumstances) {
+        if let Some(kept) = circumstances.as_ref().and_then(|now| self.verdict(now)) {
             return kept;
         }
         let decision = decide(policies, &ask(names.clone()));
@@ -142,11 +181,11 @@ impl Prepared {
             Decision::Hold(_) => true,
         };
         let verdict = Verdict {
-            policy_version: circumstances.policies.clone(),
+            policy_version: policies.version(),
             names,
             decision: Arc::new(decision),
         };
-        if !fleeting {
+        if !fleeting && let Some(circumstances) = circumstances {
             self.keep(circumstances, verdict.clone());
         }
         verdict
@@ -302,7 +341,7 @@ mod tests {
                             let analysis =
                                 runtime.block_on(analyses.of(Dialect::Postgres, &text, shape.as_ref()));
                             prop_assert!(!runs_by_name(&analysis));
-                            texts.learn(text.clone(), shape, analysis)
+                            texts.learn(text.clone(), shape, analysis, None)
                         }
                     };
                     let found_in = (catalogue.version(), scope.version());
@@ -320,7 +359,7 @@ mod tests {
                         now: UnixMillis(moment),
                         ..Asker::default().question("select 1").unwrap()
                     };
-                    let kept = prepared.judged(set, circumstances, names, |names| {
+                    let kept = prepared.judged(set, Some(circumstances), names, |names| {
                         ask(&prepared.analysis, names)
                     });
                     // Anew, with nothing kept.

@@ -139,6 +139,11 @@ impl StatementFacts {
         (!closes, !deallocates)
     }
 
+    /// The names of what it runs by name.
+    pub fn runs(&self) -> impl Iterator<Item = Named<'_>> {
+        self.effects.iter().filter_map(Effect::runs)
+    }
+
     /// Adds what `inner` does to what this statement does.
     fn absorb(&mut self, inner: &StatementFacts) {
         for kind in &inner.kinds {
