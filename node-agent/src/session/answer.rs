@@ -12,9 +12,10 @@ use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
-use super::execution::{Execution, Prepared, Relaying};
+use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
+use super::verdict::Prepared;
 
 /// Relaying cannot go on.
 pub(super) enum Broken {
@@ -455,6 +456,8 @@ impl<W: Wire> Session<W> {
                     self.touched &= !self.link.idle();
                 }
             }
+            // Newer servers say where they look for names, whoever changed it.
+            Answer::Parameter { name, value } if name == "search_path" => self.scope.told(value),
             Answer::Control
             | Answer::Hidden
             | Answer::Head
