@@ -37,8 +37,8 @@ pub use compile::{Needed, Needs, PolicySet};
 pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
-    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
+    PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
@@ -313,5 +313,7 @@ pub struct Limits {
     pub rows_affected: Option<u64>,
 }
 
+#[cfg(test)]
+mod suggested;
 #[cfg(test)]
 mod tests;

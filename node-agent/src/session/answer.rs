@@ -235,7 +235,7 @@ impl<W: Wire> Session<W> {
         let Some(execution) = self.link.current() else {
             return Ok(Settled::NeedsPlan);
         };
-        let seq = execution.seq;
+        let (seq, charged) = (execution.seq, execution.charged());
         let Some(result) = execution.result.as_mut() else {
             return Ok(Settled::NeedsPlan);
         };
@@ -243,7 +243,7 @@ impl<W: Wire> Session<W> {
         // The recorder keeps the first rows of a statement; copying more would be for nothing.
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
-        let (before, obligations) = (execution.bytes, execution.obligations.clone());
+        let before = execution.bytes;
         let fate = if plan.passes() {
             if keep {
                 let head = result.head.take();
@@ -279,7 +279,7 @@ impl<W: Wire> Session<W> {
             .map_or(before, |execution| execution.bytes)
             - before;
         if let (Passed::Nothing, Some(exhausted)) =
-            (&passed, self.afford_bytes(&obligations, bytes))
+            (&passed, self.afford_bytes(charged.as_ref(), bytes))
         {
             passed = Passed::Budget(exhausted);
         }
@@ -295,8 +295,8 @@ impl<W: Wire> Session<W> {
             return (0, Passed::Nothing);
         };
         let room = room(execution);
-        let obligations = execution.obligations.clone();
-        let (granted, exhausted) = self.afford_rows(&obligations, count.min(room));
+        let charged = execution.charged();
+        let (granted, exhausted) = self.afford_rows(charged.as_ref(), count.min(room));
         match exhausted {
             Some(exhausted) => (granted, Passed::Budget(exhausted)),
             None if count > room => (room, Passed::Rows),
@@ -336,13 +336,13 @@ impl<W: Wire> Session<W> {
             return Err(Broken::Ended(Why::MaskFailed(words)));
         }
         execution.bytes += frame.len() as u64;
-        let obligations = execution.obligations.clone();
+        let charged = execution.charged();
         if first {
             execution.rows += 1;
             self.live.rows(1);
         }
         // A row that was begun is delivered to its end, also when its bytes are too many.
-        let exhausted = self.afford_bytes(&obligations, frame.len() as u64);
+        let exhausted = self.afford_bytes(charged.as_ref(), frame.len() as u64);
         self.check_limits(exhausted.map_or(Passed::Nothing, Passed::Budget));
         Ok(Settled::Fate(Fate::Verbatim))
     }
@@ -391,9 +391,9 @@ impl<W: Wire> Session<W> {
         };
         execution.rows += allowed;
         execution.bytes += span as u64;
-        let obligations = execution.obligations.clone();
+        let charged = execution.charged();
         if let (Passed::Nothing, Some(exhausted)) =
-            (&passed, self.afford_bytes(&obligations, span as u64))
+            (&passed, self.afford_bytes(charged.as_ref(), span as u64))
         {
             passed = Passed::Budget(exhausted);
         }

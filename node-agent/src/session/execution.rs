@@ -53,6 +53,11 @@ pub(super) struct Relaying {
 }
 
 impl Execution {
+    /// The obligations, where they hold a budget that its answer is charged to.
+    pub(super) fn charged(&self) -> Option<Arc<Obligations>> {
+        (!self.obligations.budgets.is_empty()).then(|| self.obligations.clone())
+    }
+
     pub(super) fn new(
         seq: StatementSeq,
         statement: Arc<Prepared>,
