@@ -10,6 +10,7 @@
 
 mod e2e {
     mod answers;
+    mod budgets;
     mod bulk;
     mod bypass;
     mod cage;
@@ -31,7 +32,10 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod names;
+    mod observe;
     mod outside;
+    mod refusals;
     mod reload;
     mod rogue;
     mod secrets;

@@ -232,7 +232,10 @@ pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<
     let threads = available_parallelism()?;
     confine(account, reach).context("the worker cannot give up its privileges")?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let runtime = runtime(threads)?;
+    // What serves has threads of its own; all else is little, and needs but one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let answer = runtime.block_on(async {
         // They come to all processes of a terminal or a service; what they mean, the keeper says.
         for kind in [
@@ -249,7 +252,7 @@ pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, threads).await?)
         };
         match started.await {
             Ok(agent) => {

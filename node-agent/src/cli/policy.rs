@@ -199,6 +199,10 @@ fn show(explanation: &Explanation) -> anyhow::Result<()> {
                     out::line(format!("  at most {most} {what}"))?;
                 }
             }
+            for budget in &allow.obligations.budgets {
+                let (policy, most) = (&budget.policy, budget.most);
+                out::line(format!("  charged to budget {budget} of {policy}: {most}"))?;
+            }
             if let Some(observed) = &allow.observed {
                 let would = match &**observed {
                     Decision::Allow(_) => "allow it",

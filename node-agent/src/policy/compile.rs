@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
-use super::pattern::{ColumnName, Glob, TablePattern};
+use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use super::require::Wanted;
 use super::words::{KindSet, Word};
 use super::{Limits, MaskRule, Obligations, Question, RuleRef};
 use crate::model::{Principal, TargetName};
@@ -42,6 +44,7 @@ pub(super) struct Compiled {
     pub(super) functions: Functions,
     pub(super) masks: Vec<CompiledMask>,
     pub(super) limits: Limits,
+    pub(super) budgets: Vec<Budget>,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub(super) struct CompiledRule {
     pub(super) when: Option<super::condition::Condition>,
     pub(super) max_rows: Option<u64>,
     pub(super) without_where: bool,
+    pub(super) wanted: Wanted,
     pub(super) reviewers: Vec<String>,
     pub(super) timeout_seconds: u64,
     /// As written, for explanations.
@@ -71,6 +75,27 @@ pub(super) struct CompiledMask {
 
 /// How long a held statement waits when a rule does not say.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
+
+/// Whether decisions hang on what names stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needed {
+    /// Not at all.
+    #[default]
+    No,
+    /// For what is only noted: where they cannot be looked up, nothing is refused for it.
+    ToObserve,
+    /// For what is enforced.
+    ToDecide,
+}
+
+/// Which names decisions may hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Those of relations.
+    pub relations: Needed,
+    /// Those of functions and operators.
+    pub calls: Needed,
+}
 
 impl PolicySet {
     /// Compiles documents; all errors at once.
@@ -128,16 +153,23 @@ impl PolicySet {
         })
     }
 
-    /// Whether the session must resolve names for this principal here: some rule or mask names a
-    /// schema or a table. Where every rule is about `*.*`, none is needed.
-    pub fn needs_names(&self, principal: &Principal, target: &TargetName) -> bool {
-        self.possible(principal, target).any(|document| {
-            document
-                .rules
-                .iter()
-                .any(|rule| !rule.tables.iter().all(TablePattern::is_every))
-                || document.masks.iter().any(|mask| mask.in_force(principal))
-        })
+    /// What the session must resolve for this principal here, and for whom. Where every rule is about
+    /// `*.*`, no relation; where every document vouches for every function, no call.
+    pub fn needs(&self, principal: &Principal, target: &TargetName) -> Needs {
+        let mut needs = Needs::default();
+        for document in self.possible(principal, target) {
+            let whom = match document.mode {
+                Mode::Enforce => Needed::ToDecide,
+                Mode::Observe => Needed::ToObserve,
+            };
+            if document.names(principal) {
+                needs.relations = needs.relations.max(whom);
+            }
+            if !document.functions.allow.contains(&FunctionPattern::Every) {
+                needs.calls = needs.calls.max(whom);
+            }
+        }
+        needs
     }
 
     /// The masks in force for this principal on this target, before any statement is known
@@ -158,6 +190,14 @@ impl PolicySet {
                 .extend(masks.map(|mask| mask.mask.clone()));
         }
         Arc::new(obligations)
+    }
+}
+
+impl Compiled {
+    /// A rule or a mask names a schema or a table.
+    fn names(&self, principal: &Principal) -> bool {
+        let named = |rule: &CompiledRule| !rule.tables.iter().all(TablePattern::is_every);
+        self.rules.iter().any(named) || self.masks.iter().any(|mask| mask.in_force(principal))
     }
 }
 
@@ -277,6 +317,7 @@ fn compile(document: Document) -> Compiled {
                 when: rule.when,
                 max_rows: rule.max_rows_affected,
                 without_where: rule.without_where,
+                wanted: Wanted::new(document.require.as_ref(), rule.require.as_ref()),
                 reviewers: rule
                     .reviewers
                     .map(|r| {
@@ -306,6 +347,7 @@ fn compile(document: Document) -> Compiled {
             })
             .collect(),
         limits: limits(&document.limits),
+        budgets: document.budgets.budgets(&name),
         name,
     }
 }
@@ -377,6 +419,12 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         if !allow && (rule.max_rows_affected.is_some() || rule.without_where) {
             wrong(format!(
                 "rule `{name}`: max_rows_affected and without_where belong to allow rules"
+            ));
+        }
+        if rule.effect == Effect::Deny && rule.require.is_some() {
+            wrong(format!(
+                "rule `{name}`: require belongs to allow and approve rules; a deny rule can say \
+                 `when: ticket == ''`"
             ));
         }
         if !approve && (rule.reviewers.is_some() || rule.timeout.is_some()) {

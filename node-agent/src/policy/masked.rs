@@ -8,7 +8,7 @@ use super::compile::CompiledMask;
 use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
-use super::refuse;
+use super::{own, refuse};
 use crate::sql::{
     ColumnRole, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
     StatementKind, Sureness, Touch, classify_function,
@@ -24,7 +24,7 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
     let analysis = &judge.question.analysis;
     analysis.sureness != Sureness::Complete
         || analysis.judged().any(|facts| {
-            blind(facts)
+            blind(judge, facts)
                 || facts
                     .relations
                     .iter()
@@ -33,8 +33,9 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
 }
 
 /// It runs something the text does not show.
-fn blind(facts: &StatementFacts) -> bool {
+fn blind(judge: &Judge<'_>, facts: &StatementFacts) -> bool {
     unresolved(facts)
+        || own::runs(judge.question, facts)
         || facts
             .kinds
             .iter()
@@ -61,6 +62,8 @@ fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
             .names
             .reached(relation)
             .any(|(schema, table)| meets(schema, table))
+        // What is not in the catalogue yet may be a view over anything.
+        || (relation.schema.is_none() && judge.question.names.is_unknown(relation))
         // What code reads, nothing shows.
         || judge.question.names.is_opaque(relation)
 }
@@ -102,6 +105,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     if let Some(read) = facts.relations.iter().find(masked_read) {
         if case.kinds.has(K::CopyOut) {
             return Err(refuse::copy_of_masked(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -118,6 +122,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             || facts.relations.iter().any(|w| elsewhere(&w));
         if out {
             return Err(refuse::written_elsewhere(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -138,14 +143,9 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         ));
     }
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
-    for column in facts
-        .columns
-        .iter()
-        .filter(|c| c.role == ColumnRole::Source)
-    {
-        if tainted.has(column) {
-            return Err(refuse::source_of_write(rule, &column.name));
-        }
+    let sources = tainted.among(facts, ColumnRole::Source);
+    if let Some(column) = sources.first() {
+        return Err(refuse::source_of_write(judge, rule, column, &sources));
     }
     let strict: Vec<&CompiledMask> = relevant
         .iter()
@@ -154,14 +154,10 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         .collect();
     if let Some(first) = strict.first() {
         let tainted = Tainted::new(facts, |name| holds(&strict, name));
-        for column in facts
-            .columns
-            .iter()
-            .filter(|c| c.role == ColumnRole::Predicate)
-        {
-            if tainted.has(column) {
-                return Err(refuse::predicate(&first.mask.rule, &column.name));
-            }
+        let deciding = tainted.among(facts, ColumnRole::Predicate);
+        if let Some(column) = deciding.first() {
+            let rule = &first.mask.rule;
+            return Err(refuse::predicate(judge, rule, column, &deciding));
         }
     }
     Ok(())
@@ -213,6 +209,17 @@ impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
 
     fn carries(&self, name: &str) -> bool {
         name == "*" || (self.masked)(name) || self.names.contains(name) || self.rows.contains(name)
+    }
+
+    /// The names of the columns in this place that carry one, each once.
+    fn among<'b>(&self, facts: &'b StatementFacts, role: ColumnRole) -> Vec<&'b str> {
+        let mut found: Vec<&str> = Vec::new();
+        for column in facts.columns.iter().filter(|column| column.role == role) {
+            if self.has(column) && !found.contains(&column.name.as_str()) {
+                found.push(&column.name);
+            }
+        }
+        found
     }
 
     fn has(&self, column: &crate::sql::ColumnUse) -> bool {

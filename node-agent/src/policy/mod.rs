@@ -2,8 +2,9 @@
 //! default, which is deny.
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
-//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. docs/policy-language.md is
-//! the same for people who write policies.
+//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals, `suggest.rs` looks for a small
+//! change that would be allowed. `budget.rs` keeps what an identity has spent. docs/policy-language.md
+//! is the same for people who write policies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
-use crate::sql::{Analysis, RelationName};
+use crate::sql::{Analysis, Purpose, RelationName, RelationUse};
 
+mod budget;
 mod compile;
 mod condition;
 mod decide;
@@ -21,21 +23,27 @@ mod explain;
 mod judge;
 mod masked;
 mod names;
+mod own;
 mod pattern;
 mod refuse;
+mod require;
+mod suggest;
 mod words;
 
 pub mod cases;
 
-pub use compile::PolicySet;
+pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
+pub use compile::{Needed, Needs, PolicySet};
 pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
-    ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
+    PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+pub use require::{Require, TicketPattern};
+pub use suggest::limit_rows;
 pub use words::Word;
 
 /// The generated reference of the statement words, Markdown.
@@ -57,6 +65,9 @@ pub struct Question {
     /// `application_name`, a claim of the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// Why, by the client's own word.
+    #[serde(default, skip_serializing_if = "Purpose::is_empty")]
+    pub purpose: Purpose,
     /// What the text does.
     pub analysis: Arc<Analysis>,
     /// What the names in it can stand for.
@@ -82,6 +93,33 @@ pub struct ResolvedNames {
     /// reads, from code (functions, operators); what that reads, nothing shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opaque: Vec<RelationName>,
+    /// As written: the catalogue does not have it. Where `relations` gives schemas for it all the same,
+    /// they are those that it can only be in once it is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<RelationName>,
+    /// As written, and how it is touched → what else that changes: referential actions, and rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets_off: Vec<(RelationUse, Vec<RelationUse>)>,
+    /// Calls without a schema that may run functions which did not come with the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<OwnCall>,
+    /// Operators without a schema → the functions behind those of that name that did not come with the
+    /// server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<(String, Vec<RelationName>)>,
+}
+
+/// A call, by its name as written and the number of its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCall {
+    /// The name.
+    pub name: String,
+    /// How many arguments are written.
+    pub args: usize,
+    /// The schemas with a function that it may run.
+    pub schemas: Vec<String>,
+    /// The server has functions of that name as well.
+    pub servers: bool,
 }
 
 /// The answer.
@@ -115,6 +153,9 @@ pub struct Allow {
     /// Observe mode: what enforcing would have said, when that is not "allow".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Box<Decision>>,
+    /// Observe mode: the limits and budgets that enforcing would hold it to, where they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Arc<Watched>>,
     /// The same question at another moment could be answered otherwise (a condition read the
     /// clock): do not cache.
     #[serde(default)]
@@ -163,9 +204,20 @@ pub struct Obligations {
     /// Which rule gives `limits.rows_affected`; the rule `limits` is that of a whole document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_rule: Option<RuleRef>,
-    /// Observe mode: the rows that enforcing would let it change, where that is less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watched_rows: Option<u64>,
+    /// The budgets that it is charged to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+}
+
+/// Limits and budgets that only observe. Nobody who reads them can refuse anything by them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// The limits that enforcing would set.
+    pub limits: Limits,
+    /// The budgets of observing policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
 }
 
 /// The relations that a text names or reaches. An answer that touches masked data and claims a
@@ -261,5 +313,7 @@ pub struct Limits {
     pub rows_affected: Option<u64>,
 }
 
+#[cfg(test)]
+mod suggested;
 #[cfg(test)]
 mod tests;

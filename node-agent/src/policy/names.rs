@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Question, ResolvedNames, Schemas, Sources};
-use crate::sql::RelationName;
+use crate::sql::{RelationName, RelationUse, TEMPORARY};
 
 /// The schemas a name may be in.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,20 @@ impl<'a> Candidates<'a> {
 }
 
 impl ResolvedNames {
+    /// Whether the catalogue does not have it.
+    pub(super) fn is_unknown(&self, relation: &RelationName) -> bool {
+        self.unknown.contains(relation)
+    }
+
+    /// What else is changed when a relation is touched so.
+    pub(super) fn sets_off<'a>(
+        &'a self,
+        used: &'a RelationUse,
+    ) -> impl Iterator<Item = &'a RelationUse> {
+        let about = self.sets_off.iter().filter(move |(from, _)| from == used);
+        about.flat_map(|(_, then)| then)
+    }
+
     /// Whether code may make the rows of what a name stands for.
     pub(super) fn is_opaque(&self, relation: &RelationName) -> bool {
         self.opaque.contains(relation)
@@ -89,8 +103,15 @@ impl Sources {
             let at = sources.entry(relation.name.clone()).or_default();
             match Candidates::of(question, relation) {
                 // Whose temporary schema it is, the name does not say.
-                Candidates::One("pg_temp") | Candidates::Unresolved => *at = Schemas::Any,
+                Candidates::One(TEMPORARY) | Candidates::Unresolved => *at = Schemas::Any,
                 Candidates::One(schema) => at.add(schema),
+                // Nor do the path's schemas say where it comes from, when nobody knows it yet.
+                Candidates::Many(schemas)
+                    if schemas.iter().any(|schema| schema == TEMPORARY)
+                        || question.names.is_unknown(relation) =>
+                {
+                    *at = Schemas::Any;
+                }
                 Candidates::Many(schemas) => schemas.iter().for_each(|schema| at.add(schema)),
             }
             for (schema, table) in question.names.reached(relation) {
@@ -136,15 +157,17 @@ impl Schemas {
 /// of anybody's: anybody with at least one allow rule reads them. Sorted.
 #[rustfmt::skip]
 const DESCRIPTIVE: &[&str] = &[
-    "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute", "pg_cast",
-    "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database", "pg_depend",
-    "pg_description", "pg_enum", "pg_extension", "pg_index", "pg_indexes", "pg_inherits",
-    "pg_language", "pg_matviews", "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily",
+    "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute",
+    "pg_auth_members", "pg_cast",
+    "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database",
+    "pg_default_acl", "pg_depend", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension",
+    "pg_index", "pg_indexes", "pg_inherits", "pg_init_privs", "pg_language",
+    "pg_largeobject_metadata", "pg_matviews", "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily",
     "pg_partitioned_table", "pg_policies", "pg_policy", "pg_proc", "pg_publication",
     "pg_publication_namespace", "pg_publication_rel", "pg_publication_tables", "pg_range",
     "pg_rewrite", "pg_roles", "pg_rules", "pg_sequence", "pg_sequences", "pg_shdescription",
     "pg_statistic_ext", "pg_tables", "pg_tablespace", "pg_timezone_abbrevs", "pg_timezone_names",
-    "pg_trigger", "pg_ts_config", "pg_ts_dict", "pg_ts_parser", "pg_ts_template", "pg_type",
+    "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser", "pg_ts_template", "pg_type",
     "pg_user", "pg_views",
 ];
 

@@ -1,81 +1,16 @@
-//! What a session keeps per prepared statement and per execution.
+//! What a session keeps per execution.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
-use crate::policy::{Decision, Obligations, ResolvedNames, RuleRef};
+use crate::policy::{Obligations, RuleRef, Watched};
 use crate::record::End;
-use crate::sql::Analysis;
-use crate::wire::Text;
 
-/// A text with everything known about it. Shared by the statement's name, its executions, and the
-/// cache of texts.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) text: Text,
-    pub(super) analysis: Arc<Analysis>,
-    /// The text runs something by its name: what it does by itself. `analysis` then holds for the
-    /// names of one moment only.
-    pub(super) by_name: Option<Arc<Analysis>>,
-    /// The last verdict, good for one policy version, catalogue version and principal's session.
-    /// Texts of one shape share it.
-    verdict: Arc<Mutex<Option<Verdict>>>,
-}
-
-/// A decision and what it was made of.
-#[derive(Clone, Debug)]
-pub(super) struct Verdict {
-    pub(super) policy_version: Arc<str>,
-    /// 0 when names did not matter.
-    pub(super) catalogue_version: u64,
-    pub(super) names: Arc<ResolvedNames>,
-    pub(super) decision: Arc<Decision>,
-}
-
-impl Prepared {
-    pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
-        Prepared {
-            text,
-            analysis,
-            by_name: None,
-            verdict: Arc::default(),
-        }
-    }
-
-    /// A text of the same shape: what was found and decided for that one holds for it.
-    pub(super) fn like(&self, text: Text) -> Self {
-        Prepared {
-            text,
-            analysis: self.analysis.clone(),
-            by_name: None,
-            verdict: self.verdict.clone(),
-        }
-    }
-
-    /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
-    /// the name stands for now.
-    pub(super) fn by_name(text: Text, alone: Arc<Analysis>, whole: Arc<Analysis>) -> Self {
-        Prepared {
-            by_name: Some(alone),
-            ..Prepared::new(text, whole)
-        }
-    }
-
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn keep(&self, verdict: Verdict) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-    }
-}
+use super::verdict::Prepared;
 
 /// An execution that is under way at the database.
 #[derive(Debug)]
@@ -105,6 +40,8 @@ pub(super) struct Execution {
     pub(super) changed: Option<u64>,
     /// Rows that its tags claim to have changed.
     pub(super) tagged: u64,
+    /// What only observes.
+    pub(super) watched: Option<Arc<Watched>>,
 }
 
 /// One result of an execution.
@@ -116,6 +53,11 @@ pub(super) struct Relaying {
 }
 
 impl Execution {
+    /// The obligations, where they hold a budget that its answer is charged to.
+    pub(super) fn charged(&self) -> Option<Arc<Obligations>> {
+        (!self.obligations.budgets.is_empty()).then(|| self.obligations.clone())
+    }
+
     pub(super) fn new(
         seq: StatementSeq,
         statement: Arc<Prepared>,
@@ -139,6 +81,7 @@ impl Execution {
             withheld: Bytes::new(),
             changed: None,
             tagged: 0,
+            watched: None,
         }
     }
 }

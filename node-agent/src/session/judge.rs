@@ -7,16 +7,17 @@ use moka::sync::Cache;
 
 use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
-use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
+use crate::policy::{Decision, Denial, Needed, Question, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
-    stands_for_its_shape,
+    Analysis, Named, Purpose, Second, Sureness, analyze, changes_reading, expand_named,
+    runs_by_name, shape, stands_for_its_shape,
 };
+use crate::upstream::names_are_used;
 use crate::wire::{Text, Wire};
 
-use super::execution::{Prepared, Verdict};
 use super::pump::Session;
+use super::verdict::{Circumstances, FoundIn, Prepared, Verdict};
 
 /// Bytes of texts that the cache of analyses may hold.
 const CACHED_BYTES: u64 = 32 << 20;
@@ -82,24 +83,24 @@ impl Analyses {
 impl<W: Wire> Session<W> {
     /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
     pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
-        if let Some(last) = self.known.last(text) {
-            return last;
+        if let Some(seen) = self.known.texts.seen(text, None) {
+            return seen;
         }
-        let shape = shape(text.as_str()).map(Text::from);
-        if let Some(last) = shape.as_ref().and_then(|shape| self.known.last(shape)) {
-            return Arc::new(last.like(text.detached()));
+        let said = Purpose::of_text(text.as_str());
+        // Texts of one shape share a verdict, and a verdict may hang on what is said beside the text.
+        let shape = said.is_empty().then(|| shape(text.as_str())).flatten();
+        let shape = shape.map(Text::from);
+        let purpose = self.purpose_with(said);
+        if let Some(seen) = self.known.texts.seen(text, shape.as_ref()) {
+            return seen;
         }
         let text = text.detached();
         let analyses = &self.shared.analyses;
         let analysis = analyses.of(W::DIALECT, &text, shape.as_ref()).await;
         if runs_by_name(&analysis) {
-            return self.with_named(text, analysis);
+            return self.with_named(text, analysis, purpose);
         }
-        let key = shape.filter(|_| stands_for_its_shape(&analysis));
-        let key = key.unwrap_or_else(|| text.clone());
-        let prepared = Arc::new(Prepared::new(text, analysis));
-        self.known.keep(key, &prepared);
-        prepared
+        self.known.texts.learn(text, shape, analysis, purpose)
     }
 
     /// A statement as it is about to run: names may stand for something else than when it was
@@ -107,18 +108,53 @@ impl<W: Wire> Session<W> {
     pub(super) fn at_execution(&self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
         match &prepared.by_name {
             None => prepared.clone(),
-            Some(alone) => self.with_named(prepared.text.clone(), alone.clone()),
+            Some(alone) => self.with_named(
+                prepared.text.clone(),
+                alone.clone(),
+                prepared.purpose.clone(),
+            ),
+        }
+    }
+
+    /// What is said beside a text, and what it leaves out, beside the connection.
+    fn purpose_with(&self, said: Purpose) -> Option<Arc<Purpose>> {
+        match &self.purpose {
+            own if said.is_empty() => own.clone(),
+            Some(own) => Some(Arc::new(said.or(own))),
+            None => Some(Arc::new(said)),
         }
     }
 
     /// Adds what a named statement does to a text that runs it by name. Names change, so this is
     /// made anew each time and never kept. Unknown names leave the analysis unsure.
-    fn with_named(&self, text: Text, alone: Arc<Analysis>) -> Arc<Prepared> {
+    ///
+    /// Where the text does not say why, what it runs may have said so when it was made.
+    fn with_named(
+        &self,
+        text: Text,
+        alone: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
+    ) -> Arc<Prepared> {
+        let purpose = purpose.or_else(|| {
+            let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
+            names.find_map(|name| {
+                let named = self.named(name);
+                named.and_then(|named| named.purpose.clone())
+            })
+        });
         let whole = expand_named(&alone, |name| {
-            let named = self.link.named(name).or_else(|| self.link.cursor(name));
+            let named = self.named(name);
             named.and_then(|named| named.analysis.statements.first())
         });
-        Arc::new(Prepared::by_name(text, alone, Arc::new(whole)))
+        Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
+    }
+
+    /// What a name stands for now.
+    fn named(&self, name: Named<'_>) -> Option<&Arc<Prepared>> {
+        match name {
+            Named::Statement(name) => self.link.named(name),
+            Named::Cursor(name) => self.link.cursor(name),
+        }
     }
 
     /// Judges. The verdict is kept with the text while nothing it hangs on changes.
@@ -135,54 +171,52 @@ impl<W: Wire> Session<W> {
                 refusal.hint("send UTF-8; write backslashes in E'…' strings"),
             ));
         }
-        let needs_names = self.known.needs_names(
+        let needs = self.known.needs(
             &policies,
             &self.principal,
             &self.arrived.reachable.target.name,
         );
-        let (names, catalogue_version) = if needs_names {
+        let needed = match names_are_used(&prepared.analysis) {
+            true => needs.relations.max(needs.calls),
+            false => needs.relations,
+        };
+        let mut circumstances = Some(Circumstances {
+            policies: version.clone(),
+            names: None,
+        });
+        let names = if needed == Needed::No {
+            self.known.no_names()
+        } else {
             match self.names(prepared).await {
-                Ok(found) => found,
+                Ok((names, found_in)) => {
+                    if let Some(circumstances) = &mut circumstances {
+                        circumstances.names = Some(found_in);
+                    }
+                    names
+                }
                 Err(error) => {
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-                    return Ok(self.unresolved(version));
+                    if needed == Needed::ToDecide {
+                        return Ok(self.unresolved(version));
+                    }
+                    // What only observes takes the names for unknown, for this time.
+                    circumstances = None;
+                    self.known.no_names()
                 }
             }
-        } else {
-            (self.known.no_names(), 0)
         };
-        if let Some(kept) = prepared.verdict()
-            && *kept.policy_version == *version
-            && kept.catalogue_version == catalogue_version
-        {
-            return Ok(kept);
-        }
-        let question = Question {
+        let ask = |names| Question {
             principal: self.principal.clone(),
             target: self.arrived.reachable.target.name.clone(),
             database: self.database.clone(),
             role: self.role.clone(),
             application: self.application.clone(),
+            purpose: prepared.purpose.as_deref().cloned().unwrap_or_default(),
             analysis: prepared.analysis.clone(),
-            names: names.clone(),
+            names,
             now: clock::now(),
         };
-        let decision = decide(&policies, &question);
-        let fleeting = match &decision {
-            Decision::Allow(allow) => allow.fleeting,
-            Decision::Deny(denial) => denial.fleeting,
-            Decision::Hold(_) => true,
-        };
-        let verdict = Verdict {
-            policy_version: version,
-            catalogue_version,
-            names,
-            decision: Arc::new(decision),
-        };
-        if !fleeting {
-            prepared.keep(verdict.clone());
-        }
-        Ok(verdict)
+        Ok(prepared.judged(&policies, circumstances, names, ask))
     }
 
     /// Rules and masks hang on what names stand for. A statement whose names cannot be looked up
@@ -205,29 +239,30 @@ impl<W: Wire> Session<W> {
         };
         Verdict {
             policy_version,
-            catalogue_version: 0,
             names: self.known.no_names(),
             decision: Arc::new(Decision::Deny(denial)),
         }
     }
 
+    /// What the names of a text stand for, and by which catalogue and scope.
     async fn names(
         &mut self,
         prepared: &Arc<Prepared>,
-    ) -> Result<(Arc<ResolvedNames>, u64), crate::upstream::CatalogueError> {
+    ) -> Result<(Arc<ResolvedNames>, FoundIn), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;
-        if let Some(kept) = prepared.verdict()
-            && kept.catalogue_version == catalogue.version()
-        {
-            return Ok((kept.names, catalogue.version()));
+        let found_in = (catalogue.version(), self.scope.version());
+        if let Some(kept) = prepared.names(found_in) {
+            return Ok((kept, found_in));
         }
-        let names = catalogue.resolve(&prepared.analysis);
-        let all: usize = prepared.analysis.judged().map(|s| s.relations.len()).sum();
-        if names.relations.len() >= all {
-            return Ok((Arc::new(names), catalogue.version()));
+        let scope = self.scope.within(&prepared.analysis);
+        let names = catalogue.resolve(&prepared.analysis, &scope);
+        // `schema.*` is no name.
+        if names.unknown.iter().all(|unknown| unknown.name == "*") {
+            return Ok((Arc::new(names), found_in));
         }
         // A name the catalogue does not have may be new.
         let newer = self.lookup.newer::<W>(catalogue.version()).await?;
-        Ok((Arc::new(newer.resolve(&prepared.analysis)), newer.version()))
+        let names = newer.resolve(&prepared.analysis, &scope);
+        Ok((Arc::new(names), (newer.version(), self.scope.version())))
     }
 }

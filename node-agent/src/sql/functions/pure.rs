@@ -231,7 +231,7 @@ pub const PURE: &[Family] = &[
     // `ts_rewrite` with three arguments is pure; with two it runs a text, see the refused.
     Family { of: "text search", members: &[
         (&[1], None,
-            "numnode querytree strip tsvector_to_array"),
+            "numnode querytree strip ts_token_type tsvector_to_array"),
         (&[1, 2], None,
             "phraseto_tsquery plainto_tsquery to_tsquery to_tsvector websearch_to_tsquery"),
         (&[2], None,
@@ -299,6 +299,13 @@ pub const PURE: &[Family] = &[
             "current_schemas currval pg_is_other_temp_schema row_security_active"),
         (&[1, 2], None,
             "current_setting"),
+    ] },
+    // They give back what this session holds, as its end would.
+    Family { of: "locks of the session's own, given back", members: &[
+        (&[0], None,
+            "pg_advisory_unlock_all"),
+        (&[1, 2], None,
+            "pg_advisory_unlock pg_advisory_unlock_shared"),
     ] },
     // They tell, and at most assign, the number that a write of the same transaction would get.
     Family { of: "numbers of transactions", members: &[

@@ -88,7 +88,30 @@ impl Walk {
 
     pub(super) fn operator(&mut self, expression: &pb::AExpr) {
         use pb::AExprKind as K;
-        self.operator_name(&expression.name);
+        // What the server makes of the words (transformAExprBetween), not what is written.
+        let meant: &[&str] = match expression.kind() {
+            K::AexprBetween => &[">=", "<="],
+            K::AexprNotBetween => &["<", ">"],
+            K::AexprBetweenSym => &[">=", "<="],
+            K::AexprNotBetweenSym => &["<", ">"],
+            K::Undefined
+            | K::AexprOp
+            | K::AexprOpAny
+            | K::AexprOpAll
+            | K::AexprDistinct
+            | K::AexprNotDistinct
+            | K::AexprNullif
+            | K::AexprIn
+            | K::AexprLike
+            | K::AexprIlike
+            | K::AexprSimilar => {
+                self.operator_name(&expression.name);
+                &[]
+            }
+        };
+        for name in meant {
+            self.an_operator(name);
+        }
         let carries = match expression.kind() {
             K::AexprOp => names::texts(&expression.name)
                 .last()
@@ -119,17 +142,21 @@ impl Walk {
         });
     }
 
-    /// `OPERATOR(schema.op)` names somebody's code as a call would.
+    /// `OPERATOR(schema.op)` names somebody's code as a call would; without a schema the server looks
+    /// for it.
     pub(super) fn operator_name(&mut self, name: &[pb::Node]) {
         let parts = names::texts(name);
-        if let [.., schema, _] = parts.as_slice()
-            && *schema != "pg_catalog"
-        {
-            self.function(&parts, 2);
+        match parts.as_slice() {
+            [name] => self.an_operator(name),
+            [.., schema, _] if *schema != "pg_catalog" => self.function(&parts, 2),
+            _ => {}
         }
     }
 
     pub(super) fn case(&mut self, case: &pb::CaseExpr) {
+        if case.arg.is_some() {
+            self.an_operator("=");
+        }
         self.predicate(|w| w.optional(case.arg.as_deref()));
         self.nodes(&case.args);
         self.optional(case.defresult.as_deref());
@@ -185,15 +212,17 @@ impl Walk {
         }
     }
 
-    /// `set_config('name', 'value', …)` with literals is a SET; it is then not reported as a call.
+    /// `set_config('name', 'value', …)` with literals is a SET; it is then not reported as a call. So is
+    /// `set_config(name, 'value', …)` where `name` is a setting that was looked up by its name.
     fn set_config(&mut self, parts: &[&str], args: &[pb::Node]) -> bool {
         if !matches!(parts, ["set_config"] | ["pg_catalog", "set_config"]) {
             return false;
         }
-        let (Some(setting), Some(value)) = (
-            args.first().and_then(names::literal),
-            args.get(1).map(names::literal),
-        ) else {
+        let setting = args.first().and_then(|first| {
+            let looked_up = settings::is_name(first).then(|| self.looked_up.clone());
+            names::literal(first).or(looked_up.flatten())
+        });
+        let (Some(setting), Some(value)) = (setting, args.get(1).map(names::literal)) else {
             // Which setting it is cannot be told: treated as the worst.
             self.kind(StatementKind::SetIdentity);
             return false;

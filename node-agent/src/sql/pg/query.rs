@@ -5,6 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::attribute::CallInFrom;
 use super::names;
+use super::settings;
 use super::walk::Walk;
 use crate::sql::second::Misread;
 use crate::sql::{ColumnRole, StatementKind, Touch};
@@ -18,6 +19,7 @@ impl Walk {
         }
         self.scopes.push(Vec::new());
         self.with_clause(select.with_clause.as_ref());
+        let around = std::mem::replace(&mut self.looked_up, settings::looked_up(select));
         match &select.into_clause {
             Some(into) => {
                 if select.target_list.is_empty() {
@@ -30,6 +32,7 @@ impl Walk {
             }
             None => self.select_body(select),
         }
+        self.looked_up = around;
         self.scopes.pop();
     }
 
@@ -255,6 +258,9 @@ impl Walk {
     pub(super) fn join(&mut self, join: &pb::JoinExpr) {
         self.optional(join.larg.as_deref());
         self.optional(join.rarg.as_deref());
+        if join.is_natural || !join.using_clause.is_empty() {
+            self.an_operator("=");
+        }
         if join.is_natural {
             // Which columns are compared, the text does not say.
             self.column(Vec::new(), "*".to_owned(), ColumnRole::Predicate);
@@ -280,7 +286,13 @@ impl Walk {
         let mut last = String::new();
         for item in &function.functions {
             // A list: the call and its column definitions.
-            self.node(item);
+            match many_unnested(item) {
+                Some(arrays) => {
+                    self.nodes(arrays);
+                    self.function(&["pg_catalog", "unnest"], 1);
+                }
+                None => self.node(item),
+            }
             if let Some(N::List(list)) = &item.node
                 && let Some(call) = list.items.first()
                 && let Some(name) = names::output_names(Some(call)).pop()
@@ -558,4 +570,24 @@ impl Walk {
             }
         }
     }
+}
+
+/// The arrays of an `unnest` of several in FROM. The server makes of it one call of its own `unnest` for
+/// each, whatever else has that name (transformRangeFunction in its parse_clause.c).
+fn many_unnested(item: &pb::Node) -> Option<&[pb::Node]> {
+    let Some(N::List(list)) = &item.node else {
+        return None;
+    };
+    let mut items = list.items.iter();
+    let Some(N::FuncCall(call)) = &items.next()?.node else {
+        return None;
+    };
+    let defined =
+        items.any(|more| matches!(&more.node, Some(N::List(list)) if !list.items.is_empty()));
+    let plain = call.agg_order.is_empty()
+        && call.agg_filter.is_none()
+        && call.over.is_none()
+        && !(call.agg_star || call.agg_distinct || call.func_variadic || call.agg_within_group);
+    (names::texts(&call.funcname) == ["unnest"] && call.args.len() > 1 && plain && !defined)
+        .then_some(call.args.as_slice())
 }

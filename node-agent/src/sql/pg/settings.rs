@@ -1,20 +1,22 @@
 //! SET, RESET, SHOW, `set_config`: which settings change what a text means or who is asking.
 
 use pg_query::protobuf as pb;
+use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
-use crate::sql::{Effect, StatementKind};
+use crate::sql::{Effect, StatementKind, scope};
 
 /// Settings that change the meaning of a text, who the server thinks is asking, or which code it
-/// loads. Values that are the safe default are let through in `changes_meaning`.
+/// loads. Values that are the safe default are let through in `changes_meaning`. `row_security` is none
+/// of them: off makes a query fail where a row policy would hide rows, and never shows more (`pg_dump`
+/// sets it).
 const IDENTITY: &[&str] = &[
     "role",
     "session_authorization",
     "client_encoding",
     "standard_conforming_strings",
     "backslash_quote",
-    "row_security",
     "session_replication_role",
     "session_preload_libraries",
     "local_preload_libraries",
@@ -74,10 +76,7 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
     }
     match (name, value) {
         // The start-up value was vetted when the session began.
-        (
-            "client_encoding" | "standard_conforming_strings" | "backslash_quote" | "row_security",
-            None,
-        ) => !literal,
+        ("client_encoding" | "standard_conforming_strings" | "backslash_quote", None) => !literal,
         ("client_encoding", Some(value)) => {
             let plain: String = value
                 .chars()
@@ -85,8 +84,12 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
                 .collect::<String>();
             !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode")
         }
-        ("standard_conforming_strings" | "row_security" | "array_nulls", Some(value)) => {
-            !is_true(value)
+        ("standard_conforming_strings" | "array_nulls", Some(value)) => !is_true(value),
+        // Less than before may be read; the empty value would take that back.
+        ("restrict_nonsystem_relation_kind", Some(value)) => {
+            let mut kinds: Vec<&str> = value.split(',').map(str::trim).collect();
+            kinds.sort_unstable();
+            kinds != ["foreign-table", "view"]
         }
         ("backslash_quote", Some(value)) => !value.eq_ignore_ascii_case("safe_encoding"),
         ("transform_null_equals", Some(value)) => !matches!(
@@ -95,6 +98,34 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
         ),
         _ => true,
     }
+}
+
+/// The setting of `SELECT … FROM pg_settings WHERE name = 'setting'`: whatever that relation is, the column
+/// `name` is this text. `pg_dump` sets so what not every server knows.
+pub(super) fn looked_up(select: &pb::SelectStmt) -> Option<String> {
+    let [from] = select.from_clause.as_slice() else {
+        return None;
+    };
+    let Some(N::RangeVar(from)) = &from.node else {
+        return None;
+    };
+    let servers = matches!(from.schemaname.as_str(), "" | "pg_catalog");
+    if from.relname != "pg_settings" || !servers || from.alias.is_some() {
+        return None;
+    }
+    let Some(N::AExpr(condition)) = &select.where_clause.as_ref()?.node else {
+        return None;
+    };
+    let equals = condition.kind() == pb::AExprKind::AexprOp
+        && names::texts(&condition.name) == ["="]
+        && is_name(condition.lexpr.as_deref()?);
+    let setting = names::literal(condition.rexpr.as_deref()?);
+    setting.filter(|_| equals)
+}
+
+/// Whether it is the column `name`, unqualified.
+pub(super) fn is_name(node: &pb::Node) -> bool {
+    matches!(&node.node, Some(N::ColumnRef(column)) if names::texts(&column.fields) == ["name"] && column.fields.len() == 1)
 }
 
 impl Walk {
@@ -136,7 +167,14 @@ impl Walk {
             K::VarSetValue => {
                 let values: Option<Vec<String>> = set.args.iter().map(names::literal).collect();
                 let literal = values.is_some();
-                let value = values.map(|v| v.join(", "));
+                // Each of these is one schema, whatever it holds; the value is a list of them.
+                let path = set.name.eq_ignore_ascii_case("search_path");
+                let value = values.map(|mut values| {
+                    if path {
+                        values = values.iter().map(|schema| scope::quoted(schema)).collect();
+                    }
+                    values.join(", ")
+                });
                 self.set_to(&set.name, value, literal, set.is_local);
             }
             // To the value of session start: harmless wherever that was vetted.

@@ -24,6 +24,8 @@ pub(super) struct Walk {
     pub(super) role: ColumnRole,
     /// The functions in FROM so far.
     pub(super) calls_in_from: Vec<CallInFrom>,
+    /// The setting that the column `name` holds here, if the text says which.
+    pub(super) looked_up: Option<String>,
     /// Something that the second witness is known to misread.
     pub(super) misread: Option<Misread>,
     /// Why the tree could not be understood.
@@ -39,6 +41,7 @@ impl Walk {
             scopes: Vec::new(),
             role: ColumnRole::Output,
             calls_in_from: Vec::new(),
+            looked_up: None,
             misread: None,
             doubt: None,
             weight: 0,
@@ -118,6 +121,20 @@ impl Walk {
             });
         } else {
             self.doubt("too many function calls");
+        }
+    }
+
+    /// An operator that the server looks for by its name.
+    pub(super) fn an_operator(&mut self, name: &str) {
+        /// The server has some eighty.
+        const MOST: usize = 256;
+        if self.facts.operators.iter().any(|known| known == name) {
+            return;
+        }
+        if self.facts.operators.len() < MOST {
+            self.facts.operators.push(name.to_owned());
+        } else {
+            self.doubt("too many operators");
         }
     }
 
@@ -277,6 +294,10 @@ impl Walk {
             N::GroupingFunc(n) => self.nodes(&n.args),
             N::SubLink(n) => {
                 self.optional(n.testexpr.as_deref());
+                if n.oper_name.is_empty() && n.testexpr.is_some() {
+                    // `a IN (SELECT …)`.
+                    self.an_operator("=");
+                }
                 self.operator_name(&n.oper_name);
                 self.optional(n.subselect.as_deref());
             }
