@@ -32,6 +32,7 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod names;
     mod observe;
     mod outside;
     mod refusals;

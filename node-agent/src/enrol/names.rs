@@ -14,8 +14,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawMode, StatVfsMountFlags, fstat, fstatfs, fstatvfs,
-    openat, readlinkat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawMode, StatVfsMountFlags, fstat,
+    fstatfs, fstatvfs, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -30,8 +30,6 @@ const LINKS: usize = 40;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Looks that did not come back. With so many no other is begun.
 const HANGING: usize = 8;
-/// `PROC_SUPER_MAGIC`: what is in there is another thing for each process.
-const PROC: i64 = 0x9fa0;
 
 /// `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`: any of them writes to any directory, in the end.
 const OVER_FILES: [u32; 3] = [0, 1, 3];
@@ -153,8 +151,7 @@ fn parts(path: &Path) -> Vec<OsString> {
 /// What is known of a directory; `None`: names in it stand for another thing for each who asks.
 fn facts(directory: BorrowedFd<'_>) -> io::Result<Option<Directory>> {
     use std::os::fd::AsRawFd;
-    let kind = i64::try_from(fstatfs(directory)?.f_type).unwrap_or_default();
-    if kind == PROC {
+    if fstatfs(directory)?.f_type == PROC_SUPER_MAGIC {
         return Ok(None);
     }
     let about = fstat(directory)?;

@@ -66,7 +66,8 @@ fn hook(device: &Device) -> Result<Option<DeviceHook>, InterceptError> {
         Carries::Loopback | Carries::Nothing => None,
         // Attached to and not understood, it would let everything out.
         Carries::Unread => {
-            let mend = "guard.node_wide: off on this node, or take the device down (`ip link set down`)";
+            let mend =
+                "guard.node_wide: off on this node, or take the device down (`ip link set down`)";
             let unread = std::io::Error::other("what its packets begin with is not known here");
             return Err(InterceptError::call("attach", &device.name, mend)(unread));
         }

@@ -177,7 +177,9 @@ fn own_mounts() -> Finding {
     let outside = "mount a bpffs for the pins outside, where the agent sees it: mount -t bpf \
                    -o nosuid,nodev,noexec,mode=0700 bpf STATE_DIR/bpf";
     match pins::mounts() {
-        Mounts::First => Finding::good("mounts that stay: a bpffs for the pins can be mounted here"),
+        Mounts::First => {
+            Finding::good("mounts that stay: a bpffs for the pins can be mounted here")
+        }
         Mounts::Own => Finding::degraded(
             "mounts of this process's own: what it mounts ends with them, and the agent mounts no \
              bpffs here",

@@ -316,7 +316,9 @@ impl Interceptor {
         // The kernel is asked once.
         let at_work: Option<Vec<bool>> = held.get(&end).map(|wire| {
             let programs = wire.held.iter();
-            programs.map(|held| holds(&wires.route, held, end)).collect()
+            programs
+                .map(|held| holds(&wires.route, held, end))
+                .collect()
         });
         let whole = at_work.as_ref().is_some_and(|all| all.iter().all(|it| *it));
         if whole && held.get(&end).is_some_and(|wire| wire.owner == owner) {

@@ -9,7 +9,7 @@ use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
-use super::pattern::{ColumnName, Glob, TablePattern};
+use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use super::require::Wanted;
 use super::words::{KindSet, Word};
 use super::{Limits, MaskRule, Obligations, Question, RuleRef};
@@ -76,6 +76,27 @@ pub(super) struct CompiledMask {
 /// How long a held statement waits when a rule does not say.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
 
+/// Whether decisions hang on what names stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needed {
+    /// Not at all.
+    #[default]
+    No,
+    /// For what is only noted: where they cannot be looked up, nothing is refused for it.
+    ToObserve,
+    /// For what is enforced.
+    ToDecide,
+}
+
+/// Which names decisions may hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Those of relations.
+    pub relations: Needed,
+    /// Those of functions and operators.
+    pub calls: Needed,
+}
+
 impl PolicySet {
     /// Compiles documents; all errors at once.
     pub fn compile(documents: Vec<Document>) -> Result<PolicySet, Vec<PolicyError>> {
@@ -132,17 +153,23 @@ impl PolicySet {
         })
     }
 
-    /// Whether the session must resolve names for this principal here: some rule or mask names a
-    /// schema or a table. Where every rule is about `*.*`, none is needed.
-    pub fn needs_names(&self, principal: &Principal, target: &TargetName) -> bool {
-        let mut possible = self.possible(principal, target);
-        possible.any(|document| document.names(principal))
-    }
-
-    /// The same of the policies that enforce: without names nothing can be decided.
-    pub fn hangs_on_names(&self, principal: &Principal, target: &TargetName) -> bool {
-        let mut possible = self.possible(principal, target);
-        possible.any(|document| document.mode == Mode::Enforce && document.names(principal))
+    /// What the session must resolve for this principal here, and for whom. Where every rule is about
+    /// `*.*`, no relation; where every document vouches for every function, no call.
+    pub fn needs(&self, principal: &Principal, target: &TargetName) -> Needs {
+        let mut needs = Needs::default();
+        for document in self.possible(principal, target) {
+            let whom = match document.mode {
+                Mode::Enforce => Needed::ToDecide,
+                Mode::Observe => Needed::ToObserve,
+            };
+            if document.names(principal) {
+                needs.relations = needs.relations.max(whom);
+            }
+            if !document.functions.allow.contains(&FunctionPattern::Every) {
+                needs.calls = needs.calls.max(whom);
+            }
+        }
+        needs
     }
 
     /// The masks in force for this principal on this target, before any statement is known

@@ -12,14 +12,11 @@ use super::document::{Effect, Witnesses};
 use super::explain::RuleNote;
 use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
-use super::pattern::{FunctionPattern, Glob, TablePattern};
-use super::refuse;
+use super::pattern::{Glob, TablePattern};
+use super::{own, refuse};
 use super::words::KindSet;
 use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
-use crate::sql::{
-    FunctionClass, RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch,
-    classify_function,
-};
+use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
 use StatementKind as K;
 
 /// Kinds of DDL: a relation that a statement defines must be covered for each of them.
@@ -268,7 +265,7 @@ impl<'a> Judge<'a> {
         for used in &case.facts.relations {
             self.cover_relation(case, used)?;
         }
-        self.cover_functions(case)?;
+        own::cover(self, case.facts)?;
         masked::check(self, case)?;
         Ok(held)
     }
@@ -386,7 +383,10 @@ impl<'a> Judge<'a> {
                 .map(|used| &used.relation);
             return Some(refuse::What { kind, relation });
         }
-        case.facts.relations.iter().find_map(|used| {
+        let uses = case.facts.relations.iter();
+        let set_off = |used| self.question.names.sets_off(used);
+        let uses = uses.flat_map(|used| std::iter::once(used).chain(set_off(used)));
+        uses.into_iter().find_map(|used| {
             let kinds = implied(used.touch, case.kinds);
             if !rule.kinds.shares(kinds) || !self.meets_relation(&rule.tables, used) {
                 return None;
@@ -570,39 +570,6 @@ impl<'a> Judge<'a> {
         } else {
             named || system
         }
-    }
-
-    fn cover_functions(&self, case: &Case<'a>) -> Result<(), Box<Denial>> {
-        for function in &case.facts.functions {
-            let (schema, name) = (function.schema.as_deref(), function.name.as_str());
-            for document in self.documents {
-                if document
-                    .functions
-                    .deny
-                    .iter()
-                    .any(|p| p.meets(schema, name))
-                {
-                    return Err(refuse::function_denied(&document.name, function));
-                }
-            }
-            let mut patterns = self.documents.iter().flat_map(|d| &d.functions.allow);
-            match classify_function(schema, name, function.args) {
-                FunctionClass::Pure => {}
-                FunctionClass::Unknown => {
-                    if !patterns.any(|p| p.covers(schema, name)) {
-                        return Err(refuse::function_unknown(self, function));
-                    }
-                }
-                FunctionClass::Refused(why) => {
-                    // With masks in force not even `*` reaches them: they read past every mask.
-                    let every = patterns.any(|p| *p == FunctionPattern::Every);
-                    if !every || !self.masks.is_empty() {
-                        return Err(refuse::function_refused(function, why));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::compile::CompiledMask;
 use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
-use super::refuse;
+use super::{own, refuse};
 use crate::sql::{
     ColumnRole, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
     StatementKind, Sureness, Touch, classify_function,
@@ -24,7 +24,7 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
     let analysis = &judge.question.analysis;
     analysis.sureness != Sureness::Complete
         || analysis.judged().any(|facts| {
-            blind(facts)
+            blind(judge, facts)
                 || facts
                     .relations
                     .iter()
@@ -33,8 +33,9 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
 }
 
 /// It runs something the text does not show.
-fn blind(facts: &StatementFacts) -> bool {
+fn blind(judge: &Judge<'_>, facts: &StatementFacts) -> bool {
     unresolved(facts)
+        || own::runs(judge.question, facts)
         || facts
             .kinds
             .iter()
@@ -61,6 +62,8 @@ fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
             .names
             .reached(relation)
             .any(|(schema, table)| meets(schema, table))
+        // What is not in the catalogue yet may be a view over anything.
+        || (relation.schema.is_none() && judge.question.names.is_unknown(relation))
         // What code reads, nothing shows.
         || judge.question.names.is_opaque(relation)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
-use crate::sql::{Analysis, Purpose, RelationName};
+use crate::sql::{Analysis, Purpose, RelationName, RelationUse};
 
 mod budget;
 mod compile;
@@ -23,6 +23,7 @@ mod explain;
 mod judge;
 mod masked;
 mod names;
+mod own;
 mod pattern;
 mod refuse;
 mod require;
@@ -32,12 +33,12 @@ mod words;
 pub mod cases;
 
 pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
-pub use compile::PolicySet;
+pub use compile::{Needed, Needs, PolicySet};
 pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
-    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
+    PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{Explanation, RuleNote, explain};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
@@ -92,6 +93,33 @@ pub struct ResolvedNames {
     /// reads, from code (functions, operators); what that reads, nothing shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opaque: Vec<RelationName>,
+    /// As written: the catalogue does not have it. Where `relations` gives schemas for it all the same,
+    /// they are those that it can only be in once it is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<RelationName>,
+    /// As written, and how it is touched → what else that changes: referential actions, and rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets_off: Vec<(RelationUse, Vec<RelationUse>)>,
+    /// Calls without a schema that may run functions which did not come with the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<OwnCall>,
+    /// Operators without a schema → the functions behind those of that name that did not come with the
+    /// server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<(String, Vec<RelationName>)>,
+}
+
+/// A call, by its name as written and the number of its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCall {
+    /// The name.
+    pub name: String,
+    /// How many arguments are written.
+    pub args: usize,
+    /// The schemas with a function that it may run.
+    pub schemas: Vec<String>,
+    /// The server has functions of that name as well.
+    pub servers: bool,
 }
 
 /// The answer.
@@ -285,5 +313,7 @@ pub struct Limits {
     pub rows_affected: Option<u64>,
 }
 
+#[cfg(test)]
+mod suggested;
 #[cfg(test)]
 mod tests;

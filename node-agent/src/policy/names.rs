@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Question, ResolvedNames, Schemas, Sources};
-use crate::sql::RelationName;
+use crate::sql::{RelationName, RelationUse, TEMPORARY};
 
 /// The schemas a name may be in.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,20 @@ impl<'a> Candidates<'a> {
 }
 
 impl ResolvedNames {
+    /// Whether the catalogue does not have it.
+    pub(super) fn is_unknown(&self, relation: &RelationName) -> bool {
+        self.unknown.contains(relation)
+    }
+
+    /// What else is changed when a relation is touched so.
+    pub(super) fn sets_off<'a>(
+        &'a self,
+        used: &'a RelationUse,
+    ) -> impl Iterator<Item = &'a RelationUse> {
+        let about = self.sets_off.iter().filter(move |(from, _)| from == used);
+        about.flat_map(|(_, then)| then)
+    }
+
     /// Whether code may make the rows of what a name stands for.
     pub(super) fn is_opaque(&self, relation: &RelationName) -> bool {
         self.opaque.contains(relation)
@@ -89,8 +103,15 @@ impl Sources {
             let at = sources.entry(relation.name.clone()).or_default();
             match Candidates::of(question, relation) {
                 // Whose temporary schema it is, the name does not say.
-                Candidates::One("pg_temp") | Candidates::Unresolved => *at = Schemas::Any,
+                Candidates::One(TEMPORARY) | Candidates::Unresolved => *at = Schemas::Any,
                 Candidates::One(schema) => at.add(schema),
+                // Nor do the path's schemas say where it comes from, when nobody knows it yet.
+                Candidates::Many(schemas)
+                    if schemas.iter().any(|schema| schema == TEMPORARY)
+                        || question.names.is_unknown(relation) =>
+                {
+                    *at = Schemas::Any;
+                }
                 Candidates::Many(schemas) => schemas.iter().for_each(|schema| at.add(schema)),
             }
             for (schema, table) in question.names.reached(relation) {

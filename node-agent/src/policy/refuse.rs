@@ -310,6 +310,38 @@ pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box
     denial(None, base.hint(hint))
 }
 
+/// A name of the server's that another function may be called by.
+pub(super) fn function_shadowed(function: &FunctionUse, schema: &str) -> Box<Denial> {
+    let (schema, name) = (cut(schema), cut(&function.name));
+    let base = refusal(format!("function {} is not allowed", call(function))).detail(format!(
+        "{schema}.{name} may be called in place of the built-in function, and no policy vouches for it"
+    ));
+    let base = base.because(Particulars {
+        functions: vec![call(function)],
+        ..why(Cause::FunctionUnknown, None)
+    });
+    denial(None, base.hint(format!("Write pg_catalog.{name}.")))
+}
+
+/// An operator that runs a function of the owner's.
+pub(super) fn operator(operator: &str, behind: &RelationName) -> Box<Denial> {
+    let operator = cut(operator);
+    let base = refusal(format!("operator {operator} is not allowed")).detail(format!(
+        "it may run {}, which no policy vouches for",
+        Shown(behind)
+    ));
+    let base = base.because(Particulars {
+        functions: vec![Shown(behind).to_string()],
+        ..why(Cause::FunctionUnknown, None)
+    });
+    denial(
+        None,
+        base.hint(format!(
+            "Write OPERATOR(pg_catalog.{operator}) if the built-in operator is meant."
+        )),
+    )
+}
+
 pub(super) fn function_refused(function: &FunctionUse, reason: &str) -> Box<Denial> {
     denial(
         None,

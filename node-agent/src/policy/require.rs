@@ -170,7 +170,7 @@ impl Wanted {
             patterns => {
                 let fits = |ticket: &&str| patterns.iter().all(|pattern| pattern.fits(ticket));
                 let known = given.ticket.as_deref().into_iter();
-                let found = known.chain(EXAMPLES.iter().copied()).find(|t| fits(&t));
+                let found = known.chain(EXAMPLES.iter().copied()).find(|t| fits(t));
                 Some(found?.to_owned())
             }
         };

@@ -17,7 +17,7 @@ const TRIES: usize = 12;
 /// Changes of one suggestion.
 const CHANGES: usize = 3;
 /// Larger statements get no suggestion: names of all kinds in them.
-const LARGE: usize = 2000;
+pub(super) const LARGE: usize = 2000;
 /// Schemas tried for one name.
 const SCHEMAS: usize = 4;
 
@@ -472,6 +472,3 @@ fn words(set: &PolicySet, question: &Question, change: &Change) -> String {
         ),
     }
 }
-
-#[cfg(test)]
-mod tests;

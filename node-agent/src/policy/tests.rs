@@ -101,8 +101,11 @@ fn the_version_follows_the_content() {
 #[test]
 fn names_are_needed_only_where_a_rule_names_one() {
     let question = Asker::default().question("SELECT 1").unwrap();
-    assert!(set(&[DEMO]).needs_names(&question.principal, &question.target));
-    assert!(!set(&[EVERYTHING]).needs_names(&question.principal, &question.target));
+    let needs = |documents: &[&str]| set(documents).needs(&question.principal, &question.target);
+    assert!(needs(&[DEMO]).relations != Needed::No && needs(&[DEMO]).calls != Needed::No);
+    assert!(needs(&[EVERYTHING]).relations == Needed::No);
+    assert!(needs(&[EVERYTHING]).calls == Needed::No);
+    assert!(needs(&[EVERYTHING, DEMO]).calls != Needed::No);
 }
 
 #[test]

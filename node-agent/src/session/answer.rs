@@ -12,9 +12,10 @@ use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
-use super::execution::{Execution, Prepared, Relaying};
+use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
+use super::verdict::Prepared;
 
 /// Relaying cannot go on.
 pub(super) enum Broken {
@@ -234,7 +235,7 @@ impl<W: Wire> Session<W> {
         let Some(execution) = self.link.current() else {
             return Ok(Settled::NeedsPlan);
         };
-        let seq = execution.seq;
+        let (seq, charged) = (execution.seq, execution.charged());
         let Some(result) = execution.result.as_mut() else {
             return Ok(Settled::NeedsPlan);
         };
@@ -242,7 +243,7 @@ impl<W: Wire> Session<W> {
         // The recorder keeps the first rows of a statement; copying more would be for nothing.
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
-        let (before, obligations) = (execution.bytes, execution.obligations.clone());
+        let before = execution.bytes;
         let fate = if plan.passes() {
             if keep {
                 let head = result.head.take();
@@ -278,7 +279,7 @@ impl<W: Wire> Session<W> {
             .map_or(before, |execution| execution.bytes)
             - before;
         if let (Passed::Nothing, Some(exhausted)) =
-            (&passed, self.afford_bytes(&obligations, bytes))
+            (&passed, self.afford_bytes(charged.as_ref(), bytes))
         {
             passed = Passed::Budget(exhausted);
         }
@@ -294,8 +295,8 @@ impl<W: Wire> Session<W> {
             return (0, Passed::Nothing);
         };
         let room = room(execution);
-        let obligations = execution.obligations.clone();
-        let (granted, exhausted) = self.afford_rows(&obligations, count.min(room));
+        let charged = execution.charged();
+        let (granted, exhausted) = self.afford_rows(charged.as_ref(), count.min(room));
         match exhausted {
             Some(exhausted) => (granted, Passed::Budget(exhausted)),
             None if count > room => (room, Passed::Rows),
@@ -335,13 +336,13 @@ impl<W: Wire> Session<W> {
             return Err(Broken::Ended(Why::MaskFailed(words)));
         }
         execution.bytes += frame.len() as u64;
-        let obligations = execution.obligations.clone();
+        let charged = execution.charged();
         if first {
             execution.rows += 1;
             self.live.rows(1);
         }
         // A row that was begun is delivered to its end, also when its bytes are too many.
-        let exhausted = self.afford_bytes(&obligations, frame.len() as u64);
+        let exhausted = self.afford_bytes(charged.as_ref(), frame.len() as u64);
         self.check_limits(exhausted.map_or(Passed::Nothing, Passed::Budget));
         Ok(Settled::Fate(Fate::Verbatim))
     }
@@ -390,9 +391,9 @@ impl<W: Wire> Session<W> {
         };
         execution.rows += allowed;
         execution.bytes += span as u64;
-        let obligations = execution.obligations.clone();
+        let charged = execution.charged();
         if let (Passed::Nothing, Some(exhausted)) =
-            (&passed, self.afford_bytes(&obligations, span as u64))
+            (&passed, self.afford_bytes(charged.as_ref(), span as u64))
         {
             passed = Passed::Budget(exhausted);
         }
@@ -455,6 +456,8 @@ impl<W: Wire> Session<W> {
                     self.touched &= !self.link.idle();
                 }
             }
+            // Newer servers say where they look for names, whoever changed it.
+            Answer::Parameter { name, value } if name == "search_path" => self.scope.told(value),
             Answer::Control
             | Answer::Hidden
             | Answer::Head

@@ -1,7 +1,7 @@
 //! Budgets of an identity, spent by all its sessions of the node; and what passes limits and budgets that
 //! only observe.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::model::{Cause, Outcome, Particulars, Refusal, RefusalCode};
@@ -102,22 +102,31 @@ impl<W: Wire> Session<W> {
     /// Takes rows that are about to be delivered: how many may be, and why not all.
     pub(super) fn afford_rows(
         &self,
-        obligations: &Obligations,
+        charged: Option<&Arc<Obligations>>,
         rows: u64,
     ) -> (u64, Option<Exhausted>) {
-        let budgets = &obligations.budgets;
-        self.shared
-            .budgets
-            .take(&self.identity, budgets, Spent::RowsReturned, rows)
+        let Some(charged) = charged else {
+            return (rows, None);
+        };
+        let ledger = &self.shared.budgets;
+        ledger.take(&self.identity, &charged.budgets, Spent::RowsReturned, rows)
     }
 
     /// Takes bytes that were delivered.
-    pub(super) fn afford_bytes(&self, obligations: &Obligations, bytes: u64) -> Option<Exhausted> {
-        let budgets = &obligations.budgets;
-        self.shared
-            .budgets
-            .take(&self.identity, budgets, Spent::BytesReturned, bytes)
-            .1
+    pub(super) fn afford_bytes(
+        &self,
+        charged: Option<&Arc<Obligations>>,
+        bytes: u64,
+    ) -> Option<Exhausted> {
+        let charged = charged?;
+        let ledger = &self.shared.budgets;
+        let (_, exhausted) = ledger.take(
+            &self.identity,
+            &charged.budgets,
+            Spent::BytesReturned,
+            bytes,
+        );
+        exhausted
     }
 
     /// Takes rows that were changed, and not committed yet: all, or they are undone.

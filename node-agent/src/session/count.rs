@@ -14,8 +14,9 @@ use crate::wire::{Asked, Phase, Settled, Text, Wire};
 use std::sync::Arc;
 
 use super::answer::Fate;
-use super::execution::{Execution, Prepared};
+use super::execution::Execution;
 use super::pump::Session;
+use super::verdict::Prepared;
 
 /// What is to be done about the rows that a statement changes.
 pub(super) enum Counting {

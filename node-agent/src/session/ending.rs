@@ -12,8 +12,9 @@ use crate::record::Why;
 use crate::upstream::Leg;
 use crate::wire::{Talk, Wire};
 
-use super::execution::{Execution, Prepared};
+use super::execution::Execution;
 use super::pump::Session;
+use super::verdict::Prepared;
 use super::watch::Ended;
 
 /// How long a parting word may take.

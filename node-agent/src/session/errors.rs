@@ -8,8 +8,9 @@ use crate::record::End;
 use crate::wire::{ServerError, Talk, Wire};
 
 use super::answer::{Fate, write};
-use super::execution::{Execution, Prepared};
+use super::execution::Execution;
 use super::pump::Session;
+use super::verdict::Prepared;
 
 /// What stands in for a message that may quote a masked value.
 const WITHHELD: &str = "the statement failed; the database's message is withheld because the \

@@ -1,117 +1,16 @@
-//! What a session keeps per prepared statement and per execution.
+//! What a session keeps per execution.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
-use crate::policy::{Allow, Decision, Denial, Obligations, ResolvedNames, RuleRef, Watched};
+use crate::policy::{Obligations, RuleRef, Watched};
 use crate::record::End;
-use crate::sql::{Analysis, Purpose};
-use crate::wire::Text;
 
-/// A text with everything known about it. Shared by the statement's name, its executions, and the
-/// cache of texts.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) text: Text,
-    pub(super) analysis: Arc<Analysis>,
-    /// The text runs something by its name: what it does by itself. `analysis` then holds for the
-    /// names of one moment only.
-    pub(super) by_name: Option<Arc<Analysis>>,
-    /// Why, by the client's own word: that of the text, or of the connection.
-    pub(super) purpose: Option<Arc<Purpose>>,
-    /// The last verdict, good for one policy version, catalogue version and principal's session.
-    /// Texts of one shape share it.
-    verdict: Arc<Mutex<Option<Verdict>>>,
-}
-
-/// A decision and what it was made of.
-#[derive(Clone, Debug)]
-pub(super) struct Verdict {
-    pub(super) policy_version: Arc<str>,
-    /// 0 when names did not matter.
-    pub(super) catalogue_version: u64,
-    pub(super) names: Arc<ResolvedNames>,
-    pub(super) decision: Arc<Decision>,
-}
-
-impl Verdict {
-    /// What policy allowed, and the agent refuses all the same: so does the record say it.
-    pub(super) fn refused(&self, refusal: &Refusal) -> Self {
-        let decision = match &*self.decision {
-            Decision::Allow(Allow { .. }) => Arc::new(Decision::Deny(Denial {
-                rule: None,
-                refusal: refusal.clone(),
-                fleeting: true,
-            })),
-            Decision::Hold(_) | Decision::Deny(_) => self.decision.clone(),
-        };
-        Verdict {
-            decision,
-            ..self.clone()
-        }
-    }
-
-    /// The limits and budgets that only observe.
-    pub(super) fn watched(&self) -> Option<Arc<Watched>> {
-        match &*self.decision {
-            Decision::Allow(allow) => allow.watched.clone(),
-            Decision::Hold(_) | Decision::Deny(_) => None,
-        }
-    }
-}
-
-impl Prepared {
-    pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
-        Prepared {
-            text,
-            analysis,
-            by_name: None,
-            purpose,
-            verdict: Arc::default(),
-        }
-    }
-
-    /// A text of the same shape: what was found and decided for that one holds for it. Texts with a
-    /// purpose of their own have no shape.
-    pub(super) fn like(&self, text: Text) -> Self {
-        Prepared {
-            text,
-            analysis: self.analysis.clone(),
-            by_name: None,
-            purpose: self.purpose.clone(),
-            verdict: self.verdict.clone(),
-        }
-    }
-
-    /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
-    /// the name stands for now.
-    pub(super) fn by_name(
-        text: Text,
-        alone: Arc<Analysis>,
-        whole: Arc<Analysis>,
-        purpose: Option<Arc<Purpose>>,
-    ) -> Self {
-        Prepared {
-            by_name: Some(alone),
-            ..Prepared::new(text, whole, purpose)
-        }
-    }
-
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn keep(&self, verdict: Verdict) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-    }
-}
+use super::verdict::Prepared;
 
 /// An execution that is under way at the database.
 #[derive(Debug)]
@@ -154,6 +53,11 @@ pub(super) struct Relaying {
 }
 
 impl Execution {
+    /// The obligations, where they hold a budget that its answer is charged to.
+    pub(super) fn charged(&self) -> Option<Arc<Obligations>> {
+        (!self.obligations.budgets.is_empty()).then(|| self.obligations.clone())
+    }
+
     pub(super) fn new(
         seq: StatementSeq,
         statement: Arc<Prepared>,

@@ -7,17 +7,17 @@ use moka::sync::Cache;
 
 use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
-use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
+use crate::policy::{Decision, Denial, Needed, Question, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Purpose, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name,
-    shape, stands_for_its_shape,
+    Analysis, Named, Purpose, Second, Sureness, analyze, changes_reading, expand_named,
+    runs_by_name, shape, stands_for_its_shape,
 };
+use crate::upstream::names_are_used;
 use crate::wire::{Text, Wire};
 
-use super::execution::{Prepared, Verdict};
-use super::names::Needed;
 use super::pump::Session;
+use super::verdict::{Circumstances, FoundIn, Prepared, Verdict};
 
 /// Bytes of texts that the cache of analyses may hold.
 const CACHED_BYTES: u64 = 32 << 20;
@@ -83,16 +83,16 @@ impl Analyses {
 impl<W: Wire> Session<W> {
     /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
     pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
-        if let Some(last) = self.known.last(text) {
-            return last;
+        if let Some(seen) = self.known.texts.seen(text, None) {
+            return seen;
         }
         let said = Purpose::of_text(text.as_str());
         // Texts of one shape share a verdict, and a verdict may hang on what is said beside the text.
         let shape = said.is_empty().then(|| shape(text.as_str())).flatten();
         let shape = shape.map(Text::from);
         let purpose = self.purpose_with(said);
-        if let Some(last) = shape.as_ref().and_then(|shape| self.known.last(shape)) {
-            return Arc::new(last.like(text.detached()));
+        if let Some(seen) = self.known.texts.seen(text, shape.as_ref()) {
+            return seen;
         }
         let text = text.detached();
         let analyses = &self.shared.analyses;
@@ -100,11 +100,7 @@ impl<W: Wire> Session<W> {
         if runs_by_name(&analysis) {
             return self.with_named(text, analysis, purpose);
         }
-        let key = shape.filter(|_| stands_for_its_shape(&analysis));
-        let key = key.unwrap_or_else(|| text.clone());
-        let prepared = Arc::new(Prepared::new(text, analysis, purpose));
-        self.known.keep(key, &prepared);
-        prepared
+        self.known.texts.learn(text, shape, analysis, purpose)
     }
 
     /// A statement as it is about to run: names may stand for something else than when it was
@@ -142,15 +138,23 @@ impl<W: Wire> Session<W> {
         let purpose = purpose.or_else(|| {
             let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
             names.find_map(|name| {
-                let named = self.link.named(name).or_else(|| self.link.cursor(name));
+                let named = self.named(name);
                 named.and_then(|named| named.purpose.clone())
             })
         });
         let whole = expand_named(&alone, |name| {
-            let named = self.link.named(name).or_else(|| self.link.cursor(name));
+            let named = self.named(name);
             named.and_then(|named| named.analysis.statements.first())
         });
         Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
+    }
+
+    /// What a name stands for now.
+    fn named(&self, name: Named<'_>) -> Option<&Arc<Prepared>> {
+        match name {
+            Named::Statement(name) => self.link.named(name),
+            Named::Cursor(name) => self.link.cursor(name),
+        }
     }
 
     /// Judges. The verdict is kept with the text while nothing it hangs on changes.
@@ -167,36 +171,41 @@ impl<W: Wire> Session<W> {
                 refusal.hint("send UTF-8; write backslashes in E'…' strings"),
             ));
         }
-        let needs_names = self.known.needs_names(
+        let needs = self.known.needs(
             &policies,
             &self.principal,
             &self.arrived.reachable.target.name,
         );
-        let mut unknown = false;
-        let (names, catalogue_version) = if needs_names == Needed::No {
-            (self.known.no_names(), 0)
+        let needed = match names_are_used(&prepared.analysis) {
+            true => needs.relations.max(needs.calls),
+            false => needs.relations,
+        };
+        let mut circumstances = Some(Circumstances {
+            policies: version.clone(),
+            names: None,
+        });
+        let names = if needed == Needed::No {
+            self.known.no_names()
         } else {
             match self.names(prepared).await {
-                Ok(found) => found,
+                Ok((names, found_in)) => {
+                    if let Some(circumstances) = &mut circumstances {
+                        circumstances.names = Some(found_in);
+                    }
+                    names
+                }
                 Err(error) => {
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-                    if needs_names == Needed::ToDecide {
+                    if needed == Needed::ToDecide {
                         return Ok(self.unresolved(version));
                     }
                     // What only observes takes the names for unknown, for this time.
-                    unknown = true;
-                    (self.known.no_names(), 0)
+                    circumstances = None;
+                    self.known.no_names()
                 }
             }
         };
-        if let Some(kept) = prepared.verdict()
-            && *kept.policy_version == *version
-            && kept.catalogue_version == catalogue_version
-            && !unknown
-        {
-            return Ok(kept);
-        }
-        let question = Question {
+        let ask = |names| Question {
             principal: self.principal.clone(),
             target: self.arrived.reachable.target.name.clone(),
             database: self.database.clone(),
@@ -204,25 +213,10 @@ impl<W: Wire> Session<W> {
             application: self.application.clone(),
             purpose: prepared.purpose.as_deref().cloned().unwrap_or_default(),
             analysis: prepared.analysis.clone(),
-            names: names.clone(),
+            names,
             now: clock::now(),
         };
-        let decision = decide(&policies, &question);
-        let fleeting = match &decision {
-            Decision::Allow(allow) => allow.fleeting,
-            Decision::Deny(denial) => denial.fleeting,
-            Decision::Hold(_) => true,
-        };
-        let verdict = Verdict {
-            policy_version: version,
-            catalogue_version,
-            names,
-            decision: Arc::new(decision),
-        };
-        if !fleeting && !unknown {
-            prepared.keep(verdict.clone());
-        }
-        Ok(verdict)
+        Ok(prepared.judged(&policies, circumstances, names, ask))
     }
 
     /// Rules and masks hang on what names stand for. A statement whose names cannot be looked up
@@ -245,29 +239,30 @@ impl<W: Wire> Session<W> {
         };
         Verdict {
             policy_version,
-            catalogue_version: 0,
             names: self.known.no_names(),
             decision: Arc::new(Decision::Deny(denial)),
         }
     }
 
+    /// What the names of a text stand for, and by which catalogue and scope.
     async fn names(
         &mut self,
         prepared: &Arc<Prepared>,
-    ) -> Result<(Arc<ResolvedNames>, u64), crate::upstream::CatalogueError> {
+    ) -> Result<(Arc<ResolvedNames>, FoundIn), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;
-        if let Some(kept) = prepared.verdict()
-            && kept.catalogue_version == catalogue.version()
-        {
-            return Ok((kept.names, catalogue.version()));
+        let found_in = (catalogue.version(), self.scope.version());
+        if let Some(kept) = prepared.names(found_in) {
+            return Ok((kept, found_in));
         }
-        let names = catalogue.resolve(&prepared.analysis);
-        let all: usize = prepared.analysis.judged().map(|s| s.relations.len()).sum();
-        if names.relations.len() >= all {
-            return Ok((Arc::new(names), catalogue.version()));
+        let scope = self.scope.within(&prepared.analysis);
+        let names = catalogue.resolve(&prepared.analysis, &scope);
+        // `schema.*` is no name.
+        if names.unknown.iter().all(|unknown| unknown.name == "*") {
+            return Ok((Arc::new(names), found_in));
         }
         // A name the catalogue does not have may be new.
         let newer = self.lookup.newer::<W>(catalogue.version()).await?;
-        Ok((Arc::new(newer.resolve(&prepared.analysis)), newer.version()))
+        let names = newer.resolve(&prepared.analysis, &scope);
+        Ok((Arc::new(names), (newer.version(), self.scope.version())))
     }
 }

@@ -15,10 +15,12 @@ use crate::model::{
     Pid, Principal, Reference, Refusal, RefusalCode, Secret, SessionId, StatementSeq, User,
 };
 use crate::origin::Flow;
+use crate::policy::Needs;
 use crate::record::{Began, Login, SessionRecorder, Why};
+use crate::sql::Scope;
 use crate::telemetry::{LiveGuard, LiveSession};
 use crate::tls::{Opening, Prefixed};
-use crate::upstream::{Dialled, Endpoint, Leg, UpstreamError, dial};
+use crate::upstream::{Dialled, Endpoint, Leg, UpstreamError, begun, dial};
 use crate::wire::{
     Ask4, BackLogin, Credential, Front, FrontLimits, Garbled, Hello, Need, Welcome, Wire,
 };
@@ -37,6 +39,8 @@ pub(super) struct Opened {
     pub(super) client: Leg,
     pub(super) client_rest: BytesMut,
     pub(super) database: Dialled,
+    /// Where its unqualified names may be looked for.
+    pub(super) scope: Scope,
     pub(super) endpoint: Endpoint,
     pub(super) back_login: BackLogin,
     pub(super) principal: Arc<Principal>,
@@ -374,6 +378,7 @@ struct Admitted {
     endpoint: Endpoint,
     back_login: BackLogin,
     database: Dialled,
+    scope: Scope,
 }
 
 async fn admit<W: Wire>(
@@ -412,11 +417,21 @@ async fn admit<W: Wire>(
     let database = dial::<W::Back>(&endpoint, back_login.clone())
         .await
         .map_err(Stop::Upstream)?;
+    let needs = shared.policies.load().needs(&principal, &target.name);
+    // Policies that come to need it later have names stand for whatever has them in any schema.
+    let (database, scope) = if needs != Needs::default() {
+        begun::<W>(&endpoint, database, &back_login.user)
+            .await
+            .map_err(Stop::Upstream)?
+    } else {
+        (database, Scope::unknown())
+    };
     Ok(Admitted {
         principal,
         endpoint,
         back_login,
         database,
+        scope,
     })
 }
 
@@ -514,6 +529,7 @@ async fn welcome<W: Wire>(
         endpoint,
         back_login,
         database,
+        scope,
     } = admitted;
     recorder.login(Login::Admitted {
         principal: Principal::clone(&principal),
@@ -572,6 +588,7 @@ async fn welcome<W: Wire>(
         client: leg,
         client_rest: input,
         database,
+        scope,
         endpoint,
         back_login,
         principal,

@@ -1,80 +1,44 @@
 //! What a session knows of its own past: texts it has seen, names it has made, changes not yet
 //! committed.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
-use crate::policy::{PolicySet, ResolvedNames};
+use crate::policy::{Needs, PolicySet, ResolvedNames};
 use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
 use crate::upstream::Lookup;
-use crate::wire::{CursorLife, Text, Wire};
+use crate::wire::{CursorLife, Wire};
 
-use super::execution::Prepared;
 use super::pump::Session;
-
-/// How many texts a session remembers.
-const TEXTS: usize = 64;
+use super::verdict::{Prepared, Texts};
 
 /// The session's memory.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    texts: HashMap<Text, Arc<Prepared>, RandomState>,
+    pub(super) texts: Texts,
     /// Masks were in force at the latest decision: answers that belong to no statement are
     /// treated accordingly.
     pub(super) masks: bool,
     defined: bool,
-    needs_names: Option<(Arc<str>, Needed)>,
+    needs: Option<(Arc<str>, Needs)>,
     none: Arc<ResolvedNames>,
 }
 
-/// Whether decisions hang on what names stand for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needed {
-    /// Not at all.
-    No,
-    /// For what is only noted: where they cannot be looked up, nothing is refused for it.
-    ToObserve,
-    /// For what is enforced.
-    ToDecide,
-}
-
 impl Known {
-    /// A text, or a shape, seen before, with its verdict.
-    pub(super) fn last(&self, text: &Text) -> Option<Arc<Prepared>> {
-        self.texts.get(text).cloned()
-    }
-
-    /// Remembers a text. A full memory is emptied: cheaper than tracking use, and as good.
-    pub(super) fn keep(&mut self, text: Text, prepared: &Arc<Prepared>) {
-        if self.texts.len() >= TEXTS {
-            self.texts.clear();
-        }
-        self.texts.insert(text, prepared.clone());
-    }
-
-    /// Whether decisions for this principal hang on what names stand for. Asked once per policy
-    /// version.
-    pub(super) fn needs_names(
+    /// What decisions for this principal hang on. Asked once per policy version.
+    pub(super) fn needs(
         &mut self,
         policies: &PolicySet,
         principal: &Principal,
         target: &TargetName,
-    ) -> Needed {
+    ) -> Needs {
         let version = policies.version();
-        match &self.needs_names {
+        match &self.needs {
             Some((known, needs)) if *known == version => *needs,
             Some(_) | None => {
-                let needs = if policies.hangs_on_names(principal, target) {
-                    Needed::ToDecide
-                } else if policies.needs_names(principal, target) {
-                    Needed::ToObserve
-                } else {
-                    Needed::No
-                };
+                let needs = policies.needs(principal, target);
                 self.masks = !policies.masks_for(principal, target).masks.is_empty();
-                self.needs_names = Some((version, needs));
+                self.needs = Some((version, needs));
                 needs
             }
         }
@@ -95,6 +59,15 @@ impl Known {
 impl<W: Wire> Session<W> {
     /// What one finished statement of a text did to names and catalogue.
     pub(super) fn effects(&mut self, statement: &Arc<Prepared>, index: usize) {
+        // Code may define what it likes.
+        let code = |facts: &StatementFacts| {
+            let mut kinds = facts.kinds.iter();
+            kinds.any(|kind| matches!(kind, StatementKind::Do | StatementKind::Call))
+        };
+        if statement.analysis.statements.get(index).is_some_and(code) {
+            self.known.defined = true;
+            self.lookup.changed();
+        }
         let Some(facts) = statement.analysis.statements.get(index) else {
             // More answers than statements: the text was not understood, so no name is sure.
             if statement.analysis.sureness != Sureness::Complete {
@@ -121,13 +94,11 @@ impl<W: Wire> Session<W> {
                 Effect::Deallocates(name) => self.link.set_named(name, None),
                 Effect::Closes(name) => self.link.set_cursor(name, None, CursorLife::Session),
                 Effect::ForgetsNames => {
-                    let closes = facts.kinds.contains(&StatementKind::CloseCursor);
-                    let deallocates = facts.kinds.contains(&StatementKind::Deallocate);
-                    // DISCARD ALL is neither and does both.
-                    if !closes {
+                    let (statements, cursors) = facts.forgets();
+                    if statements {
                         self.link.forget_names();
                     }
-                    if !deallocates {
+                    if cursors {
                         self.link.forget_cursors();
                     }
                 }

@@ -16,15 +16,16 @@ use tokio::task::JoinSet;
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::policy::{Identity, PolicySet};
 use crate::record::{SessionRecorder, Why};
-use crate::sql::Purpose;
+use crate::sql::{Purpose, Scope};
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
-use super::execution::{Execution, Prepared};
+use super::execution::Execution;
 use super::login::Opened;
 use super::names::Known;
+use super::verdict::Prepared;
 use super::watch::{Ended, Watch};
 use super::{Arrived, Shared};
 
@@ -59,6 +60,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) live: LiveGuard,
     pub(super) known: Known,
     pub(super) lookup: Arc<Lookup>,
+    /// Where unqualified names may be looked for.
+    pub(super) scope: Scope,
     pub(super) seq: u64,
     pub(super) link: Dialogue<W>,
     /// Something outstanding may have a limit of time.
@@ -140,6 +143,7 @@ impl<W: Wire> Session<W> {
             live: opened.live,
             known: Known::default(),
             lookup,
+            scope: opened.scope,
             seq: 0,
             link: Link::new(limits),
             timed: false,

@@ -14,8 +14,9 @@ use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
 use super::count::{Counting, estimable};
-use super::execution::{Execution, Prepared, Verdict};
+use super::execution::Execution;
 use super::pump::Session;
+use super::verdict::{Prepared, Verdict};
 
 /// Parameters longer than this are recorded by their length.
 const PARAM_CAP: usize = 4096;
@@ -108,6 +109,8 @@ impl<W: Wire> Session<W> {
         };
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
+        // From when it is sent, not from when it is answered: what follows may be judged in between.
+        self.scope.grow(&prepared.analysis);
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
         execution.watched = verdict.watched();

@@ -29,6 +29,7 @@ mod functions;
 mod named;
 mod pg;
 mod purpose;
+mod scope;
 mod second;
 mod shape;
 
@@ -37,8 +38,9 @@ pub mod fuzzing;
 
 pub(crate) use functions::ROW_READERS;
 pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
-pub use named::{expand_named, runs_by_name};
+pub use named::{Named, expand_named, runs_by_name};
 pub use purpose::Purpose;
+pub use scope::{Scope, TEMPORARY};
 pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
 
@@ -75,8 +77,12 @@ pub struct StatementFacts {
     pub kinds: Vec<StatementKind>,
     /// Every relation it names, CTE names left out.
     pub relations: Vec<RelationUse>,
-    /// Every function it calls, casts and operators of unknown schema left out.
+    /// Every function it calls, casts and unqualified operators left out.
     pub functions: Vec<FunctionUse>,
+    /// Operators without a schema, written or meant (`IN`, `BETWEEN`, `USING`), by name: the server looks for
+    /// them as for functions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<String>,
     /// Every column reference.
     pub columns: Vec<ColumnUse>,
     /// An UPDATE or DELETE (anywhere in it) has no WHERE.

@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mask::{Attribute, Relations};
-use crate::policy::ResolvedNames;
-use crate::sql::{Analysis, RelationName};
+use crate::policy::{OwnCall, ResolvedNames};
+use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
 use super::dial::{Endpoint, UpstreamError, dial};
+use super::own::{Changes, Code};
 use super::probe::{self, Probe};
 use super::reach::{Edges, Reach};
 
@@ -46,7 +47,10 @@ pub struct Catalogue {
     version: u64,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<Arc<str>, Vec<u32>>,
+    schemas: HashSet<Box<str>>,
     reach: Reach,
+    changes: Changes,
+    code: Code,
 }
 
 impl Catalogue {
@@ -55,19 +59,38 @@ impl Catalogue {
         self.version
     }
 
-    /// What the names in a text can stand for. A name that is not in the catalogue is left out:
-    /// policy treats it as unknown.
+    /// What the names in a text can stand for.
     ///
-    /// Every schema that has the name counts as a candidate, whatever the session's search_path
-    /// says at the moment: an allow must cover all of them, a deny or a mask meets any.
-    pub fn resolve(&self, analysis: &Analysis) -> ResolvedNames {
+    /// Every schema of the scope that has the name counts as a candidate, in whatever order paths
+    /// have them: an allow must cover all of them, a deny or a mask meets any. So a relation that comes
+    /// or goes a moment later moves no name to where nobody looked.
+    pub fn resolve(&self, analysis: &Analysis, scope: &Scope) -> ResolvedNames {
         let mut resolved = ResolvedNames::default();
         let mut seen: HashSet<&RelationName> = HashSet::new();
         let mut left: Vec<&crate::sql::StatementFacts> = analysis.judged().collect();
         while let Some(facts) = left.pop() {
             for used in &facts.relations {
                 if seen.insert(&used.relation) {
-                    self.resolve_one(&used.relation, &mut resolved);
+                    let made =
+                        |r: &RelationUse| r.touch == Touch::Define && r.relation == used.relation;
+                    let creates = facts.kinds.contains(&StatementKind::Create)
+                        && facts.relations.iter().any(made);
+                    self.resolve_one(&used.relation, creates, scope, &mut resolved);
+                }
+                self.set_off(used, scope, &mut resolved);
+            }
+            for call in &facts.functions {
+                let known = |own: &OwnCall| own.name == call.name && own.args == call.args;
+                if let Some(own) = self.code.call(call, scope)
+                    && !resolved.calls.iter().any(known)
+                {
+                    resolved.calls.push(own);
+                }
+            }
+            for operator in &facts.operators {
+                let behind = self.code.behind(operator, scope);
+                if !behind.is_empty() && resolved.operators.iter().all(|(o, _)| o != operator) {
+                    resolved.operators.push((operator.clone(), behind));
                 }
             }
             for effect in &facts.effects {
@@ -81,31 +104,76 @@ impl Catalogue {
         resolved
     }
 
-    fn resolve_one(&self, wanted: &RelationName, resolved: &mut ResolvedNames) {
-        let Some(oids) = self.by_name.get(wanted.name.as_str()) else {
-            return;
-        };
-        let mut schemas = Vec::new();
+    /// The relations that a name may stand for.
+    fn candidates<'a>(
+        &'a self,
+        wanted: &'a RelationName,
+        scope: &'a Scope,
+    ) -> impl Iterator<Item = (u32, &'a Relation)> {
+        let named = self.by_name.get(wanted.name.as_str());
+        let relations = named.into_iter().flatten();
+        let relations = relations.filter_map(|oid| Some((*oid, self.relations.get(oid)?)));
+        relations.filter(move |(_, relation)| {
+            let temporary = relation.schema.starts_with(OF_A_SESSION);
+            match wanted.schema.as_deref() {
+                Some(TEMPORARY) => temporary,
+                Some(schema) => schema == &*relation.schema,
+                // Those of other sessions are nowhere in this one's path.
+                None if temporary => scope.temporary(),
+                None => scope.reaches(&relation.schema),
+            }
+        })
+    }
+
+    fn resolve_one(
+        &self,
+        wanted: &RelationName,
+        creates: bool,
+        scope: &Scope,
+        resolved: &mut ResolvedNames,
+    ) {
+        let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
-        for oid in oids {
-            let Some(relation) = self.relations.get(oid) else {
-                continue;
+        for (oid, relation) in self.candidates(wanted, scope) {
+            // As statements name it: which session's it is, nobody writes.
+            let schema = match relation.schema.starts_with(OF_A_SESSION) {
+                true => TEMPORARY,
+                false => &*relation.schema,
             };
-            if wanted
-                .schema
-                .as_deref()
-                .is_some_and(|schema| schema != &*relation.schema)
-            {
-                continue;
+            if schemas.iter().all(|known| known != schema) {
+                schemas.push(schema.to_owned());
             }
-            schemas.push(relation.schema.to_string());
-            opaque |= self.reach.is_opaque(*oid);
-            for source in self.reach.from(*oid) {
+            opaque |= self.reach.is_opaque(oid);
+            for source in self.reach.from(oid) {
                 if let Some(source) = self.relations.get(&source) {
                     reached.insert((source.schema.to_string(), source.name.to_string()));
                 }
             }
+        }
+        let unknown = schemas.is_empty();
+        if wanted.schema.is_none() {
+            // Made a moment ago, and perhaps not committed.
+            if scope.made(&wanted.name) && schemas.iter().all(|known| known != TEMPORARY) {
+                schemas.push(TEMPORARY.to_owned());
+            } else if unknown && let Some(path) = scope.schemas() {
+                let there = |schema: &str| self.schemas.contains(schema);
+                if creates && scope.makes_temporary() {
+                    schemas.push(TEMPORARY.to_owned());
+                }
+                match scope.only() {
+                    // Where it is made, or was made by this session a moment ago.
+                    Some(path) if creates || scope.created(&wanted.name) => {
+                        schemas.extend(path.iter().find(|schema| there(schema)).cloned());
+                    }
+                    Some(_) | None => {
+                        schemas.extend(path.filter(|schema| there(schema)).map(str::to_owned));
+                    }
+                }
+            }
+        }
+        if unknown {
+            resolved.unknown.push(wanted.clone());
         }
         if schemas.is_empty() {
             return;
@@ -120,7 +188,39 @@ impl Catalogue {
                 .push((wanted.clone(), reached.into_iter().collect()));
         }
     }
+
+    /// What a change of a relation changes further.
+    fn set_off(&self, used: &RelationUse, scope: &Scope, resolved: &mut ResolvedNames) {
+        if !matches!(used.touch, Touch::Insert | Touch::Update | Touch::Delete) {
+            return;
+        }
+        let mut then: Vec<RelationUse> = Vec::new();
+        for (oid, _) in self.candidates(&used.relation, scope) {
+            // Through a view, or to the parts of a table, it is a change of those.
+            for from in std::iter::once(oid).chain(self.reach.from(oid)) {
+                for (to, touch) in self.changes.from(from, used.touch) {
+                    let Some(relation) = self.relations.get(&to) else {
+                        continue;
+                    };
+                    let relation = RelationName {
+                        schema: Some(relation.schema.to_string()),
+                        name: relation.name.to_string(),
+                    };
+                    let next = RelationUse { relation, touch };
+                    if !then.contains(&next) {
+                        then.push(next);
+                    }
+                }
+            }
+        }
+        if !then.is_empty() && resolved.sets_off.iter().all(|(from, _)| from != used) {
+            resolved.sets_off.push((used.clone(), then));
+        }
+    }
 }
+
+/// How the schemas of temporary relations begin, one for each session that has some.
+const OF_A_SESSION: &str = "pg_temp_";
 
 impl Relations for Catalogue {
     fn attribute(&self, relation: u32, number: i16) -> Option<Attribute<'_>> {
@@ -215,6 +315,26 @@ pub(super) async fn fetch<W: Wire>(
             }
         })
         .await?;
+    let mut code = Code::default();
+    connection
+        .each(probe::FUNCTIONS, |cells| code.function(cells))
+        .await?;
+    connection
+        .each(probe::OPERATORS, |cells| code.operator(cells))
+        .await?;
+    catalogue.code = code;
+    let mut changes = Changes::default();
+    connection
+        .each(probe::CHANGES, |cells| changes.row(cells))
+        .await?;
+    catalogue.changes = changes;
+    connection
+        .each(probe::SCHEMAS, |cells| {
+            if let [Some(schema)] = cells {
+                catalogue.schemas.insert((*schema).into());
+            }
+        })
+        .await?;
     connection.close().await;
     // Long enough for large databases to keep other sessions of an I/O thread waiting.
     catalogue.reach = tokio::task::spawn_blocking(move || edges.close())
@@ -230,6 +350,35 @@ fn number(cell: Option<&str>) -> Option<u32> {
 
 #[cfg(test)]
 impl Catalogue {
+    /// One with these tables, and rows of `probe::FUNCTIONS` and `probe::OPERATORS`.
+    pub(crate) fn of(
+        version: u64,
+        tables: &[(&str, &str)],
+        functions: &[&[Option<&str>]],
+        operators: &[&[Option<&str>]],
+    ) -> Self {
+        let mut catalogue = Catalogue::of_version(version);
+        for (oid, (schema, name)) in (20_000..).zip(tables) {
+            let (schema, name): (Arc<str>, Arc<str>) = ((*schema).into(), (*name).into());
+            catalogue.schemas.insert((&*schema).into());
+            catalogue.by_name.entry(name.clone()).or_default().push(oid);
+            let relation = Relation {
+                schema,
+                name,
+                stored: true,
+                columns: HashMap::new(),
+            };
+            catalogue.relations.insert(oid, relation);
+        }
+        for row in functions {
+            catalogue.code.function(row);
+        }
+        for row in operators {
+            catalogue.code.operator(row);
+        }
+        catalogue
+    }
+
     /// An empty one.
     pub(super) fn of_version(version: u64) -> Self {
         Catalogue {

@@ -8,6 +8,8 @@ mod leg;
 mod link;
 mod lookup;
 mod outsider;
+mod own;
+mod path;
 mod probe;
 mod reach;
 
@@ -17,3 +19,4 @@ pub use leg::Leg;
 pub use link::{Link, Outgoing};
 pub use lookup::{Catalogues, Lookup};
 pub use outsider::{Outside, Seen, outsider};
+pub use path::{begun, names_are_used};

@@ -31,6 +31,7 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
       and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
      where d.refobjid <> r.ev_class group by 1, 2 \
      union select inhrelid, inhparent, 'inherits' from pg_catalog.pg_inherits \
+     union select reltoastrelid, oid, 'reads' from pg_catalog.pg_class where reltoastrelid <> 0 \
      union select r.ev_class, 0, 'calls' \
      from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d \
        on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
@@ -46,6 +47,60 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
        'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xml_and_xmlschema', \
        'database_to_xml', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'ts_stat', \
        'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread')";
+
+/// Schemas: what a search_path of the role can lead to.
+pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace \
+     where pg_catalog.has_schema_privilege(oid, 'usage')";
+/// schema, name, fewest and most arguments (-1: any number), trusted, and what the server itself has:
+/// functions that did not come with it.
+///
+/// What an extension of the owner's brings and says to write nothing is trusted as the server's own.
+/// An `equal` in `pg_catalog` is found first, unless a search_path puts `pg_catalog` behind.
+pub(super) const FUNCTIONS: &str = "select n.nspname, p.proname, \
+       case when a.aggkind <> 'n' or p.prokind = 'p' then 0 \
+            else p.pronargs - p.pronargdefaults end, \
+       case when p.provariadic <> 0 or a.aggkind <> 'n' or p.prokind = 'p' then -1 \
+            else p.pronargs end, \
+       p.provolatile <> 'v' and exists (select from pg_catalog.pg_depend d \
+           where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+             and d.objid = p.oid and d.deptype = 'e'), \
+       case when exists (select from pg_catalog.pg_proc b where b.proname = p.proname \
+                and b.pronamespace = 'pg_catalog'::pg_catalog.regnamespace \
+                and b.proargtypes = p.proargtypes) then 'equal' \
+            when exists (select from pg_catalog.pg_proc b where b.proname = p.proname \
+                and b.pronamespace = 'pg_catalog'::pg_catalog.regnamespace) then 'name' \
+            else 'nothing' end \
+     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace \
+       left join pg_catalog.pg_aggregate a on a.aggfnoid = p.oid \
+     where n.nspname not in ('pg_catalog', 'information_schema')";
+/// schema, name, the function behind it (schema, name), whether `pg_catalog` has an equal: operators that
+/// came neither with the server nor with an extension.
+pub(super) const OPERATORS: &str = "select n.nspname, o.oprname, fn.nspname, f.proname, \
+       exists (select from pg_catalog.pg_operator b where b.oprname = o.oprname \
+           and b.oprnamespace = 'pg_catalog'::pg_catalog.regnamespace \
+           and b.oprleft = o.oprleft and b.oprright = o.oprright) \
+     from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace \
+       join pg_catalog.pg_proc f on f.oid = o.oprcode \
+       join pg_catalog.pg_namespace fn on fn.oid = f.pronamespace \
+     where n.nspname not in ('pg_catalog', 'information_schema') \
+       and not exists (select from pg_catalog.pg_depend d where d.objid = o.oid \
+           and d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass and d.deptype = 'e')";
+/// Which change of a relation changes another: referential actions, and rules. From, how it is
+/// changed there, to, how that is changed (`*`: a rule's actions, in any way).
+pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \
+       case confdeltype when 'c' then 'delete' else 'update' end \
+     from pg_catalog.pg_constraint where contype = 'f' and confdeltype in ('c', 'n', 'd') \
+     union select confrelid, 'update', conrelid, 'update' \
+     from pg_catalog.pg_constraint where contype = 'f' and confupdtype in ('c', 'n', 'd') \
+     union select r.ev_class, \
+       case r.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end, \
+       d.refobjid, '*' \
+     from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d \
+       on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
+      and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+     where r.ev_type in ('2', '3', '4') and d.refobjid <> r.ev_class";
+/// The path that this session's unqualified names are looked for in.
+pub(super) const PATH: &str = "select pg_catalog.current_setting('search_path')";
 
 /// The largest single row that a catalogue answer may hold.
 const ROW_BYTES: usize = 1 << 20;
@@ -147,6 +202,11 @@ impl<W: Wire> Probe<W> {
                 return Err(broken(std::io::ErrorKind::UnexpectedEof.into()).into());
             }
         }
+    }
+
+    /// The connection, idle again, for whoever goes on with it.
+    pub(super) fn into_parts(self) -> (Leg, BytesMut) {
+        (self.leg, self.input)
     }
 
     pub(super) async fn close(mut self) {

@@ -22,7 +22,7 @@ fn a_protected_ipv4_address_is_protected_in_every_form_that_ipv6_has_for_it() {
     agent.label(&inside, 3);
     // Where nothing is routed, what is not led to the agent fails at once.
     let mut client = Client::alone(&inside);
-    agent.interceptor.listen(client.netns().into()).unwrap();
+    agent.interceptor.listen(client.netns()).unwrap();
     let mut led = |to: &str| client.greeting(to).starts_with(&format!("AGENT {to} "));
     for to in [
         "192.0.2.33:9",

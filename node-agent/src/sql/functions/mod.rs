@@ -6,9 +6,9 @@
 //! a policy whose functions are `*` reaches them (`refused.rs`). Everything else, an application's
 //! own functions too, must be named by a policy.
 //!
-//! What this cannot see: a function of the application's with the name of a built-in, and as many
-//! arguments of types that fit it better, is called in its place wherever it stands in the search
-//! path.
+//! A function of the application's with the name of a built-in, and as many arguments of types that fit
+//! it better, is called in its place wherever it stands in the search path. Which there are, the
+//! catalogue knows: `policy::ResolvedNames` says so, and policy wants them vouched for.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -82,6 +82,18 @@ pub fn classify_function(schema: Option<&str>, name: &str, args: usize) -> Funct
         Some(reason) => FunctionClass::Refused(reason),
         None => FunctionClass::Unknown,
     }
+}
+
+/// Functions of the server's that no family vouches for, and that change no setting whatever they are
+/// given: what a session's names stand for is as clear behind them as before.
+pub(crate) fn leaves_settings(schema: Option<&str>, name: &str) -> bool {
+    #[rustfmt::skip]
+    const LEAVING: &[&str] = &[
+        "currval", "lastval", "nextval", "pg_advisory_lock", "pg_advisory_unlock",
+        "pg_advisory_unlock_all", "pg_advisory_xact_lock", "pg_notify", "pg_sleep",
+        "pg_try_advisory_lock", "pg_try_advisory_xact_lock", "setval",
+    ];
+    matches!(schema, None | Some("pg_catalog")) && LEAVING.binary_search(&name).is_ok()
 }
 
 /// Functions whose result is made from a whole row when they are called as `row.function`: under

@@ -88,7 +88,30 @@ impl Walk {
 
     pub(super) fn operator(&mut self, expression: &pb::AExpr) {
         use pb::AExprKind as K;
-        self.operator_name(&expression.name);
+        // What the server makes of the words (transformAExprBetween), not what is written.
+        let meant: &[&str] = match expression.kind() {
+            K::AexprBetween => &[">=", "<="],
+            K::AexprNotBetween => &["<", ">"],
+            K::AexprBetweenSym => &[">=", "<="],
+            K::AexprNotBetweenSym => &["<", ">"],
+            K::Undefined
+            | K::AexprOp
+            | K::AexprOpAny
+            | K::AexprOpAll
+            | K::AexprDistinct
+            | K::AexprNotDistinct
+            | K::AexprNullif
+            | K::AexprIn
+            | K::AexprLike
+            | K::AexprIlike
+            | K::AexprSimilar => {
+                self.operator_name(&expression.name);
+                &[]
+            }
+        };
+        for name in meant {
+            self.an_operator(name);
+        }
         let carries = match expression.kind() {
             K::AexprOp => names::texts(&expression.name)
                 .last()
@@ -119,17 +142,21 @@ impl Walk {
         });
     }
 
-    /// `OPERATOR(schema.op)` names somebody's code as a call would.
+    /// `OPERATOR(schema.op)` names somebody's code as a call would; without a schema the server looks
+    /// for it.
     pub(super) fn operator_name(&mut self, name: &[pb::Node]) {
         let parts = names::texts(name);
-        if let [.., schema, _] = parts.as_slice()
-            && *schema != "pg_catalog"
-        {
-            self.function(&parts, 2);
+        match parts.as_slice() {
+            [name] => self.an_operator(name),
+            [.., schema, _] if *schema != "pg_catalog" => self.function(&parts, 2),
+            _ => {}
         }
     }
 
     pub(super) fn case(&mut self, case: &pb::CaseExpr) {
+        if case.arg.is_some() {
+            self.an_operator("=");
+        }
         self.predicate(|w| w.optional(case.arg.as_deref()));
         self.nodes(&case.args);
         self.optional(case.defresult.as_deref());

@@ -258,6 +258,9 @@ impl Walk {
     pub(super) fn join(&mut self, join: &pb::JoinExpr) {
         self.optional(join.larg.as_deref());
         self.optional(join.rarg.as_deref());
+        if join.is_natural || !join.using_clause.is_empty() {
+            self.an_operator("=");
+        }
         if join.is_natural {
             // Which columns are compared, the text does not say.
             self.column(Vec::new(), "*".to_owned(), ColumnRole::Predicate);

@@ -5,7 +5,7 @@ use pg_query::protobuf::node::Node as N;
 
 use super::names;
 use super::walk::Walk;
-use crate::sql::{Effect, StatementKind};
+use crate::sql::{Effect, StatementKind, scope};
 
 /// Settings that change the meaning of a text, who the server thinks is asking, or which code it
 /// loads. Values that are the safe default are let through in `changes_meaning`. `row_security` is none
@@ -167,7 +167,14 @@ impl Walk {
             K::VarSetValue => {
                 let values: Option<Vec<String>> = set.args.iter().map(names::literal).collect();
                 let literal = values.is_some();
-                let value = values.map(|v| v.join(", "));
+                // Each of these is one schema, whatever it holds; the value is a list of them.
+                let path = set.name.eq_ignore_ascii_case("search_path");
+                let value = values.map(|mut values| {
+                    if path {
+                        values = values.iter().map(|schema| scope::quoted(schema)).collect();
+                    }
+                    values.join(", ")
+                });
                 self.set_to(&set.name, value, literal, set.is_local);
             }
             // To the value of session start: harmless wherever that was vetted.

@@ -79,6 +79,9 @@ impl Walk {
             self.kind(StatementKind::Execute);
         }
         self.facts.functions.extend(inner.functions);
+        for operator in &inner.operators {
+            self.an_operator(operator);
+        }
         self.facts.columns.extend(inner.columns);
         self.facts.carries.extend(inner.carries);
         self.facts.rows.extend(inner.rows);
@@ -114,6 +117,9 @@ impl Walk {
         }
         self.facts.relations.extend(inner.relations.iter().cloned());
         self.facts.functions.extend(inner.functions.iter().cloned());
+        for operator in &inner.operators {
+            self.an_operator(operator);
+        }
         self.facts.columns.extend(inner.columns.iter().cloned());
         self.facts.carries.extend(inner.carries.iter().cloned());
         self.facts.rows.extend(inner.rows.iter().cloned());

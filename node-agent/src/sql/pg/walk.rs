@@ -124,6 +124,20 @@ impl Walk {
         }
     }
 
+    /// An operator that the server looks for by its name.
+    pub(super) fn an_operator(&mut self, name: &str) {
+        /// The server has some eighty.
+        const MOST: usize = 256;
+        if self.facts.operators.iter().any(|known| known == name) {
+            return;
+        }
+        if self.facts.operators.len() < MOST {
+            self.facts.operators.push(name.to_owned());
+        } else {
+            self.doubt("too many operators");
+        }
+    }
+
     pub(super) fn column(&mut self, qualifier: Vec<String>, name: String, role: ColumnRole) {
         if self.facts.columns.len() < MAX_FACTS {
             self.facts.columns.push(ColumnUse {
@@ -280,6 +294,10 @@ impl Walk {
             N::GroupingFunc(n) => self.nodes(&n.args),
             N::SubLink(n) => {
                 self.optional(n.testexpr.as_deref());
+                if n.oper_name.is_empty() && n.testexpr.is_some() {
+                    // `a IN (SELECT …)`.
+                    self.an_operator("=");
+                }
                 self.operator_name(&n.oper_name);
                 self.optional(n.subselect.as_deref());
             }

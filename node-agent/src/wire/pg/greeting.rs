@@ -288,8 +288,8 @@ mod tests {
             b"user\0u\0options\0\0options\0\0\0",
             b"user\0u\0_pq_.x\0\0_pq_.x\0\0\0",
             b"user\0u\0replication\0database\0\0",
-            b"user\0u\0search_path\0evil\0\0",
-            b"user\0u\0options\0-c search_path=evil\0\0",
+            b"user\0u\0role\0evil\0\0",
+            b"user\0u\0options\0-c role=evil\0\0",
         ] {
             assert!(
                 matches!(packet(0x0003_0000, pairs), Ok(Packet::Refused(_))),

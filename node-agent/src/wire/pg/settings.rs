@@ -7,7 +7,8 @@
 use crate::model::{Refusal, RefusalCode};
 
 /// The settings that pass, in the spelling that goes up. Names are compared without case, as the
-/// database does.
+/// database does. A search_path is as good here as in SET: the session asks the database for the one that
+/// came of it.
 const ALLOWED: &[&str] = &[
     "application_name",
     "bytea_output",
@@ -19,6 +20,7 @@ const ALLOWED: &[&str] = &[
     "IntervalStyle",
     "jit",
     "lock_timeout",
+    "search_path",
     "statement_timeout",
     "TimeZone",
 ];
@@ -145,15 +147,11 @@ fn refuse(name: &str) -> Refusal {
     if name.eq_ignore_ascii_case("replication") {
         return refusal("replication connections are not supported".to_owned());
     }
-    let refusal = refusal(format!(
+    refusal(format!(
         "the setting {} is not accepted at start-up",
         shown(name)
-    ));
-    if name.eq_ignore_ascii_case("search_path") {
-        refusal.hint("name tables with their schema, such as sales.orders")
-    } else {
-        refusal.hint(format!("accepted are {}", ALLOWED.join(", ")))
-    }
+    ))
+    .hint(format!("accepted are {}", ALLOWED.join(", ")))
 }
 
 #[cfg(test)]
@@ -196,11 +194,9 @@ mod tests {
     #[test]
     fn options_that_change_what_a_statement_means_are_refused() {
         for text in [
-            "-c search_path=evil",
-            "-csearch_path=evil",
-            "--search_path=evil",
-            "--search-path=evil",
-            r"-c sea\rch_path=evil",
+            "-crole=admin",
+            "--session-authorization=admin",
+            r"-c ro\le=admin",
             "-c role=admin",
             "-c session_preload_libraries=evil",
             "-c standard_conforming_strings=off",
@@ -239,9 +235,8 @@ mod tests {
     #[test]
     fn what_is_not_on_the_list_is_refused_with_a_way_out() {
         for name in [
-            "search_path",
-            "SEARCH_PATH",
             "role",
+            "ROLE",
             "session_authorization",
             "session_preload_libraries",
             "local_preload_libraries",

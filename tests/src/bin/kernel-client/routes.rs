@@ -148,9 +148,8 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         "raw-tcp" => raw_tcp(to, false),
         "raw-tcp-connect" => raw_tcp(to, true),
         "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments"
-        | "frame-snap" | "frame-stp" | "frame-mpls" | "frame-eapol" | "frame-reset" | "frame-reset-data" => {
-            below::frame(to, route)
-        }
+        | "frame-snap" | "frame-stp" | "frame-mpls" | "frame-eapol" | "frame-reset"
+        | "frame-reset-data" => below::frame(to, route),
         "xdp" => below::xdp(to),
         "decoy" => below::decoy(to),
         "loose-source-route" => {

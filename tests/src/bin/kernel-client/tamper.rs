@@ -47,7 +47,10 @@ pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
         _ if what.starts_with("add:") => {
             let bytes = super::talk::bytes(&what["add:".len()..])?;
             let (map, value) = (u64::from(link.as_raw_fd().cast_unsigned()), [1_u8]);
-            bpf(MAP_UPDATE, &mut [map, bytes.as_ptr() as u64, value.as_ptr() as u64, 0])?;
+            bpf(
+                MAP_UPDATE,
+                &mut [map, bytes.as_ptr() as u64, value.as_ptr() as u64, 0],
+            )?;
             Ok("added".to_owned())
         }
         // `unlabel:CGROUP`, with the pin of the map.

@@ -1,6 +1,7 @@
-use super::super::cases::Asker;
-use super::super::{PolicySet, decide, parse};
-use super::*;
+use super::cases::Asker;
+use super::suggest::LARGE;
+use super::{Decision, PolicySet, decide, limit_rows, parse};
+use crate::model::Suggestion;
 
 const POLICY: &str = "\
 apiVersion: node-agent/v1
