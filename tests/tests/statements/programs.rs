@@ -73,7 +73,7 @@ fn the_commands_of_psql_say_what_they_say_without_the_agent() -> Result<()> {
 }
 
 #[test]
-fn pg_dump_of_what_may_be_read_says_what_it_says_without_the_agent() -> Result<()> {
+fn pg_dump_of_what_may_be_read_is_the_same_or_stops_at_foreign_tables() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
     }
@@ -102,8 +102,15 @@ fn pg_dump_of_what_may_be_read_says_what_it_says_without_the_agent() -> Result<(
             without.contains("PostgreSQL database dump complete"),
             "{without}"
         );
-        let through = dump(Place::Inside, more)?;
-        ensure!(through == without, "{more:?}: another dump");
+        // A gap: it asks for the options of foreign tables, where passwords may be, also when there are
+        // no foreign tables. Nothing else of it may be refused.
+        match dump(Place::Inside, more) {
+            Ok(through) => ensure!(through == without, "{more:?}: another dump"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                ensure!(error.contains("pg_foreign_table"), "{more:?}: {error}");
+            }
+        }
     }
     Ok(())
 }
