@@ -32,6 +32,15 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
         })
 }
 
+/// Whether one mask is about anything that a text touches, or may be.
+pub(super) fn touched(judge: &Judge<'_>, mask: &CompiledMask) -> bool {
+    let analysis = &judge.question.analysis;
+    analysis
+        .judged()
+        .flat_map(|facts| &facts.relations)
+        .any(|used| on(judge, mask, used))
+}
+
 /// It runs something the text does not show.
 fn blind(facts: &StatementFacts) -> bool {
     unresolved(facts)

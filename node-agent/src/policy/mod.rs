@@ -2,8 +2,9 @@
 //! default, which is deny.
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
-//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. docs/policy-language.md is
-//! the same for people who write policies.
+//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. For those who write policies
+//! there are `check/` (what a policy cannot have meant), `explain.rs`, `cases.rs` and `schema/`.
+//! docs/policy-language.md is the same for people.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,20 +14,28 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
 use crate::sql::{Analysis, RelationName};
 
+mod check;
 mod compile;
 mod condition;
+mod context;
 mod decide;
 mod document;
 mod explain;
+mod inventory;
 mod judge;
 mod masked;
+mod meanings;
 mod names;
+mod near;
 mod pattern;
+mod places;
 mod refuse;
+mod schema;
 mod words;
 
 pub mod cases;
 
+pub use check::{Finding, check, check_against};
 pub use compile::PolicySet;
 pub use condition::Condition;
 pub use decide::decide;
@@ -34,8 +43,13 @@ pub use document::{
     ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
     Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
-pub use explain::{Explanation, RuleNote, explain};
+pub use explain::{
+    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
+};
+pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+pub use places::{Place, Places};
+pub use schema::schema;
 pub use words::Word;
 
 /// The generated reference of the statement words, Markdown.
