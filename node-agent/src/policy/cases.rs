@@ -180,6 +180,7 @@ pub fn run(
         base,
         load,
         documents: None,
+        broken: false,
         asker: Asker::default(),
         heading: String::new(),
         sql: None,
@@ -245,6 +246,8 @@ struct Runner<'a> {
     base: &'a [Document],
     load: &'a dyn Fn(&str) -> Option<String>,
     documents: Option<Vec<Document>>,
+    /// Policies of this group could not be read: what the others decide means nothing.
+    broken: bool,
     asker: Asker,
     heading: String,
     sql: Option<(usize, String)>,
@@ -258,6 +261,7 @@ impl Runner<'_> {
                 self.heading = text.to_owned();
                 if level == 1 {
                     self.documents = None;
+                    self.broken = false;
                     self.asker = Asker::default();
                 }
             }
@@ -267,7 +271,10 @@ impl Runner<'_> {
                     for path in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
                         match (self.load)(path) {
                             Some(text) => self.policy(&text, line, path, 1),
-                            None => self.result(line, false, "", &format!("{path} cannot be read")),
+                            None => {
+                                self.broken = true;
+                                self.result(line, false, "", &format!("{path} cannot be read"));
+                            }
                         }
                     }
                 }
@@ -314,6 +321,7 @@ impl Runner<'_> {
         match parse(&text, source) {
             Ok(documents) => self.documents.get_or_insert_default().extend(documents),
             Err(errors) => {
+                self.broken = true;
                 for error in errors {
                     self.result(line, false, "", &error.to_string());
                 }
@@ -322,6 +330,10 @@ impl Runner<'_> {
     }
 
     fn case(&mut self, line: usize, sql: &str, expected: &str) {
+        if self.broken {
+            self.result(line, false, expected, "not asked: a policy above is wrong");
+            return;
+        }
         let documents = self.documents.clone().unwrap_or_else(|| self.base.to_vec());
         let decision = PolicySet::compile(documents)
             .map_err(|errors| {

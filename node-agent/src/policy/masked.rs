@@ -3,14 +3,14 @@
 
 use std::collections::HashSet;
 
-use super::Denial;
 use super::compile::CompiledMask;
 use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
 use super::refuse;
+use super::{Denial, RuleRef};
 use crate::sql::{
-    ColumnRole, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
+    ColumnRole, ColumnUse, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
     StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
@@ -153,6 +153,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         .filter(|c| c.role == ColumnRole::Source)
     {
         if tainted.has(column) {
+            let rule = owner(&relevant, facts, column).unwrap_or(rule);
             return Err(refuse::source_of_write(rule, &column.name));
         }
     }
@@ -169,11 +170,23 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             .filter(|c| c.role == ColumnRole::Predicate)
         {
             if tainted.has(column) {
-                return Err(refuse::predicate(&first.mask.rule, &column.name));
+                let rule = owner(&strict, facts, column).unwrap_or(&first.mask.rule);
+                return Err(refuse::predicate(rule, &column.name));
             }
         }
     }
     Ok(())
+}
+
+/// The first mask that a column is refused by, for whoever reads the refusal.
+fn owner<'m>(
+    masks: &[&'m CompiledMask],
+    facts: &StatementFacts,
+    column: &ColumnUse,
+) -> Option<&'m RuleRef> {
+    let mut by = masks.iter();
+    let by = by.find(|mask| Tainted::new(facts, |name| holds(&[mask], name)).has(column));
+    by.map(|mask| &mask.mask.rule)
 }
 
 fn holds(masks: &[&CompiledMask], column: &str) -> bool {
@@ -224,7 +237,7 @@ impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
         name == "*" || (self.masked)(name) || self.names.contains(name) || self.rows.contains(name)
     }
 
-    fn has(&self, column: &crate::sql::ColumnUse) -> bool {
+    fn has(&self, column: &ColumnUse) -> bool {
         let name = column.name.as_str();
         self.all
             || name == "*"

@@ -7,7 +7,7 @@ use StatementKind as K;
 pub(super) const fn kind(kind: StatementKind) -> &'static str {
     match kind {
         K::Select => "SELECT, TABLE, VALUES",
-        K::Insert => "INSERT; also SELECT INTO and CREATE TABLE AS, beside `create`",
+        K::Insert => "INSERT",
         K::Update => "UPDATE",
         K::Delete => "DELETE",
         K::Merge => "MERGE",
@@ -18,7 +18,7 @@ pub(super) const fn kind(kind: StatementKind) -> &'static str {
         K::CopyProgram => "COPY from or to a program on the server",
         K::Truncate => "TRUNCATE",
         K::Drop => "DROP of anything",
-        K::Create => "CREATE of anything",
+        K::Create => "CREATE of anything; SELECT INTO and CREATE TABLE AS, beside `select`",
         K::Alter => "ALTER of anything",
         K::Maintain => {
             "COMMENT, SECURITY LABEL, REINDEX, CLUSTER, REFRESH MATERIALIZED VIEW and the like"
@@ -27,7 +27,7 @@ pub(super) const fn kind(kind: StatementKind) -> &'static str {
         K::Grant => "GRANT, REVOKE, ALTER DEFAULT PRIVILEGES",
         K::Role => "CREATE, ALTER and DROP of roles, REASSIGN OWNED, DROP OWNED",
         K::Admin => {
-            "ALTER SYSTEM, LOAD, extensions, languages, foreign servers, subscriptions, publications"
+            "LOAD; beside `create`, `alter` or `drop`: ALTER SYSTEM, extensions, languages, foreign servers, subscriptions, publications"
         }
         K::Transaction => "BEGIN, COMMIT, ROLLBACK, SAVEPOINT and the like",
         K::TwoPhase => "PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED",

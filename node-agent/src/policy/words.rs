@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{context, meanings, near};
+use super::{context, meanings, near, schema};
 use crate::sql::{PURE_FUNCTIONS, StatementKind};
 use StatementKind as K;
 
@@ -82,6 +82,7 @@ pub(super) fn reference() -> String {
         ));
     }
     text.push_str("| `*` | all | everything; in an allow rule all but `opaque` |\n");
+    text.push_str(&schema::reference());
     text.push_str(&context::reference());
     text.push_str(
         "\n## Functions that any allowed statement may call\n\nWith the numbers of arguments that \

@@ -98,6 +98,29 @@ pub(super) const KEYS: &[Key] = &[
     may("LimitWords", "rows_affected", AsLikes, "How many rows one statement may change, also by functions, DO and CALL."),
 ];
 
+/// The structs, as the reference calls them.
+pub(super) const PARTS: &[(&str, &str)] = &[
+    ("Document", "the document"),
+    ("Metadata", "`metadata`"),
+    ("Subject", "`subjects[]`, `unless`"),
+    ("Rule", "`rules[]`"),
+    ("Reviewers", "`reviewers`"),
+    ("Functions", "`functions`"),
+    ("Mask", "`masks[]`"),
+    ("LimitWords", "`limits`"),
+];
+
+/// Struct, key, and the enum whose words it takes.
+pub(super) const WORDS_OF: &[(&str, &str, &str)] = &[
+    ("Document", "apiVersion", "ApiVersion"),
+    ("Document", "kind", "Kind"),
+    ("Document", "mode", "Mode"),
+    ("Document", "witnesses", "Witnesses"),
+    ("Rule", "effect", "Effect"),
+    ("Mask", "with", "Masker"),
+    ("Mask", "predicates", "Predicates"),
+];
+
 /// Every word of every enum.
 #[rustfmt::skip]
 pub(super) const WORDS: &[(&str, &str, &str)] = &[

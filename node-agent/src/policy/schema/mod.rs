@@ -15,7 +15,7 @@ mod asked;
 mod keys;
 
 use asked::{Asked, Step, ask};
-use keys::{CONDITIONS, FORMS, Filled, KEYS, Key, WORDS};
+use keys::{CONDITIONS, FORMS, Filled, KEYS, Key, PARTS, WORDS, WORDS_OF};
 
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
@@ -31,6 +31,38 @@ pub fn schema() -> Value {
         schema.insert("$defs".to_owned(), Value::Object(writer.definitions));
     }
     schema
+}
+
+/// The keys and their words, Markdown.
+pub(super) fn reference() -> String {
+    let mut text = String::from(
+        "\n## Keys\n\nWhat a document holds, by part. The same for editors: \
+         [policy.schema.json](policy.schema.json).\n\n| In | Key | Needed | Means |\n| --- | --- | --- | --- |\n",
+    );
+    for key in KEYS {
+        let part = PARTS.iter().find(|(name, _)| *name == key.of);
+        let words: Vec<String> = WORDS
+            .iter()
+            .filter(|(of, ..)| Some(*of) == words_of(key))
+            .map(|(_, word, means)| format!("`{word}`: {means}"))
+            .collect();
+        text.push_str(&format!(
+            "| {} | `{}` | {} | {} |\n",
+            part.map_or("", |(_, told)| told),
+            key.name,
+            if key.required { "yes" } else { "" },
+            [&[key.means.to_owned()], &words[..]].concat().join("<br>")
+        ));
+    }
+    text
+}
+
+/// Which words a key takes.
+fn words_of(key: &Key) -> Option<&'static str> {
+    let found = WORDS_OF
+        .iter()
+        .find(|(of, name, _)| *of == key.of && *name == key.name);
+    found.map(|(_, _, words)| *words)
 }
 
 #[derive(Default)]

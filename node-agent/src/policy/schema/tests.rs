@@ -72,6 +72,21 @@ fn every_key_word_and_form_of_the_parser_is_explained_and_no_other() {
         seen.forms, forms,
         "FORMS in schema/keys.rs knows what the parser expects"
     );
+    // The reference knows each struct, and each enum that stands under a key by itself.
+    for key in KEYS {
+        assert!(
+            PARTS.iter().any(|(name, _)| *name == key.of),
+            "{} in PARTS",
+            key.of
+        );
+    }
+    let under: BTreeSet<&str> = WORDS_OF.iter().map(|(_, _, words)| *words).collect();
+    let all: BTreeSet<&str> = WORDS.iter().map(|(of, ..)| *of).collect();
+    let within_another = BTreeSet::from(["DateUnit"]);
+    assert_eq!(
+        all.difference(&under).copied().collect::<BTreeSet<_>>(),
+        within_another
+    );
     for (of, text) in CONDITIONS {
         serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{of}: {e}"));
     }
