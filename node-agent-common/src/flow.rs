@@ -4,6 +4,7 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::rule::Label;
+use crate::watch::Watch;
 
 /// An address as four words in network order, IPv4 in its IPv4-mapped form (RFC 4291, 2.5.5.2).
 /// The words hold the bytes as they lie in the kernel's own address structures.
@@ -98,6 +99,10 @@ pub struct SocketState {
     pub key: FlowKey,
     /// The last redirected connect's origin. From birth, before any connect: who made the socket.
     pub origin: OriginRecord,
+    /// The first bytes of the connection it opened, where that is not led to the agent.
+    pub watch: Watch,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// What one label has in the table of origins, and how much was told of it lately.
@@ -210,8 +215,9 @@ const _: () = {
     assert!(offset_of!(FlowKey, address) == 8 && offset_of!(FlowKey, port) == 24);
     assert!(size_of::<OriginRecord>() == 16 + 2 + 6 + 3 * 8 + 4 * 4 + 16);
     assert!(offset_of!(OriginRecord, socket) == 24 && offset_of!(OriginRecord, comm) == 64);
-    assert!(size_of::<SocketState>() == 8 + 32 + 80);
+    assert!(size_of::<SocketState>() == 8 + 32 + 80 + 52 + 4);
     assert!(offset_of!(SocketState, key) == 8 && offset_of!(SocketState, origin) == 40);
+    assert!(offset_of!(SocketState, watch) == 120);
     assert!(size_of::<FlowEvent>() == 16 + 80);
     assert!(size_of::<Share>() == 24);
 };

@@ -2,7 +2,7 @@
 
 /// Changes whenever a pinned map's meaning or layout changes. It is part of every pinned map's
 /// name, so that an agent never reads another version's bytes as its own.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Hash: cgroup id → `rule::Label`. Written by the agent only.
 pub const LABELS: &str = "LABELS";
@@ -32,8 +32,6 @@ pub const WIRES: &str = "WIRES";
 /// LRU hash: `flow::Inward` → 1, connections that came in over such a wire. Written by the kernel
 /// only, and only where labelled workloads reach nothing but databases.
 pub const INWARD: &str = "INWARD";
-/// Socket storage: `watch::Watch`. Written by the kernel only, gone with the socket.
-pub const WATCHES: &str = "WATCHES";
 /// Hash: `layer::UnixName` → 1. Which unix sockets labelled workloads reach, where that is bounded.
 /// Written by the agent only.
 pub const UNIX_NAMES: &str = "UNIX_NAMES";

@@ -2,7 +2,8 @@
 //! connect hooks, did not lead to the agent ends here: sockets that were connected before the
 //! label, addresses that become a database's only below the socket (translation, source routes),
 //! connections that the database's host opens inwards. Each is counted, and told of at a bounded
-//! rate.
+//! rate. What may pass is then asked for its first bytes, in the same program: each packet is read
+//! once.
 //!
 //! Attached to each labelled cgroup, so that a packet of anything else costs nothing.
 
@@ -28,9 +29,14 @@ use crate::maps::LABELS;
 use crate::news;
 use crate::packet::{self, Packet, Way};
 use crate::share;
+use crate::startup;
 
-const PASS: i32 = 1;
-const DROP: i32 = 0;
+pub const PASS: i32 = 1;
+pub const DROP: i32 = 0;
+
+/// `TCP_SYN_SENT`, `TCP_LISTEN`.
+pub const SYN_SENT: u32 = 2;
+pub const LISTEN: u32 = 10;
 
 /// A packet on its way out.
 #[inline(always)]
@@ -47,7 +53,7 @@ pub fn egress(ctx: &SkBuffContext) -> i32 {
     let guarded = (packet.port != 0 && guarded_port(packet.port))
         || (!loopback && guarded_address(packet.remote));
     match rule::reach(packet.remote, packet.port, context::listen_port(), guarded) {
-        Reach::Elsewhere | Reach::Agent => PASS,
+        Reach::Elsewhere | Reach::Agent => startup::egress(ctx, &packet),
         // A reset without data. It tells the database that a connection from before the label is
         // over, which it should hear.
         Reach::Guarded if packet.ends() => PASS,
@@ -55,8 +61,8 @@ pub fn egress(ctx: &SkBuffContext) -> i32 {
     }
 }
 
-/// A packet on its way in: only one that opens a connection is looked at, for what was opened from
-/// the inside went past the other gates.
+/// A packet on its way in: only one that opens a connection is asked whence it comes, for what was
+/// opened from the inside went past the other gates.
 #[inline(always)]
 pub fn ingress(ctx: &SkBuffContext) -> i32 {
     let Some(packet) = packet::read(ctx, Way::In) else {
@@ -67,7 +73,7 @@ pub fn ingress(ctx: &SkBuffContext) -> i32 {
         || rule::is_loopback(packet.remote)
         || !guarded_address(packet.remote)
     {
-        return PASS;
+        return startup::ingress(ctx, &packet);
     }
     stop(ctx, &packet, EVENT_BYPASS_INWARD, COUNTER_BYPASS_INWARD)
 }
@@ -120,20 +126,43 @@ pub fn socket(ctx: &SkBuffContext) -> *mut bpf_sock {
 /// Drops the packet, unless its cgroup is the agent's own or labelled no more.
 #[inline(always)]
 fn stop(ctx: &SkBuffContext, packet: &Packet, kind: u32, counter: u32) -> i32 {
-    let skb = ctx.skb.skb;
-    // SAFETY: the helper takes the hook's context.
-    let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
-    if context::is_agents(cgroup) {
+    let Some((cgroup, label)) = culprit(ctx) else {
         return PASS;
-    }
-    let label = label(ctx);
-    if label == NOBODY {
-        return PASS;
-    }
+    };
     news::count(counter);
     if !share::may_tell(label) {
         return DROP;
     }
+    let (origin, netns) = attempt(ctx, packet, cgroup, label);
+    news::tell(kind, packet.protocol, netns, &origin);
+    DROP
+}
+
+/// The packet's cgroup and its label; `None` for what is labelled no more, and for an agent below a
+/// labelled cgroup: this one, or one before it that still serves.
+#[inline(always)]
+pub fn culprit(ctx: &SkBuffContext) -> Option<(u64, Label)> {
+    // SAFETY: the helper takes the hook's context.
+    let cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+    if context::is_agents(cgroup) {
+        return None;
+    }
+    let label = label(ctx);
+    if label == NOBODY {
+        return None;
+    }
+    Some((cgroup, label))
+}
+
+/// Who sent or gets the packet, as far as that is known without a running task, and what is at the
+/// other end of it; with the network namespace, or 0.
+#[inline(always)]
+pub fn attempt(
+    ctx: &SkBuffContext,
+    packet: &Packet,
+    cgroup: u64,
+    label: Label,
+) -> (OriginRecord, u64) {
     let mut origin = nobody();
     let mut netns = 0;
     let sk = socket(ctx);
@@ -155,13 +184,12 @@ fn stop(ctx: &SkBuffContext, packet: &Packet, kind: u32, counter: u32) -> i32 {
     }
     origin.cgroup = cgroup;
     origin.workload = label - 1;
-    news::tell(kind, packet.protocol, netns, &origin);
-    DROP
+    (origin, netns)
 }
 
 /// The label of the packet's cgroup: of its outermost labelled ancestor, as for tasks.
 #[inline(always)]
-pub fn label(ctx: &SkBuffContext) -> Label {
+fn label(ctx: &SkBuffContext) -> Label {
     for level in 1..=MAX_DEPTH {
         // SAFETY: the helper takes the context and a number, and gives 0 for no such ancestor.
         let id = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };

@@ -1,10 +1,10 @@
 //! The kernel programs: entry points only, and the licence.
 //!
 //! `connect` redirects and refuses, `established` publishes and withdraws the origin, `socket`
-//! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it), `wire`
-//! what got past every hook on sockets, `startup` knows a database nobody declared, `share` keeps
-//! one workload's flood from the others, `wait` gives the agent time to listen, `sighting` tells
-//! enrolment where to look, `maps` documents every map.
+//! labels sockets at birth, `gate` drops what got past `connect` (`packet` reads for it) and asks
+//! `startup`, which knows a database nobody declared, `wire` drops what got past every hook on
+//! sockets, `share` keeps one workload's flood from the others, `wait` gives the agent time to
+//! listen, `sighting` tells enrolment where to look, `maps` documents every map.
 #![no_std]
 #![no_main]
 // For one atomic addition. Only this crate's compiler has the target at all.
@@ -120,16 +120,6 @@ pub fn on_node_frame(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn on_node_packet(ctx: TcContext) -> i32 {
     wire::node_device(&ctx, wire::Layer::Packet)
-}
-
-#[cgroup_skb(egress)]
-pub fn on_startup(ctx: SkBuffContext) -> i32 {
-    startup::egress(&ctx)
-}
-
-#[cgroup_skb(ingress)]
-pub fn on_greeting(ctx: SkBuffContext) -> i32 {
-    startup::ingress(&ctx)
 }
 
 #[cgroup_sockopt(setsockopt)]

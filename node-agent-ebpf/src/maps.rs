@@ -8,7 +8,6 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
 use node_agent_common::layer::{CELLS, UnixName};
 use node_agent_common::rule::Label;
-use node_agent_common::watch::Watch;
 
 /// Cgroup id → label. The agent writes; it outlives the agent, so that a dead agent means
 /// refused connections and not free ones.
@@ -37,15 +36,10 @@ pub static ALLOWED: LpmTrie<[u32; 5], u8> = LpmTrie::with_max_entries(16_384, 0)
 pub static FLOWS: HashMap<FlowKey, OriginRecord> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// Beside each socket: its label from birth, and its last redirected connect. Gone with the
-/// socket, so nothing here can leak.
+/// Beside each socket: its label from birth, its last redirected connect, and the first bytes of a
+/// connection that it opens elsewhere. Gone with the socket, so nothing here can leak.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketState> = SkStorage::new();
-
-/// Beside each socket that opened a connection: its first bytes, until it is known what they are.
-/// The kernel writes.
-#[btf_map]
-pub static WATCHES: SkStorage<Watch> = SkStorage::new();
 
 /// Label → what it has of the table of origins. The kernel writes; a workload's flood is refused
 /// before it takes the others' room.
@@ -75,6 +69,7 @@ pub static WIRES: HashMap<u32, Wire> = HashMap::with_max_entries(16_384, 0);
 /// oldest is forgotten for a new one: then its answers are dropped.
 #[map]
 pub static INWARD: LruHashMap<Inward, u8> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Which unix sockets labelled workloads reach, where that is bounded. The agent writes; read by
 /// a program that is not in this object.
 #[map]

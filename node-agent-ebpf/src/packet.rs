@@ -29,6 +29,10 @@ pub struct Packet {
     pub at: u32,
     /// TCP's flags; 0 for others.
     pub flags: u8,
+    /// TCP's sequence number; 0 for others.
+    pub sequence: u32,
+    /// Where TCP's data begins, if there is any; the header's own place for others.
+    pub data: u32,
     /// It has IPv4 options, an IPv6 routing header, or more headers than are read here.
     pub odd: bool,
     /// A later fragment, whose ports are in the first one.
@@ -61,63 +65,185 @@ const DESTINATION: u8 = 60;
 /// The headers of a packet; `None` when they cannot be read.
 #[inline(always)]
 pub fn read(ctx: &SkBuffContext, way: Way) -> Option<Packet> {
+    let skb = ctx.skb.skb;
     // SAFETY: a field of the hook's context, network order in its low 16 bits.
-    let kind = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
+    let kind = u16::from_be(unsafe { (*skb).protocol } as u16);
     match kind {
-        IPV4 => v4(ctx.skb.skb, 0, way),
-        IPV6 => v6(ctx.skb.skb, 0, way),
+        IPV4 => match plain_v4(skb, way) {
+            Some(packet) => Some(packet),
+            None => v4(skb, 0, way),
+        },
+        IPV6 => match plain_v6(skb, way) {
+            Some(packet) => Some(packet),
+            None => v6(skb, 0, way),
+        },
         _ => None,
+    }
+}
+
+/// TCP behind an IPv4 header without options, not a fragment, its headers in one place: nearly every
+/// packet. Read where it lies, for asking for bytes is most of what a packet costs.
+#[inline(always)]
+fn plain_v4(skb: *mut __sk_buff, way: Way) -> Option<Packet> {
+    let [a, b, c, d, e, ports, sequence, _, rest]: [u32; 9] = in_place(skb)?;
+    let header = V4::of([a, b, c, d, e]);
+    if header.length != 20 || header.later || header.protocol != rule::TCP {
+        return None;
+    }
+    Some(header.packet(0, way, Upper::tcp(way, ports, sequence, rest)))
+}
+
+/// The same of IPv6, without extension headers.
+#[inline(always)]
+fn plain_v6(skb: *mut __sk_buff, way: Way) -> Option<Packet> {
+    let words: [u32; 14] = in_place(skb)?;
+    let [a, b, c, d, e, f, g, h, i, j, ports, sequence, _, rest] = words;
+    let header = V6::of([a, b, c, d, e, f, g, h, i, j]);
+    if u32::from(header.next) != rule::TCP {
+        return None;
+    }
+    let chain = Chain {
+        at: 40,
+        protocol: rule::TCP,
+        odd: false,
+        later: false,
+    };
+    Some(header.packet(0, way, &chain, Upper::tcp(way, ports, sequence, rest)))
+}
+
+/// So many bytes from the packet's beginning on, if the kernel has them in one place.
+#[inline(always)]
+fn in_place<T: Copy>(skb: *mut __sk_buff) -> Option<T> {
+    // SAFETY: fields of the hook's context; what lies between them is the packet's. Every `T` here
+    // is an array of integers.
+    unsafe {
+        let begin = (*skb).data as usize;
+        let end = (*skb).data_end as usize;
+        if begin + size_of::<T>() > end {
+            return None;
+        }
+        Some((begin as *const T).read_unaligned())
+    }
+}
+
+/// What an IPv4 header says (RFC 791, 3.1).
+struct V4 {
+    length: u32,
+    total: u32,
+    later: bool,
+    protocol: u32,
+    source: Address,
+    destination: Address,
+}
+
+impl V4 {
+    #[inline(always)]
+    fn of([first, second, third, source, destination]: [u32; 5]) -> V4 {
+        let [length, _, high, low] = first.to_ne_bytes();
+        let [_, _, flags, offset] = second.to_ne_bytes();
+        let [_, protocol, ..] = third.to_ne_bytes();
+        V4 {
+            length: u32::from(length & 0x0f) * 4,
+            total: u32::from(u16::from_be_bytes([high, low])),
+            later: u16::from_be_bytes([flags, offset]) & 0x1fff != 0,
+            protocol: u32::from(protocol),
+            source: Address::v4(source),
+            destination: Address::v4(destination),
+        }
+    }
+
+    #[inline(always)]
+    fn packet(&self, base: u32, way: Way, upper: Upper) -> Packet {
+        let (local, remote) = match way {
+            Way::Out => (self.source, self.destination),
+            Way::In => (self.destination, self.source),
+        };
+        Packet {
+            remote,
+            local,
+            local_port: upper.local,
+            port: upper.remote,
+            protocol: self.protocol,
+            flags: upper.flags,
+            sequence: upper.sequence,
+            data: base + self.length + upper.header,
+            at: base + self.length,
+            odd: self.length > 20,
+            later: self.later,
+            empty: upper.header != 0 && self.length + upper.header == self.total,
+        }
     }
 }
 
 /// An IPv4 packet whose header begins at that byte.
 #[inline(always)]
 pub fn v4(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
-    let header: [u32; 5] = load(skb, base)?;
-    let first = header[0].to_ne_bytes();
-    let second = header[1].to_ne_bytes();
-    let third = header[2].to_ne_bytes();
-    let length = u32::from(first[0] & 0x0f) * 4;
-    let total = u32::from(u16::from_be_bytes([first[2], first[3]]));
-    let later = u16::from_be_bytes([second[2], second[3]]) & 0x1fff != 0;
-    let protocol = u32::from(third[1]);
-    let (source, destination) = (Address::v4(header[3]), Address::v4(header[4]));
-    let (remote, local) = match way {
-        Way::Out => (destination, source),
-        Way::In => (source, destination),
-    };
-    let upper = if later {
+    let header = V4::of(load(skb, base)?);
+    let upper = if header.later {
         Upper::NONE
     } else {
-        upper(skb, way, protocol, base + length)?
+        upper(skb, way, header.protocol, base + header.length)?
     };
-    Some(Packet {
-        remote,
-        local,
-        local_port: upper.local,
-        port: upper.remote,
-        protocol,
-        flags: upper.flags,
-        at: base + length,
-        odd: length > 20,
-        later,
-        empty: upper.header != 0 && length + upper.header == total,
-    })
+    Some(header.packet(base, way, upper))
+}
+
+/// What an IPv6 header says (RFC 8200, 3).
+struct V6 {
+    total: u32,
+    next: u8,
+    source: Address,
+    destination: Address,
+}
+
+/// The headers between IPv6's and what it carries.
+struct Chain {
+    /// Where what is carried begins.
+    at: u32,
+    protocol: u32,
+    odd: bool,
+    later: bool,
+}
+
+impl V6 {
+    #[inline(always)]
+    fn of([_, second, a, b, c, d, e, f, g, h]: [u32; 10]) -> V6 {
+        let [high, low, next, _] = second.to_ne_bytes();
+        V6 {
+            total: 40 + u32::from(u16::from_be_bytes([high, low])),
+            next,
+            source: Address([a, b, c, d]),
+            destination: Address([e, f, g, h]),
+        }
+    }
+
+    #[inline(always)]
+    fn packet(&self, base: u32, way: Way, chain: &Chain, upper: Upper) -> Packet {
+        let (local, remote) = match way {
+            Way::Out => (self.source, self.destination),
+            Way::In => (self.destination, self.source),
+        };
+        Packet {
+            remote,
+            local,
+            local_port: upper.local,
+            port: upper.remote,
+            protocol: chain.protocol,
+            flags: upper.flags,
+            sequence: upper.sequence,
+            data: base + chain.at + upper.header,
+            at: base + chain.at,
+            odd: chain.odd,
+            later: chain.later,
+            empty: upper.header != 0 && chain.at + upper.header == self.total,
+        }
+    }
 }
 
 /// An IPv6 packet whose header begins at that byte.
 #[inline(always)]
 pub fn v6(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
-    let header: [u32; 10] = load(skb, base)?;
-    let second = header[1].to_ne_bytes();
-    let mut next = second[2];
-    let total = 40 + u32::from(u16::from_be_bytes([second[0], second[1]]));
-    let source = Address([header[2], header[3], header[4], header[5]]);
-    let destination = Address([header[6], header[7], header[8], header[9]]);
-    let (remote, local) = match way {
-        Way::Out => (destination, source),
-        Way::In => (source, destination),
-    };
+    let header = V6::of(load(skb, base)?);
+    let mut next = header.next;
     let mut at = 40_u32;
     let mut odd = false;
     let mut first = true;
@@ -150,18 +276,13 @@ pub fn v6(skb: *mut __sk_buff, base: u32, way: Way) -> Option<Packet> {
     } else {
         Upper::NONE
     };
-    Some(Packet {
-        remote,
-        local,
-        local_port: upper.local,
-        port: upper.remote,
+    let chain = Chain {
+        at,
         protocol,
-        flags: upper.flags,
-        at: base + at,
         odd,
         later: !first,
-        empty: upper.header != 0 && at + upper.header == total,
-    })
+    };
+    Some(header.packet(base, way, &chain, upper))
 }
 
 /// What the header behind IP's says.
@@ -169,6 +290,7 @@ struct Upper {
     local: u16,
     remote: u16,
     flags: u8,
+    sequence: u32,
     /// The length of TCP's header; 0 for others.
     header: u32,
 }
@@ -178,34 +300,53 @@ impl Upper {
         local: 0,
         remote: 0,
         flags: 0,
+        sequence: 0,
         header: 0,
     };
+
+    /// Of TCP: the header's first, second and fourth word.
+    #[inline(always)]
+    fn tcp(way: Way, ports: u32, sequence: u32, rest: u32) -> Upper {
+        let (local, remote) = of_both(way, ports);
+        let [length, flags, ..] = rest.to_ne_bytes();
+        Upper {
+            local,
+            remote,
+            flags,
+            sequence: u32::from_be(sequence),
+            header: u32::from(length >> 4) * 4,
+        }
+    }
 }
 
-/// The ports of both sides, and TCP's flags.
+/// The ports of both sides, and what TCP says besides.
 #[inline(always)]
 fn upper(skb: *mut __sk_buff, way: Way, protocol: u32, at: u32) -> Option<Upper> {
+    if protocol == rule::TCP {
+        let [ports, sequence, _, rest]: [u32; 4] = load(skb, at)?;
+        return Some(Upper::tcp(way, ports, sequence, rest));
+    }
     if !rule::has_ports(protocol) {
         return Some(Upper::NONE);
     }
-    let [a, b, c, d]: [u8; 4] = load(skb, at)?;
-    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    let (remote, local) = match way {
-        Way::Out => (destination, source),
-        Way::In => (source, destination),
-    };
-    let (flags, header) = if protocol == rule::TCP {
-        let [length, flags]: [u8; 2] = load(skb, at + 12)?;
-        (flags, u32::from(length >> 4) * 4)
-    } else {
-        (0, 0)
-    };
+    let [ports]: [u32; 1] = load(skb, at)?;
+    let (local, remote) = of_both(way, ports);
     Some(Upper {
         local,
         remote,
-        flags,
-        header,
+        ..Upper::NONE
     })
+}
+
+/// The ports of this side and of the other, from the word that holds source and destination.
+#[inline(always)]
+fn of_both(way: Way, ports: u32) -> (u16, u16) {
+    let [a, b, c, d] = ports.to_ne_bytes();
+    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    match way {
+        Way::Out => (source, destination),
+        Way::In => (destination, source),
+    }
 }
 
 /// So many bytes of a packet from that one on.

@@ -1,23 +1,19 @@
 //! Databases that nobody declared: the first bytes of every other connection that a labelled
 //! workload opens, whatever its port. What its client says is seen on the way out, what its server
-//! says on the way in. Kept beside the socket until it is known what they are; from then on a
+//! says on the way in. Kept with the socket's state until it is known what they are; from then on a
 //! packet costs a look-up.
 //!
 //! It finds and does not wall off: bytes inside TLS, or another protocol, are not seen.
 //!
-//! Attached to each labelled cgroup.
+//! Asked by the second gate for what it lets pass.
 
 use core::ptr;
 
-use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get, bpf_skb_cgroup_id,
-};
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, bpf_sock};
 use aya_ebpf::programs::SkBuffContext;
-use node_agent_common::flow::{Address, FlowEvent, SOCKET_IDLE};
+use node_agent_common::flow::{Address, FlowEvent, SOCKET_IDLE, SocketState};
 use node_agent_common::names::{COUNTER_UNDECLARED_MYSQL, COUNTER_UNDECLARED_POSTGRES};
-use node_agent_common::rule::{self, NOBODY};
+use node_agent_common::rule;
 use node_agent_common::watch::{
     EVENT_UNDECLARED_MYSQL, EVENT_UNDECLARED_POSTGRES, KEPT, Part, SIDE_DONE, SIDE_IDLE, SIDE_OPEN,
     SIDE_REFUSED, Said, Side, UNDECLARED_IGNORE, UNDECLARED_REFUSE, Undeclared, Watch, client_says,
@@ -25,69 +21,82 @@ use node_agent_common::watch::{
 };
 
 use crate::context;
-use crate::gate;
-use crate::maps::WATCHES;
+use crate::gate::{self, DROP, LISTEN, PASS, SYN_SENT};
 use crate::news;
-use crate::packet::{self, Packet, Way, load};
+use crate::packet::{Packet, Way, load};
 use crate::share;
 
-const PASS: i32 = 1;
-const DROP: i32 = 0;
-
-/// `TCP_SYN_SENT`, `AF_INET`.
-const SYN_SENT: u32 = 2;
+/// `AF_INET`.
 const INET: u32 = 2;
 
 /// A packet on its way out.
 #[inline(always)]
-pub fn egress(ctx: &SkBuffContext) -> i32 {
-    if context::undeclared() == UNDECLARED_IGNORE {
+pub fn egress(ctx: &SkBuffContext, packet: &Packet) -> i32 {
+    let Some((sk, state)) = watched(ctx, packet) else {
         return PASS;
-    }
-    let sk = gate::socket(ctx);
-    if sk.is_null() {
-        return PASS;
-    }
-    // SAFETY: checked for null. A socket in this state sends nothing but its SYN.
-    let watch = if unsafe { (*sk).state } == SYN_SENT {
-        match begin(ctx, sk) {
+    };
+    let watch = if state == SYN_SENT {
+        // A socket in this state sends nothing but its SYN.
+        match begin(sk, packet) {
             Begun::Watched(watch) => watch,
             Begun::Unwatched => return PASS,
             Begun::NoRoom => return DROP,
         }
     } else {
-        match kept(sk, 0) {
-            Some(watch) => watch,
+        match context::state(sk) {
+            Some(state) => watch(state),
             None => return PASS,
         }
     };
     // SAFETY: the kernel's storage of this socket, checked for null.
     match unsafe { (*watch).out.stage } {
-        SIDE_OPEN => look(ctx, sk, watch, Way::Out),
-        SIDE_REFUSED => reset_only(ctx, Way::Out),
+        SIDE_OPEN => look(ctx, sk, watch, packet, Way::Out),
+        SIDE_REFUSED => reset_only(packet),
         _ => PASS,
     }
 }
 
 /// A packet on its way in.
 #[inline(always)]
-pub fn ingress(ctx: &SkBuffContext) -> i32 {
-    if context::undeclared() == UNDECLARED_IGNORE {
+pub fn ingress(ctx: &SkBuffContext, packet: &Packet) -> i32 {
+    let Some((sk, _)) = watched(ctx, packet) else {
         return PASS;
+    };
+    let Some(state) = context::state(sk) else {
+        return PASS;
+    };
+    let watch = watch(state);
+    // SAFETY: as above.
+    match unsafe { (*watch).inward.stage } {
+        SIDE_OPEN => look(ctx, sk, watch, packet, Way::In),
+        SIDE_REFUSED => reset_only(packet),
+        _ => PASS,
+    }
+}
+
+/// The socket of a TCP packet and TCP's state, unless nobody looks. A socket that listens opened
+/// nothing: what is left with it is of a connection it had before.
+#[inline(always)]
+fn watched(ctx: &SkBuffContext, packet: &Packet) -> Option<(*mut bpf_sock, u32)> {
+    if packet.protocol != rule::TCP || context::undeclared() == UNDECLARED_IGNORE {
+        return None;
     }
     let sk = gate::socket(ctx);
     if sk.is_null() {
-        return PASS;
+        return None;
     }
-    let Some(watch) = kept(sk, 0) else {
-        return PASS;
-    };
-    // SAFETY: as above.
-    match unsafe { (*watch).inward.stage } {
-        SIDE_OPEN => look(ctx, sk, watch, Way::In),
-        SIDE_REFUSED => reset_only(ctx, Way::In),
-        _ => PASS,
+    // SAFETY: checked for null.
+    let state = unsafe { (*sk).state };
+    if state == LISTEN {
+        return None;
     }
+    Some((sk, state))
+}
+
+#[inline(always)]
+fn watch(state: *mut SocketState) -> *mut Watch {
+    // SAFETY: the kernel's storage of a socket, checked for null by the caller.
+    unsafe { &raw mut (*state).watch }
 }
 
 enum Begun {
@@ -98,33 +107,29 @@ enum Begun {
     NoRoom,
 }
 
-/// A SYN: from here on this connection is watched, unless it leads to the agent.
+/// A SYN: from here on this connection is watched, unless it leads to the agent. A socket that a
+/// labelled task made has the room for it from birth; one from before the label, or that the kernel
+/// made for multipath TCP, gets it now.
 #[inline(always)]
-fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Begun {
-    let Some((packet, sequence)) = segment(ctx, Way::Out) else {
-        return Begun::Unwatched;
-    };
+fn begin(sk: *mut bpf_sock, packet: &Packet) -> Begun {
     if !rule::opens(packet.flags) {
         return Begun::Unwatched;
     }
-    if let Some(state) = context::state(sk) {
-        // SAFETY: the kernel's storage of this socket, checked for null.
-        if unsafe { (*state).stage } != SOCKET_IDLE {
-            // An earlier connection of the same socket may have been watched.
-            if let Some(watch) = kept(sk, 0) {
-                close(watch, SIDE_IDLE);
-            }
-            return Begun::Unwatched;
-        }
-    }
-    let Some(watch) = kept(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
+    let Some(state) = context::state_or_new(sk) else {
         return if context::undeclared() == UNDECLARED_REFUSE {
             Begun::NoRoom
         } else {
             Begun::Unwatched
         };
     };
-    let first = sequence.wrapping_add(1);
+    let watch = watch(state);
+    // SAFETY: as above.
+    if unsafe { (*state).stage } != SOCKET_IDLE {
+        // An earlier connection of the same socket may have been watched.
+        close(watch, SIDE_IDLE);
+        return Begun::Unwatched;
+    }
+    let first = packet.sequence.wrapping_add(1);
     // SAFETY: as above.
     unsafe {
         // The same SYN once more begins nothing.
@@ -141,19 +146,23 @@ fn begin(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Begun {
 
 /// Looks at what a packet says, and decides when that is enough.
 #[inline(always)]
-fn look(ctx: &SkBuffContext, sk: *mut bpf_sock, watch: *mut Watch, way: Way) -> i32 {
-    let Some((packet, sequence)) = segment(ctx, way) else {
-        return PASS;
-    };
-    let Some([words]) = load::<[u8; 1]>(ctx.skb.skb, packet.at + 12) else {
-        return PASS;
-    };
-    let at = packet.at + u32::from(words >> 4) * 4;
+fn look(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    watch: *mut Watch,
+    packet: &Packet,
+    way: Way,
+) -> i32 {
+    let at = packet.data;
     // SAFETY: a field of the hook's context.
     let length = unsafe { (*ctx.skb.skb).len }.wrapping_sub(at);
     let syn = packet.flags & rule::SYN != 0;
+    // Most packets of a handshake, and every receipt.
+    if length as i32 <= 0 && !(syn && matches!(way, Way::In)) {
+        return PASS;
+    }
     // A SYN has a number of its own, before that of the first byte.
-    let begins = sequence.wrapping_add(u32::from(syn));
+    let begins = packet.sequence.wrapping_add(u32::from(syn));
     // SAFETY: the kernel's storage of this socket, checked for null by the caller.
     let side: *mut Side = unsafe {
         match way {
@@ -166,16 +175,13 @@ fn look(ctx: &SkBuffContext, sk: *mut bpf_sock, watch: *mut Watch, way: Way) -> 
                     (*watch).inward.have = 0;
                     (*watch).answered = 1;
                 }
-                if (*watch).answered == 0 {
+                if (*watch).answered == 0 || length as i32 <= 0 {
                     return PASS;
                 }
                 &raw mut (*watch).inward
             }
         }
     };
-    if length as i32 <= 0 {
-        return PASS;
-    }
     // SAFETY: as above.
     let said = unsafe {
         match keep(ctx, side, begins, at, length) {
@@ -194,9 +200,9 @@ fn look(ctx: &SkBuffContext, sk: *mut bpf_sock, watch: *mut Watch, way: Way) -> 
     };
     match said {
         Said::More => PASS,
-        Said::Postgres | Said::Mysql => found(ctx, sk, watch, &packet, said),
+        Said::Postgres | Said::Mysql => found(ctx, sk, watch, packet, said),
         // Whole in one packet, as any client sends it, or not known.
-        Said::Tls if asks_for_postgres(ctx, at) => found(ctx, sk, watch, &packet, Said::Postgres),
+        Said::Tls if asks_for_postgres(ctx, at) => found(ctx, sk, watch, packet, Said::Postgres),
         Said::Tls | Said::Nothing => {
             // SAFETY: as above.
             unsafe { (*side).stage = SIDE_DONE };
@@ -308,14 +314,10 @@ fn found(
     packet: &Packet,
     said: Said,
 ) -> i32 {
-    // SAFETY: the helper takes the hook's context.
-    let cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
-    let label = gate::label(ctx);
-    // Labelled no more, or the agent's own below a labelled cgroup.
-    if label == NOBODY || cgroup == context::agent_cgroup() {
+    let Some((cgroup, label)) = gate::culprit(ctx) else {
         close(watch, SIDE_DONE);
         return PASS;
-    }
+    };
     let refused = context::undeclared() == UNDECLARED_REFUSE;
     close(watch, if refused { SIDE_REFUSED } else { SIDE_DONE });
     let (kind, counter) = match said {
@@ -326,24 +328,7 @@ fn found(
     };
     news::count(counter);
 
-    let mut origin = gate::nobody();
-    let mut netns = 0;
-    if let Some(state) = context::state(sk) {
-        // SAFETY: the kernel's storage of this socket, checked for null.
-        unsafe {
-            origin = (*state).origin;
-            netns = (*state).key.netns;
-        }
-    }
-    origin.destination = packet.remote;
-    origin.port = packet.port;
-    // SAFETY: helpers on the hook's context or on nothing.
-    unsafe {
-        origin.socket = bpf_get_socket_cookie(ctx.as_ptr());
-        origin.time = bpf_ktime_get_ns();
-    }
-    origin.cgroup = cgroup;
-    origin.workload = label - 1;
+    let (origin, netns) = gate::attempt(ctx, packet, cgroup, label);
     let (local, port, device) = near_end(sk);
     // Every refused one is told to the agent, which ends the socket, so that its owner does not
     // wait for an answer; at once, and not when there is more to read.
@@ -369,22 +354,8 @@ fn found(
 
 /// Of a refused connection a reset without data passes: it tells either side of the end.
 #[inline(always)]
-fn reset_only(ctx: &SkBuffContext, way: Way) -> i32 {
-    match packet::read(ctx, way) {
-        Some(packet) if packet.ends() => PASS,
-        Some(_) | None => DROP,
-    }
-}
-
-/// A TCP packet, and its sequence number.
-#[inline(always)]
-fn segment(ctx: &SkBuffContext, way: Way) -> Option<(Packet, u32)> {
-    let packet = packet::read(ctx, way)?;
-    if packet.protocol != rule::TCP {
-        return None;
-    }
-    let sequence: [u8; 4] = load(ctx.skb.skb, packet.at + 4)?;
-    Some((packet, u32::from_be_bytes(sequence)))
+fn reset_only(packet: &Packet) -> i32 {
+    if packet.ends() { PASS } else { DROP }
 }
 
 /// The address, port and device of the connection's near end.
@@ -415,17 +386,5 @@ fn close(watch: *mut Watch, stage: u16) {
     unsafe {
         (*watch).out.stage = stage;
         (*watch).inward.stage = stage;
-    }
-}
-
-#[inline(always)]
-fn kept(sk: *mut bpf_sock, flags: u64) -> Option<*mut Watch> {
-    let map = ptr::addr_of!(WATCHES).cast_mut().cast();
-    // SAFETY: `sk` is a full socket, checked for null by the caller.
-    let found = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) };
-    if found.is_null() {
-        None
-    } else {
-        Some(found.cast())
     }
 }

@@ -9,13 +9,8 @@ use node_agent_common::flow::{HEARD_NOW, SOCKET_IDLE, SocketState};
 use node_agent_common::rule::{SYN_PATIENCE_NANOS, SYN_RETRY_JIFFIES};
 
 use crate::context;
-use crate::gate;
+use crate::gate::{self, DROP, PASS, SYN_SENT};
 use crate::maps::HEARD;
-
-/// `TCP_SYN_SENT`.
-const SYN_SENT: u32 = 2;
-const PASS: i32 = 1;
-const DROP: i32 = 0;
 
 /// A packet on its way out: does it go now?
 #[inline(always)]

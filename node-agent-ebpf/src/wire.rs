@@ -42,6 +42,9 @@ const SPANNING_TREE: [u8; 2] = [0x42, 0x42];
 const ARP: u16 = 0x0806;
 /// Link-layer discovery.
 const LLDP: u16 = 0x88cc;
+/// What keeps a link up and holds no packet that could be read on the way: reverse ARP, 802.1X, link
+/// aggregation, precise time, connectivity faults, MACsec, whose inside was asked at its own device.
+const CONTROL: [u16; 6] = [0x8035, 0x888e, 0x8809, 0x88f7, 0x8902, 0x88e5];
 
 /// The cgroup of the kernel's own sockets: the hierarchy's root. 0 is that of none.
 const ROOT: u64 = 1;
@@ -63,6 +66,8 @@ enum Inside {
     Ip(Packet),
     /// Addresses of the link itself, and the like.
     Link,
+    /// What hosts of a link tell each other to keep it up. A workload has nothing to say there.
+    Control,
     /// Something that could hold an IP packet, and is not read here; or headers that are cut off.
     Unknown,
 }
@@ -74,7 +79,7 @@ pub fn out(ctx: &TcContext) -> i32 {
     let packet = match inside(skb, Layer::Frame, Way::Out) {
         Inside::Ip(packet) => packet,
         Inside::Link => return PASS,
-        Inside::Unknown => return lose(),
+        Inside::Control | Inside::Unknown => return lose(COUNTER_BYPASS_WIRE),
     };
     // Multicast on the link itself: groups are joined with an option in IPv4.
     let odd = packet.odd && !(packet.protocol == IGMP && on_link(packet.remote));
@@ -165,7 +170,7 @@ fn neighbour(ctx: &TcContext, packet: &Packet) -> bool {
 pub fn into(ctx: &TcContext) -> i32 {
     let packet = match inside(ctx.skb.skb, Layer::Frame, Way::In) {
         Inside::Ip(packet) => packet,
-        Inside::Link | Inside::Unknown => return PASS,
+        Inside::Link | Inside::Control | Inside::Unknown => return PASS,
     };
     if guarded(&packet) {
         return if packet.ends() {
@@ -223,7 +228,7 @@ fn inside(skb: *mut __sk_buff, layer: Layer, way: Way) -> Inside {
             match first >> 4 {
                 4 => (IPV4, 0),
                 6 => (IPV6, 0),
-                _ => return Inside::Link,
+                _ => return Inside::Unknown,
             }
         }
     };
@@ -231,6 +236,7 @@ fn inside(skb: *mut __sk_buff, layer: Layer, way: Way) -> Inside {
         IPV4 => packet::v4(skb, base, way),
         IPV6 => packet::v6(skb, base, way),
         ARP | LLDP => return Inside::Link,
+        kind if CONTROL.contains(&kind) => return Inside::Control,
         length if length < TYPES && packet::load(skb, base) == Some(SPANNING_TREE) => {
             return Inside::Link;
         }
@@ -244,8 +250,8 @@ fn inside(skb: *mut __sk_buff, layer: Layer, way: Way) -> Inside {
 
 /// Drops what cannot be read.
 #[inline(always)]
-fn lose() -> i32 {
-    news::count(COUNTER_BYPASS_WIRE);
+fn lose(counter: u32) -> i32 {
+    news::count(counter);
     DROP
 }
 
@@ -285,8 +291,10 @@ fn tell(skb: *mut __sk_buff, kind: u32, packet: &Packet, workload: u32) {
 pub fn node_socket(ctx: &SkBuffContext) -> i32 {
     const PASS: i32 = 1;
     const DROP: i32 = 0;
+    // Headers that cannot be read could be those of any packet.
     let Some(packet) = packet::read(ctx, Way::Out) else {
-        return PASS;
+        news::count(COUNTER_BYPASS_NODE);
+        return DROP;
     };
     if node(ctx.skb.skb, &packet) {
         DROP
@@ -300,7 +308,8 @@ pub fn node_socket(ctx: &SkBuffContext) -> i32 {
 pub fn node_device(ctx: &TcContext, layer: Layer) -> i32 {
     match inside(ctx.skb.skb, layer, Way::Out) {
         Inside::Ip(packet) if node(ctx.skb.skb, &packet) => DROP,
-        Inside::Ip(_) | Inside::Link | Inside::Unknown => PASS,
+        Inside::Ip(_) | Inside::Link | Inside::Control => PASS,
+        Inside::Unknown => lose(COUNTER_BYPASS_NODE),
     }
 }
 

@@ -29,6 +29,15 @@ pub struct Flow {
     pub process: ProcessFacts,
 }
 
+/// A connection's origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What the connection is.
+    pub flow: Flow,
+    /// The cookie of the client's socket, never given twice; 0 in a world without kernel programs.
+    pub socket: u64,
+}
+
 /// Why a connection has no origin. It is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoOrigin {
@@ -89,9 +98,12 @@ impl Origins {
     ///
     /// # Errors
     /// When there is none, or none that makes sense. The caller closes the connection unread.
-    pub fn take(&self, netns: NetnsCookie, client: ClientAddr) -> Result<Flow, NoOrigin> {
+    pub fn take(&self, netns: NetnsCookie, client: ClientAddr) -> Result<Origin, NoOrigin> {
         match self {
-            Origins::Fixed(flow) => Ok(flow.clone()),
+            Origins::Fixed(flow) => Ok(Origin {
+                flow: flow.clone(),
+                socket: 0,
+            }),
             Origins::Kernel {
                 interceptor,
                 cgroup_root,
@@ -115,7 +127,7 @@ impl Origins {
                 }
                 let destination = destination(&record, interceptor.settings().listen_port)?;
                 let executable = executable(cgroup_root, record.pid, record.cgroup);
-                Ok(Flow {
+                let flow = Flow {
                     destination,
                     workload: record.workload,
                     process: ProcessFacts {
@@ -126,6 +138,10 @@ impl Origins {
                         netns,
                         executable,
                     },
+                };
+                Ok(Origin {
+                    flow,
+                    socket: record.socket,
                 })
             }
         }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as Name, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -17,7 +19,7 @@ use node_agent::intercept::{
     self, Closed, Estate, Interceptor, Listener, Right, Settings, State, WorkloadIndex, cgroup_id,
 };
 use node_agent::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
-use node_agent::origin::Origins;
+use node_agent::origin::{Origin, Origins};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,9 +67,21 @@ pub(crate) fn has(layer: &str) -> Result<(), String> {
 /// A port of this test's own, below the range the kernel hands out.
 pub(crate) fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Not tried out: the socket of a trial lives on for a moment in every child being started.
-    let base = 20_000 + u16::try_from(std::process::id() % 120).unwrap() * 100;
-    base + NEXT.fetch_add(1, Ordering::Relaxed) % 100
+    static HUNDRED: OnceLock<(u16, UnixListener)> = OnceLock::new();
+    // Not tried out one by one: the socket of a trial lives on for a moment in every child being
+    // started. Each process takes a hundred, by a name that goes with it.
+    let (hundred, _) = HUNDRED.get_or_init(|| {
+        let first = u16::try_from(std::process::id() % 120).unwrap();
+        (0..120)
+            .map(|step| (first + step) % 120)
+            .find_map(|hundred| {
+                let name = format!("node-agent-test-ports-{hundred}");
+                let address = Name::from_abstract_name(name).unwrap();
+                Some((hundred, UnixListener::bind_addr(&address).ok()?))
+            })
+            .unwrap()
+    });
+    20_000 + hundred * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
 }
 
 /// A cgroup, removed with everything below it.
@@ -375,9 +389,9 @@ impl Agent {
         }
     }
 
-    /// Listens in the tests' own network namespace.
+    /// Listens in the network namespace of the test's own thread.
     pub(crate) fn listen_here(&self) -> NetnsCookie {
-        let netns = fs::File::open("/proc/self/ns/net").unwrap();
+        let netns = fs::File::open("/proc/thread-self/ns/net").unwrap();
         self.interceptor.listen(netns.into()).unwrap()
     }
 
@@ -443,7 +457,7 @@ fn answer(
                 }),
             );
             while let Ok((mut stream, from)) = listener.accept() {
-                if let Ok(flow) = origins.take(netns, ClientAddr(from)) {
+                if let Ok(Origin { flow, .. }) = origins.take(netns, ClientAddr(from)) {
                     let facts = &flow.process;
                     let executable = facts.executable.as_deref().unwrap_or("?");
                     let name = Path::new(executable).file_name().unwrap_or_default();
@@ -492,6 +506,11 @@ impl Governing {
         workloads: &[(&str, &[String])],
     ) -> Self {
         let exec_parent = Path::new(settings.attach.file_name().unwrap()).join("exec");
+        let named = settings.unix.iter().flatten().map(ToString::to_string);
+        let unix_names = named
+            .filter(|name| name.starts_with('/'))
+            .map(PathBuf::from);
+        let unix_names = unix_names.collect();
         let agent = Agent::start(settings);
         let rules = (0..)
             .zip(workloads)
@@ -505,6 +524,7 @@ impl Governing {
         let settings = EnrolSettings {
             exec_parent,
             reconcile,
+            unix_names,
             ..EnrolSettings::new(root, rules)
         };
         let governs: Arc<Interceptor> = Arc::clone(&agent.interceptor);

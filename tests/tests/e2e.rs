@@ -35,6 +35,7 @@ mod e2e {
     mod outside;
     mod reload;
     mod rogue;
+    mod secrets;
     mod storm;
     mod story;
     mod take_over;

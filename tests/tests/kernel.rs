@@ -13,6 +13,7 @@ mod support;
 
 mod kernel {
     mod closed;
+    mod embedded;
     mod enrol;
     mod intact;
     mod leaving;
@@ -324,9 +325,26 @@ fn an_agent_that_was_succeeded_is_exempt_as_long_as_it_serves() {
     }
     let below = before.child("below");
     assert!(Client::inside(&below).greeting(&to).starts_with("AGENT "));
+    // Nor is it looked at whether what they dial was declared.
+    let (outside, at) = (top.child("outside"), port());
+    let mut server = Client::inside(&outside);
+    let serve = format!("answer-after tcp 127.0.0.1:{at} 8");
+    assert_eq!(server.ask(&serve), "open");
+    let ask = |cgroup: &Cgroup| {
+        let ask_for_tls = format!("say tcp 127.0.0.1:{at} 1000 0000000804d2162f");
+        Client::inside(cgroup).ask(&ask_for_tls)
+    };
+    for (cgroup, want) in [
+        (&agent_cgroup, "got=DATABASE"),
+        (&before, "got=DATABASE"),
+        (&below, "error="),
+    ] {
+        assert!(ask(cgroup).starts_with(want), "{:?}: {want}", cgroup.path);
+    }
 
     agent.interceptor.ended_before(before.id());
     assert!(Client::inside(&before).greeting(&to).starts_with("AGENT "));
+    assert!(ask(&before).starts_with("error="));
     assert_eq!(Client::inside(&agent_cgroup).greeting(&to), "DATABASE");
 }
 
@@ -616,9 +634,8 @@ fn a_dead_agent_refuses_and_a_new_one_goes_on() {
     let (inside, outside) = (top.child("inside"), top.child("outside"));
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![database.port],
         protected: vec!["192.0.2.0/24".parse().unwrap()],
@@ -717,9 +734,8 @@ fn a_redirect_for_another_subtree_takes_the_pins_over_without_a_gap() {
     let inside = narrow.child("inside");
     let database = Database::start();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let wide = Settings {
         ports: vec![database.port],
         pin: Some(pin.clone()),
@@ -773,7 +789,7 @@ fn pins_can_lie_in_a_bpffs_that_is_there_already() {
         "error=Connection-refused-(os-error-111)"
     );
     Interceptor::uninstall_pinned(&pin).unwrap();
-    assert!(!pin.exists() && mount.join("map_LABELS_v2").exists());
+    assert!(!pin.exists() && mount.join("map_LABELS_v3").exists());
     assert_eq!(Client::inside(&inside).greeting(&to), "DATABASE");
 }
 
@@ -783,15 +799,14 @@ fn pins_of_another_version_are_not_touched() {
         return;
     }
     let top = Cgroup::top("other");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         pin: Some(pin.clone()),
         ..settings(&top)
     };
     Agent::start(settings.clone()).die();
-    std::fs::rename(pin.join("map_FLOWS_v2"), pin.join("map_FLOWS_v0")).unwrap();
+    std::fs::rename(pin.join("map_FLOWS_v3"), pin.join("map_FLOWS_v0")).unwrap();
     let error = Interceptor::start(settings).unwrap_err().to_string();
     assert!(
         error.contains("map_FLOWS_v0") && error.contains("uninstall"),
@@ -841,6 +856,27 @@ fn events_tell_who_dialled_whereto() {
 }
 
 /// Removes pins also when a test panics.
+/// A place for pins, which nothing is left in.
+pub(crate) struct Pins {
+    // Before the directory that it is in.
+    pin: Uninstall,
+    _directory: tempfile::TempDir,
+}
+
+impl Pins {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Pins {
+            pin: Uninstall(directory.path().join("pins")),
+            _directory: directory,
+        }
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.pin.0.clone()
+    }
+}
+
 pub(crate) struct Uninstall(pub(crate) std::path::PathBuf);
 
 impl Drop for Uninstall {
@@ -1167,9 +1203,8 @@ fn labels_of_an_earlier_agent_are_brought_up_to_date() {
     }
     let top = Cgroup::top("earlier");
     let (kept, changed) = (top.child("kept"), top.child("changed"));
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         ports: vec![5432],
         pin: Some(pin.clone()),

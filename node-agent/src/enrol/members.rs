@@ -177,11 +177,9 @@ impl State {
             .filter(|member| member.started == started);
         let (mut sticks, ended) = before.map_or_else(Default::default, |m| (m.held, m.ended));
         let held = audit::audit(&*self.governs, pid, &ended);
-        let may = self
-            .members
-            .host
-            .get_or_insert_with(Host::look)
-            .posture(pid);
+        let host = self.members.host.get_or_insert_with(Host::look);
+        let mut may = host.posture(pid);
+        may.extend(self.names.reasons(pid));
         let raw = process::credentials(pid).is_some_and(|has| has.permitted.has(NET_RAW));
         let net = super::state::inode(pid);
         let name = process::name(pid);

@@ -21,6 +21,7 @@ mod enrolment;
 mod error;
 mod exec;
 mod members;
+mod names;
 mod namespaces;
 mod posture;
 mod process;
@@ -43,6 +44,7 @@ pub use enrolment::Enrolment;
 pub use error::EnrolError;
 pub use exec::ExecCgroup;
 pub use members::Left;
+pub use names::open_to_anybody;
 pub use reason::{Found, Reason, Standing, Weight};
 
 pub use crate::intercept::{Governs, WorkloadIndex};
@@ -76,6 +78,9 @@ pub struct EnrolSettings {
     /// How often everything is looked at again, for what gives no sign: the last task leaving a
     /// namespace.
     pub reconcile: Duration,
+    /// Paths of unix sockets that stay open to workloads while others are not. Whoever can put
+    /// something else there is less than governed.
+    pub unix_names: Vec<PathBuf>,
 }
 
 impl EnrolSettings {
@@ -86,6 +91,7 @@ impl EnrolSettings {
             rules,
             exec_parent: PathBuf::from("node-agent.exec"),
             reconcile: Duration::from_secs(2),
+            unix_names: Vec::new(),
         }
     }
 }

@@ -87,6 +87,13 @@ pub enum Reason {
     IoUring,
     /// It may make AF_VSOCK sockets.
     Vsock,
+    /// It can put another socket at a name that `guard.unix_allow` opens, or that is not known.
+    UnixNames {
+        /// Which.
+        name: String,
+        /// How.
+        because: String,
+    },
 }
 
 impl Reason {
@@ -119,7 +126,8 @@ impl Reason {
             | Reason::RuntimeSocket
             | Reason::Devices
             | Reason::HostRoot
-            | Reason::VirtualMachine => Weight::Partly,
+            | Reason::VirtualMachine
+            | Reason::UnixNames { .. } => Weight::Partly,
         }
     }
 
@@ -183,6 +191,9 @@ impl Reason {
                 "io_uring is open to it; connects by it are redirected like any other".to_owned()
             }
             Reason::Vsock => "AF_VSOCK is open to it: a hypervisor's host could relay".to_owned(),
+            Reason::UnixNames { name, because } => {
+                format!("{name} may lead to any unix socket it sees: {because}")
+            }
         }
     }
 
@@ -221,6 +232,10 @@ impl Reason {
             Reason::Signals => "give it a process namespace of its own",
             Reason::IoUring => "sysctl -w kernel.io_uring_disabled=2, or deny it by seccomp",
             Reason::Vsock => "deny AF_VSOCK by seccomp",
+            Reason::UnixNames { .. } => {
+                "let guard.unix_allow name sockets in directories it cannot write to, drop SYS_CHROOT and \
+                 SYS_ADMIN, deny user namespaces by seccomp; or mount no database's socket where it sees it"
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use node_agent_common::rule::MAX_DEPTH;
 
 use super::canary::{self, CANARY};
 use super::members::Members;
+use super::names::Names;
 use super::namespaces::{self, Inode, Namespaces};
 use super::rules::Rules;
 use super::tree::{Change, Tree};
@@ -44,6 +45,7 @@ pub(super) struct State {
     pub(super) exec_parent: PathBuf,
     /// The processes in labelled cgroups.
     pub(super) members: Members,
+    pub(super) names: Names,
     /// The hierarchy's own mount, from which /proc names places.
     pub(super) mount: PathBuf,
     reconcile: Duration,
@@ -62,6 +64,7 @@ impl State {
             rules,
             exec_parent,
             reconcile,
+            unix_names,
         } = settings;
         let rules = Rules::compile(rules)?;
         let tree = Tree::open(&root).map_err(EnrolError::call("inotify_init", &root))?;
@@ -73,6 +76,7 @@ impl State {
         Ok(State {
             mount: above.unwrap_or_else(|| root.clone()),
             members: Members::default(),
+            names: Names::new(unix_names),
             root,
             depth,
             rules,

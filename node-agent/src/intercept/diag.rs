@@ -26,6 +26,8 @@ const ERROR: u16 = 2;
 /// `NLM_F_REQUEST`, `NLM_F_ACK`.
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
+/// `TCP_ESTABLISHED`.
+const ESTABLISHED: u8 = 1;
 /// `INET_DIAG_CGROUP_ID`.
 const CGROUP_ID: u16 = 21;
 const INET: u8 = 2;
@@ -43,6 +45,8 @@ pub(super) struct Seen {
     pub(super) cookie: u64,
     /// The cgroup it was made in. `None` from a kernel that does not say.
     pub(super) cgroup: Option<CgroupId>,
+    /// It is connected, and neither end has closed.
+    pub(super) open: bool,
 }
 
 /// A way to ask in one network namespace.
@@ -222,6 +226,7 @@ fn error(answer: &[u8]) -> Option<i32> {
 /// `struct inet_diag_msg` and the attributes after it.
 fn seen(answer: &[u8]) -> Option<Seen> {
     const MESSAGE: usize = 16;
+    const STATE: usize = MESSAGE + 1;
     const COOKIE: usize = MESSAGE + 4 + 40;
     const ATTRIBUTES: usize = MESSAGE + 72;
     let length = usize::try_from(u32::from_ne_bytes(at(answer, 0)?)).ok()?;
@@ -241,7 +246,12 @@ fn seen(answer: &[u8]) -> Option<Seen> {
             .get(length.next_multiple_of(4)..)
             .unwrap_or_default();
     }
-    Some(Seen { cookie, cgroup })
+    let open = at(answer, STATE)? == [ESTABLISHED];
+    Some(Seen {
+        cookie,
+        cgroup,
+        open,
+    })
 }
 
 /// The agent's end of a redirected connection, as its peer names it.
@@ -269,11 +279,17 @@ mod tests {
             let diag = Diag::here().unwrap();
             let seen = diag.find(local, remote).unwrap().unwrap();
             let cookie = rustix::net::sockopt::socket_cookie(&client).unwrap();
-            assert_eq!(seen.cookie, cookie, "{host}");
+            assert_eq!((seen.cookie, seen.open), (cookie, true), "{host}");
             let mut other = local;
             other.set_port(local.port() ^ 1);
             let found = diag.find(other, remote).unwrap();
             assert!(found.is_none_or(|seen| seen.cookie != cookie));
+            // Whose owner is done with it, though the other end holds on.
+            let (held, _) = listener.accept().unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let left = diag.find(local, remote).unwrap();
+            assert!(left.is_none_or(|seen| !seen.open), "{host}");
+            drop(held);
         }
     }
 

@@ -336,7 +336,8 @@ impl Listen {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            if swept.elapsed() > SWEEP_EVERY {
+            // The next agent sweeps its own: two that count what waits would count past each other.
+            if swept.elapsed() > SWEEP_EVERY && !self.tables.at_rest.load(Ordering::Acquire) {
                 swept = std::time::Instant::now();
                 self.tables.sweep(SWEEP_AGE);
                 self.tables.forget_unheard();

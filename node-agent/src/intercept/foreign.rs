@@ -186,6 +186,25 @@ impl Interceptor {
         }
     }
 
+    /// Is the client's end of a redirected connection, which is the socket with this cookie, still
+    /// open? Whoever holds the agent's end may hold it for as long as it likes.
+    ///
+    /// # Errors
+    /// Nothing can be asked in that namespace: no answer is no proof.
+    pub fn is_open(
+        &self,
+        netns: crate::model::NetnsCookie,
+        client: SocketAddr,
+        socket: u64,
+    ) -> io::Result<bool> {
+        let diag = self
+            .diag(netns)
+            .ok_or_else(|| io::Error::other("sock_diag is not open in this namespace"))?;
+        let here = diag::agents_end(client, self.settings().listen_port);
+        let seen = diag.find(client, here)?;
+        Ok(seen.is_some_and(|seen| seen.cookie == socket && seen.open))
+    }
+
     /// The workload whose label counts in a cgroup: the outermost one. Walks the directories: for
     /// rare questions.
     fn workload_of(&self, cgroup: CgroupId) -> Option<super::WorkloadIndex> {

@@ -185,7 +185,7 @@ impl Interceptor {
     /// # Errors
     /// For the hierarchy's root, the agent's own cgroup, a full table, and what the kernel refuses.
     pub fn label(&self, cgroup: CgroupId, workload: WorkloadIndex) -> Result<(), InterceptError> {
-        self.holds()?;
+        let _holding = self.holding()?;
         // What runs there is exempt: a label would promise what is not kept.
         if cgroup == self.settings.agent_cgroup || locked(&self.before).contains(&cgroup) {
             return Err(InterceptError::AgentsOwn(cgroup));
@@ -232,7 +232,7 @@ impl Interceptor {
     /// # Errors
     /// When the kernel refuses.
     pub fn unlabel(&self, cgroup: CgroupId) -> Result<(), InterceptError> {
-        self.holds()?;
+        let _holding = self.holding()?;
         {
             let mut labels = locked(&self.labels);
             self.tables.unlabel(cgroup)?;
@@ -256,7 +256,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full (then all that fitted is protected, and nothing was removed).
     pub fn set_protected(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
-        self.holds()?;
+        let _holding = self.holding()?;
         self.tables.set_prefixes(prefixes)
     }
 
@@ -273,7 +273,7 @@ impl Interceptor {
     /// # Errors
     /// When the table is full.
     pub fn set_ports(&self, ports: &BTreeSet<u16>) -> Result<(), InterceptError> {
-        self.holds()?;
+        let _holding = self.holding()?;
         self.tables.set_ports(ports)
     }
 
@@ -281,9 +281,7 @@ impl Interceptor {
     /// `None`: nobody was redirected to us by that tuple. A failing look-up is `None` too, for
     /// without an origin the connection must be closed whatever the reason.
     pub fn take(&self, netns: NetnsCookie, client: SocketAddr) -> Option<OriginRecord> {
-        if self.holds().is_err() {
-            return None;
-        }
+        let _holding = self.holding().ok()?;
         match self.tables.take(netns, client) {
             Ok(record) => record,
             Err(error) => {
@@ -334,7 +332,7 @@ impl Interceptor {
     /// # Errors
     /// When the namespace cannot be entered, the port is taken, or nobody receives listeners.
     pub fn listen(&self, netns: OwnedFd) -> Result<NetnsCookie, InterceptError> {
-        self.holds()?;
+        let _holding = self.holding()?;
         let port = self.settings.listen_port;
         let (listener, open) = listen::open(netns, port, &self.inherited)?;
         let cookie = listener.netns;
@@ -360,23 +358,28 @@ impl Interceptor {
     /// Tells the holder of that namespace's listener to close it.
     pub fn leave(&self, netns: NetnsCookie) {
         locked(&self.open).remove(&netns);
+        // The next agent may listen there by now.
+        let Ok(_holding) = self.holding() else {
+            return;
+        };
         if let Err(error) = self.tables.unhear(netns) {
             tracing::warn!(%error, %netns, "a closed namespace stays in the filter of sightings");
         }
     }
 
-    /// Lets another agent govern by the pins: this one must change nothing any more.
+    /// Lets another agent govern by the pins: this one changes nothing any more.
     pub fn let_go(&self) {
+        // It would put its own programs back in the place of the next agent's. Waited for: with the
+        // right goes the last chance to change anything.
+        if let Some(node) = locked(&self.node).as_mut() {
+            node.halt();
+        }
+        self.tables.at_rest.store(true, Ordering::Release);
         *self.owned.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Nothing is labelled, listened for or taken by who let go: labels may be numbered in the next
-    /// agent's way by then.
-    fn holds(&self) -> Result<(), InterceptError> {
-        self.holding().map(drop)
-    }
-
-    /// The same, and the right is not let go while the guard is there.
+    /// Nothing is labelled, listened for, taken, attached or detached by who let go: labels may be
+    /// numbered in the next agent's way by then. The right is not let go while the guard is there.
     pub(super) fn holding(&self) -> Result<RwLockReadGuard<'_, Option<Right>>, InterceptError> {
         let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
         if self.settings.pin.is_some() && owned.is_none() {
@@ -393,6 +396,8 @@ impl Interceptor {
         let mut owned = self.owned.write().unwrap_or_else(PoisonError::into_inner);
         if owned.is_none() {
             *owned = Right::now(directory).ok().flatten();
+            let at_rest = owned.is_none();
+            self.tables.at_rest.store(at_rest, Ordering::Release);
         }
         owned.is_some()
     }
@@ -409,8 +414,9 @@ impl Interceptor {
 
     /// Closes the listening sockets of an agent before this one that nobody asked for.
     pub fn forget_inherited(&self) {
+        let holding = self.holding();
         for netns in self.inherited.close() {
-            if !locked(&self.open).contains_key(&netns) {
+            if holding.is_ok() && !locked(&self.open).contains_key(&netns) {
                 let _ = self.tables.unhear(netns);
             }
         }

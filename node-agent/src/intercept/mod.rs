@@ -12,6 +12,7 @@
 mod assembled;
 mod devices;
 mod diag;
+mod embedded;
 mod error;
 mod events;
 mod foreign;

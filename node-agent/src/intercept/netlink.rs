@@ -53,14 +53,26 @@ const OURS: &str = "node-agent";
 /// `ARPHRD_ETHER`, `ARPHRD_LOOPBACK`.
 const ETHERNET: u16 = 1;
 const LOOPBACK: u16 = 772;
+/// Tunnels and the like, whose packets have no header of the link's (linux/if_arp.h): PPP, RAWIP,
+/// TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE, NONE.
+const BARE: [u16; 8] = [512, 519, 768, 769, 776, 778, 823, 0xfffe];
+/// What carries no IP packet off the node: CAN, MCTP, PIMREG, IEEE80211 and its monitors, the one of
+/// IEEE802154, NETLINK, VSOCKMON, VOID.
+const OTHER: [u16; 10] = [280, 290, 779, 801, 802, 803, 805, 824, 826, 0xffff];
+/// `IFF_UP`.
+const UP: u32 = 1;
 
 /// What a device's packets begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carries {
     /// Ethernet frames.
     Frames,
-    /// IP packets, or whatever else.
+    /// IP packets.
     Packets,
+    /// Nothing: it is down, or has no part in IP.
+    Nothing,
+    /// Packets behind a header that is not read here.
+    Unread,
     /// It is the loopback device.
     Loopback,
 }
@@ -342,7 +354,10 @@ fn device(body: &[u8]) -> Option<Device> {
     let carries = match u16::from_ne_bytes(at(body, 2)?) {
         ETHERNET => Carries::Frames,
         LOOPBACK => Carries::Loopback,
-        _ => Carries::Packets,
+        bare if BARE.contains(&bare) => Carries::Packets,
+        other if OTHER.contains(&other) => Carries::Nothing,
+        _ if u32::from_ne_bytes(at(body, 8)?) & UP == 0 => Carries::Nothing,
+        _ => Carries::Unread,
     };
     let index = u32::from_ne_bytes(at(body, 4)?);
     let attributes = body.get(16..)?;
@@ -368,6 +383,30 @@ mod tests {
         let loopback = devices.iter().find(|device| device.name == "lo").unwrap();
         assert_eq!((loopback.index, loopback.carries), (1, Carries::Loopback));
         assert_eq!(loopback.elsewhere, None);
+    }
+
+    #[test]
+    fn a_device_with_headers_of_its_own_is_not_taken_for_one_of_packets() {
+        let carries = |kind: u16, flags: u32| {
+            let mut body = vec![0, 0];
+            body.extend(kind.to_ne_bytes());
+            body.extend([7, 0, 0, 0]);
+            body.extend(flags.to_ne_bytes());
+            body.extend([0; 4]);
+            put(&mut body, LINK_NAME, b"x0\0");
+            device(&body).unwrap().carries
+        };
+        for (kind, flags, want) in [
+            (1, 0, Carries::Frames),
+            (772, UP, Carries::Loopback),
+            (0xfffe, 0, Carries::Packets),
+            (280, UP, Carries::Nothing),
+            // InfiniBand
+            (32, UP, Carries::Unread),
+            (32, 0, Carries::Nothing),
+        ] {
+            assert_eq!(carries(kind, flags), want, "{kind}");
+        }
     }
 
     #[test]

@@ -58,13 +58,19 @@ pub(super) struct Needs {
     pub(super) tables: Arc<Tables>,
 }
 
-fn hook(device: &Device) -> Option<DeviceHook> {
-    match device.carries {
+fn hook(device: &Device) -> Result<Option<DeviceHook>, InterceptError> {
+    Ok(match device.carries {
         Carries::Frames => Some(NODE_FRAME),
         Carries::Packets => Some(NODE_PACKET),
-        // What goes there comes from a socket of this node, and is asked with it.
-        Carries::Loopback => None,
-    }
+        // What goes to loopback comes from a socket of this node, and is asked with it.
+        Carries::Loopback | Carries::Nothing => None,
+        // Attached to and not understood, it would let everything out.
+        Carries::Unread => {
+            let mend = "guard.node_wide: off on this node, or take the device down (`ip link set down`)";
+            let unread = std::io::Error::other("what its packets begin with is not known here");
+            return Err(InterceptError::call("attach", &device.name, mend)(unread));
+        }
+    })
 }
 
 impl NodeWide {
@@ -202,7 +208,8 @@ impl NodeWide {
         Ok(())
     }
 
-    fn halt(&mut self) {
+    /// Follows the devices no more, and is not in the middle of it either.
+    pub(super) fn halt(&mut self) {
         let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
         if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
             let _ = thread.join();
@@ -298,7 +305,14 @@ impl Shared {
         let mut there = BTreeSet::new();
         let mut failure = None;
         for device in &devices {
-            let Some(hook) = hook(device) else { continue };
+            let hook = match hook(device) {
+                Ok(Some(hook)) => hook,
+                Ok(None) => continue,
+                Err(error) => {
+                    failure = Some(error);
+                    continue;
+                }
+            };
             there.insert(device.index);
             let at_work = held
                 .get(&device.index)

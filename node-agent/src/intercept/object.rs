@@ -59,12 +59,10 @@ pub(super) const WAIT: Hook = hook("on_wait", "", 1);
 
 /// The second gate, attached to each labelled cgroup: what is not labelled pays nothing for it.
 /// Pinned as the others are, with the cgroup's id behind the name.
-pub(super) const GATES: [Hook; 5] = [
+pub(super) const GATES: [Hook; 3] = [
     hook("on_egress", "link_gate_egress", 1),
     hook("on_ingress", "link_gate_ingress", 0),
     hook("on_setsockopt", "link_gate_setsockopt", 22),
-    hook("on_startup", "link_gate_startup", 1),
-    hook("on_greeting", "link_gate_greeting", 0),
 ];
 
 /// A program that is attached to a device.
@@ -126,13 +124,12 @@ pub(super) const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that outlive the process when there is a pin directory.
-pub(super) const PINNED: [&str; 12] = [
+pub(super) const PINNED: [&str; 11] = [
     names::LABELS,
     names::PORTS,
     names::PREFIXES,
     names::FLOWS,
     names::SOCKETS,
-    names::WATCHES,
     names::ALLOWED,
     names::SHARES,
     names::TAKEN,
@@ -141,10 +138,12 @@ pub(super) const PINNED: [&str; 12] = [
     names::INWARD,
 ];
 
-/// How many entries a map of the object holds.
+/// How many entries a map holds, that was not pinned by an earlier version.
 pub(super) fn room(map: &str) -> u32 {
     match map {
         names::PORTS => 1_024,
+        // Most are forms of one address.
+        names::PREFIXES => 131_072,
         _ => 16_384,
     }
 }
@@ -169,7 +168,8 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, InterceptError> {
         .override_global(names::QUOTA, &quota, true)
         .override_global(names::CLOSED, &closed, true)
         .override_global(names::UNDECLARED, &undeclared, true)
-        .map_max_entries(names::FLOWS, settings.flows.max(1));
+        .map_max_entries(names::FLOWS, settings.flows.max(1))
+        .map_max_entries(names::PREFIXES, room(names::PREFIXES));
     if let Some(pins) = &settings.pin {
         for map in PINNED {
             let path: PathBuf = pins.join(map_pin(map));

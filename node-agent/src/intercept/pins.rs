@@ -47,8 +47,16 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
             });
         }
         // Else the pins go with a service's or container's own mounts, and all is let through.
-        if has_own_mounts() {
-            return Err(InterceptError::OwnMounts(directory.to_owned()));
+        match mounts() {
+            Mounts::Own => return Err(InterceptError::OwnMounts(directory.to_owned())),
+            Mounts::First => {}
+            Mounts::Unknown(error) => tracing::warn!(
+                %error, pin = %name,
+                "whether what is mounted here stays when this process's mounts end is not known: \
+                 in a service or container with mounts of its own the redirect would end with the \
+                 agent. Let it see the node's first process (its process namespace, CAP_SYS_PTRACE, /proc \
+                 without hidepid), or mount a bpffs outside: mount -t bpf -o nosuid,nodev,noexec,mode=0700 bpf {name}"
+            ),
         }
         sys::mount_bpffs(directory).map_err(InterceptError::call(
             "mount(bpf)",
@@ -61,10 +69,39 @@ pub(super) fn mounted(directory: &Path) -> Result<(), InterceptError> {
         .map_err(InterceptError::call("chmod", &name, mend))
 }
 
-/// Are the mounts of this process others than those of the first one, which stay? Unknown: no.
-fn has_own_mounts() -> bool {
-    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
-    matches!((of("self"), of("1")), (Ok(own), Ok(first)) if own != first)
+/// Whose mounts this process sees.
+#[derive(Debug)]
+pub(super) enum Mounts {
+    /// Those of the first process, which stay.
+    First,
+    /// Others, which end with whoever has them.
+    Own,
+    /// The kernel does not say.
+    Unknown(io::Error),
+}
+
+/// Which mounts are these?
+pub(super) fn mounts() -> Mounts {
+    let of = |name: &str| fs::read_link(format!("/proc/{name}"));
+    match of("self/ns/pid") {
+        // Another namespace's first process is no measure: it ends with the container, say.
+        Ok(processes) if processes != Path::new(FIRST_PROCESSES) => Mounts::Unknown(
+            io::Error::other("the node's first process is not seen from this process namespace"),
+        ),
+        Ok(_) => sorted(of("self/ns/mnt"), of("1/ns/mnt")),
+        Err(error) => Mounts::Unknown(error),
+    }
+}
+
+/// The process namespace that the kernel begins with (`PROC_PID_INIT_INO`).
+const FIRST_PROCESSES: &str = "pid:[4026531836]";
+
+fn sorted(own: io::Result<PathBuf>, first: io::Result<PathBuf>) -> Mounts {
+    match (own, first) {
+        (Ok(own), Ok(first)) if own == first => Mounts::First,
+        (Ok(_), Ok(_)) => Mounts::Own,
+        (Err(error), _) | (_, Err(error)) => Mounts::Unknown(error),
+    }
 }
 
 /// Refuses a directory with pins of another version, whose bytes mean something else.
@@ -103,10 +140,9 @@ fn check(directory: &Path) -> Result<(), InterceptError> {
 }
 
 /// Key and value sizes of the pinned maps, as this version has them.
-const SIZES: [(&str, u32, u32); 12] = {
+const SIZES: [(&str, u32, u32); 11] = {
     use node_agent_common::flow::{FlowKey, Inward, OriginRecord, Share, SocketState, Wire};
     use node_agent_common::names;
-    use node_agent_common::watch::Watch;
     [
         (names::LABELS, 8, 4),
         (names::PORTS, 2, 1),
@@ -117,7 +153,6 @@ const SIZES: [(&str, u32, u32); 12] = {
             size_of::<OriginRecord>() as u32,
         ),
         (names::SOCKETS, 4, size_of::<SocketState>() as u32),
-        (names::WATCHES, 4, size_of::<Watch>() as u32),
         (names::ALLOWED, 24, 1),
         (names::SHARES, 4, size_of::<Share>() as u32),
         (names::TAKEN, 4, 8),
@@ -459,5 +494,29 @@ fn is_mount(directory: &Path) -> bool {
     match (fs::metadata(directory), fs::metadata(parent)) {
         (Ok(here), Ok(above)) => here.dev() != above.dev(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_that_cannot_be_compared_are_not_taken_for_those_that_stay() {
+        let of = |name: &str| Ok(PathBuf::from(name));
+        let denied = || Err(io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(
+            sorted(of("mnt:[1]"), of("mnt:[1]")),
+            Mounts::First
+        ));
+        assert!(matches!(sorted(of("mnt:[2]"), of("mnt:[1]")), Mounts::Own));
+        assert!(matches!(
+            sorted(of("mnt:[1]"), denied()),
+            Mounts::Unknown(_)
+        ));
+        assert!(matches!(
+            sorted(denied(), of("mnt:[1]")),
+            Mounts::Unknown(_)
+        ));
     }
 }

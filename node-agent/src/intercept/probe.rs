@@ -13,7 +13,8 @@ use super::diag::{self, Diag};
 use super::layers::{self, LayerState};
 use super::netlink::Route;
 use super::object::{self, TRACEPOINTS, WIRE};
-use super::{InterceptError, Settings, sys};
+use super::pins::Mounts;
+use super::{InterceptError, Settings, pins, sys};
 use crate::model::CgroupId;
 
 /// How well something is there.
@@ -81,6 +82,7 @@ pub fn grounds() -> Vec<Finding> {
         privileges(),
         loopback(),
         bpffs(),
+        own_mounts(),
         types(),
         jit(),
         asking(),
@@ -168,6 +170,29 @@ fn bpffs() -> Finding {
             "no bpffs in this kernel: a dead agent would let workloads through",
             "use a kernel with CONFIG_BPF_SYSCALL",
         )
+    }
+}
+
+fn own_mounts() -> Finding {
+    let outside = "mount a bpffs for the pins outside, where the agent sees it: mount -t bpf \
+                   -o nosuid,nodev,noexec,mode=0700 bpf STATE_DIR/bpf";
+    match pins::mounts() {
+        Mounts::First => Finding::good("mounts that stay: a bpffs for the pins can be mounted here"),
+        Mounts::Own => Finding::degraded(
+            "mounts of this process's own: what it mounts ends with them, and the agent mounts no \
+             bpffs here",
+            outside,
+        ),
+        Mounts::Unknown(error) => Finding::degraded(
+            format!(
+                "whose mounts these are is not known ({error}): a bpffs that is \
+                 mounted here may end with the agent, and the redirect with it"
+            ),
+            format!(
+                "the node's process namespace (hostPID), CAP_SYS_PTRACE and /proc without hidepid; \
+                 or {outside}"
+            ),
+        ),
     }
 }
 

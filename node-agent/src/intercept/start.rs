@@ -4,7 +4,7 @@ use std::collections::HashMap as StdHashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
 use aya::Ebpf;
@@ -250,6 +250,7 @@ fn tables(ebpf: &mut Ebpf) -> Result<(Tables, Rings), InterceptError> {
         wires: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::WIRES)?),
         before: Mutex::new(typed::<HashMap<_, _, _>>(ebpf, names::BEFORE)?),
         counters: Mutex::new(typed::<PerCpuArray<_, _>>(ebpf, names::COUNTERS)?),
+        at_rest: AtomicBool::new(false),
         wanted: Wanted::default(),
     };
     let rings = Rings {

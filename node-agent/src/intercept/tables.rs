@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use node_agent_common::names;
 use node_agent_common::rule::Label;
 use serde::{Deserialize, Serialize};
 
-use super::{Allowed, InterceptError, Prefix, WorkloadIndex, sys};
+use super::{Allowed, InterceptError, Prefix, WorkloadIndex, embedded, sys};
 use crate::model::{CgroupId, NetnsCookie, Pid};
 
 /// Where a redirected connection was going, and who dialled, as the kernel recorded it.
@@ -106,7 +107,7 @@ pub struct Entries {
     pub labels: usize,
     /// Guarded ports.
     pub ports: usize,
-    /// Protected prefixes.
+    /// Protected prefixes, the forms of each counted as one.
     pub prefixes: usize,
     /// Origins that wait to be taken.
     pub flows: usize,
@@ -129,6 +130,8 @@ pub(super) struct Tables {
     pub(super) wires: Mutex<HashMap<MapData, u32, flow::Wire>>,
     pub(super) before: Mutex<HashMap<MapData, u64, u8>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, u64>>,
+    /// Another agent may have the right by now: nothing is swept.
+    pub(super) at_rest: AtomicBool,
     /// What the tables of places should hold, as far as this agent put it there. Each is locked before
     /// its table, for as long as both change.
     pub(super) wanted: Wanted,
@@ -208,10 +211,10 @@ impl Tables {
         Ok(())
     }
 
-    /// These prefixes besides those there are.
+    /// These prefixes besides those there are, in all their forms.
     pub(super) fn add_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         let mut wanted = locked(&self.wanted.prefixes);
-        let prefixes: BTreeSet<_> = prefixes.iter().map(|p| parts(&key(*p))).collect();
+        let prefixes = in_all_forms(prefixes);
         self.insert_prefixes(&prefixes)?;
         wanted.extend(prefixes);
         Ok(())
@@ -226,18 +229,21 @@ impl Tables {
         Ok(())
     }
 
-    /// The prefixes that there are.
+    /// The prefixes that there are, but for those that are another's form.
     pub(super) fn prefixes(&self) -> Result<Vec<Prefix>, InterceptError> {
         let map = locked(&self.prefixes);
         let keys: Result<Vec<_>, _> = map.keys().collect();
         let keys = keys.map_err(InterceptError::map(names::PREFIXES))?;
-        Ok(keys.iter().filter_map(prefix).collect())
+        let mut all: Vec<Prefix> = keys.iter().filter_map(prefix).collect();
+        let forms: BTreeSet<Prefix> = all.iter().copied().flat_map(embedded::forms).collect();
+        all.retain(|prefix| !forms.contains(prefix));
+        Ok(all)
     }
 
-    /// Exactly these prefixes. New ones first.
+    /// Exactly these prefixes, in all their forms. New ones first.
     pub(super) fn set_prefixes(&self, prefixes: &[Prefix]) -> Result<(), InterceptError> {
         let mut wanted = locked(&self.wanted.prefixes);
-        let keep: BTreeSet<(u32, [u32; 4])> = prefixes.iter().map(|p| parts(&key(*p))).collect();
+        let keep = in_all_forms(prefixes);
         self.insert_prefixes(&keep)?;
         let mut map = locked(&self.prefixes);
         let old: Vec<Key<[u32; 4]>> = map
@@ -559,7 +565,7 @@ impl Tables {
         Ok(Entries {
             labels: size(names::LABELS, locked(&self.labels).keys())?,
             ports: size(names::PORTS, locked(&self.ports).keys())?,
-            prefixes: size(names::PREFIXES, locked(&self.prefixes).keys())?,
+            prefixes: self.prefixes()?.len(),
             flows: size(names::FLOWS, locked(&self.flows).keys())?,
             listening: locked(&self.heard)
                 .iter()
@@ -624,6 +630,12 @@ fn place_key(place: Allowed) -> Key<[u32; 5]> {
     let [a, b, c, d] = inner.data();
     let port = place.port.map_or(0, |port| u32::from(port.get()));
     Key::new(inner.prefix_len().saturating_add(32), [port, a, b, c, d])
+}
+
+fn in_all_forms(prefixes: &[Prefix]) -> BTreeSet<(u32, [u32; 4])> {
+    let forms = prefixes.iter().copied().flat_map(embedded::forms);
+    let all = prefixes.iter().copied().chain(forms);
+    all.map(|prefix| parts(&key(prefix))).collect()
 }
 
 fn parts(key: &Key<[u32; 4]>) -> (u32, [u32; 4]) {

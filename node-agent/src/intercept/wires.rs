@@ -260,12 +260,13 @@ impl Interceptor {
     ///
     /// # Errors
     /// The namespace's devices cannot be listed, or a filter cannot be attached. What was attached
-    /// by then stays.
+    /// by then stays. This agent let go.
     pub fn filter(
         &self,
         netns: BorrowedFd<'_>,
         owner: Owner,
     ) -> Result<Vec<Unfiltered>, InterceptError> {
+        let _holding = self.holding()?;
         let wires = &self.wires;
         let listed = |e| {
             InterceptError::call(
@@ -312,10 +313,13 @@ impl Interceptor {
     fn filter_at(&self, end: u32, owner: Owner) -> Result<(), InterceptError> {
         let wires = &self.wires;
         let mut held = locked(&wires.held);
-        if let Some(wire) = held.get(&end)
-            && wire.owner == owner
-            && wire.held.iter().all(|held| holds(&wires.route, held, end))
-        {
+        // The kernel is asked once.
+        let at_work: Option<Vec<bool>> = held.get(&end).map(|wire| {
+            let programs = wire.held.iter();
+            programs.map(|held| holds(&wires.route, held, end)).collect()
+        });
+        let whole = at_work.as_ref().is_some_and(|all| all.iter().all(|it| *it));
+        if whole && held.get(&end).is_some_and(|wire| wire.owner == owner) {
             return Ok(());
         }
         let label = owner
@@ -331,20 +335,17 @@ impl Interceptor {
         };
         // In the table first: what is filtered is filtered in somebody's name.
         self.tables.wire(end, record)?;
-        let at_work = held
-            .get(&end)
-            .is_some_and(|wire| wire.held.iter().all(|held| holds(&wires.route, held, end)));
-        if at_work {
+        if whole {
             if let Some(wire) = held.get_mut(&end) {
                 wire.owner = owner;
             }
             return Ok(());
         }
         let pin = self.settings().pin.as_deref();
-        if let Some(wire) = held.get(&end) {
+        if let Some(at_work) = at_work {
             // Its other end is there, so it is: somebody took the filter away.
-            let programs = wire.held.iter().zip(&ON_WIRE).enumerate();
-            let gone = programs.filter(|(_, (held, _))| !holds(&wires.route, held, end));
+            let programs = at_work.iter().zip(&ON_WIRE).enumerate();
+            let gone = programs.filter(|(_, (at_work, _))| !**at_work);
             locked(&wires.lost).extend(gone.map(|(at, (_, hook))| Fault::of_wire(end, at, *hook)));
         }
         let programs = self.with_ebpf(|ebpf| wires.hold_all(ebpf, end, pin))?;
@@ -366,8 +367,9 @@ impl Interceptor {
     /// Takes the filters of a namespace away. None there is no error.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses, or this agent let go.
     pub fn unfilter(&self, netns: u64) -> Result<(), InterceptError> {
+        let _holding = self.holding()?;
         self.let_go_where(|_, wire| wire.owner.netns == netns)
     }
 
@@ -393,6 +395,10 @@ impl Interceptor {
 
     /// Forgets filters whose devices are gone.
     pub fn forget_gone_wires(&self) {
+        // Numbers of devices that are gone may stand for the next agent's.
+        let Ok(_holding) = self.holding() else {
+            return;
+        };
         let route = &self.wires.route;
         let up = |end: u32, wire: &Wire| wire.held.iter().any(|held| stands(route, held, end));
         let there = {

@@ -17,7 +17,7 @@ use super::tickets::{Dialled, Places};
 use crate::enrol::CANARY;
 use crate::intercept::{Closed, waited};
 use crate::model::{ClientAddr, NetnsCookie};
-use crate::origin::{Flow, NoOrigin};
+use crate::origin::{Flow, NoOrigin, Origin};
 
 /// Connections served at once; above it the kernel's accept queue is the waiting room.
 pub(super) const AT_ONCE: usize = 20_000;
@@ -126,8 +126,8 @@ async fn hand_over(
     netns: NetnsCookie,
     places: Places,
 ) {
-    let flow = match door.origins.take(netns, client) {
-        Ok(flow) => flow,
+    let Origin { flow, socket } = match door.origins.take(netns, client) {
+        Ok(origin) => origin,
         Err(reason) => return door.close_unread(client, netns, &reason),
     };
     if flow.workload == CANARY {
@@ -141,6 +141,9 @@ async fn hand_over(
         pid: flow.process.pid,
         cgroup: flow.process.cgroup,
         workload: flow.workload,
+        netns,
+        client,
+        socket,
     };
     let mut try_with = Some((flow, places));
     let mut tried: Option<Arc<Present>> = None;

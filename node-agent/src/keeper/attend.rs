@@ -12,7 +12,7 @@ use super::channel::{ChannelError, Ear, Mouth};
 use super::message::{Answer, Ask, AskNumber, Carried, Report, TicketNumber, ToKeeper, ToWorker};
 use super::named::{Named, NotHeld};
 use super::pulse::Pulse;
-use super::tickets::Tickets;
+use super::tickets::{Dialled, Tickets};
 use crate::config::{TokenSource, WorkloadRule};
 use crate::enrol::{Canary, Enrolment};
 use crate::identity::{TokenFileError, TokenFiles};
@@ -188,15 +188,31 @@ impl Answers {
             .await;
     }
 
-    /// Only for a connection the worker has, and only in a file that the configuration names for
-    /// that connection's workload.
+    /// Only for a connection that the worker has and that is logging in, whose client is there, and
+    /// only in a file that the configuration names for that connection's workload.
     async fn token(
         &self,
         present: &Present,
         ticket: TicketNumber,
         source: usize,
     ) -> Result<crate::model::Secret<String>, TokenFileError> {
-        let dialled = present.tickets.of(ticket).ok_or(TokenFileError::Gone)?;
+        let dialled = present.tickets.logging_in(ticket, Instant::now());
+        let dialled = dialled.ok_or(TokenFileError::Gone)?;
+        // The kernel's word and not the worker's, which may hold its end of a connection for good.
+        let Dialled {
+            netns,
+            client,
+            socket,
+            ..
+        } = dialled;
+        match self.interceptor.is_open(netns, client.0, socket) {
+            Ok(true) => {}
+            Ok(false) => return Err(TokenFileError::Gone),
+            Err(error) => {
+                tracing::warn!(%error, %client, %netns, "a token is not read: whether its client is there is not known");
+                return Err(TokenFileError::Gone);
+            }
+        }
         let rule = usize::try_from(dialled.workload.0)
             .ok()
             .and_then(|at| self.workloads.get(at));

@@ -111,6 +111,21 @@ const ALLOWED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[c_long] = &[];
 
+/// What serving sets of a socket. Filters, routes, marks, devices, other protocols above TCP and ports
+/// that are shared are none of it.
+const OPTIONS: &[(libc::c_int, libc::c_int)] = &[
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    // What fetches an issuer's keys looks whether it is still there.
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    // The C library's resolver hears of servers that are not there.
+    (libc::IPPROTO_IP, libc::IP_RECVERR),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+];
+
 /// Nothing in a worker tries these.
 const DEADLY: &[c_long] = &[
     libc::SYS_add_key,
@@ -219,18 +234,12 @@ fn allowed() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Fault> {
     let stream = masked(1, KIND, word(libc::SOCK_STREAM))?;
     let pair = SeccompRule::new(vec![is(0, word(libc::AF_UNIX))?, stream])?;
     rules.insert(libc::SYS_socketpair, vec![pair]);
+    let option = |(level, name): &(libc::c_int, libc::c_int)| {
+        SeccompRule::new(vec![is(1, word(*level))?, is(2, word(*name))?])
+    };
     rules.insert(
         libc::SYS_setsockopt,
-        one_of(
-            1,
-            &[
-                libc::SOL_SOCKET,
-                libc::IPPROTO_TCP,
-                libc::IPPROTO_IP,
-                libc::IPPROTO_IPV6,
-            ]
-            .map(word),
-        )?,
+        OPTIONS.iter().map(option).collect::<Result<_, _>>()?,
     );
     rules.insert(
         libc::SYS_ioctl,

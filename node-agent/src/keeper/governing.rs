@@ -18,7 +18,7 @@ use super::inherit::{Before, outlive};
 use super::keep::{KeeperError, admin_socket, own};
 use super::message::{Order, ToWorker};
 use super::named::Named;
-use super::settings::{cgroup2, dialled_port, enrol_rules};
+use super::settings::{cgroup2, dialled_port, enrol_rules, unix_names};
 use super::tickets::Tickets;
 use super::worker::{LAST_WORDS, Signalled, Signals, Went, Worker, ending_words};
 use crate::config::Config;
@@ -118,7 +118,10 @@ impl Governing {
             accepting.spawn(accept_all(door, listeners));
         }
         let enrolment = Arc::new(Enrolment::start(
-            EnrolSettings::new(base, enrol_rules(config)),
+            EnrolSettings {
+                unix_names: unix_names(config),
+                ..EnrolSettings::new(base, enrol_rules(config))
+            },
             interceptor.clone(),
             interceptor.take_sightings(),
         )?);

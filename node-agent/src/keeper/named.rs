@@ -9,7 +9,7 @@ use crate::intercept::Prefix;
 
 /// How long an address stays protected after it is no longer named: a workload may still hold it.
 const HELD: Duration = Duration::from_secs(24 * 3600);
-/// Addresses held at once; the kernel's table has room for four times as many prefixes.
+/// Addresses held at once; the kernel's table has room for three times as many, in all forms.
 const ROOM: usize = 4_096;
 
 /// What is held, by address: since when it is no longer named; `None`: it still is.

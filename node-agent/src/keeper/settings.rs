@@ -58,12 +58,40 @@ pub(super) fn enrol_rules(config: &Config) -> Vec<enrol::WorkloadRule> {
         .collect()
 }
 
+/// The paths of unix sockets that stay open to workloads. Abstract names are none.
+pub(super) fn unix_names(config: &Config) -> Vec<PathBuf> {
+    let names = match &config.guard.unix {
+        UnixSockets::Open => return Vec::new(),
+        UnixSockets::AllowOnly(names) => names,
+    };
+    let paths = names.iter().filter(|name| name.starts_with('/'));
+    paths.map(PathBuf::from).collect()
+}
+
+/// Refuses names that every workload could put another socket at, as far as this host's own files
+/// tell: a list of what is allowed would allow all.
+fn judge(names: &[PathBuf]) -> Result<(), KeeperError> {
+    for name in names {
+        let found = enrol::open_to_anybody(name).map_err(own(name.display().to_string()))?;
+        if let Some(at) = found {
+            let why = format!(
+                "guard.unix_allow: anybody can put another socket at this name, in {}: allow one in \
+                 directories that only root writes to",
+                at.display()
+            );
+            return Err(own(name.display().to_string())(std::io::Error::other(why)));
+        }
+    }
+    Ok(())
+}
+
 /// What the kernel programs go by.
 pub(super) fn settings(
     config: &Config,
     mount: &Path,
     base: &Path,
 ) -> Result<Settings, KeeperError> {
+    judge(&unix_names(config))?;
     let agents = own_cgroup(mount)?;
     let mut settings = Settings::new(base, config.listen.port, cgroup_id(&agents)?);
     settings.ports = config.guard.ports.clone();

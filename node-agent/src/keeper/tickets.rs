@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::message::TicketNumber;
 use crate::intercept::WorkloadIndex;
-use crate::model::{CgroupId, Pid};
+use crate::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
 
 /// Places among the connections: of all, and of one network namespace.
 pub(super) type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
@@ -19,16 +20,32 @@ pub(super) struct Dialled {
     pub(super) pid: Pid,
     pub(super) cgroup: CgroupId,
     pub(super) workload: WorkloadIndex,
+    /// Where the client's socket is, its address there, and its cookie.
+    pub(super) netns: NetnsCookie,
+    pub(super) client: ClientAddr,
+    pub(super) socket: u64,
+}
+
+/// How long after it was handed over a connection may still be one that logs in: more than a login
+/// may take, greeting and opening together.
+pub(super) const LOGIN: Duration = Duration::from_secs(60);
+
+/// What is held of one connection.
+#[derive(Debug)]
+struct Held {
+    dialled: Dialled,
+    places: Option<Places>,
+    since: Instant,
 }
 
 /// The connections of one worker. Dropping them gives all places back.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    held: Mutex<HashMap<TicketNumber, (Dialled, Option<Places>)>>,
+    held: Mutex<HashMap<TicketNumber, Held>>,
 }
 
 impl Tickets {
-    fn held(&self) -> MutexGuard<'_, HashMap<TicketNumber, (Dialled, Option<Places>)>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<TicketNumber, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -37,16 +54,24 @@ impl Tickets {
         // One count for the keeper's life: what a dead worker had is nothing to the next.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = TicketNumber(NEXT.fetch_add(1, Ordering::Relaxed));
-        self.held().insert(number, (dialled, Some(places)));
+        let held = Held {
+            dialled,
+            places: Some(places),
+            since: Instant::now(),
+        };
+        self.held().insert(number, held);
         Issued {
             of: Some(self.clone()),
             number,
         }
     }
 
-    /// What is known of a connection; `None`: this worker does not have it.
-    pub(super) fn of(&self, number: TicketNumber) -> Option<Dialled> {
-        self.held().get(&number).map(|(dialled, _)| *dialled)
+    /// What is known of a connection that may be logging in at that moment. `None`: this worker does
+    /// not have it, or has had it for so long that it has logged in or never will.
+    pub(super) fn logging_in(&self, number: TicketNumber, now: Instant) -> Option<Dialled> {
+        let held = self.held();
+        let held = held.get(&number)?;
+        (now.saturating_duration_since(held.since) <= LOGIN).then_some(held.dialled)
     }
 
     /// Are all over?
@@ -79,8 +104,7 @@ impl Issued {
     /// The worker could not be reached: the places, for another try.
     pub(super) fn back(mut self) -> Option<Places> {
         let of = self.of.take()?;
-        let (_, places) = of.held().remove(&self.number)?;
-        places
+        of.held().remove(&self.number)?.places
     }
 }
 
@@ -109,7 +133,11 @@ mod tests {
             pid: Pid(1),
             cgroup: CgroupId(2),
             workload: WorkloadIndex(0),
+            netns: NetnsCookie(3),
+            client: ClientAddr(([127, 0, 0, 1], 4).into()),
+            socket: 5,
         };
+        let now = Instant::now();
         let tickets = Arc::new(Tickets::default());
         drop(tickets.issue(dialled, places()));
         assert_eq!(all.available_permits(), 2, "never handed over");
@@ -120,10 +148,12 @@ mod tests {
         let issued = tickets.issue(dialled, places());
         let number = issued.number;
         issued.handed();
-        assert_eq!(tickets.of(number), Some(dialled));
+        assert_eq!(tickets.logging_in(number, now), Some(dialled));
+        let late = now + LOGIN + Duration::from_secs(1);
+        assert_eq!(tickets.logging_in(number, late), None, "a session by now");
         assert_eq!(own.available_permits(), 1);
         tickets.give_back(&[number, number, TicketNumber(u64::MAX)]);
-        assert_eq!(tickets.of(number), None);
+        assert_eq!(tickets.logging_in(number, now), None);
         assert_eq!(own.available_permits(), 2);
 
         tickets.issue(dialled, places()).handed();

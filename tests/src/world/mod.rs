@@ -96,6 +96,18 @@ impl Builder {
         self
     }
 
+    /// With a policy of this name that allows everything but what these further lines of it say:
+    /// more of its rules, or what follows them.
+    pub fn everything(self, name: &str, but: &str) -> Self {
+        let text = format!(
+            "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: {name} }}\n\
+             subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nfunctions: {{ allow: ['*'] }}\n\
+             rules:\n  - {{ name: everything, effect: allow, statements: ['*'], without_where: true }}\n\
+             {but}\n"
+        );
+        self.policy_text(&format!("{name}.yaml"), &text)
+    }
+
     /// With this TLS towards the databases: `disable`, `require` or `verify-full` (the default).
     #[must_use]
     pub fn upstream_tls(mut self, word: &'static str) -> Self {

@@ -140,27 +140,14 @@ fn only_the_right_key_from_the_right_workload_cancels() -> Result<()> {
     cancel(&world, &mut dialer, &key)
 }
 
-const TIMED: &str = "\
-apiVersion: node-agent/v1
-kind: Policy
-metadata: { name: timed }
-subjects: [ { workloads: ['*'] } ]
-targets: [ '*' ]
-rules:
-  - { name: all, effect: allow, statements: ['*'], without_where: true }
-functions: { allow: ['*'] }
-limits: { statement_timeout: 500ms }
-";
+const TIMED: &str = "limits: { statement_timeout: 500ms }";
 
 #[test]
 fn a_statement_that_runs_longer_than_policy_allows_is_cancelled_and_told_so() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
     }
-    let world = World::builder()
-        .policy_text("timed.yaml", TIMED)
-        .start()
-        .unwrap();
+    let world = World::builder().everything("timed", TIMED).start().unwrap();
     let seen = world.ask_all(
         "select pg_sleep(57);\nselect 'goes on';\nbegin;\nselect pg_sleep(57);\nselect 1;\n\
          rollback;\nselect pg_sleep(0.2), 'quick';\n",
@@ -186,10 +173,7 @@ fn the_time_of_a_statement_counts_in_the_extended_protocol_too() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
     }
-    let world = World::builder()
-        .policy_text("timed.yaml", TIMED)
-        .start()
-        .unwrap();
+    let world = World::builder().everything("timed", TIMED).start().unwrap();
     let mut dialer = world.dialer()?;
     let (mut client, _) = logged_in(&world, &mut dialer, (3, 0))?;
     let extended = |client: &mut Raw, text: &str| -> Result<Vec<Message>> {
@@ -209,27 +193,14 @@ fn the_time_of_a_statement_counts_in_the_extended_protocol_too() -> Result<()> {
     Ok(())
 }
 
-const FEW: &str = "\
-apiVersion: node-agent/v1
-kind: Policy
-metadata: { name: few }
-subjects: [ { workloads: ['*'] } ]
-targets: [ '*' ]
-rules:
-  - { name: all, effect: allow, statements: ['*'], without_where: true }
-functions: { allow: ['*'] }
-limits: { rows_returned: 10 }
-";
+const FEW: &str = "limits: { rows_returned: 10 }";
 
 #[test]
 fn a_statement_that_was_stopped_takes_no_other_with_it() -> Result<()> {
     if !agent_is_here() {
         return Ok(());
     }
-    let world = World::builder()
-        .policy_text("few.yaml", FEW)
-        .start()
-        .unwrap();
+    let world = World::builder().everything("few", FEW).start().unwrap();
     let mut dialer = world.dialer()?;
     let (mut client, _) = logged_in(&world, &mut dialer, (3, 0))?;
     // The statement is over at the database before it can be cancelled there; the next must not

@@ -33,10 +33,35 @@ enum Fate {
 struct Try {
     name: &'static str,
     fate: Fate,
-    call: fn() -> c_long,
+    call: Call,
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    Any(fn() -> c_long),
+    /// Setting this option, by its level and number, of what is no socket.
+    Option(i32, i32),
+}
+
+impl Call {
+    fn make(self) -> c_long {
+        match self {
+            Call::Any(call) => call(),
+            // SAFETY: numbers; the value is nowhere, and of no length.
+            Call::Option(level, name) => unsafe {
+                libc::syscall(libc::SYS_setsockopt, 0, level, name, 0, 0)
+            },
+        }
+    }
 }
 
 const fn try_(name: &'static str, fate: Fate, call: fn() -> c_long) -> Try {
+    let call = Call::Any(call);
+    Try { name, fate, call }
+}
+
+const fn option(name: &'static str, fate: Fate, level: i32, number: i32) -> Try {
+    let call = Call::Option(level, number);
     Try { name, fate, call }
 }
 
@@ -50,6 +75,8 @@ macro_rules! call {
 }
 
 const REFUSED: Fate = Fate::Fails(libc::EPERM);
+/// It got as far as the kernel's own look at what it was given.
+const NO_SOCKET: Fate = Fate::Fails(libc::ENOTSOCK);
 const ANON: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 const CODE: i32 = libc::PROT_READ | libc::PROT_EXEC;
 const FORK: i32 = libc::SIGCHLD;
@@ -326,10 +353,110 @@ const TRIES: &[Try] = &[
     try_("a pair of streams", Fate::Works, || {
         std::os::unix::net::UnixStream::pair().map_or(-1, |_| 0)
     }),
-    try_(
-        "another level",
+    option("another level", REFUSED, libc::SOL_NETLINK, 1),
+    // Options: of a socket there is none, so those that are let through say so.
+    option(
+        "a protocol above TCP",
         REFUSED,
-        call!(libc::SYS_setsockopt, 0, libc::SOL_NETLINK, 1, 0, 0),
+        libc::IPPROTO_TCP,
+        libc::TCP_ULP,
+    ),
+    option(
+        "a connection that goes on elsewhere",
+        REFUSED,
+        libc::IPPROTO_TCP,
+        libc::TCP_REPAIR,
+    ),
+    option(
+        "another way to send",
+        REFUSED,
+        libc::IPPROTO_TCP,
+        libc::TCP_CONGESTION,
+    ),
+    option("fast open", REFUSED, libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+    option(
+        "a filter",
+        REFUSED,
+        libc::SOL_SOCKET,
+        libc::SO_ATTACH_FILTER,
+    ),
+    option("a program", REFUSED, libc::SOL_SOCKET, libc::SO_ATTACH_BPF),
+    option(
+        "a program for a shared port",
+        REFUSED,
+        libc::SOL_SOCKET,
+        libc::SO_ATTACH_REUSEPORT_EBPF,
+    ),
+    option("a device", REFUSED, libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+    option("a mark", REFUSED, libc::SOL_SOCKET, libc::SO_MARK),
+    option(
+        "a shared port",
+        REFUSED,
+        libc::SOL_SOCKET,
+        libc::SO_REUSEPORT,
+    ),
+    option("credentials", REFUSED, libc::SOL_SOCKET, libc::SO_PASSCRED),
+    option(
+        "memory of its choice",
+        REFUSED,
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUFFORCE,
+    ),
+    option(
+        "a foreign address",
+        REFUSED,
+        libc::IPPROTO_IP,
+        libc::IP_TRANSPARENT,
+    ),
+    option(
+        "a route of its choice",
+        REFUSED,
+        libc::IPPROTO_IP,
+        libc::IP_OPTIONS,
+    ),
+    option(
+        "headers of its own",
+        REFUSED,
+        libc::IPPROTO_IP,
+        libc::IP_HDRINCL,
+    ),
+    option(
+        "a group",
+        REFUSED,
+        libc::IPPROTO_IP,
+        libc::IP_ADD_MEMBERSHIP,
+    ),
+    option("tables of packets", REFUSED, libc::IPPROTO_IP, 64),
+    option(
+        "another family",
+        REFUSED,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_ADDRFORM,
+    ),
+    option(
+        "a routing header",
+        REFUSED,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_RTHDR,
+    ),
+    option(
+        "a foreign address, IPv6",
+        REFUSED,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_TRANSPARENT,
+    ),
+    option("no delay", NO_SOCKET, libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    option(
+        "signs of life",
+        NO_SOCKET,
+        libc::SOL_SOCKET,
+        libc::SO_KEEPALIVE,
+    ),
+    option(
+        "a server that is not there",
+        NO_SOCKET,
+        libc::IPPROTO_IP,
+        libc::IP_RECVERR,
     ),
     try_(
         "typing for others",
@@ -383,7 +510,7 @@ fn one_call(name: &str) -> Result<()> {
         writes: Vec::new(),
     };
     confine(account(None)?, &reach)?;
-    let answer = (tried.call)();
+    let answer = tried.call.make();
     let fate = match (answer, io::Error::last_os_error().raw_os_error()) {
         (-1, Some(errno)) => format!("{:?}", Fate::Fails(errno)),
         _ => format!("{:?}", Fate::Works),
@@ -536,10 +663,7 @@ fn one_deed(name: &str, at: &Path) -> Result<()> {
         writes: vec![at.join("state/recordings")],
     };
     confine(account(None)?, &reach)?;
-    println!(
-        "\nFATE {:?}",
-        (deed.does)(&at).map_err(|error| error.kind())
-    );
+    println!("\nFATE {:?}", (deed.does)(at).map_err(|error| error.kind()));
     Ok(())
 }
 

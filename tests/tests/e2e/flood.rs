@@ -25,6 +25,18 @@ fn login(world: &World, dialer: &mut Dialer) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
+/// A world, and somebody of its second workload.
+fn two_workloads() -> Result<(World, Dialer)> {
+    let world = World::builder()
+        .upstream_tls("disable")
+        .workload("quiet")
+        .start()
+        .unwrap();
+    let mut quiet = Dialer::start(&world.cgroup_of("quiet"))?;
+    login(&world, &mut quiet)?;
+    Ok((world, quiet))
+}
+
 /// The middle one, and the longest.
 fn usual(mut all: Vec<Duration>) -> (Duration, Duration) {
     all.sort();
@@ -36,13 +48,7 @@ fn ten_thousand_half_open_connections_of_one_workload_cost_another_no_login() ->
     if !agent_is_here() {
         return Ok(());
     }
-    let world = World::builder()
-        .upstream_tls("disable")
-        .workload("quiet")
-        .start()
-        .unwrap();
-    let mut quiet = Dialer::start(&world.cgroup_of("quiet"))?;
-    login(&world, &mut quiet)?;
+    let (world, mut quiet) = two_workloads()?;
     let alone: Vec<_> = (0..20)
         .map(|_| login(&world, &mut quiet))
         .collect::<Result<_>>()?;
@@ -88,13 +94,7 @@ fn a_queue_that_one_workload_fills_while_the_agent_hangs_has_room_for_another() 
     if !agent_is_here() {
         return Ok(());
     }
-    let world = World::builder()
-        .upstream_tls("disable")
-        .workload("quiet")
-        .start()
-        .unwrap();
-    let mut quiet = Dialer::start(&world.cgroup_of("quiet"))?;
-    login(&world, &mut quiet)?;
+    let (world, mut quiet) = two_workloads()?;
     let mut loud = world.dialer()?;
     // Nobody accepts.
     world.agent().signal(Signal::STOP)?;

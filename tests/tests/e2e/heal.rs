@@ -148,7 +148,7 @@ fn what_stands_in_the_place_of_a_part_is_told_of_and_removed() -> Result<()> {
     let broken = healed(&world, 2)?;
     assert_eq!(broken["what"], "the pin of on_connect6 is gone");
     assert_eq!(broken["missing_at_most_ms"], Value::Null);
-    fs::remove_file(pin(&world, "map_LABELS_v2"))?;
+    fs::remove_file(pin(&world, "map_LABELS_v3"))?;
     assert_eq!(
         healed(&world, 3)?["what"],
         "the pin of the map LABELS is gone"

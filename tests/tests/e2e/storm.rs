@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use node_agent_tests::client::Dialer;
 use node_agent_tests::{Place, World, until};
+use serde_json::Value;
 
 use super::agent_is_here;
 
@@ -109,6 +110,34 @@ fn a_thousand_connects_a_second_through_kills_and_restarts_reach_no_database() -
     Ok(())
 }
 
+/// A world with a server that greets whoever reaches it, and a canary that tries it often.
+pub(crate) fn watched() -> Result<(Greeter, World)> {
+    let greeter = Greeter::start()?;
+    let world = World::builder()
+        .trusting_server("greeter", greeter.address)
+        .canary_every("500ms")
+        .start()
+        .unwrap();
+    assert!(links(world.agent().id())?.len() >= 13);
+    Ok((greeter, world))
+}
+
+/// What the command line says, as its readers have it; null while nobody answers.
+pub(crate) fn status(world: &World) -> Result<Value> {
+    let seen = world.cli(&["status", "--json"])?.stdout;
+    Ok(serde_json::from_str(&seen).unwrap_or_default())
+}
+
+/// Waits until the agent that was started last governs, and is ready.
+pub(crate) fn governs(world: &World) -> Result<()> {
+    until("the next one governs", Duration::from_secs(20), || {
+        let status = status(world)?;
+        let ready = status["not_ready"].as_array().is_some_and(Vec::is_empty);
+        let ours = status["keeper"] == world.agent().id();
+        Ok((ours && ready && status["governing"] == true).then_some(()))
+    })
+}
+
 /// The first gate's links that a process holds: number of the link, number of the program.
 pub(crate) fn links(pid: u32) -> Result<BTreeMap<u32, u32>> {
     let mut links = BTreeMap::new();
@@ -134,17 +163,11 @@ fn an_upgrade_under_a_thousand_connects_a_second_lets_none_through_and_drops_no_
     if !agent_is_here() {
         return Ok(());
     }
-    let greeter = Greeter::start()?;
-    let mut world = World::builder()
-        .trusting_server("greeter", greeter.address)
-        .canary_every("500ms")
-        .start()
-        .unwrap();
+    let (greeter, mut world) = watched()?;
     let mut dialer = world.dialer()?;
     let mut at_work = world.client(&mut dialer)?;
     at_work.query("begin")?;
     let before = links(world.agent().id())?;
-    assert!(before.len() >= 13, "{before:?}");
 
     let soon = Duration::from_secs(20);
     let mut storming = world.dialer()?;
@@ -152,12 +175,7 @@ fn an_upgrade_under_a_thousand_connects_a_second_lets_none_through_and_drops_no_
         std::thread::sleep(Duration::from_secs(1));
         let mut old = world.agent_mut().succeed()?;
         // The next one governs while the one before still serves its session.
-        until("the next one governs", soon, || {
-            let status = world.cli(&["status", "--json"])?.stdout;
-            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
-            let ready = status["not_ready"].as_array().is_some_and(Vec::is_empty);
-            Ok((ready && status["governing"] == true).then_some(()))
-        })?;
+        governs(&world)?;
         assert!(old.runs()?);
         assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
         let seen = at_work.query("select 7; commit")?;

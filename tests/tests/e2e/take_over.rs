@@ -16,29 +16,13 @@ use rustix::net::{
 };
 use rustix::process::{Signal, getuid};
 use rustix::thread::{Gid, Uid};
-use serde_json::Value;
 
 use super::agent_is_here;
-use super::storm::{Greeter, links};
+use super::storm::{Greeter, governs, links, watched};
 
 const SOON: Duration = Duration::from_secs(20);
 const RATE: u32 = 1_000;
 const LASTS: Duration = Duration::from_secs(8);
-
-fn status(world: &World) -> Result<Value> {
-    let seen = world.cli(&["status", "--json"])?.stdout;
-    Ok(serde_json::from_str(&seen).unwrap_or_default())
-}
-
-/// Waits until the agent that was started last governs, and is ready.
-fn governs(world: &World) -> Result<()> {
-    until("the next one governs", SOON, || {
-        let status = status(world)?;
-        let ready = status["not_ready"].as_array().is_some_and(Vec::is_empty);
-        let ours = status["keeper"] == world.agent().id();
-        Ok((ours && ready && status["governing"] == true).then_some(()))
-    })
-}
 
 fn answers(session: &mut Raw, text: &str) -> Result<()> {
     let seen = session.query(text)?;
@@ -52,18 +36,12 @@ fn a_take_over_under_a_thousand_connects_a_second_refuses_nobody_and_ends_no_ses
     if !agent_is_here() {
         return Ok(());
     }
-    let greeter = Greeter::start()?;
-    let mut world = World::builder()
-        .trusting_server("greeter", greeter.address)
-        .canary_every("500ms")
-        .start()
-        .unwrap();
+    let (greeter, mut world) = watched()?;
     let mut dialer = world.dialer()?;
     let mut idle = world.client(&mut dialer)?;
     let mut at_work = world.client(&mut dialer)?;
     at_work.query("begin")?;
     let before = links(world.agent().id())?;
-    assert!(before.len() >= 13, "{before:?}");
 
     let mut storming = world.dialer()?;
     let mut olds = Vec::new();

@@ -1,9 +1,11 @@
 //! What somebody takes from the redirect is found, named and put back; and who may do so.
 
-use node_agent::intercept::{InterceptError, Interceptor, Settings, WorkloadIndex};
+use std::num::NonZeroU16;
+
+use node_agent::intercept::{Allowed, InterceptError, Interceptor, Settings, WorkloadIndex};
 
 use crate::support::{Agent, Cgroup, Client, Database, Governing, able, eventually};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 const ABORTED: &str = "error=Software-caused-connection-abort-(os-error-103)";
 
@@ -18,6 +20,10 @@ fn faults(interceptor: &Interceptor) -> Vec<String> {
     faults
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     if !able("what_is_missing") {
@@ -27,9 +33,8 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     let (inside, short_lived) = (top.child("inside"), top.child("short"));
     let database = Database::silent();
     let to = format!("127.0.0.1:{}", database.port);
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let governing = Governing::start(
         Settings {
             ports: vec![database.port],
@@ -81,7 +86,7 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     tamper("replace", "link_connect4", "replaced");
     std::fs::remove_file(pin.join("link_bind6")).unwrap();
     std::fs::rename(pin.join("link_bind4"), pin.join("link_bind6")).unwrap();
-    std::fs::remove_file(pin.join("map_PORTS_v2")).unwrap();
+    std::fs::remove_file(pin.join("map_PORTS_v3")).unwrap();
     let found = faults(interceptor);
     assert_eq!(found.len(), 4, "{found:?}");
     for words in [
@@ -101,7 +106,7 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     // A label, by the map itself.
     tamper(
         &format!("unlabel:{}", inside.id().0),
-        "map_LABELS_v2",
+        "map_LABELS_v3",
         "unlabelled",
     );
     assert_eq!(
@@ -115,15 +120,14 @@ fn what_is_missing_is_named_put_back_and_what_got_through_is_ended() {
     assert!(client.greeting(&to).starts_with("AGENT "));
 
     // The places, by the maps themselves.
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let port_key = hex(&database.port.to_ne_bytes());
     // 192.0.2.77: 128 bits, as an IPv4-mapped address.
     let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 77];
     let address_key = hex(&128_u32.to_ne_bytes()) + &hex(&address);
-    tamper(&format!("forget:{port_key}"), "map_PORTS_v2", "forgotten");
+    tamper(&format!("forget:{port_key}"), "map_PORTS_v3", "forgotten");
     tamper(
         &format!("forget:{address_key}"),
-        "map_PREFIXES_v2",
+        "map_PREFIXES_v3",
         "forgotten",
     );
     assert_eq!(
@@ -154,9 +158,8 @@ fn the_next_agent_finds_all_as_it_should_be_and_only_one_has_the_right() {
     }
     let top = Cgroup::top("right");
     let inside = top.child("inside");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let with = Settings {
         ports: vec![5432],
         pin: Some(pin.clone()),
@@ -189,4 +192,59 @@ fn the_next_agent_finds_all_as_it_should_be_and_only_one_has_the_right() {
     assert!(!first.interceptor.governs());
     first.die();
     assert_eq!(faults(&second), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_allowed_is_put_back_and_what_somebody_allowed_is_taken_away() {
+    if !able("what_was_allowed_is_put_back") {
+        return;
+    }
+    let top = Cgroup::top("allowed");
+    let inside = top.child("inside");
+    let (kept, other) = (Database::start(), Database::start());
+    let pins = Pins::new();
+    let pin = pins.path();
+    let allowed = |port: u16| Allowed {
+        prefix: "127.0.0.1".parse().unwrap(),
+        port: NonZeroU16::new(port),
+    };
+    let agent = Agent::start(Settings {
+        ports: vec![5432],
+        pin: Some(pin.clone()),
+        allowed: Some(vec![allowed(kept.port)]),
+        ..settings(&top)
+    });
+    agent.label(&inside, 3);
+    let mut client = Client::inside(&inside);
+    let mut reached =
+        || [kept.port, other.port].map(|p| client.greeting(format!("127.0.0.1:{p}")) == "DATABASE");
+    assert_eq!(reached(), [true, false]);
+    // 160 bits: the port, then 127.0.0.1 as an IPv4-mapped address.
+    let key = |port: u16| {
+        let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+        hex(&160_u32.to_ne_bytes()) + &hex(&u32::from(port).to_ne_bytes()) + &hex(&address)
+    };
+    let map = pin.join("map_ALLOWED_v2");
+    let mut hand = Client::start();
+    for (tampering, answer, meanwhile) in [
+        (
+            format!("forget:{}", key(kept.port)),
+            "forgotten",
+            [false, false],
+        ),
+        (format!("add:{}", key(other.port)), "added", [true, true]),
+    ] {
+        let line = format!("tamper {tampering} {}", map.display());
+        assert_eq!(hand.ask(&line), answer);
+        assert_eq!(reached(), meanwhile, "{tampering}");
+        let found = agent.interceptor.faults().unwrap();
+        assert_eq!(
+            faults(&agent.interceptor),
+            ["somebody changed what the map ALLOWED holds"]
+        );
+        assert!(found.iter().all(|fault| fault.opened()));
+        agent.interceptor.put_back(&found).unwrap();
+        assert_eq!(faults(&agent.interceptor), Vec::<String>::new());
+        assert_eq!(reached(), [true, false], "{tampering}");
+    }
 }

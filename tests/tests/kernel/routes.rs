@@ -103,17 +103,21 @@ pub(crate) fn rows() -> impl Iterator<Item = u8> {
     ROUTES.iter().map(|(row, ..)| *row)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+/// Where a scene's workload lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
     /// The host's network namespace, the database on it.
     Host,
     /// A namespace of the workload's own, the database at the other end of a wire.
     Own,
+    /// The agent's namespace, which is one made for the test in the host's stead, so that a packet
+    /// filter in it changes nothing of the host; the database at the other end of a wire.
+    Node,
 }
 
 /// A database, a place to dial it from, and an agent in between.
 pub(crate) struct Scene {
-    place: Place,
+    pub(crate) place: Place,
     pub(crate) port: u16,
     pub(crate) other: u16,
     pub(crate) agent: Agent,
@@ -132,12 +136,14 @@ impl Scene {
         Scene::build(name, Place::Own, |settings| settings)
     }
 
-    /// As `own`, with other settings.
-    pub(crate) fn own_with(name: &str, change: impl Fn(Settings) -> Settings) -> Self {
-        Scene::build(name, Place::Own, change)
-    }
-
-    fn build(name: &str, place: Place, change: impl Fn(Settings) -> Settings) -> Self {
+    /// In that place, with other settings.
+    pub(crate) fn build(name: &str, place: Place, change: impl Fn(Settings) -> Settings) -> Self {
+        if place == Place::Node {
+            // This thread's alone, and of what is started from it.
+            #[allow(deprecated, reason = "no file descriptor is shared or unshared by it")]
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+            command(&["ip", "link", "set", "lo", "up"]);
+        }
         let top = Cgroup::top(name);
         let (inside, outside) = (top.child("inside"), top.child("outside"));
         let (near, other) = (port(), port());
@@ -145,7 +151,7 @@ impl Scene {
             ports: vec![near],
             protected: match place {
                 Place::Host => Vec::new(),
-                Place::Own => vec![
+                Place::Own | Place::Node => vec![
                     "192.0.2.2".parse().unwrap(),
                     "2001:db8:7::2".parse().unwrap(),
                 ],
@@ -163,6 +169,12 @@ impl Scene {
                 let (home, far) = wired(&outside);
                 agent.interceptor.listen(home.netns()).unwrap();
                 (Some(home), far)
+            }
+            Place::Node => {
+                let (mut home, mut far) = (Client::inside(&outside), Client::alone(&outside));
+                wire(&mut home, &mut far);
+                agent.listen_here();
+                (None, far)
             }
         };
         let answer = far.ask(&format!("database {near} {other}"));
@@ -190,6 +202,11 @@ impl Scene {
         client
     }
 
+    /// Where the database listens, as an IPv4 address.
+    pub(crate) fn database(&self) -> String {
+        self.address(V4).unwrap()
+    }
+
     /// An address in this scene; `None` for what is not in it.
     fn address(&self, to: To) -> Option<String> {
         let (port, other) = (self.port, self.other);
@@ -201,15 +218,15 @@ impl Scene {
             (Place::Host, Any6) => format!("[::]:{port}"),
             (Place::Host, AnyMapped) => format!("[::ffff:0.0.0.0]:{port}"),
             (Place::Host, Loopback2) => format!("127.0.0.2:{port}"),
-            (Place::Own, V4) => format!("192.0.2.2:{port}"),
-            (Place::Own, Mapped) => format!("[::ffff:192.0.2.2]:{port}"),
-            (Place::Own, V6) => format!("[2001:db8:7::2]:{port}"),
+            (Place::Own | Place::Node, V4) => format!("192.0.2.2:{port}"),
+            (Place::Own | Place::Node, Mapped) => format!("[::ffff:192.0.2.2]:{port}"),
+            (Place::Own | Place::Node, V6) => format!("[2001:db8:7::2]:{port}"),
             (Place::Host, Unguarded) => format!("127.0.0.1:{other}"),
-            (Place::Own, Unguarded) => format!("192.0.2.3:{other}"),
-            (Place::Own, OtherAddress) => format!("192.0.2.3:{port}"),
-            (Place::Own, OtherPort) => format!("192.0.2.2:{other}"),
+            (Place::Own | Place::Node, Unguarded) => format!("192.0.2.3:{other}"),
+            (Place::Own | Place::Node, OtherAddress) => format!("192.0.2.3:{port}"),
+            (Place::Own | Place::Node, OtherPort) => format!("192.0.2.2:{other}"),
             (Place::Host, OtherAddress | OtherPort)
-            | (Place::Own, Any4 | Any6 | AnyMapped | Loopback2) => {
+            | (Place::Own | Place::Node, Any4 | Any6 | AnyMapped | Loopback2) => {
                 return None;
             }
         })
@@ -219,17 +236,24 @@ impl Scene {
 /// Two namespaces and a wire between them: the workload's and the database's.
 pub(crate) fn wired(outside: &Cgroup) -> (Client, Client) {
     let (mut home, mut far) = (Client::alone(outside), Client::alone(outside));
+    wire(&mut home, &mut far);
+    (home, far)
+}
+
+fn command(arguments: &[&str]) {
+    let status = Command::new(arguments[0]).args(&arguments[1..]).status();
+    assert!(status.unwrap().success(), "{arguments:?}");
+}
+
+/// A wire between the namespaces of these two.
+fn wire(home: &mut Client, far: &mut Client) {
     let (near_pid, far_pid) = (home.pid().to_string(), far.pid().to_string());
-    let command = |arguments: &[&str]| {
-        let status = Command::new(arguments[0]).args(&arguments[1..]).status();
-        assert!(status.unwrap().success(), "{arguments:?}");
-    };
     let (one, two) = (near_pid.as_str(), far_pid.as_str());
     command(&[
         "ip", "link", "add", "wire", "netns", one, "type", "veth", "peer", "name", "wire", "netns",
         two,
     ]);
-    for (client, last) in [(&mut home, 1), (&mut far, 2)] {
+    for (client, last) in [(&mut *home, 1), (&mut *far, 2)] {
         for line in [
             format!("run ip addr add 192.0.2.{last}/24 dev wire"),
             format!("run ip -6 addr add 2001:db8:7::{last}/64 dev wire nodad"),
@@ -244,7 +268,6 @@ pub(crate) fn wired(outside: &Cgroup) -> (Client, Client) {
         command(&["nsenter", "-t", pid, "-n", "sh", "-c", write]);
     }
     assert_eq!(far.ask("run ip addr add 192.0.2.3/24 dev wire"), "status=0");
-    (home, far)
 }
 
 /// Did that answer come from the database, or was the socket option taken?

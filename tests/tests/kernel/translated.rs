@@ -3,21 +3,31 @@
 
 use std::process::Command;
 
-use crate::routes::{Scene, reached};
+use crate::routes::{Place, Scene, reached};
 use crate::support::{Client, able, port};
 use node_agent::intercept::Settings;
 
 const CALLERS: [&str; 3] = ["root", "container", "nobody"];
+
+/// Where the workload lives: a namespace of its own, and the agent's.
+const PLACES: [Place; 2] = [Place::Own, Place::Node];
 
 /// The same by everybody, unlabelled first; `fine` says whether the labelled one's answer is.
 fn by_all(scene: &Scene, command: &str, what: &str, fine: impl Fn(&str) -> bool) {
     for who in CALLERS {
         let control = scene.client(&scene.outside, who).ask(command);
         let answer = scene.client(&scene.inside, who).ask(command);
-        println!("{what} as {who}; free: {control}; labelled: {answer}");
+        println!(
+            "{what} as {who}, {:?}; free: {control}; labelled: {answer}",
+            scene.place
+        );
         assert_eq!(control, "got=DATABASE", "{what} as {who}");
         assert!(fine(&answer), "{what} as {who}: {answer}");
     }
+}
+
+fn both(place: Place) -> [(Place, bool); 2] {
+    [(place, false), (place, true)]
 }
 
 fn stopped(answer: &str) -> bool {
@@ -37,7 +47,13 @@ fn a_second_path_to_a_protected_address_is_not_taken() {
     if !able("a_second_path") {
         return;
     }
-    let mut scene = Scene::own("subflow");
+    for place in PLACES {
+        second_path(place);
+    }
+}
+
+fn second_path(place: Place) {
+    let mut scene = Scene::build("subflow", place, |settings| settings);
     let at = port();
     let server = scene.far.ask(&format!("mptcp-server 0.0.0.0:{at}"));
     if server != "open" {
@@ -68,8 +84,8 @@ fn a_service_address_of_one_s_own_namespace_leads_nowhere_or_to_the_agent() {
     if !able("a_service_address_of_one_s_own") {
         return;
     }
-    for listed in [false, true] {
-        let scene = Scene::own_with("service", |mut settings: Settings| {
+    for (place, listed) in PLACES.into_iter().flat_map(both) {
+        let scene = Scene::build("service", place, |mut settings: Settings| {
             if listed {
                 settings.protected.push("192.0.2.200".parse().unwrap());
             }
@@ -96,8 +112,8 @@ fn a_service_address_that_the_node_translates_leads_to_the_agent_once_it_is_decl
     if !able("a_service_address_that_the_node") {
         return;
     }
-    for listed in [false, true] {
-        let mut scene = Scene::own_with("node-service", |mut settings: Settings| {
+    for (place, listed) in PLACES.into_iter().flat_map(both) {
+        let mut scene = Scene::build("node-service", place, |mut settings: Settings| {
             settings.protected.push("203.0.113.2".parse().unwrap());
             if listed {
                 settings.protected.push("192.0.2.210".parse().unwrap());
@@ -155,8 +171,8 @@ fn a_relay_at_an_allowed_address_is_closed_by_closing_all_other_egress() {
     if !able("a_relay_at_an_allowed_address") {
         return;
     }
-    for closed in [false, true] {
-        let mut scene = Scene::own_with("relay", |settings: Settings| Settings {
+    for (place, closed) in PLACES.into_iter().flat_map(both) {
+        let mut scene = Scene::build("relay", place, |settings: Settings| Settings {
             allowed: closed.then(Vec::new),
             ..settings
         });

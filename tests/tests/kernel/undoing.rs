@@ -5,9 +5,9 @@ use std::os::unix::fs::chown;
 
 use node_agent::intercept::Settings;
 
-use crate::routes::Scene;
+use crate::routes::{Place, Scene};
 use crate::support::{Agent, Cgroup, Client, Database, able};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 /// What somebody may try who knows where the pins are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,9 +25,19 @@ enum Undo {
 /// privilege: such a workload is not governed, and the canary tells.
 #[test]
 fn only_user_0_who_sees_the_pins_and_an_administrator_undo_the_redirect() {
-    if !able("only_user_0_who_sees_the_pins") {
-        return;
+    if able("only_user_0_who_sees_the_pins") {
+        undone_by_each(Place::Host);
     }
+}
+
+#[test]
+fn the_same_undo_it_from_a_namespace_of_their_own_and_nobody_else_does() {
+    if able("the_same_undo_it") {
+        undone_by_each(Place::Own);
+    }
+}
+
+fn undone_by_each(place: Place) {
     for who in ["root", "container", "nobody"] {
         for undo in [
             Undo::DetachConnect,
@@ -35,27 +45,20 @@ fn only_user_0_who_sees_the_pins_and_an_administrator_undo_the_redirect() {
             Undo::DetachAllByNumber,
             Undo::Forget,
         ] {
-            undone(who, undo);
+            undone(place, who, undo);
         }
     }
 }
 
-fn undone(who: &str, undo: Undo) {
-    let top = Cgroup::top("undo");
-    let (inside, outside) = (top.child("inside"), top.child("outside"));
-    let database = Database::start();
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
-    let agent = Agent::start(Settings {
-        ports: vec![database.port],
+fn undone(place: Place, who: &str, undo: Undo) {
+    let pins = Pins::new();
+    let pin = pins.path();
+    let scene = Scene::build("undo", place, |settings| Settings {
         pin: Some(pin.clone()),
-        ..settings(&top)
+        ..settings
     });
-    agent.label(&inside, 0);
-    agent.listen_here();
-    let to = format!("127.0.0.1:{}", database.port);
-    let mut helper = Client::inside(&outside);
+    let to = scene.database();
+    let mut helper = scene.client(&scene.outside, "root");
     assert_eq!(helper.greeting(&to), "DATABASE");
     let pinned = |prefix: &str| -> Vec<String> {
         let files = std::fs::read_dir(&pin).unwrap().flatten();
@@ -78,11 +81,10 @@ fn undone(who: &str, undo: Undo) {
             .collect(),
         Undo::Forget => {
             let labels = &pinned("map_LABELS")[0];
-            vec![format!("forget {labels} {}", inside.id())]
+            vec![format!("forget {labels} {}", scene.inside.id())]
         }
     };
-    let mut client = Client::inside(&inside);
-    assert_eq!(client.ask(&format!("become {who}")), "so");
+    let mut client = scene.client(&scene.inside, who);
     assert!(client.greeting(&to).starts_with("AGENT "));
     let mut told: Vec<String> = commands.iter().map(|line| client.ask(line)).collect();
     told.sort();
@@ -90,7 +92,10 @@ fn undone(who: &str, undo: Undo) {
     assert_eq!(told.len(), 1, "{who} {undo:?}: {told:?}");
     let refused = told[0].starts_with("error=");
     let greeting = client.greeting(&to);
-    println!(" 48 {undo:?} as {who}: {}, then {greeting}", told[0]);
+    println!(
+        " 48 {undo:?} as {who}, {place:?}: {}, then {greeting}",
+        told[0]
+    );
     let may = match who {
         "root" => true,
         // An older kernel asks for a privilege before it looks at the file.
@@ -111,7 +116,7 @@ fn undone(who: &str, undo: Undo) {
         }
     }
     // What is left is taken away by the pins.
-    agent.die();
+    scene.agent.die();
 }
 
 /// Row 42.
@@ -174,7 +179,13 @@ fn other_families_over_ip_are_refused_where_a_kernel_has_them() {
     if !able("other_families_over_ip") {
         return;
     }
-    let scene = Scene::own("families");
+    for place in [Place::Own, Place::Host] {
+        families(place);
+    }
+}
+
+fn families(place: Place) {
+    let scene = Scene::build("families", place, |settings| settings);
     let mut tried = 0;
     for who in ["root", "container", "nobody"] {
         let mut free = scene.client(&scene.outside, who);

@@ -3,10 +3,11 @@
 
 use std::os::unix::fs::symlink;
 
+use node_agent::enrol::{Reason, Weight};
 use node_agent::intercept::{Event, Interceptor, LayerState, RefusedBecause, Settings};
 
-use crate::support::{Agent, Cgroup, Client, able, eventually, has};
-use crate::{Uninstall, settings};
+use crate::support::{Agent, Cgroup, Client, Governing, able, eventually, has};
+use crate::{Pins, Uninstall, settings};
 
 const REFUSED: &str = "error=Operation-not-permitted-(os-error-1)";
 
@@ -211,15 +212,56 @@ fn the_allow_list_is_kept_while_there_is_no_agent_and_goes_with_the_setting() {
 }
 
 #[test]
+fn who_can_put_another_socket_at_an_allowed_name_is_partly_governed() {
+    if !able("who_can_put_another_socket") {
+        return;
+    }
+    if let Err(why) = has("unix sockets") {
+        println!("SKIPPED: connect_unix is not loadable in this kernel: {why}");
+        return;
+    }
+    let top = Cgroup::top("unix-names");
+    let (inside, outside) = (top.child("inside"), top.child("outside"));
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let governing = Governing::start(
+        Settings {
+            unix: Some(vec![at("open").parse().unwrap()]),
+            ..settings(&top)
+        },
+        &[("w", &[format!("{}/inside", top.name())])],
+    );
+    let mut server = Client::inside(&outside);
+    assert_eq!(server.ask(&format!("unix-serve {}", at("shut"))), "open");
+    let mut held = Client::inside(&inside);
+    let connect = format!("unix plain {}", at("open"));
+    assert_ne!(held.ask(&connect), "got=DATABASE");
+    // The hook sees the name and not the link: so the place is judged.
+    symlink(at("shut"), at("open")).unwrap();
+    assert_eq!(held.ask(&connect), "got=DATABASE");
+    let mut seen = None;
+    eventually("it is said", || {
+        let snapshot = governing.enrolment.snapshot();
+        let one = snapshot.iter().find(|one| one.id == inside.id());
+        let found = one.into_iter().flat_map(|one| &one.found);
+        seen = found
+            .into_iter()
+            .find(|found| matches!(found.reason, Reason::UnixNames { .. }))
+            .map(|found| (found.pid, found.reason.weight()));
+        seen.is_some()
+    });
+    assert_eq!(seen, Some((held.pid(), Weight::Partly)));
+}
+
+#[test]
 fn families_that_lead_off_the_node_are_refused_where_the_kernel_can() {
     if !able("families_that_lead_off_the_node") {
         return;
     }
     let top = Cgroup::top("families");
     let (inside, outside) = (top.child("inside"), top.child("outside"));
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         pin: Some(pin.clone()),
         ..settings(&top)

@@ -9,16 +9,17 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use node_agent::enrol::{Reason, Standing};
 use node_agent::intercept::{
-    Bypass, Dial, Event, LayerState, NodeWide, Owner, Settings, Unfiltered, WorkloadIndex,
+    Bypass, Dial, Event, InterceptError, LayerState, NodeWide, Owner, Settings, Unfiltered,
+    WorkloadIndex,
 };
 use tokio::sync::mpsc::Receiver;
 
 use crate::support::{Agent, Cgroup, Client, Governing, able, eventually, port};
-use crate::{Uninstall, settings};
+use crate::{Pins, settings};
 
 fn run(line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
@@ -518,9 +519,8 @@ fn a_filter_outlives_its_agent_and_goes_with_the_label_or_by_uninstalling() {
         return;
     }
     let node = Node::new("kept-wire");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         pin: Some(pin.clone()),
         ..node.settings()
@@ -622,9 +622,8 @@ fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
         return;
     }
     let node = Node::new("taken-wire");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let agent = Agent::start(Settings {
         pin: Some(pin.clone()),
         ..node.settings()
@@ -670,6 +669,48 @@ fn a_filter_that_is_taken_from_a_wire_is_missed_named_and_put_back() {
         put_back(&agent);
         assert!(path.exists());
     }
+    // Another program behind a link, as long as devices have links.
+    for link in ["link_wire", "link_wirein"] {
+        let path = pin.join(format!("{link}_{number}"));
+        if !path.exists() {
+            println!("not tried: {link}: this kernel's devices take no links");
+            continue;
+        }
+        let answer = hand.ask(&format!("tamper replace-device {}", path.display()));
+        assert_eq!(answer, "replaced");
+        // The one looks at what leaves, the other at answers.
+        let open = link == "link_wire";
+        let answer = client.ask(&way);
+        assert!(
+            !answer.contains("DATABASE"),
+            "{link}: the other stands: {answer}"
+        );
+        let found = agent.interceptor.faults().unwrap();
+        let [fault] = found.as_slice() else {
+            panic!("{link}: {found:?}")
+        };
+        let said = fault.to_string();
+        let program = if open { "on_wire" } else { "on_wire_in" };
+        assert!(
+            said.starts_with("another program, \"open\" (id ")
+                && said.ends_with(&format!("of {program} on device {number}")),
+            "{said}"
+        );
+        assert!(fault.opened());
+        put_back(&agent);
+        assert!(!client.ask(&way).contains("DATABASE"));
+        // Enrolment's own look puts it back as well.
+        let answer = hand.ask(&format!("tamper replace-device {}", path.display()));
+        assert_eq!(answer, "replaced");
+        assert_eq!(node.filter(&agent), []);
+        assert_eq!(
+            faults(&agent),
+            [format!(
+                "the link of {program} on device {number} is detached"
+            )]
+        );
+        assert_eq!(faults(&agent), Vec::<String>::new());
+    }
     // A device that goes is nobody's doing.
     run("ip link del pod0");
     assert_eq!(faults(&agent), Vec::<String>::new());
@@ -684,9 +725,8 @@ fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
     }
     let node = Node::new("taken-node");
     let own = node.top.child("agent");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let agent = Agent::start(Settings {
         agent_cgroup: own.id(),
         pin: Some(pin.clone()),
@@ -1018,15 +1058,111 @@ fn in_the_node_wide_mode_nothing_is_forwarded_to_a_database_by_any_device() {
 }
 
 #[test]
+fn in_the_node_wide_mode_a_frame_that_could_hold_a_packet_does_not_leave_by_a_bridge() {
+    if !able("a_frame_that_could_hold_a_packet_does_not_leave") {
+        return;
+    }
+    let node = Node::new("node-frames");
+    let own = node.top.child("agent");
+    let mut pod = node.client(&node.outside);
+    let on = Agent::start(Settings {
+        agent_cgroup: own.id(),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    });
+    // Nobody's address any more: the bridge sends it on.
+    run("ip link add br0 type bridge");
+    for (device, address) in [("pod0", "f1"), ("db0", "f2")] {
+        run(&format!(
+            "ip link set {device} address 02:00:00:00:00:{address}"
+        ));
+        run(&format!("ip link set {device} master br0"));
+    }
+    run("ip link set br0 up");
+    let drops = || on.interceptor.counters().unwrap().bypass.node;
+    let mut ask = |shape: &str| pod.ask(&format!("route {shape} {}", node.database()));
+    eventually("the bridge sends on", || {
+        let before = drops();
+        ask("frame");
+        drops() > before
+    });
+    for (shape, dropped) in [
+        ("frame-snap", true),
+        ("frame-mpls", true),
+        ("frame-stp", false),
+        ("frame-eapol", false),
+    ] {
+        let before = drops();
+        ask(shape);
+        assert_eq!(drops() > before, dropped, "{shape}");
+    }
+}
+
+#[test]
+fn who_let_go_puts_nothing_back_in_the_place_of_the_next_one() {
+    if !able("who_let_go_puts_nothing_back") {
+        return;
+    }
+    let node = Node::new("let-go");
+    let own = node.top.child("agent");
+    let pins = Pins::new();
+    let pin = pins.path();
+    let settings = Settings {
+        agent_cgroup: own.id(),
+        pin: Some(pin.clone()),
+        node_wide: NodeWide::On,
+        ..node.settings()
+    };
+    let first = Agent::start(settings.clone());
+    first.label(&node.inside, 7);
+    assert_eq!(node.filter(&first), []);
+    first.interceptor.let_go();
+    let second = Agent::start(settings);
+    // It looked at its devices every two seconds, and whenever one came.
+    let from = Instant::now();
+    run("ip link add poke type veth peer name poked");
+    let new = pin.join(format!("link_nodeframe_{}", number_of("poke")));
+    while from.elapsed() < Duration::from_secs(3) {
+        assert_eq!(faults(&second), Vec::<String>::new());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(
+        new.exists()
+            || !pin
+                .join(format!("link_nodeframe_{}", number_of("db0")))
+                .exists()
+    );
+    assert_eq!(second.interceptor.node_trouble(), None);
+    assert_eq!(faults(&first), Vec::<String>::new());
+
+    let netns = node.pod.netns();
+    let filtered = first.interceptor.filter(netns.as_fd(), node.owner());
+    assert!(
+        matches!(filtered, Err(InterceptError::LetGo)),
+        "{filtered:?}"
+    );
+    let taken = first.interceptor.unfilter(node.owner().netns);
+    assert!(matches!(taken, Err(InterceptError::LetGo)), "{taken:?}");
+    assert!(second.interceptor.filters(node.owner().netns));
+    // Its devices are gone, and their numbers are the next one's to forget.
+    run("ip link del pod0");
+    first.interceptor.forget_gone_wires();
+    assert_eq!(first.interceptor.filtered().len(), 1);
+    second.interceptor.forget_gone_wires();
+    assert_eq!(second.interceptor.filtered(), []);
+    first.die();
+    assert_eq!(faults(&second), Vec::<String>::new());
+}
+
+#[test]
 fn the_node_wide_mode_stays_while_the_agent_is_away_until_one_starts_without_it() {
     if !able("the_node_wide_mode_stays") {
         return;
     }
     let node = Node::new("node-kept");
     let own = node.top.child("agent");
-    let pins = tempfile::tempdir().unwrap();
-    let pin = pins.path().join("pins");
-    let _clean = Uninstall(pin.clone());
+    let pins = Pins::new();
+    let pin = pins.path();
     let settings = Settings {
         agent_cgroup: own.id(),
         pin: Some(pin.clone()),

@@ -63,7 +63,8 @@ const IPV4: [u8; 2] = [8, 0];
 /// A whole frame by a packet socket, past the queues of its own namespace (`PACKET_QDISC_BYPASS`).
 /// With `tagged`, of a virtual LAN; with `options`, with IPv4 options in it; with `later`, said to
 /// be a later fragment; with `snap` or `stp`, a length in the place of a type (IEEE 802.3), and the
-/// packet behind the header of RFC 1042 or of the spanning tree; with `reset`, a TCP reset.
+/// packet behind the header of RFC 1042 or of the spanning tree; with `mpls`, behind a label; with
+/// `eapol`, said to be 802.1X's; with `reset`, a TCP reset.
 pub(super) fn frame(to: SocketAddr, shape: &str) -> io::Result<String> {
     const BYPASS: i32 = 20;
     let to = v4(to)?;
@@ -87,6 +88,8 @@ pub(super) fn frame(to: SocketAddr, shape: &str) -> io::Result<String> {
             let head = [length[0], length[1], sap, sap, 3, 0, 0, 0, 8, 0];
             vec![framed(&packet, &head)]
         }
+        "frame-mpls" => vec![framed(&packet, &[0x88, 0x47, 0, 0, 0x11, 64])],
+        "frame-eapol" => vec![framed(&packet, &[0x88, 0x8e])],
         "frame-reset" => vec![framed(&reset(here, to, b""), &IPV4)],
         "frame-reset-data" => vec![framed(&reset(here, to, b"tell"), &IPV4)],
         _ => return Err(io::ErrorKind::Unsupported.into()),

@@ -300,7 +300,8 @@ impl Client {
                 Ok(format!("opened={opened}"))
             }
             ["measure", count, to] => {
-                routes::measure(number(count)?, address(to)?).map(|p50| p50.to_string())
+                let (connect, whole) = routes::measure(number(count)?, address(to)?)?;
+                Ok(format!("{connect} {whole}"))
             }
             ["unshare"] => {
                 #[allow(

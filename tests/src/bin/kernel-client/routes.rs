@@ -148,7 +148,7 @@ pub(super) fn go(route: &str, to: SocketAddr) -> io::Result<String> {
         "raw-tcp" => raw_tcp(to, false),
         "raw-tcp-connect" => raw_tcp(to, true),
         "frame" | "frame-queued" | "frame-tagged" | "frame-options" | "frame-fragments"
-        | "frame-snap" | "frame-stp" | "frame-reset" | "frame-reset-data" => {
+        | "frame-snap" | "frame-stp" | "frame-mpls" | "frame-eapol" | "frame-reset" | "frame-reset-data" => {
             below::frame(to, route)
         }
         "xdp" => below::xdp(to),
@@ -415,19 +415,24 @@ pub(super) fn flood(count: u64, to: SocketAddr, held: &mut Vec<OwnedFd>) -> io::
     Ok(opened)
 }
 
-/// How long connects to a listener of this process take: the median in nanoseconds. One thread does
-/// both sides, so that no scheduling is measured.
-pub(super) fn measure(count: u64, at: SocketAddr) -> io::Result<u128> {
+/// How long connects to a listener of this process take, and how long the making of a socket and its
+/// connect: two medians in nanoseconds. One thread does both sides, so that no scheduling is measured.
+pub(super) fn measure(count: u64, at: SocketAddr) -> io::Result<(u128, u128)> {
     let listener = TcpListener::bind(at)?;
-    let mut times = Vec::new();
+    let (mut connects, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        let socket = calls::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
         let began = Instant::now();
+        let socket = calls::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let made = Instant::now();
         calls::connect(&socket, at)?;
-        times.push(began.elapsed().as_nanos());
+        connects.push(made.elapsed().as_nanos());
+        wholes.push(began.elapsed().as_nanos());
         // The listener's side goes first, and the other side's port is free at once.
         drop(listener.accept()?);
     }
-    times.sort_unstable();
-    Ok(times.get(times.len() / 2).copied().unwrap_or(0))
+    let middle = |mut times: Vec<u128>| {
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(0)
+    };
+    Ok((middle(connects), middle(wholes)))
 }

@@ -8,14 +8,19 @@ use std::ptr;
 
 const PROG_LOAD: i32 = 5;
 const OBJ_GET: i32 = 7;
+const MAP_UPDATE: i32 = 2;
 const MAP_DELETE: i32 = 3;
 const LINK_UPDATE: i32 = 29;
 const LINK_DETACH: i32 = 34;
 /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, `BPF_CGROUP_INET4_CONNECT`.
 const SOCK_ADDR: u32 = 18;
 const CONNECT4: u32 = 10;
+/// `BPF_PROG_TYPE_SCHED_CLS`, `TCX_NEXT`.
+const SCHED_CLS: u32 = 3;
+const NEXT: i32 = -1;
 
-/// `detach`, or `replace` (of connect4: by a program that lets everything pass), by the pin.
+/// `detach`, `replace` (of connect4: by a program that lets everything pass), or `replace-device`
+/// (the same of a device's), by the pin.
 pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
     let link = get(pin)?;
     match what {
@@ -23,8 +28,11 @@ pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
             bpf(LINK_DETACH, &mut [link.as_raw_fd(), 0])?;
             Ok("detached".to_owned())
         }
-        "replace" => {
-            let open = load()?;
+        "replace" | "replace-device" => {
+            let open = match what {
+                "replace" => load(SOCK_ADDR, CONNECT4, 1)?,
+                _ => load(SCHED_CLS, 0, NEXT)?,
+            };
             bpf(LINK_UPDATE, &mut [link.as_raw_fd(), open.as_raw_fd(), 0, 0])?;
             Ok("replaced".to_owned())
         }
@@ -34,6 +42,13 @@ pub(super) fn go(what: &str, pin: &str) -> io::Result<String> {
             let map = u64::from(link.as_raw_fd().cast_unsigned());
             bpf(MAP_DELETE, &mut [map, bytes.as_ptr() as u64, 0, 0])?;
             Ok("forgotten".to_owned())
+        }
+        // `add:KEY` with the value 1 of one byte, in the same way.
+        _ if what.starts_with("add:") => {
+            let bytes = super::talk::bytes(&what["add:".len()..])?;
+            let (map, value) = (u64::from(link.as_raw_fd().cast_unsigned()), [1_u8]);
+            bpf(MAP_UPDATE, &mut [map, bytes.as_ptr() as u64, value.as_ptr() as u64, 0])?;
+            Ok("added".to_owned())
         }
         // `unlabel:CGROUP`, with the pin of the map.
         _ => match what.strip_prefix("unlabel:").map(str::parse::<u64>) {
@@ -54,17 +69,17 @@ fn get(pin: &str) -> io::Result<OwnedFd> {
     owned(bpf(OBJ_GET, &mut attributes)?)
 }
 
-/// `r0 = 1; exit`.
-fn load() -> io::Result<OwnedFd> {
-    let code: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+/// `r0 = answer; exit`.
+fn load(kind: u32, attached_as: u32, answer: i32) -> io::Result<OwnedFd> {
+    let code: [u64; 2] = [two(0xb7, answer.cast_unsigned()), 0x0000_0000_0000_0095];
     let license = c"GPL";
     let mut attributes = [0_u64; 9];
-    attributes[0] = two(SOCK_ADDR, 2);
+    attributes[0] = two(kind, 2);
     attributes[1] = code.as_ptr() as u64;
     attributes[2] = license.as_ptr() as u64;
     // Its name, from byte 48 on; what it is to be attached as, at byte 68.
     attributes[6] = two(u32::from_ne_bytes(*b"open"), 0);
-    attributes[8] = two(0, CONNECT4);
+    attributes[8] = two(0, attached_as);
     owned(bpf(PROG_LOAD, &mut attributes)?)
 }
 

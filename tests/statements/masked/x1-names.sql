@@ -1,0 +1,96 @@
+# X1: the column under other names, through other shapes. One case a line; steps are parted by `;;`, and `~` marks what nobody
+# can compare: it is not the same twice, or holds what another waits for.
+select ssn from pii.people
+select ssn as id from pii.people
+select ssn as "ssn""x" from pii.people
+select p.ssn from pii.people p
+select p.ssn from pii.people as p
+select "ssn" from "pii"."people"
+select U&"\0073sn" from pii.people
+select U&"!0073!0073n" UESCAPE '!' from pii.people
+select SSN from PII.PEOPLE
+select leaks.pii.people.ssn from leaks.pii.people
+select * from pii.people
+select p.* from pii.people p
+select p.*, 1 from pii.people p, pii.notes n
+select (p).* from pii.people p
+select (p).ssn from pii.people p
+select p from pii.people p
+select people from pii.people
+select row(p.*) from pii.people p
+select x from (select p from pii.people p) x
+select (x.p).ssn from (select p from pii.people p) x
+select a from pii.people as t(i, a)
+select t.a from pii.people as t(i, a, b, c, d, e, f, g)
+select x.s from (select ssn from pii.people) as x(s)
+table pii.people
+table only pii.people
+select * from only pii.people
+with w as (select ssn from pii.people) select * from w
+with w(a) as (select ssn from pii.people) select a from w
+with w(a) as materialized (select ssn from pii.people) select a from w
+with w(a) as not materialized (select ssn from pii.people) select a from w
+with people as (select ssn from pii.people) select ssn from people
+with w as (table pii.people) table w
+with recursive w(a, n) as (select ssn, 1 from pii.people union all select a, n + 1 from w where n < 2) select a from w
+with recursive w(a) as (select 'start' union select p.ssn from pii.people p, w where w.a = 'start') select a from w
+with a as (select ssn x from pii.people), b as (select x y from a), c as (select y z from b) select z from c
+with a as (with b as (select ssn q from pii.people) select q from b) select * from a
+select ssn from pii.people union select 'a'
+select 'a' union select ssn from pii.people
+select 'a' union all select ssn from pii.people
+select note from pii.notes union select ssn from pii.people
+select id, note from pii.notes union all select id, ssn from pii.people
+select ssn from pii.people intersect select ssn from pii.people
+select ssn from pii.people except select 'a'
+(select ssn from pii.people) order by 1
+(select ssn from pii.people limit 1) union all (select email from pii.people limit 1)
+values ((select ssn from pii.people limit 1))
+select * from (values ((select ssn from pii.people limit 1))) v(a)
+select (select ssn from pii.people limit 1)
+select (select ssn) from pii.people
+select (select p.ssn from pii.notes limit 1) from pii.people p
+select l.a from pii.people p, lateral (select p.ssn as a) l
+select l.a from pii.people p cross join lateral (select p.ssn) l(a)
+select l.a from pii.people p left join lateral (select p.ssn as a) l on true
+select l.a from pii.people p, lateral (values (p.ssn), (p.email)) l(a)
+select id, ssn from pii.people natural join pii.notes
+select ssn from pii.people join pii.notes using (id)
+select ssn from pii.people left join pii.notes using (id)
+select x.ssn from pii.notes n join lateral (select * from pii.people p where p.id = n.id) x on true
+select j.ssn from (pii.people natural join pii.notes) j
+select j.s from (pii.people p join pii.notes n on p.id = n.id) j(i, s)
+select a.ssn, b.ssn from pii.people a, pii.people b where a.id = b.id
+select distinct ssn from pii.people
+select distinct on (id) ssn from pii.people order by id
+select first_value(ssn) over (order by id) from pii.people
+select lag(ssn) over (order by id) from pii.people
+select lead(ssn, 1, 'none') over w from pii.people window w as (order by id)
+select nth_value(ssn, 1) over (order by id rows between unbounded preceding and unbounded following) from pii.people
+select ssn from pii.people tablesample system (100)
+select ssn from pii.people order by id limit 1 offset 0
+select ssn from pii.people fetch first row only
+select ssn from pii.people for key share
+select ssn from pii.member
+select ssn from pii.part
+select ssn from pii.part_one
+select s from pii.v
+select * from pii.v
+select u from pii.v_expr
+select * from pii.v_over
+select * from pii.v_star
+select * from pii.v_row
+select (r).ssn from pii.v_row
+select * from pii.v_union
+select * from pii.v_cte
+select * from pii.v_agg
+select * from pii.mat
+select kept from pii.mat
+set search_path = pii ;; select ssn from people
+set search_path = pii ;; select * from v
+set search_path = pii, public ;; table people
+begin ;; set local search_path = pii ;; select ssn from people ;; rollback
+select "ssn" "x" from "pii" . "people" /* ssn */ -- ssn
+select/**/ssn/**/from/**/pii.people
+select ssn from pii.people; select ssn from pii.people
+select 1; select ssn as one from pii.people

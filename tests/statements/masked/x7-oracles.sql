@@ -1,0 +1,62 @@
+# X7: what a value decides. The value itself must not come out; what decides is refused by `predicates`.
+select id from pii.people where ssn = 'a'
+select id from pii.people where ssn like 'a%'
+select id from pii.people where ssn ~ '^a'
+select id from pii.people where ssn between 'a' and 'z'
+select id from pii.people where ssn in ('a', 'b')
+select id from pii.people where ssn = any (array['a'])
+select id from pii.people where ssn is distinct from 'a'
+select id from pii.people where starts_with(ssn, 'a')
+select id from pii.people where length(ssn) > 3
+select id from pii.people where md5(ssn) like '0%'
+select id from pii.people where (id, ssn) = (1, 'a')
+select id from pii.people where (ssn, id) > ('a', 1)
+select id from pii.people p where p = row(1, 'a', 'b')
+select id from pii.people p where p::text like '%a%'
+select id from pii.people p where to_jsonb(p) ->> 'ssn' like 'a%'
+select id from pii.people p where p.* is not null
+select id from pii.people order by ssn
+select id from pii.people order by upper(ssn) desc
+select id from pii.people order by 2, ssn
+select id, ssn from pii.people order by 2
+select id, ssn as s from pii.people order by s
+select id from pii.people group by id, ssn
+select count(*) from pii.people group by ssn
+select ssn, count(*) from pii.people group by 1
+select count(*) from pii.people group by grouping sets ((ssn), ())
+select count(distinct ssn) from pii.people
+select count(*) filter (where ssn like 'a%') from pii.people
+select count(*) from pii.people having max(ssn) > 'm'
+select distinct on (ssn) id from pii.people
+select rank() over (order by ssn) from pii.people
+select row_number() over (partition by ssn) from pii.people
+select id, ntile(2) over (order by ssn) from pii.people
+select n.note from pii.notes n join pii.people p on p.ssn = n.note
+select n.note from pii.notes n join pii.people p using (note)
+select n.note from pii.notes n, pii.people p where n.note < p.ssn
+select note from pii.notes where note = (select ssn from pii.people limit 1)
+select note from pii.notes where exists (select 1 from pii.people where ssn like 'a%')
+select note from pii.notes where note in (select ssn from pii.people)
+select note from pii.notes where note > all (select ssn from pii.people)
+select exists (select 1 from pii.people where ssn > 'm')
+select 1 where (select ssn from pii.people limit 1) like 'a%'
+select note from pii.notes limit (select length(ssn) from pii.people limit 1)
+select case when ssn like 'a%' then 'yes' else 'no' end from pii.people
+select bool_or(ssn like 'a%') from pii.people
+select max(case when ssn like 'a%' then 1 else 0 end) from pii.people
+select nullif(ssn, 'a') is null from pii.people
+select coalesce(nullif(ssn, 'a'), 'equal') from pii.people
+select generate_series(1, length(ssn)) from pii.people
+select repeat('x', length(ssn)) from pii.people
+select lpad('', ascii(ssn), 'x') from pii.people
+update pii.notes set note = 'hit' where id in (select id from pii.people where ssn like 'a%')
+delete from pii.notes where note = (select ssn from pii.people limit 1)
+insert into pub.log (line) select 'hit' from pii.people where ssn like 'a%'
+select s from pii.v where s like 'a%'
+select kept from pii.mat where kept like 'a%'
+select id from pii.people where ssn > 'm' union select 0
+with w as (select ssn s, id from pii.people) select id from w where s like 'a%'
+with w(a, b) as (select id, ssn from pii.people) select a from w order by b
+select x.i from (select id i, ssn s from pii.people) x where x.s > 'a'
+select id from pii.people natural join (select 'a' as ssn) g
+select id from pii.people join (values ('a')) g(ssn) using (ssn)
