@@ -1,6 +1,7 @@
 //! IO. The worker's composition root: builds each thing once, starts and stops them in order.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::accept::serve_all;
+use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
 use crate::approval::Desk;
 use crate::config::{
@@ -28,7 +29,7 @@ use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
-use crate::session::{Analyses, Cancels, Drain, Partings, Reachable, Shared};
+use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
 use crate::upstream::Catalogues;
@@ -85,6 +86,9 @@ pub enum AgentError {
     /// No randomness.
     #[error("the system gives no randomness for the masks' key")]
     Randomness,
+    /// No threads.
+    #[error("the system gives no threads to serve on: {0}; raise the limit of threads")]
+    Threads(std::io::Error),
 }
 
 /// A running agent.
@@ -99,6 +103,8 @@ pub struct Agent {
     recorder: Arc<Recorder>,
     orders: mpsc::Receiver<Order>,
     partings: Partings,
+    /// Last to go: sessions that are over still see their databases out there.
+    _strands: Arc<Strands>,
 }
 
 impl Agent {
@@ -111,8 +117,10 @@ impl Agent {
         config: Config,
         keeper: Arc<Link>,
         mut inbox: Inbox,
+        threads: NonZeroUsize,
     ) -> Result<Agent, AgentError> {
         install_provider();
+        let strands = Arc::new(Strands::start(threads).map_err(AgentError::Threads)?);
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new());
         let live = Arc::new(Registry::default());
@@ -133,6 +141,7 @@ impl Agent {
             desk: Desk::new(),
             catalogues: Catalogues::default(),
             analyses: Analyses::default(),
+            budgets: Budgets::default(),
             cancels: Cancels::default(),
             partings: partings.clone(),
             metrics: metrics.clone(),
@@ -154,15 +163,18 @@ impl Agent {
             hosts: hosts.clone(),
             half_open: HalfOpen::default(),
         });
+        let mut tasks = JoinSet::new();
+        if let Some(beats) = inbox.beats() {
+            tasks.spawn(strands.pulse(keeper.clone(), beats));
+        }
         let protect = named(&hosts.borrow());
         let Desks { admin, pages } = keeper.ready(&mut inbox, protect).await?;
         let socket = UnixListener::from_std(admin).map_err(file(&config.listen.admin_socket))?;
         let pages = TcpListener::from_std(pages).map_err(file(Path::new("listen.admin")))?;
 
         let Inbox { handed, orders, .. } = inbox;
-        let mut tasks = JoinSet::new();
         let mut serving = JoinSet::new();
-        serving.spawn(serve_all(gate, handed, drained.clone()));
+        serving.spawn(serve_all(gate, strands.clone(), handed, drained.clone()));
         let reload = Arc::new(Notify::new());
         let trouble = PolicyTrouble::default();
         tasks.spawn(follow_policies(
@@ -194,6 +206,7 @@ impl Agent {
             recorder,
             orders,
             partings,
+            _strands: strands,
         })
     }
 

@@ -59,6 +59,13 @@ pub async fn serve(gate: Arc<Gate>, handed: Handed) {
         flow,
         ticket,
     } = handed;
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, %client, "a connection was lost");
+            return;
+        }
+    };
     // Until this returns: the keeper counts the connection among those being served.
     let ticket = Arc::new(ticket);
     let at = usize::try_from(flow.workload.0).ok();

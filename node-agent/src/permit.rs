@@ -99,6 +99,7 @@ mod tests {
             rules: vec![],
             obligations: Arc::new(obligations),
             observed: None,
+            watched: None,
             fleeting: false,
         }
     }

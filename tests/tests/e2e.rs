@@ -11,6 +11,7 @@
 mod e2e {
     mod answers;
     mod authors;
+    mod budgets;
     mod bulk;
     mod bypass;
     mod cage;
@@ -32,7 +33,9 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod masks;
+    mod observe;
     mod outside;
+    mod refusals;
     mod reload;
     mod rogue;
     mod secrets;

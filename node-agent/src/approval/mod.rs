@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Reference, Refusal, RefusalCode};
+use crate::model::{Cause, Outcome, Particulars, Reference, Refusal, RefusalCode};
 use crate::policy::{Hold, Obligations, RuleRef};
 
 /// A reviewer let one held statement run. Made by the desk only, and worth one permit for the very
@@ -61,6 +61,13 @@ impl Desk {
                 format!("needs approval by rule {policy}/{rule}, and no reviewer is configured"),
             )
             .detail(format!("policy {policy}, rule {rule}"))
+            .because(Particulars {
+                outcome: Outcome::Hold,
+                cause: Some(Cause::Rule),
+                policy: Some(policy.to_string()),
+                rule: Some(rule.to_string()),
+                ..Particulars::default()
+            })
             .at(statement),
         )
     }

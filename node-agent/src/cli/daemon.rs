@@ -16,7 +16,7 @@ use node_agent::feed::load_policies;
 use node_agent::intercept::Interceptor;
 use node_agent::keeper::{
     Account, Claim, Configured, Keeper, Link, Reach, Start, account, cgroup2, confine,
-    pin_directory, processes, stand_apart,
+    pin_directory, processes, see_all_cgroups, stand_apart,
 };
 use node_agent::telemetry::start_log;
 
@@ -184,6 +184,10 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<Answer> {
     };
     let text = read(&with.config)?;
     let config = parse(&with.config, &text)?;
+    see_all_cgroups().context(
+        "the agent is in a cgroup namespace of its own, from which the cgroups of workloads have other \
+         paths: start it in the node's (in a pod: hostPID and SYS_ADMIN)",
+    )?;
     let apart = stand_apart();
     start_log(config.log.json, &config.log.level)?;
     if let Err(error) = apart {
@@ -228,7 +232,10 @@ pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<
     let threads = available_parallelism()?;
     confine(account, reach).context("the worker cannot give up its privileges")?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let runtime = runtime(threads)?;
+    // What serves has threads of its own; all else is little, and needs but one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let answer = runtime.block_on(async {
         // They come to all processes of a terminal or a service; what they mean, the keeper says.
         for kind in [
@@ -245,7 +252,7 @@ pub(crate) fn worker(account: Option<Account>, reach: &Reach) -> anyhow::Result<
         let started = async {
             let config = parse(&file, &text)?;
             start_log(config.log.json, &config.log.level)?;
-            anyhow::Ok(Agent::start(config, keeper.clone(), inbox).await?)
+            anyhow::Ok(Agent::start(config, keeper.clone(), inbox, threads).await?)
         };
         match started.await {
             Ok(agent) => {

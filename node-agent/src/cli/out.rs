@@ -2,14 +2,30 @@
 
 use std::io::{self, Write};
 
+use node_agent::replay::{visible, visible_json};
+
 /// Standard output, buffered. A reader that goes away (`| head`) is no error.
 pub(crate) fn stdout() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::new(io::stdout().lock())
 }
 
+/// What may be shown. In a text can be names that a workload chose, of a device or a cgroup: nothing of
+/// them steers a terminal.
+fn shown(text: &str) -> String {
+    let cut = |c: &char| matches!(c, '\n' | '\t');
+    let parts = text.split_inclusive(|c| cut(&c));
+    let mut plain = String::with_capacity(text.len());
+    for part in parts {
+        let own = part.trim_end_matches(|c| cut(&c));
+        plain.push_str(&visible(own));
+        plain.push_str(part.get(own.len()..).unwrap_or_default());
+    }
+    plain
+}
+
 /// One line.
 pub(crate) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match writeln!(io::stdout().lock(), "{}", shown(&text.to_string())) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -17,12 +33,13 @@ pub(crate) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
 
 /// One JSON value, readable.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+    line(visible_json(&serde_json::to_string_pretty(value)?))
 }
 
 /// What went wrong, with its causes.
 pub(crate) fn error(error: &anyhow::Error) {
-    let _ = writeln!(io::stderr().lock(), "node-agent: {error:#}");
+    let text = format!("node-agent: {error:#}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown(&text));
 }
 
 /// Columns, aligned; the first row is the head.
@@ -43,4 +60,21 @@ pub(crate) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
         line(cells.join("  ").trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_steer_a_terminal_is_shown_and_does_not() {
+        for (text, want) in [
+            ("agents/claude: governed", "agents/claude: governed"),
+            ("a\tb\nc \u{e9}", "a\tb\nc \u{e9}"),
+            ("a\u{1b}[2Jb\r", "a\\x1b[2Jb\\r"),
+            ("\u{9b}1m", "\\u{9b}1m"),
+        ] {
+            assert_eq!(shown(text), want);
+        }
+    }
 }

@@ -115,6 +115,8 @@ const ALLOWED_HERE: &[c_long] = &[];
 /// that are shared are none of it.
 const OPTIONS: &[(libc::c_int, libc::c_int)] = &[
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    // The canary, which is held as a worker is, waits for an answer no longer than that.
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
     // What fetches an issuer's keys looks whether it is still there.
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
     (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),

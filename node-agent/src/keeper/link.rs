@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -25,6 +24,8 @@ use crate::origin::Flow;
 
 /// Connections that were handed over and are not yet served.
 const WAITING: usize = 256;
+/// Beats that wait for their answer.
+const BEATS: usize = 8;
 /// Ended connections told in one message.
 const TOLD_AT_ONCE: usize = 512;
 /// How long the keeper may take to answer. A token takes it longest, and has its own limit.
@@ -78,6 +79,7 @@ pub struct Inbox {
     pub handed: mpsc::Receiver<Handed>,
     /// What the operator wants. Closed: the keeper is gone.
     pub orders: mpsc::Receiver<Order>,
+    beats: Option<mpsc::Receiver<u64>>,
     configured: Option<oneshot::Receiver<Configured>>,
     governing: Option<oneshot::Receiver<Desks>>,
 }
@@ -91,12 +93,18 @@ impl Inbox {
         let configured = self.configured.take().ok_or(LinkError::Silent)?;
         configured.await.map_err(|_| LinkError::Silent)
     }
+
+    /// Beats to be answered with [`Link::beat`] by those who serve, if they still can. Given once; from
+    /// [`Link::ready`] on the keeper waits for answers.
+    pub fn beats(&mut self) -> Option<mpsc::Receiver<u64>> {
+        self.beats.take()
+    }
 }
 
 /// A connection of which it is known whose it is, and of which nothing was read.
 #[derive(Debug)]
 pub struct Handed {
-    /// The connection.
+    /// The connection, non-blocking, and of no runtime yet: that is its thread's.
     pub stream: TcpStream,
     /// Its peer.
     pub client: ClientAddr,
@@ -134,6 +142,7 @@ impl Link {
         });
         let (handed, handed_out) = mpsc::channel(WAITING);
         let (orders, orders_out) = mpsc::channel(WAITING);
+        let (beats, beats_out) = mpsc::channel(BEATS);
         let (configured, configured_out) = oneshot::channel();
         let (governing, governing_out) = oneshot::channel();
         let (ended, ended_out) = mpsc::unbounded_channel();
@@ -142,6 +151,7 @@ impl Link {
             ear,
             handed,
             orders,
+            beats,
             configured: Some(configured),
             governing: Some(governing),
             ended,
@@ -151,6 +161,7 @@ impl Link {
         let inbox = Inbox {
             handed: handed_out,
             orders: orders_out,
+            beats: Some(beats_out),
             configured: Some(configured_out),
             governing: Some(governing_out),
         };
@@ -190,6 +201,14 @@ impl Link {
             Ok(Answer::Token(token)) => token.map(|carried| carried.0),
             Ok(Answer::Report(_) | Answer::Protect(_)) | Err(_) => Err(TokenFileError::NobodyToAsk),
         }
+    }
+
+    /// Answers one beat: whoever serves still does.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub async fn beat(&self, number: u64) -> Result<(), LinkError> {
+        Ok(self.mouth.say(&ToKeeper::Beat { number }, &[]).await?)
     }
 
     /// What is governed at this moment.
@@ -253,6 +272,7 @@ struct Hearing {
     ear: Ear<ToWorker>,
     handed: mpsc::Sender<Handed>,
     orders: mpsc::Sender<Order>,
+    beats: mpsc::Sender<u64>,
     configured: Option<oneshot::Sender<Configured>>,
     governing: Option<oneshot::Sender<Desks>>,
     ended: mpsc::UnboundedSender<TicketNumber>,
@@ -326,11 +346,9 @@ impl Hearing {
                 let _ = self.orders.send(order).await;
             }
             ToWorker::Beat { number } => {
-                let link = self.link.clone();
-                // Not waited for: the keeper may wait in turn until this is heard.
-                tokio::spawn(async move {
-                    let _ = link.mouth.say(&ToKeeper::Beat { number }, &[]).await;
-                });
+                // Not waited for: the keeper may wait in turn until this is heard. Where earlier ones
+                // are not answered, this one would not be either.
+                let _ = self.beats.try_send(number);
             }
         }
     }
@@ -343,7 +361,7 @@ fn stream(beside: Vec<OwnedFd>) -> io::Result<TcpStream> {
     };
     // Small messages each way: waiting to fill a segment would add its delay to each.
     rustix::net::sockopt::set_tcp_nodelay(socket.as_fd(), true)?;
-    TcpStream::from_std(std::net::TcpStream::from(socket))
+    Ok(TcpStream::from(socket))
 }
 
 /// Tells the keeper which connections are over, many at once when many end.

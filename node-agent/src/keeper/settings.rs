@@ -145,3 +145,37 @@ fn own_cgroup(root: &Path) -> Result<PathBuf, KeeperError> {
         .unwrap_or_default();
     Ok(root.join(inside))
 }
+
+#[cfg(test)]
+mod tests {
+    /// What the keeper takes besides the calls of any service.
+    const CALLS: [&str; 8] = [
+        "@mount",
+        "bpf",
+        "setns",
+        "perf_event_open",
+        // A cgroup by its number.
+        "open_by_handle_at",
+        // A labelled process's sockets.
+        "pidfd_getfd",
+        "seccomp",
+        "landlock_restrict_self",
+    ];
+    /// The last is tried, to see whether the kernel refuses it to workloads.
+    const FAMILIES: [&str; 5] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"];
+
+    #[test]
+    fn the_service_may_make_every_call_that_governing_takes() {
+        let unit = include_str!("../../../deploy/node-agent.service");
+        for (setting, wanted) in [
+            ("SystemCallFilter=", &CALLS[..]),
+            ("RestrictAddressFamilies=", &FAMILIES[..]),
+        ] {
+            let lines = unit.lines().filter_map(|line| line.strip_prefix(setting));
+            let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+            for one in wanted {
+                assert!(words.contains(one), "{setting}{one}");
+            }
+        }
+    }
+}

@@ -9,11 +9,16 @@ mod target;
 mod who;
 mod result;
 mod refusal;
+mod particulars;
 mod moment;
 
 pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use ids::{CgroupId, NetnsCookie, NotASession, Pid, Reference, SessionId, StatementSeq};
 pub use moment::UnixMillis;
+pub use particulars::{
+    CAUSES, CHANGES, Cause, Change, LINE_KEYS, LINE_VERSION, LONGEST_LINE, Outcome, Particulars, Suggestion,
+    Then, cut_name,
+};
 pub use refusal::{Refusal, RefusalCode};
 pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};
 pub use secret::Secret;

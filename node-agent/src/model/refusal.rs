@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Reference;
+use super::{Particulars, Reference};
 
 /// Why, as a client's program can tell. One table maps it to SQLSTATE or errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Refusal {
     /// The session ends with this refusal.
     #[serde(default)]
     pub fatal: bool,
+    /// The same for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub particulars: Option<Box<Particulars>>,
 }
 
 impl Refusal {
@@ -63,6 +66,7 @@ impl Refusal {
             hint: None,
             reference: None,
             fatal: false,
+            particulars: None,
         }
     }
 
@@ -85,6 +89,13 @@ impl Refusal {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With what programs can read of it.
+    #[must_use]
+    pub fn because(mut self, particulars: Particulars) -> Self {
+        self.particulars = Some(Box::new(particulars));
         self
     }
 

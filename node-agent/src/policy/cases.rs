@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::near;
 use super::{Decision, Document, PolicySet, Question, ResolvedNames, RuleRef, decide, parse};
 use crate::model::{Dialect, Principal, TargetName, UnixMillis, User, Workload};
-use crate::sql::{RelationName, analyze};
+use crate::sql::{Purpose, RelationName, analyze};
 
 /// What became of one case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -158,6 +158,11 @@ impl Asker {
             database: self.database.clone(),
             role: self.role.clone(),
             application: self.application.clone(),
+            purpose: Purpose::of_text(sql).or(&self
+                .application
+                .as_deref()
+                .map(Purpose::of_application)
+                .unwrap_or_default()),
             analysis: Arc::new(analyze(Dialect::Postgres, sql)),
             names: Arc::new(names),
             now: UnixMillis(now.unix_timestamp().saturating_mul(1000)),

@@ -5,12 +5,14 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
 use super::pattern::{ColumnName, Glob, TablePattern};
 use super::places::Step;
+use super::require::Wanted;
 use super::words::{KindSet, Word};
 use super::{Limits, MaskRule, Obligations, Question, RuleRef};
 use crate::model::{Principal, TargetName};
@@ -47,6 +49,7 @@ pub(super) struct Compiled {
     pub(super) functions: Functions,
     pub(super) masks: Vec<CompiledMask>,
     pub(super) limits: Limits,
+    pub(super) budgets: Vec<Budget>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,7 @@ pub(super) struct CompiledRule {
     pub(super) when: Option<super::condition::Condition>,
     pub(super) max_rows: Option<u64>,
     pub(super) without_where: bool,
+    pub(super) wanted: Wanted,
     pub(super) reviewers: Vec<String>,
     pub(super) timeout_seconds: u64,
     /// As written, for explanations.
@@ -147,13 +151,14 @@ impl PolicySet {
     /// Whether the session must resolve names for this principal here: some rule or mask names a
     /// schema or a table. Where every rule is about `*.*`, none is needed.
     pub fn needs_names(&self, principal: &Principal, target: &TargetName) -> bool {
-        self.possible(principal, target).any(|document| {
-            document
-                .rules
-                .iter()
-                .any(|rule| !rule.tables.iter().all(TablePattern::is_every))
-                || document.masks.iter().any(|mask| mask.in_force(principal))
-        })
+        let mut possible = self.possible(principal, target);
+        possible.any(|document| document.names(principal))
+    }
+
+    /// The same of the policies that enforce: without names nothing can be decided.
+    pub fn hangs_on_names(&self, principal: &Principal, target: &TargetName) -> bool {
+        let mut possible = self.possible(principal, target);
+        possible.any(|document| document.mode == Mode::Enforce && document.names(principal))
     }
 
     /// The masks in force for this principal on this target, before any statement is known
@@ -174,6 +179,14 @@ impl PolicySet {
                 .extend(masks.map(|mask| mask.mask.clone()));
         }
         Arc::new(obligations)
+    }
+}
+
+impl Compiled {
+    /// A rule or a mask names a schema or a table.
+    fn names(&self, principal: &Principal) -> bool {
+        let named = |rule: &CompiledRule| !rule.tables.iter().all(TablePattern::is_every);
+        self.rules.iter().any(named) || self.masks.iter().any(|mask| mask.in_force(principal))
     }
 }
 
@@ -313,6 +326,7 @@ fn compile(document: Document) -> Compiled {
                 when: rule.when,
                 max_rows: rule.max_rows_affected,
                 without_where: rule.without_where,
+                wanted: Wanted::new(document.require.as_ref(), rule.require.as_ref()),
                 reviewers: rule
                     .reviewers
                     .map(|r| {
@@ -342,6 +356,7 @@ fn compile(document: Document) -> Compiled {
             })
             .collect(),
         limits: limits(&document.limits),
+        budgets: document.budgets.budgets(&name),
         name,
     }
 }
@@ -415,6 +430,12 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         if !allow && (rule.max_rows_affected.is_some() || rule.without_where) {
             wrong(format!(
                 "rule `{name}`: max_rows_affected and without_where belong to allow rules"
+            ));
+        }
+        if rule.effect == Effect::Deny && rule.require.is_some() {
+            wrong(format!(
+                "rule `{name}`: require belongs to allow and approve rules; a deny rule can say \
+                 `when: ticket == ''`"
             ));
         }
         if !approve && (rule.reviewers.is_some() || rule.timeout.is_some()) {

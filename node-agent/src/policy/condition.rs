@@ -133,10 +133,15 @@ pub(super) fn context(
             "workload": &*principal.workload.name,
             "labels": principal.workload.labels,
         }),
-        &question.target.0,
-        &question.database,
-        &question.role,
-        question.application.as_deref().unwrap_or_default(),
+        [
+            &question.target.0,
+            &question.database,
+            &question.role,
+            said(question.application.as_ref()),
+            said(question.purpose.reason.as_ref()),
+            said(question.purpose.ticket.as_ref()),
+            said(question.purpose.traceparent.as_ref()),
+        ],
         &json!({
             "kinds": statement.map(|s| s.kinds.clone()).unwrap_or_default(),
             "tables": tables,
@@ -150,6 +155,11 @@ pub(super) fn context(
         }),
         question.now,
     )
+}
+
+/// What nobody said is an empty text.
+fn said(word: Option<&String>) -> &str {
+    word.map_or("", String::as_str)
 }
 
 /// `schema.name`, or the name alone where it is written so.
@@ -171,10 +181,15 @@ pub(super) fn sample_at(now: UnixMillis) -> Option<Context<'static, 'static>> {
             "user": "somebody", "issuer": "https://issuer.example", "groups": ["a-group"],
             "claims": {}, "workload": "a-workload", "labels": {},
         }),
-        "a-target",
-        "a-database",
-        "a-role",
-        "an-application",
+        [
+            "a-target",
+            "a-database",
+            "a-role",
+            "an-application",
+            "a reason",
+            "A-1",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ],
         &json!({
             "kinds": ["select"], "tables": ["a.table"], "functions": ["lower"],
             "types": ["a.type"], "missing_where": false,
@@ -185,10 +200,7 @@ pub(super) fn sample_at(now: UnixMillis) -> Option<Context<'static, 'static>> {
 
 fn build(
     principal: &serde_json::Value,
-    target: &str,
-    database: &str,
-    role: &str,
-    application: &str,
+    [target, database, role, application, reason, ticket, trace]: [&str; 7],
     statement: &serde_json::Value,
     now: UnixMillis,
 ) -> Option<Context<'static, 'static>> {
@@ -198,6 +210,9 @@ fn build(
     context.add_variable("database", database).ok()?;
     context.add_variable("role", role).ok()?;
     context.add_variable("application", application).ok()?;
+    context.add_variable("reason", reason).ok()?;
+    context.add_variable("ticket", ticket).ok()?;
+    context.add_variable("traceparent", trace).ok()?;
     context.add_variable("statement", statement).ok()?;
     // Seconds since 1970; the methods of a CEL timestamp are given to it below.
     context.add_variable("now", now.0.div_euclid(1000)).ok()?;
@@ -241,6 +256,7 @@ mod tests {
             "!statement.missing_where",
             "target == 'orders' && database.startsWith('a')",
             "statement.tables.all(t, t.startsWith('sales.'))",
+            "ticket.startsWith('OPS-') && reason != '' && traceparent != ''",
             "now.getDayOfWeek() in [1, 2, 3, 4, 5]",
         ] {
             Condition::read(good).unwrap_or_else(|e| panic!("{good}: {e}"));

@@ -47,6 +47,13 @@ pub(super) const CONTEXT: &[Name] = &[
         "`application_name`: what the client says of itself, so no proof of anything; empty when it says nothing",
     ),
     name(
+        "reason",
+        "string",
+        "why, as the client says it in a comment or in `application_name`; empty when it says nothing",
+    ),
+    name("ticket", "string", "the ticket, said in the same places"),
+    name("traceparent", "string", "the trace, said in the same places"),
+    name(
         "statement.kinds",
         "list of strings",
         "the words for what the statement does, from the table above",

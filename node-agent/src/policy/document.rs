@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Masker;
+use super::budget::{Budget, Per, Spent};
 use super::condition::Condition;
 use super::near;
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use super::places::Places;
+use super::require::Require;
 use super::words::Word;
 
 /// What is wrong with a policy, and where.
@@ -64,6 +67,12 @@ pub struct Document {
     /// Limits on every statement.
     #[serde(default)]
     pub limits: LimitWords,
+    /// What one identity may do in a span of time, in all its sessions together.
+    #[serde(default, skip_serializing_if = "BudgetWords::is_empty")]
+    pub budgets: BudgetWords,
+    /// What every allow and approve rule wants to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
     /// What happens where two parsers read a text differently.
     #[serde(default)]
     pub witnesses: Witnesses,
@@ -188,6 +197,9 @@ pub struct Rule {
     /// Allow: also an UPDATE or DELETE without WHERE.
     #[serde(default)]
     pub without_where: bool,
+    /// Allow and approve: what must be told with the statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
     /// Approve: who may decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewers: Option<Reviewers>,
@@ -269,6 +281,102 @@ pub struct LimitWords {
     /// Rows it may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_affected: Option<u64>,
+}
+
+/// Budgets as written: of what, and in which span.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetWords {
+    /// Statements, per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statements_per_minute: Option<u64>,
+    /// Statements, per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statements_per_hour: Option<u64>,
+    /// Statements, per day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statements_per_day: Option<u64>,
+    /// Rows delivered, per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_returned_per_minute: Option<u64>,
+    /// Rows delivered, per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_returned_per_hour: Option<u64>,
+    /// Rows delivered, per day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_returned_per_day: Option<u64>,
+    /// Bytes of rows delivered, per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_returned_per_minute: Option<Size>,
+    /// Bytes of rows delivered, per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_returned_per_hour: Option<Size>,
+    /// Bytes of rows delivered, per day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_returned_per_day: Option<Size>,
+    /// Rows changed, per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_affected_per_minute: Option<u64>,
+    /// Rows changed, per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_affected_per_hour: Option<u64>,
+    /// Rows changed, per day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_affected_per_day: Option<u64>,
+}
+
+impl BudgetWords {
+    /// None is named.
+    pub fn is_empty(&self) -> bool {
+        *self == BudgetWords::default()
+    }
+
+    /// Those that are named.
+    pub(super) fn budgets(&self, policy: &Arc<str>) -> Vec<Budget> {
+        let every = [
+            (Spent::Statements, Per::Minute, self.statements_per_minute),
+            (Spent::Statements, Per::Hour, self.statements_per_hour),
+            (Spent::Statements, Per::Day, self.statements_per_day),
+            (
+                Spent::RowsReturned,
+                Per::Minute,
+                self.rows_returned_per_minute,
+            ),
+            (Spent::RowsReturned, Per::Hour, self.rows_returned_per_hour),
+            (Spent::RowsReturned, Per::Day, self.rows_returned_per_day),
+            (
+                Spent::BytesReturned,
+                Per::Minute,
+                self.bytes_returned_per_minute.map(|size| size.0),
+            ),
+            (
+                Spent::BytesReturned,
+                Per::Hour,
+                self.bytes_returned_per_hour.map(|size| size.0),
+            ),
+            (
+                Spent::BytesReturned,
+                Per::Day,
+                self.bytes_returned_per_day.map(|size| size.0),
+            ),
+            (
+                Spent::RowsAffected,
+                Per::Minute,
+                self.rows_affected_per_minute,
+            ),
+            (Spent::RowsAffected, Per::Hour, self.rows_affected_per_hour),
+            (Spent::RowsAffected, Per::Day, self.rows_affected_per_day),
+        ];
+        let named = every.into_iter().filter_map(|(of, per, most)| {
+            Some(Budget {
+                policy: Arc::clone(policy),
+                of,
+                per,
+                most: most?,
+            })
+        });
+        named.collect()
+    }
 }
 
 /// A span of time, milliseconds: `30s`, `10m`, `500ms`, `1h`, `90d`.

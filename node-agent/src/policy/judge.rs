@@ -91,6 +91,8 @@ pub(super) struct Judge<'a> {
     limits: Cell<Limits>,
     /// Who gives the limit of rows affected.
     rows_rule: RefCell<Option<RuleRef>>,
+    /// A rule that would grant what is being asked, if it were told more.
+    untold: Cell<Option<&'a CompiledRule>>,
 }
 
 /// A statement with the context of its conditions, built when first needed.
@@ -136,6 +138,7 @@ impl<'a> Judge<'a> {
             fleeting: Cell::new(false),
             used: RefCell::new(Vec::new()),
             limits: Cell::new(limits),
+            untold: Cell::new(None),
         }
     }
 
@@ -158,7 +161,11 @@ impl<'a> Judge<'a> {
             },
             limits: self.limits.get(),
             rows_rule: self.rows_rule.borrow().clone(),
-            watched_rows: None,
+            budgets: self
+                .documents
+                .iter()
+                .flat_map(|document| document.budgets.iter().cloned())
+                .collect(),
         });
         match held {
             Some(rule) => Decision::Hold(Hold {
@@ -176,6 +183,7 @@ impl<'a> Judge<'a> {
                     .collect(),
                 obligations,
                 observed: None,
+                watched: None,
                 fleeting: self.fleeting.get(),
             }),
         }
@@ -229,13 +237,15 @@ impl<'a> Judge<'a> {
         if !self.masks.is_empty() {
             return Err(refuse::opaque_with_masks(self, why));
         }
-        let allowed = self
-            .rules(Effect::Allow)
-            .find(|r| r.kinds.has(K::Opaque) && r.every_table && truth(r) == Truth::Yes);
+        self.untold.set(None);
+        let allowed = self.rules(Effect::Allow).find(|r| {
+            r.kinds.has(K::Opaque) && r.every_table && truth(r) == Truth::Yes && self.is_told(r)
+        });
         let mut held = None;
         for rule in self.rules(Effect::Approve) {
             match truth(rule) {
                 Truth::No => {}
+                Truth::Yes if !self.is_told(rule) => return Err(refuse::untold(self, rule)),
                 Truth::Yes => held = held.or(Some(rule)),
                 Truth::Failed => return Err(refuse::opaque(self, why, Some(&rule.name))),
             }
@@ -244,7 +254,12 @@ impl<'a> Judge<'a> {
         match allowed {
             Some(rule) => self.spoke(rule),
             None if approved => {}
-            None => return Err(refuse::opaque(self, why, None)),
+            None => {
+                return Err(match self.untold.take() {
+                    Some(rule) => refuse::untold(self, rule),
+                    None => refuse::opaque(self, why, None),
+                });
+            }
         }
         Ok(held)
     }
@@ -262,6 +277,8 @@ impl<'a> Judge<'a> {
             if let Some(what) = self.meets(rule, case) {
                 match self.truth(rule, case) {
                     Truth::No => {}
+                    // Approval is not gone round by leaving out what it wants to be told.
+                    Truth::Yes if !self.is_told(rule) => return Err(refuse::untold(self, rule)),
                     Truth::Yes => held = held.or(Some(rule)),
                     // Whether a human should see it cannot be told.
                     Truth::Failed => return Err(refuse::by_rule(self, &rule.name, &what)),
@@ -312,6 +329,24 @@ impl<'a> Judge<'a> {
             Some(true) => Truth::Yes,
             Some(false) => Truth::No,
             None => Truth::Failed,
+        }
+    }
+
+    /// Whether the statement comes with the reason or ticket that the rule wants.
+    fn is_told(&self, rule: &'a CompiledRule) -> bool {
+        let told = rule.wanted.missing(&self.question.purpose).is_none();
+        if !told && self.untold.get().is_none() {
+            self.untold.set(Some(rule));
+        }
+        told
+    }
+
+    /// Refuses what no rule grants; what one would grant if it were told more, with what it wants to be
+    /// told.
+    fn ungranted(&self, case: &Case<'a>, what: &refuse::What<'_>) -> Box<Denial> {
+        match self.untold.take() {
+            Some(rule) => refuse::untold(self, rule),
+            None => refuse::uncovered(self, case, what),
         }
     }
 
@@ -436,10 +471,12 @@ impl<'a> Judge<'a> {
 
     /// Some rule allows the kind (on every table, where nothing says which).
     fn need(&self, case: &Case<'a>, kind: K, everywhere: bool) -> Result<(), Box<Denial>> {
+        self.untold.set(None);
         let rule = self.granting().find(|rule| {
             rule.kinds.has(kind)
                 && (!everywhere || rule.every_table)
                 && self.truth(rule, case) == Truth::Yes
+                && self.is_told(rule)
         });
         match rule {
             Some(rule) => {
@@ -453,19 +490,14 @@ impl<'a> Judge<'a> {
                     .iter()
                     .find(|used| implied(used.touch, case.kinds).has(kind))
                     .map(|used| &used.relation);
-                Err(refuse::uncovered(
-                    self,
-                    case,
-                    &refuse::What { kind, relation },
-                ))
+                Err(self.ungranted(case, &refuse::What { kind, relation }))
             }
         }
     }
 
     fn cover_relation(&self, case: &Case<'a>, used: &'a RelationUse) -> Result<(), Box<Denial>> {
         let uncovered = |kind: K| {
-            Err(refuse::uncovered(
-                self,
+            Err(self.ungranted(
                 case,
                 &refuse::What {
                     kind,
@@ -504,6 +536,7 @@ impl<'a> Judge<'a> {
         );
         let needs_where =
             case.facts.missing_where && matches!(used.touch, Touch::Update | Touch::Delete);
+        self.untold.set(None);
         Candidates::of(self.question, &used.relation).all(|schema| {
             if used.touch == Touch::Read && is_descriptive(schema, name) {
                 return true;
@@ -516,7 +549,8 @@ impl<'a> Judge<'a> {
                         .tables
                         .iter()
                         .any(|p| self.pattern_covers(p, schema, name))
-                    && self.truth(rule, case) == Truth::Yes;
+                    && self.truth(rule, case) == Truth::Yes
+                    && self.is_told(rule);
                 if !covers {
                     continue;
                 }

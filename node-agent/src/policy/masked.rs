@@ -111,6 +111,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     if let Some(read) = facts.relations.iter().find(masked_read) {
         if case.kinds.has(K::CopyOut) {
             return Err(refuse::copy_of_masked(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -127,6 +128,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             || facts.relations.iter().any(|w| elsewhere(&w));
         if out {
             return Err(refuse::written_elsewhere(
+                judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
@@ -147,15 +149,10 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         ));
     }
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
-    for column in facts
-        .columns
-        .iter()
-        .filter(|c| c.role == ColumnRole::Source)
-    {
-        if tainted.has(column) {
-            let rule = owner(&relevant, facts, column).unwrap_or(rule);
-            return Err(refuse::source_of_write(rule, &column.name));
-        }
+    let sources = tainted.among(facts, ColumnRole::Source);
+    if let Some(column) = sources.first() {
+        let rule = owner(&relevant, facts, ColumnRole::Source, column).unwrap_or(rule);
+        return Err(refuse::source_of_write(judge, rule, column, &sources));
     }
     let strict: Vec<&CompiledMask> = relevant
         .iter()
@@ -164,15 +161,11 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         .collect();
     if let Some(first) = strict.first() {
         let tainted = Tainted::new(facts, |name| holds(&strict, name));
-        for column in facts
-            .columns
-            .iter()
-            .filter(|c| c.role == ColumnRole::Predicate)
-        {
-            if tainted.has(column) {
-                let rule = owner(&strict, facts, column).unwrap_or(&first.mask.rule);
-                return Err(refuse::predicate(rule, &column.name));
-            }
+        let deciding = tainted.among(facts, ColumnRole::Predicate);
+        if let Some(column) = deciding.first() {
+            let role = ColumnRole::Predicate;
+            let rule = owner(&strict, facts, role, column).unwrap_or(&first.mask.rule);
+            return Err(refuse::predicate(judge, rule, column, &deciding));
         }
     }
     Ok(())
@@ -182,10 +175,14 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
 fn owner<'m>(
     masks: &[&'m CompiledMask],
     facts: &StatementFacts,
-    column: &ColumnUse,
+    role: ColumnRole,
+    column: &str,
 ) -> Option<&'m RuleRef> {
     let mut by = masks.iter();
-    let by = by.find(|mask| Tainted::new(facts, |name| holds(&[mask], name)).has(column));
+    let by = by.find(|mask| {
+        let tainted = Tainted::new(facts, |name| holds(&[mask], name));
+        tainted.among(facts, role).contains(&column)
+    });
     by.map(|mask| &mask.mask.rule)
 }
 
@@ -235,6 +232,17 @@ impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
 
     fn carries(&self, name: &str) -> bool {
         name == "*" || (self.masked)(name) || self.names.contains(name) || self.rows.contains(name)
+    }
+
+    /// The names of the columns in this place that carry one, each once.
+    fn among<'b>(&self, facts: &'b StatementFacts, role: ColumnRole) -> Vec<&'b str> {
+        let mut found: Vec<&str> = Vec::new();
+        for column in facts.columns.iter().filter(|column| column.role == role) {
+            if self.has(column) && !found.contains(&column.name.as_str()) {
+                found.push(&column.name);
+            }
+        }
+        found
     }
 
     fn has(&self, column: &ColumnUse) -> bool {

@@ -2,9 +2,10 @@
 //! default, which is deny.
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
-//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals. For those who write policies
-//! there are `check/` (what a policy cannot have meant), `explain.rs`, `cases.rs` and `schema/`.
-//! docs/policy-language.md is the same for people.
+//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals, `suggest.rs` looks for a small
+//! change that would be allowed. `budget.rs` keeps what an identity has spent. For those who write
+//! policies there are `check/` (what a policy cannot have meant), `explain.rs`, `cases.rs` and
+//! `schema/`. docs/policy-language.md is the same for people.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
-use crate::sql::{Analysis, RelationName};
+use crate::sql::{Analysis, Purpose, RelationName};
 
+mod budget;
 mod check;
 mod compile;
 mod condition;
@@ -30,17 +32,20 @@ mod near;
 mod pattern;
 mod places;
 mod refuse;
+mod require;
 mod schema;
+mod suggest;
 mod words;
 
 pub mod cases;
 
+pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
 pub use check::{Finding, check, check_against};
 pub use compile::PolicySet;
 pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
-    ApiVersion, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
     Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
@@ -49,7 +54,9 @@ pub use explain::{
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 pub use places::{Place, Places};
+pub use require::{Require, TicketPattern};
 pub use schema::schema;
+pub use suggest::limit_rows;
 pub use words::Word;
 
 /// The generated reference of the statement words, Markdown.
@@ -71,6 +78,9 @@ pub struct Question {
     /// `application_name`, a claim of the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// Why, by the client's own word.
+    #[serde(default, skip_serializing_if = "Purpose::is_empty")]
+    pub purpose: Purpose,
     /// What the text does.
     pub analysis: Arc<Analysis>,
     /// What the names in it can stand for.
@@ -129,6 +139,9 @@ pub struct Allow {
     /// Observe mode: what enforcing would have said, when that is not "allow".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Box<Decision>>,
+    /// Observe mode: the limits and budgets that enforcing would hold it to, where they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Arc<Watched>>,
     /// The same question at another moment could be answered otherwise (a condition read the
     /// clock): do not cache.
     #[serde(default)]
@@ -177,9 +190,20 @@ pub struct Obligations {
     /// Which rule gives `limits.rows_affected`; the rule `limits` is that of a whole document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_rule: Option<RuleRef>,
-    /// Observe mode: the rows that enforcing would let it change, where that is less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watched_rows: Option<u64>,
+    /// The budgets that it is charged to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+}
+
+/// Limits and budgets that only observe. Nobody who reads them can refuse anything by them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// The limits that enforcing would set.
+    pub limits: Limits,
+    /// The budgets of observing policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
 }
 
 /// The relations that a text names or reaches. An answer that touches masked data and claims a

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use super::compile::CompiledRule;
 use super::document::Effect;
 use super::judge::{Case, Judge, Truth};
+use super::require::{Missing, Ticket};
 use super::words::word;
 use super::{Denial, RuleRef};
-use crate::model::{Refusal, RefusalCode};
+use crate::model::{Cause, Particulars, Refusal, RefusalCode, cut_name as cut};
 use crate::sql::{FunctionUse, RelationName, StatementKind};
 
 /// What was asked, in the policy's words.
@@ -37,13 +39,6 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-fn cut(name: &str) -> &str {
-    match name.char_indices().nth(80) {
-        Some((end, _)) => name.get(..end).unwrap_or_default(),
-        None => name,
-    }
-}
-
 fn denial(rule: Option<&RuleRef>, refusal: Refusal) -> Box<Denial> {
     Box::new(Denial {
         rule: rule.cloned(),
@@ -54,6 +49,43 @@ fn denial(rule: Option<&RuleRef>, refusal: Refusal) -> Box<Denial> {
 
 fn refusal(message: String) -> Refusal {
     Refusal::new(RefusalCode::Policy, message)
+}
+
+/// At most so many names of a kind are kept for programs.
+const NAMES: usize = 8;
+
+fn why(cause: Cause, rule: Option<&RuleRef>) -> Particulars {
+    Particulars {
+        cause: Some(cause),
+        policy: rule.map(|rule| rule.policy.to_string()),
+        rule: rule.map(|rule| rule.rule.to_string()),
+        ..Particulars::default()
+    }
+}
+
+impl What<'_> {
+    fn why(&self, cause: Cause, rule: Option<&RuleRef>) -> Particulars {
+        let mut why = why(cause, rule);
+        why.statement = Some(word(self.kind).to_owned());
+        why.objects = self.relation.map(shown).into_iter().collect();
+        why
+    }
+}
+
+fn about(relation: &RelationName, cause: Cause, rule: &RuleRef) -> Particulars {
+    Particulars {
+        objects: vec![shown(relation)],
+        ..why(cause, Some(rule))
+    }
+}
+
+fn shown(relation: &RelationName) -> String {
+    Shown(relation).to_string()
+}
+
+fn names(columns: &[&str]) -> Vec<String> {
+    let cut = |name: &&str| cut(name).to_owned();
+    columns.iter().take(NAMES).map(cut).collect()
 }
 
 fn named(rule: &RuleRef) -> String {
@@ -110,22 +142,27 @@ pub(super) fn no_policy(target: &str) -> Box<Denial> {
             "no policy allows this identity anything on target {}",
             cut(target)
         ))
-        .detail("no policy names this user, group or workload together with this target"),
+        .detail("no policy names this user, group or workload together with this target")
+        .because(why(Cause::NoPolicy, None)),
     )
 }
 
 pub(super) fn nothing_allowed(judge: &Judge<'_>) -> Box<Denial> {
     denial(
         None,
-        refusal("nothing is allowed to this identity here".to_owned()).detail(format!(
-            "no allow rule in {} applicable policies",
-            judge.documents.len()
-        )),
+        refusal("nothing is allowed to this identity here".to_owned())
+            .detail(format!(
+                "no allow rule in {} applicable policies",
+                judge.documents.len()
+            ))
+            .because(why(Cause::NothingAllowed, None)),
     )
 }
 
 pub(super) fn by_rule(judge: &Judge<'_>, rule: &RuleRef, what: &What<'_>) -> Box<Denial> {
-    let refusal = refusal(format!("{what} is refused by policy")).detail(named(rule));
+    let refusal = refusal(format!("{what} is refused by policy"))
+        .detail(named(rule))
+        .because(what.why(Cause::Rule, Some(rule)));
     denial(Some(rule), with_hint(refusal, hint(judge, None)))
 }
 
@@ -136,39 +173,103 @@ pub(super) fn uncovered(judge: &Judge<'_>, case: &Case<'_>, what: &What<'_>) -> 
     let base = refusal(format!("{what} is not allowed"));
     let base = if guarded {
         base.detail(format!("no rule allows {what} without WHERE"))
+            .because(what.why(Cause::MissingWhere, None))
     } else {
         base.detail(format!("no rule allows {what}"))
+            .because(what.why(Cause::Uncovered, None))
     };
-    let hint = if guarded {
-        Some("Add a WHERE clause that reads a column.".to_owned())
-    } else {
-        hint(judge, Some(case))
-    };
-    denial(None, with_hint(base, hint))
+    denial(None, with_hint(base, hint(judge, Some(case))))
 }
 
-pub(super) fn opaque(judge: &Judge<'_>, why: &str, rule: Option<&RuleRef>) -> Box<Denial> {
-    let base = refusal(format!("the statement cannot be judged: {why}"));
+/// A rule would grant it, if it were told why.
+pub(super) fn untold(judge: &Judge<'_>, rule: &CompiledRule) -> Box<Denial> {
+    let given = &judge.question.purpose;
+    let Missing { reason, ticket } = rule.wanted.missing(given).unwrap_or_default();
+    let (what, keys): (&str, &[&str]) = match (reason, ticket) {
+        (true, Some(_)) => ("a reason and a ticket", &["reason", "ticket"]),
+        (true, None) => ("a reason", &["reason"]),
+        (false, _) => ("a ticket", &["ticket"]),
+    };
+    let message = match ticket {
+        Some(Ticket::DoesNotFit) if !reason => {
+            "the statement's ticket is not one that is accepted here".to_owned()
+        }
+        _ => format!("{what} must come with the statement"),
+    };
+    let mut detail = named(&rule.name);
+    let patterns = rule.wanted.patterns();
+    if ticket.is_some() && !patterns.is_empty() {
+        detail.push_str(&format!(", ticket must match {}", patterns.join(" and ")));
+    }
+    if let Some(wrong) = &given.unread {
+        detail.push_str(&format!("; what was given cannot be read: {wrong}"));
+    }
+    let example = rule.wanted.example(given).unwrap_or_default();
+    let example = |key: &str| match key {
+        "reason" => example.reason.clone().unwrap_or_default(),
+        _ => example
+            .ticket
+            .clone()
+            .unwrap_or_else(|| "TICKET".to_owned()),
+    };
+    let comment: Vec<String> = keys
+        .iter()
+        .map(|key| format!("{key}='{}'", encoded(&example(key))))
+        .collect();
+    let name: Vec<String> = keys
+        .iter()
+        .map(|key| format!("{key}={}", encoded(&example(key))))
+        .collect();
+    denial(
+        Some(&rule.name),
+        refusal(message)
+            .detail(detail)
+            .hint(format!(
+                "End the statement with a comment such as /*{}*/, or connect with application_name \
+                 myapp;{}",
+                comment.join(","),
+                name.join(";"),
+            ))
+            .because(why(Cause::Purpose, Some(&rule.name))),
+    )
+}
+
+/// As sqlcommenter writes values.
+pub(super) fn encoded(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+pub(super) fn opaque(judge: &Judge<'_>, reason: &str, rule: Option<&RuleRef>) -> Box<Denial> {
+    let base = refusal(format!("the statement cannot be judged: {reason}"));
     let base = match rule {
         Some(rule) => base.detail(format!("{} may be about it", named(rule))),
         None => base.detail("no rule allows opaque"),
     };
+    let base = base.because(why(Cause::Opaque, rule));
     denial(rule, with_hint(base, hint(judge, None)))
 }
 
-pub(super) fn opaque_with_masks(judge: &Judge<'_>, why: &str) -> Box<Denial> {
+pub(super) fn opaque_with_masks(judge: &Judge<'_>, reason: &str) -> Box<Denial> {
     let rule = judge.masks.first().map(|mask| &mask.mask.rule);
-    let mut base = refusal(format!("the statement cannot be judged: {why}"));
+    let mut base = refusal(format!("the statement cannot be judged: {reason}"));
     if let Some(rule) = rule {
         base = base.detail(format!(
             "{} protects columns that it may read",
             masked(rule)
         ));
     }
-    denial(rule, base)
+    denial(rule, base.because(why(Cause::Opaque, rule)))
 }
 
-fn call(function: &FunctionUse) -> String {
+pub(super) fn call(function: &FunctionUse) -> String {
     match &function.schema {
         Some(schema) => format!("{}.{}", cut(schema), cut(&function.name)),
         None => cut(&function.name).to_owned(),
@@ -181,13 +282,21 @@ pub(super) fn function_denied(policy: &std::sync::Arc<str>, function: &FunctionU
         rule: "functions".into(),
     };
     let base = refusal(format!("function {} is refused by policy", call(function)))
-        .detail(format!("policy \"{policy}\", functions.deny"));
+        .detail(format!("policy \"{policy}\", functions.deny"))
+        .because(Particulars {
+            functions: vec![call(function)],
+            ..why(Cause::FunctionDenied, Some(&rule))
+        });
     denial(Some(&rule), base)
 }
 
 pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box<Denial> {
     let base = refusal(format!("function {} is not allowed", call(function)))
         .detail("it is not among the built-in pure functions, and no policy vouches for it");
+    let base = base.because(Particulars {
+        functions: vec![call(function)],
+        ..why(Cause::FunctionUnknown, None)
+    });
     let vouched = judge
         .documents
         .iter()
@@ -201,16 +310,23 @@ pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box
     denial(None, base.hint(hint))
 }
 
-pub(super) fn function_refused(function: &FunctionUse, why: &str) -> Box<Denial> {
+pub(super) fn function_refused(function: &FunctionUse, reason: &str) -> Box<Denial> {
     denial(
         None,
-        refusal(format!("function {} is not allowed", call(function))).detail(format!(
-            "{why} are refused unless a policy allows every function"
-        )),
+        refusal(format!("function {} is not allowed", call(function)))
+            .detail(format!(
+                "{reason} are refused unless a policy allows every function"
+            ))
+            .because(Particulars {
+                functions: vec![call(function)],
+                ..why(Cause::FunctionRefused, None)
+            }),
     )
 }
 
 pub(super) fn unmaskable(rule: &RuleRef, kind: StatementKind) -> Box<Denial> {
+    let mut why = why(Cause::MaskedCode, Some(rule));
+    why.statement = Some(word(kind).to_owned());
     denial(
         Some(rule),
         refusal(format!(
@@ -220,36 +336,46 @@ pub(super) fn unmaskable(rule: &RuleRef, kind: StatementKind) -> Box<Denial> {
         .detail(format!(
             "{}: what such code reads cannot be judged by its text",
             masked(rule)
-        )),
-    )
-}
-
-pub(super) fn copy_of_masked(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
-    denial(
-        Some(rule),
-        refusal(format!("copy_out on {} is refused: {why}", Shown(relation)))
-            .detail(masked(rule))
-            .hint("Use SELECT, which is answered with the columns masked."),
-    )
-}
-
-pub(super) fn written_elsewhere(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
-    denial(
-        Some(rule),
-        refusal(format!(
-            "writing elsewhere what is read from {} is refused: {why}",
-            Shown(relation)
         ))
-        .detail(masked(rule))
-        .hint("Read it with SELECT, which is answered with the columns masked."),
+        .because(why),
     )
 }
 
-pub(super) fn moved(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<Denial> {
+pub(super) fn copy_of_masked(
+    judge: &Judge<'_>,
+    rule: &RuleRef,
+    relation: &RelationName,
+    reason: &str,
+) -> Box<Denial> {
+    let base = refusal(format!(
+        "copy_out on {} is refused: {reason}",
+        Shown(relation)
+    ))
+    .detail(masked(rule))
+    .because(about(relation, Cause::MaskedCopy, rule));
+    denial(Some(rule), with_hint(base, hint(judge, None)))
+}
+
+pub(super) fn written_elsewhere(
+    judge: &Judge<'_>,
+    rule: &RuleRef,
+    relation: &RelationName,
+    reason: &str,
+) -> Box<Denial> {
+    let base = refusal(format!(
+        "writing elsewhere what is read from {} is refused: {reason}",
+        Shown(relation)
+    ))
+    .detail(masked(rule))
+    .because(about(relation, Cause::MaskedWrite, rule));
+    denial(Some(rule), with_hint(base, hint(judge, None)))
+}
+
+pub(super) fn moved(rule: &RuleRef, relation: &RelationName, reason: &str) -> Box<Denial> {
     denial(
         Some(rule),
         refusal(format!(
-            "renaming, moving or attaching on {} is refused: {why}",
+            "renaming, moving or attaching on {} is refused: {reason}",
             Shown(relation)
         ))
         .detail(format!(
@@ -259,22 +385,35 @@ pub(super) fn moved(rule: &RuleRef, relation: &RelationName, why: &str) -> Box<D
         .hint(
             "Have somebody whom the mask exempts do it, together with the change of the mask. \
              A name without its schema may mean a masked table: write the schema.",
-        ),
+        )
+        .because(about(relation, Cause::MaskedMove, rule)),
     )
 }
 
-pub(super) fn source_of_write(rule: &RuleRef, column: &str) -> Box<Denial> {
-    denial(
-        Some(rule),
-        refusal(format!(
-            "column {} is masked and cannot be the source of a write",
-            cut(column)
-        ))
-        .detail(masked(rule)),
-    )
+pub(super) fn source_of_write(
+    judge: &Judge<'_>,
+    rule: &RuleRef,
+    column: &str,
+    all: &[&str],
+) -> Box<Denial> {
+    let base = refusal(format!(
+        "column {} is masked and cannot be the source of a write",
+        cut(column)
+    ))
+    .detail(masked(rule))
+    .because(Particulars {
+        columns: names(all),
+        ..why(Cause::MaskedSource, Some(rule))
+    });
+    denial(Some(rule), with_hint(base, hint(judge, None)))
 }
 
-pub(super) fn predicate(rule: &RuleRef, column: &str) -> Box<Denial> {
+pub(super) fn predicate(
+    judge: &Judge<'_>,
+    rule: &RuleRef,
+    column: &str,
+    all: &[&str],
+) -> Box<Denial> {
     let message = if column == "*" {
         "whole rows with masked columns cannot be compared, sorted or made distinct".to_owned()
     } else {
@@ -283,10 +422,9 @@ pub(super) fn predicate(rule: &RuleRef, column: &str) -> Box<Denial> {
             cut(column)
         )
     };
-    denial(
-        Some(rule),
-        refusal(message)
-            .detail(masked(rule))
-            .hint("Filter by another column; the masked one may stand in the select list."),
-    )
+    let base = refusal(message).detail(masked(rule)).because(Particulars {
+        columns: names(all),
+        ..why(Cause::MaskedPredicate, Some(rule))
+    });
+    denial(Some(rule), with_hint(base, hint(judge, None)))
 }

@@ -497,7 +497,185 @@ fn the_smallest_limit_of_rows_counts_and_is_named_with_its_rule() {
             assert_eq!(obligations.limits.rows_affected, Some(rows), "{text}");
             let named = obligations.rows_rule.as_ref().unwrap();
             assert_eq!((&*named.policy, &*named.rule), ("few", rule), "{text}");
-            assert_eq!(obligations.watched_rows, watched, "{text}");
+            let seen = allow.watched.as_ref().and_then(|w| w.limits.rows_affected);
+            assert_eq!(seen, watched, "{text}");
         }
     }
+}
+
+/// A document that observes, with everything in it that could be in the way.
+fn observer() -> impl Strategy<Value = String> {
+    let rules = prop::sample::select(vec![
+        "  - { name: d, effect: deny, statements: ['*'] }\n",
+        "  - { name: d, effect: deny, statements: [write], tables: ['sales.*'] }\n",
+        "  - { name: a, effect: approve, statements: [select], reviewers: { groups: [dba] } }\n",
+        "  - { name: r, effect: allow, statements: [read], tables: ['sales.*'], when: \"reason != ''\" }\n",
+        "  - { name: r, effect: allow, statements: ['*'], max_rows_affected: 0 }\n",
+        "  - { name: r, effect: deny, statements: [select], when: 'principal.claims.level == 1' }\n",
+    ]);
+    let more = prop::sample::select(vec![
+        "",
+        "masks:\n  - { name: m, columns: ['*.*.*'], with: redact }\n",
+        "limits: { rows_returned: 0, bytes_returned: 0, statement_timeout: 1ms, rows_affected: 0 }\n",
+        "budgets: { statements_per_minute: 0, rows_returned_per_day: 0 }\n",
+        "require: { reason: true, ticket: 'no such' }\n",
+        "functions: { deny: ['*.*(*)'] }\n",
+    ]);
+    (rules, more).prop_map(|(rules, more)| {
+        format!(
+            "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: watch }}\nmode: observe\n\
+             subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nrules:\n{rules}{more}"
+        )
+    })
+}
+
+proptest! {
+    /// What observes is not there: whatever it says, what is refused, held or allowed, and what must be
+    /// done with the answer, is what it would be without it.
+    #[test]
+    fn a_document_that_observes_changes_nothing_but_what_is_noted(
+        sql in statement(), watch in observer(), base in 0..3_usize,
+    ) {
+        let question = Asker::default().question(&sql).unwrap();
+        let bases: &[&str] = [&[][..], &[DEMO], &[EVERYTHING]][base];
+        let without = decide(&set(bases), &question);
+        let with = decide(&set(&[bases, &[watch.as_str()]].concat()), &question);
+        match (without, with) {
+            (Decision::Allow(without), Decision::Allow(with)) => {
+                prop_assert_eq!(without.rules, with.rules);
+                prop_assert_eq!(without.obligations, with.obligations);
+            }
+            // With nobody else to decide, it lets everything pass.
+            (Decision::Deny(_), Decision::Allow(with)) => {
+                prop_assert!(bases.is_empty());
+                prop_assert_eq!(&*with.obligations, &Obligations::default());
+            }
+            (without, with) => {
+                prop_assert!(!bases.is_empty());
+                prop_assert_eq!(without, with);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reason_is_wanted_by_what_allows_and_by_what_holds() {
+    let text = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: told }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+require: { reason: true }
+rules:
+  - { name: read, effect: allow, statements: [read], tables: ['s.*'] }
+  - { name: write, effect: allow, statements: [write], tables: ['s.*'], require: { ticket: '[0-9]+' } }
+  - { name: ask, effect: approve, statements: [delete], tables: ['s.*'], reviewers: { groups: [dba] } }
+  - { name: never, effect: deny, statements: [insert], when: \"ticket == '13'\" }
+";
+    let policy = set(&[text]);
+    // (statement, what it comes with, the decision)
+    for (sql, said, expected) in [
+        ("select a from s.t", "", "told"),
+        ("select a from s.t", "/*reason='x'*/", "allow"),
+        ("begin", "", "allow"),
+        ("select 1 from pg_class", "", "told"),
+        ("insert into s.t values (1)", "/*reason='x'*/", "told"),
+        (
+            "insert into s.t values (1)",
+            "/*reason='x',ticket='a'*/",
+            "told",
+        ),
+        (
+            "insert into s.t values (1)",
+            "/*reason='x',ticket='7'*/",
+            "allow",
+        ),
+        (
+            "insert into s.t values (1)",
+            "/*reason='x',ticket='13'*/",
+            "deny",
+        ),
+        ("delete from s.t where a = 1", "", "told"),
+        ("delete from s.t where a = 1", "/*reason='x'*/", "hold"),
+        (
+            "delete from s.t where a = 1",
+            "/*reason='x',ticket='7'*/",
+            "hold",
+        ),
+        ("select a from hr.t", "/*reason='x'*/", "deny"),
+        ("select a from hr.t", "", "deny"),
+    ] {
+        let question = Asker::default().question(&format!("{sql} {said}")).unwrap();
+        let decision = decide(&policy, &question);
+        let seen = match &decision {
+            Decision::Allow(_) => "allow",
+            Decision::Hold(_) => "hold",
+            Decision::Deny(denial) => {
+                let because = denial.refusal.particulars.as_ref().unwrap();
+                if because.cause == Some(crate::model::Cause::Purpose) {
+                    "told"
+                } else {
+                    "deny"
+                }
+            }
+        };
+        assert_eq!(seen, expected, "{sql} {said}: {decision:?}");
+    }
+    let question = Asker {
+        application: Some("psql;reason=by name;ticket=7".to_owned()),
+        ..Asker::default()
+    };
+    let question = question.question("insert into s.t values (1)").unwrap();
+    assert!(matches!(decide(&policy, &question), Decision::Allow(_)));
+    let wrong = text.replace(
+        "statements: [insert], when",
+        "statements: [insert], require: { reason: true }, when",
+    );
+    assert!(PolicySet::compile(parse(&wrong, "x").unwrap()).is_err());
+    let wrong = text.replace("[0-9]+", "[0-9");
+    assert!(parse(&wrong, "x").is_err());
+}
+
+#[test]
+fn budgets_are_those_of_all_documents_that_speak() {
+    let more = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: spare }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+budgets: { statements_per_minute: 60, bytes_returned_per_day: 1GiB }
+";
+    let observed = more.replace(
+        "metadata: { name: spare }",
+        "metadata: { name: seen }\nmode: observe",
+    );
+    let question = Asker::default().question("select 1").unwrap();
+    let Decision::Allow(allow) = decide(&set(&[EVERYTHING, more, &observed]), &question) else {
+        panic!("allowed");
+    };
+    let named: Vec<String> = allow
+        .obligations
+        .budgets
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(named, ["statements_per_minute", "bytes_returned_per_day"]);
+    assert_eq!(allow.obligations.budgets[1].most, 1 << 30);
+    let watched = allow.watched.unwrap();
+    assert!(
+        watched
+            .budgets
+            .iter()
+            .all(|budget| &*budget.policy == "seen")
+    );
+    assert_eq!(watched.budgets.len(), 2);
+    assert!(
+        parse(
+            &more.replace("statements_per_minute", "statements_per_second"),
+            "x"
+        )
+        .is_err()
+    );
 }

@@ -85,6 +85,24 @@ pub(super) fn reference() -> String {
     text.push_str(&schema::reference());
     text.push_str(&context::reference());
     text.push_str(
+        "\n## Limits and budgets\n\nOf all policies that speak, the smallest counts. A limit holds for one \
+         statement, a budget for all that one user does in a span of time, in all sessions of the node.\n\n\
+         | Key | Takes | Means |\n| --- | --- | --- |\n",
+    );
+    for (key, takes, means) in LIMITS {
+        text.push_str(&format!("| `limits.{key}` | {takes} | {means} |\n"));
+    }
+    for (of, takes, means) in BUDGETS {
+        text.push_str(&format!(
+            "| `budgets.{of}_per_minute`, `…_per_hour`, `…_per_day` | {takes} | {means} |\n"
+        ));
+    }
+    text.push_str(
+        "\n## What must be told\n\n| Key | Takes | Means |\n| --- | --- | --- |\n\
+         | `require.reason` | `true` | a reason must come with the statement |\n\
+         | `require.ticket` | `true`, or a regular expression | a ticket must, which the whole expression matches |\n",
+    );
+    text.push_str(
         "\n## Functions that any allowed statement may call\n\nWith the numbers of arguments that \
          the server's own take; with another number it is somebody's own function.\n\n\
          | About | Functions |\n| --- | --- |\n",
@@ -97,6 +115,50 @@ pub(super) fn reference() -> String {
     }
     text
 }
+
+/// What stands under `limits`.
+const LIMITS: &[(&str, &str, &str)] = &[
+    (
+        "rows_returned",
+        "number",
+        "rows it may return; the rest is cut off",
+    ),
+    (
+        "bytes_returned",
+        "size",
+        "bytes of rows it may return; the rest is cut off",
+    ),
+    (
+        "statement_timeout",
+        "span of time",
+        "how long it may run; then it is cancelled",
+    ),
+    (
+        "rows_affected",
+        "number",
+        "rows it may change; with one more it is undone",
+    ),
+];
+
+/// What stands under `budgets`, before the span.
+const BUDGETS: &[(&str, &str, &str)] = &[
+    (
+        "statements",
+        "number",
+        "statements let through; of a text each counts; what only ends a transaction or forgets names is free",
+    ),
+    ("rows_returned", "number", "rows delivered; not one more"),
+    (
+        "bytes_returned",
+        "size",
+        "bytes of rows delivered; up to one read more for each session",
+    ),
+    (
+        "rows_affected",
+        "number",
+        "rows changed, counted before they are committed; what would be too much is undone",
+    ),
+];
 
 /// The words that stand for several kinds. `admin` the word includes `admin` the kind.
 pub(super) const GROUPS: &[(&str, &[StatementKind])] = &[
@@ -323,7 +385,39 @@ impl Serialize for Word {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BudgetWords, LimitWords};
     use super::*;
+
+    #[test]
+    fn every_limit_and_budget_is_described() {
+        let limits =
+            "{ rows_returned: 1, bytes_returned: 1B, statement_timeout: 1s, rows_affected: 1 }";
+        let LimitWords {
+            rows_returned: _,
+            bytes_returned: _,
+            statement_timeout: _,
+            rows_affected: _,
+        } = serde_saphyr::from_str(limits).unwrap();
+        assert_eq!(LIMITS.len(), 4);
+        for (key, _, _) in LIMITS {
+            assert!(limits.contains(&format!("{key}:")), "{key}");
+        }
+        for (of, takes, _) in BUDGETS {
+            for per in ["minute", "hour", "day"] {
+                let most = if *takes == "size" { "1kB" } else { "1000" };
+                let words: BudgetWords =
+                    serde_saphyr::from_str(&format!("{{ {of}_per_{per}: {most} }}")).unwrap();
+                let budgets = words.budgets(&"p".into());
+                let [budget] = budgets.as_slice() else {
+                    panic!("{of} {per}");
+                };
+                assert_eq!(
+                    (budget.to_string(), budget.most),
+                    (format!("{of}_per_{per}"), 1000)
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_kind_has_the_word_it_is_serialised_as() {

@@ -285,6 +285,7 @@ fn same(a: &Decided, b: &Decided) -> bool {
         && (Arc::ptr_eq(&a.decision, &b.decision) || a.decision == b.decision)
         && a.policy_version == b.policy_version
         && a.text == b.text
+        && a.purpose == b.purpose
 }
 
 fn cap_params(params: &mut [RecordedCell]) {

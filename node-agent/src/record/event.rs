@@ -8,7 +8,7 @@ use crate::model::{
     StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Decision, RuleRef};
-use crate::sql::Analysis;
+use crate::sql::{Analysis, Purpose};
 
 /// The first event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +77,9 @@ pub struct Decided {
     /// Parameters as bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<RecordedCell>,
+    /// Why, by the client's own word: from a comment of the text, or `application_name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<std::sync::Arc<Purpose>>,
     /// What the text does. Shared, not copied, on the hot path.
     pub analysis: std::sync::Arc<Analysis>,
     /// The decision with its rules.
@@ -150,11 +153,23 @@ pub struct Finished {
     /// Rows changed by it and all that it set off, where a rule had them counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<u64>,
-    /// Observe mode: it changed more rows than this limit lets it, and would have been undone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beyond: Option<u64>,
+    /// Observe mode: the limits and budgets that enforcing would have stopped or undone it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Beyond>,
     /// How it ended.
     pub end: End,
+}
+
+/// A limit or budget that only observes, and was passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beyond {
+    /// Its key in the policy: `rows_affected`, `statements_per_minute`.
+    pub key: String,
+    /// What it would have allowed (milliseconds for `statement_timeout`).
+    pub most: u64,
+    /// The policy, where it is a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<std::sync::Arc<str>>,
 }
 
 /// How an execution ended.
@@ -382,7 +397,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "decided",
         "before anything runs",
-        "text or what stands in for it, parameters, analysis, decision with its rules, policy version",
+        "text or what stands in for it, parameters, the purpose that was given, analysis, decision with its rules and what observing policies would have said, policy version",
     ),
     (
         "rows",
@@ -392,7 +407,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "finished",
         "after an answer",
-        "tags, rows, bytes, error as the client saw it, masks by column, time, end",
+        "tags, rows, bytes, error as the client saw it, masks by column, observed limits and budgets that it passed, time, end",
     ),
     ("note", "at any time", "what was said besides answers"),
     (

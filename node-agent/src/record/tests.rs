@@ -51,6 +51,7 @@ pub(crate) fn allow() -> Arc<Decision> {
         rules: Vec::new(),
         obligations: Arc::new(Obligations::default()),
         observed: None,
+        watched: None,
         fleeting: false,
     }))
 }
@@ -61,6 +62,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
         at: UnixMillis(1_700_000_000_000 + seq as i64),
         text: RecordedText::from(text, false, true),
         params: vec![RecordedCell::Text(seq.to_string())],
+        purpose: None,
         analysis: Arc::new(Analysis::default()),
         decision,
         policy_version: "v1".into(),
@@ -78,7 +80,7 @@ pub(crate) fn finished(seq: u64, rows: u64) -> Finished {
         error: None,
         masked: Vec::new(),
         changed: None,
-        beyond: None,
+        observed: Vec::new(),
         end: End::Done,
     }
 }

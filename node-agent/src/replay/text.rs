@@ -110,6 +110,11 @@ impl Story {
             },
         )?;
         text(&event.text, out)?;
+        if let Some(purpose) = &event.purpose {
+            for line in words::purpose(purpose) {
+                writeln!(out, "    {line}")?;
+            }
+        }
         for (number, param) in event.params.iter().enumerate() {
             writeln!(
                 out,
@@ -314,8 +319,14 @@ fn finished(event: &Finished, out: &mut dyn Write) -> io::Result<()> {
     if let Some(changed) = event.changed {
         parts.push(format!("{changed} rows changed"));
     }
-    if let Some(limit) = event.beyond {
-        parts.push(format!("beyond the observed limit of {limit} rows"));
+    for beyond in &event.observed {
+        let whose = beyond.policy.as_ref();
+        let whose = whose.map_or(String::new(), |policy| format!(" of {}", visible(policy)));
+        let key = visible(&beyond.key);
+        parts.push(format!(
+            "observed only, beyond {key} {}{whose}",
+            beyond.most
+        ));
     }
     parts.push(when::took(event.micros));
     if let Some((code, message)) = &event.error {

@@ -3,7 +3,7 @@
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, RuleRef};
 use crate::record::{End, Event, Why};
-use crate::sql::{Analysis, Second, Sureness, Touch};
+use crate::sql::{Analysis, Purpose, Second, Sureness, Touch};
 
 use super::visible::visible;
 
@@ -73,6 +73,19 @@ pub(super) fn refusal(refusal: &Refusal) -> Vec<String> {
             .map(|hint| format!("hint: {}", visible(hint))),
     );
     lines
+}
+
+/// What the client said of a statement's purpose.
+pub(super) fn purpose(purpose: &Purpose) -> Vec<String> {
+    let said = [
+        ("reason", &purpose.reason),
+        ("ticket", &purpose.ticket),
+        ("traceparent", &purpose.traceparent),
+        ("purpose not read", &purpose.unread),
+    ];
+    said.into_iter()
+        .filter_map(|(key, value)| Some(format!("{key}: {}", visible(value.as_ref()?))))
+        .collect()
 }
 
 /// `select; reads sales.customers`.

@@ -13,6 +13,7 @@ use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
 use super::execution::{Execution, Prepared, Relaying};
+use super::limits::Passed;
 use super::pump::Session;
 
 /// Relaying cannot go on.
@@ -211,14 +212,6 @@ impl<W: Wire> Session<W> {
         if execution.stopped.is_some() {
             return Ok(Settled::Fate(Fate::Replaced));
         }
-        // Of a run of rows, only as many as are allowed: not one row more goes out.
-        let room = room(execution);
-        let (count, frames, over) = if count > room {
-            let span = W::Talk::<Arc<Prepared>, Execution>::span_of(frames, room);
-            (room, frames.get(..span).unwrap_or_default(), true)
-        } else {
-            (count, frames, false)
-        };
         if execution.result.is_none() {
             if !execution.obligations.masks.is_empty() {
                 return Ok(Settled::NeedsPlan);
@@ -229,6 +222,15 @@ impl<W: Wire> Session<W> {
                 execution.result = Some(Relaying { plan, head });
             }
         }
+        // Of a run of rows, only as many as are allowed: not one row more goes out. Budgets are spent
+        // here, where nothing is looked at twice.
+        let (room, mut passed) = self.room(count);
+        let (count, frames, over) = if count > room {
+            let span = W::Talk::<Arc<Prepared>, Execution>::span_of(frames, room);
+            (room, frames.get(..span).unwrap_or_default(), true)
+        } else {
+            (count, frames, false)
+        };
         let Some(execution) = self.link.current() else {
             return Ok(Settled::NeedsPlan);
         };
@@ -240,6 +242,7 @@ impl<W: Wire> Session<W> {
         // The recorder keeps the first rows of a statement; copying more would be for nothing.
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
+        let (before, obligations) = (execution.bytes, execution.obligations.clone());
         let fate = if plan.passes() {
             if keep {
                 let head = result.head.take();
@@ -269,9 +272,35 @@ impl<W: Wire> Session<W> {
             }
             Fate::Replaced
         };
+        let bytes = self
+            .link
+            .current()
+            .map_or(before, |execution| execution.bytes)
+            - before;
+        if let (Passed::Nothing, Some(exhausted)) =
+            (&passed, self.afford_bytes(&obligations, bytes))
+        {
+            passed = Passed::Budget(exhausted);
+        }
         self.live.rows(count);
-        self.check_limits(over);
+        self.check_limits(passed);
         Ok(Settled::Fate(fate))
+    }
+
+    /// How many of so many rows may be delivered, and what they pass if not all. What the statement's own
+    /// limit lets through is spent of the budgets.
+    fn room(&mut self, count: u64) -> (u64, Passed) {
+        let Some(execution) = self.link.current() else {
+            return (0, Passed::Nothing);
+        };
+        let room = room(execution);
+        let obligations = execution.obligations.clone();
+        let (granted, exhausted) = self.afford_rows(&obligations, count.min(room));
+        match exhausted {
+            Some(exhausted) => (granted, Passed::Budget(exhausted)),
+            None if count > room => (room, Passed::Rows),
+            None => (count, Passed::Nothing),
+        }
     }
 
     fn piece(&mut self, first: bool, row: bool, frame: &[u8]) -> Result<Settled, Broken> {
@@ -279,10 +308,15 @@ impl<W: Wire> Session<W> {
             return Ok(Settled::Fate(Fate::Verbatim));
         };
         if first {
-            let over = execution.stopped.is_none() && room(execution) == 0;
-            self.dropping = over || execution.stopped.is_some();
-            if over {
-                self.check_limits(true);
+            let stopped = execution.stopped.is_some();
+            let (room, passed) = if stopped {
+                (0, Passed::Nothing)
+            } else {
+                self.room(1)
+            };
+            self.dropping = room == 0;
+            if room == 0 && !stopped {
+                self.check_limits(passed);
             }
         }
         let Some(execution) = self.link.current() else {
@@ -301,12 +335,14 @@ impl<W: Wire> Session<W> {
             return Err(Broken::Ended(Why::MaskFailed(words)));
         }
         execution.bytes += frame.len() as u64;
+        let obligations = execution.obligations.clone();
         if first {
             execution.rows += 1;
             self.live.rows(1);
         }
         // A row that was begun is delivered to its end, also when its bytes are too many.
-        self.check_limits(false);
+        let exhausted = self.afford_bytes(&obligations, frame.len() as u64);
+        self.check_limits(exhausted.map_or(Passed::Nothing, Passed::Budget));
         Ok(Settled::Fate(Fate::Verbatim))
     }
 
@@ -346,16 +382,25 @@ impl<W: Wire> Session<W> {
         if execution.stopped.is_some() {
             return Fate::Replaced;
         }
-        let allowed = count.min(room(execution));
+        let (allowed, mut passed) = self.room(count);
         let over = allowed < count;
         let span = W::Talk::<Arc<Prepared>, Execution>::span_of(frames, allowed);
+        let Some(execution) = self.link.current() else {
+            return Fate::Verbatim;
+        };
         execution.rows += allowed;
         execution.bytes += span as u64;
+        let obligations = execution.obligations.clone();
+        if let (Passed::Nothing, Some(exhausted)) =
+            (&passed, self.afford_bytes(&obligations, span as u64))
+        {
+            passed = Passed::Budget(exhausted);
+        }
         if over {
             replacement.extend_from_slice(frames.get(..span).unwrap_or_default());
         }
         self.live.rows(allowed);
-        self.check_limits(over);
+        self.check_limits(passed);
         if over { Fate::Replaced } else { Fate::Verbatim }
     }
 

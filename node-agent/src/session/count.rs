@@ -3,8 +3,8 @@
 
 use bytes::BytesMut;
 
-use crate::model::{Reference, Refusal, RefusalCode};
-use crate::policy::Obligations;
+use crate::model::{Cause, Outcome, Particulars, Reference, Refusal, RefusalCode};
+use crate::policy::{Budget, Obligations, Spent};
 use crate::record::End;
 use crate::sql::{
     Analysis, FunctionClass, RelationUse, StatementKind, Sureness, Touch, classify_function,
@@ -35,9 +35,9 @@ impl<W: Wire> Session<W> {
         analysis: &Analysis,
         obligations: &Obligations,
     ) -> Counting {
-        let Some(limit) = obligations.limits.rows_affected else {
+        if !limited(obligations) {
             return Counting::Unneeded;
-        };
+        }
         let alone = match asked.phase {
             Phase::Run { .. } => false,
             Phase::Prepare { .. } | Phase::Execute { .. } => true,
@@ -56,10 +56,13 @@ impl<W: Wire> Session<W> {
             Some((why, hint)) => Counting::Impossible(
                 Refusal::new(
                     RefusalCode::Limit,
-                    format!("the statement may change at most {limit} rows, and cannot be counted: {why}"),
+                    format!(
+                        "the rows that the statement may change are limited, and cannot be counted: {why}"
+                    ),
                 )
                 .detail(by(obligations))
-                .hint(hint),
+                .hint(hint)
+                .because(particulars(obligations, Outcome::Deny)),
             ),
         }
     }
@@ -98,13 +101,18 @@ impl<W: Wire> Session<W> {
             return Fate::Replaced;
         };
         execution.changed = changed;
-        let refusal = verdict(execution, changed).map(|refusal| {
-            refusal.at(Reference {
-                seq: execution.seq,
-                ..reference
-            })
-        });
-        if let Some(refusal) = &refusal {
+        let (seq, obligations) = (execution.seq, execution.obligations.clone());
+        let refusal = match verdict(execution, changed) {
+            // Spent before it is committed: of two sessions at once, only one can have the last rows.
+            None => self
+                .afford_changes(&obligations, changed.unwrap_or(0))
+                .err(),
+            refusal => refusal,
+        };
+        let refusal = refusal.map(|refusal| refusal.at(Reference { seq, ..reference }));
+        if let Some(refusal) = &refusal
+            && let Some(execution) = self.link.current()
+        {
             execution.end = Some(End::Undone);
             execution.error = Some(("54000".to_owned(), refusal.message.clone()));
         }
@@ -171,7 +179,7 @@ fn expected_too_many(execution: &Execution, rows: u64) -> Option<Refusal> {
         return Some(stopped.clone());
     }
     let obligations = &execution.obligations;
-    let limit = obligations.limits.rows_affected.unwrap_or(0);
+    let limit = obligations.limits.rows_affected?;
     let far = limit.saturating_mul(FAR).max(MANY);
     (rows > far).then(|| {
         Refusal::new(
@@ -186,6 +194,7 @@ fn expected_too_many(execution: &Execution, rows: u64) -> Option<Refusal> {
             "Narrow the WHERE, for instance by a range of the key. If it is narrow, have the table \
              analysed: the database expects too much.",
         )
+        .because(particulars(obligations, Outcome::Deny))
     })
 }
 
@@ -215,8 +224,11 @@ fn verdict(execution: &Execution, changed: Option<u64>) -> Option<Refusal> {
         return Some(stopped.clone());
     }
     let obligations = &execution.obligations;
-    // A count without its limit is the limit nought.
-    let limit = obligations.limits.rows_affected.unwrap_or(0);
+    // A count without its limit is the limit nought, unless a budget wants the count.
+    let limit = match obligations.limits.rows_affected {
+        None if limited(obligations) => u64::MAX,
+        limit => limit.unwrap_or(0),
+    };
     match changed {
         Some(changed) if changed <= limit => None,
         Some(changed) => Some(
@@ -231,22 +243,40 @@ fn verdict(execution: &Execution, changed: Option<u64>) -> Option<Refusal> {
             .hint(
                 "Change fewer rows at a time: narrow the WHERE, for instance by a range of the \
                  key. Rows changed by cascades and triggers count too.",
-            ),
+            )
+            .because(particulars(obligations, Outcome::Undo)),
         ),
         None => Some(
             Refusal::new(
                 RefusalCode::Limit,
-                format!(
-                    "the statement may change at most {limit} rows, and the database did not say \
-                     how many it changed; it is rolled back"
-                ),
+                "the rows that the statement may change are limited, and the database did not say how \
+                 many it changed; it is rolled back",
             )
             .detail(by(obligations))
             .hint(
                 "Where a table has deferrable triggers, send the statement as a simple query outside \
                  a transaction. A trigger that truncates, or track_counts = off, leaves no count.",
-            ),
+            )
+            .because(particulars(obligations, Outcome::Undo)),
         ),
+    }
+}
+
+/// A limit or a budget wants to know how many rows a statement changes.
+fn limited(obligations: &Obligations) -> bool {
+    let counts = |budget: &Budget| budget.of == Spent::RowsAffected;
+    obligations.limits.rows_affected.is_some() || obligations.budgets.iter().any(counts)
+}
+
+fn particulars(obligations: &Obligations, outcome: Outcome) -> Particulars {
+    let rule = obligations.rows_rule.as_ref();
+    Particulars {
+        outcome,
+        cause: Some(Cause::RowsAffected),
+        policy: rule.map(|rule| rule.policy.to_string()),
+        rule: rule.map(|rule| rule.rule.to_string()),
+        limit: obligations.limits.rows_affected,
+        ..Particulars::default()
     }
 }
 
@@ -256,7 +286,7 @@ fn by(obligations: &Obligations) -> String {
             "policy \"{}\", rule \"{}\", max_rows_affected",
             rule.policy, rule.rule
         ),
-        None => "a limit of rows affected".to_owned(),
+        None => "a limit or a budget of rows affected".to_owned(),
     }
 }
 

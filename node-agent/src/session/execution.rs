@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use crate::mask::MaskPlan;
 use crate::model::{Refusal, ResultHead, StatementSeq};
-use crate::policy::{Decision, Obligations, ResolvedNames, RuleRef};
+use crate::policy::{Allow, Decision, Denial, Obligations, ResolvedNames, RuleRef, Watched};
 use crate::record::End;
-use crate::sql::Analysis;
+use crate::sql::{Analysis, Purpose};
 use crate::wire::Text;
 
 /// A text with everything known about it. Shared by the statement's name, its executions, and the
@@ -21,6 +21,8 @@ pub(super) struct Prepared {
     /// The text runs something by its name: what it does by itself. `analysis` then holds for the
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
+    /// Why, by the client's own word: that of the text, or of the connection.
+    pub(super) purpose: Option<Arc<Purpose>>,
     /// The last verdict, good for one policy version, catalogue version and principal's session.
     /// Texts of one shape share it.
     verdict: Arc<Mutex<Option<Verdict>>>,
@@ -36,32 +38,66 @@ pub(super) struct Verdict {
     pub(super) decision: Arc<Decision>,
 }
 
+impl Verdict {
+    /// What policy allowed, and the agent refuses all the same: so does the record say it.
+    pub(super) fn refused(&self, refusal: &Refusal) -> Self {
+        let decision = match &*self.decision {
+            Decision::Allow(Allow { .. }) => Arc::new(Decision::Deny(Denial {
+                rule: None,
+                refusal: refusal.clone(),
+                fleeting: true,
+            })),
+            Decision::Hold(_) | Decision::Deny(_) => self.decision.clone(),
+        };
+        Verdict {
+            decision,
+            ..self.clone()
+        }
+    }
+
+    /// The limits and budgets that only observe.
+    pub(super) fn watched(&self) -> Option<Arc<Watched>> {
+        match &*self.decision {
+            Decision::Allow(allow) => allow.watched.clone(),
+            Decision::Hold(_) | Decision::Deny(_) => None,
+        }
+    }
+}
+
 impl Prepared {
-    pub(super) fn new(text: Text, analysis: Arc<Analysis>) -> Self {
+    pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
         Prepared {
             text,
             analysis,
             by_name: None,
+            purpose,
             verdict: Arc::default(),
         }
     }
 
-    /// A text of the same shape: what was found and decided for that one holds for it.
+    /// A text of the same shape: what was found and decided for that one holds for it. Texts with a
+    /// purpose of their own have no shape.
     pub(super) fn like(&self, text: Text) -> Self {
         Prepared {
             text,
             analysis: self.analysis.clone(),
             by_name: None,
+            purpose: self.purpose.clone(),
             verdict: self.verdict.clone(),
         }
     }
 
     /// A text that runs something by its name: `alone` is what it does by itself, `whole` with what
     /// the name stands for now.
-    pub(super) fn by_name(text: Text, alone: Arc<Analysis>, whole: Arc<Analysis>) -> Self {
+    pub(super) fn by_name(
+        text: Text,
+        alone: Arc<Analysis>,
+        whole: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
+    ) -> Self {
         Prepared {
             by_name: Some(alone),
-            ..Prepared::new(text, whole)
+            ..Prepared::new(text, whole, purpose)
         }
     }
 
@@ -105,6 +141,8 @@ pub(super) struct Execution {
     pub(super) changed: Option<u64>,
     /// Rows that its tags claim to have changed.
     pub(super) tagged: u64,
+    /// What only observes.
+    pub(super) watched: Option<Arc<Watched>>,
 }
 
 /// One result of an execution.
@@ -139,6 +177,7 @@ impl Execution {
             withheld: Bytes::new(),
             changed: None,
             tagged: 0,
+            watched: None,
         }
     }
 }

@@ -10,12 +10,13 @@ use crate::model::{Dialect, Refusal, RefusalCode};
 use crate::policy::{Decision, Denial, Question, ResolvedNames, decide};
 use crate::record::Why;
 use crate::sql::{
-    Analysis, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name, shape,
-    stands_for_its_shape,
+    Analysis, Purpose, Second, Sureness, analyze, changes_reading, expand_named, runs_by_name,
+    shape, stands_for_its_shape,
 };
 use crate::wire::{Text, Wire};
 
 use super::execution::{Prepared, Verdict};
+use super::names::Needed;
 use super::pump::Session;
 
 /// Bytes of texts that the cache of analyses may hold.
@@ -85,7 +86,11 @@ impl<W: Wire> Session<W> {
         if let Some(last) = self.known.last(text) {
             return last;
         }
-        let shape = shape(text.as_str()).map(Text::from);
+        let said = Purpose::of_text(text.as_str());
+        // Texts of one shape share a verdict, and a verdict may hang on what is said beside the text.
+        let shape = said.is_empty().then(|| shape(text.as_str())).flatten();
+        let shape = shape.map(Text::from);
+        let purpose = self.purpose_with(said);
         if let Some(last) = shape.as_ref().and_then(|shape| self.known.last(shape)) {
             return Arc::new(last.like(text.detached()));
         }
@@ -93,11 +98,11 @@ impl<W: Wire> Session<W> {
         let analyses = &self.shared.analyses;
         let analysis = analyses.of(W::DIALECT, &text, shape.as_ref()).await;
         if runs_by_name(&analysis) {
-            return self.with_named(text, analysis);
+            return self.with_named(text, analysis, purpose);
         }
         let key = shape.filter(|_| stands_for_its_shape(&analysis));
         let key = key.unwrap_or_else(|| text.clone());
-        let prepared = Arc::new(Prepared::new(text, analysis));
+        let prepared = Arc::new(Prepared::new(text, analysis, purpose));
         self.known.keep(key, &prepared);
         prepared
     }
@@ -107,18 +112,45 @@ impl<W: Wire> Session<W> {
     pub(super) fn at_execution(&self, prepared: &Arc<Prepared>) -> Arc<Prepared> {
         match &prepared.by_name {
             None => prepared.clone(),
-            Some(alone) => self.with_named(prepared.text.clone(), alone.clone()),
+            Some(alone) => self.with_named(
+                prepared.text.clone(),
+                alone.clone(),
+                prepared.purpose.clone(),
+            ),
+        }
+    }
+
+    /// What is said beside a text, and what it leaves out, beside the connection.
+    fn purpose_with(&self, said: Purpose) -> Option<Arc<Purpose>> {
+        match &self.purpose {
+            own if said.is_empty() => own.clone(),
+            Some(own) => Some(Arc::new(said.or(own))),
+            None => Some(Arc::new(said)),
         }
     }
 
     /// Adds what a named statement does to a text that runs it by name. Names change, so this is
     /// made anew each time and never kept. Unknown names leave the analysis unsure.
-    fn with_named(&self, text: Text, alone: Arc<Analysis>) -> Arc<Prepared> {
+    ///
+    /// Where the text does not say why, what it runs may have said so when it was made.
+    fn with_named(
+        &self,
+        text: Text,
+        alone: Arc<Analysis>,
+        purpose: Option<Arc<Purpose>>,
+    ) -> Arc<Prepared> {
+        let purpose = purpose.or_else(|| {
+            let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
+            names.find_map(|name| {
+                let named = self.link.named(name).or_else(|| self.link.cursor(name));
+                named.and_then(|named| named.purpose.clone())
+            })
+        });
         let whole = expand_named(&alone, |name| {
             let named = self.link.named(name).or_else(|| self.link.cursor(name));
             named.and_then(|named| named.analysis.statements.first())
         });
-        Arc::new(Prepared::by_name(text, alone, Arc::new(whole)))
+        Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
     }
 
     /// Judges. The verdict is kept with the text while nothing it hangs on changes.
@@ -140,20 +172,27 @@ impl<W: Wire> Session<W> {
             &self.principal,
             &self.arrived.reachable.target.name,
         );
-        let (names, catalogue_version) = if needs_names {
+        let mut unknown = false;
+        let (names, catalogue_version) = if needs_names == Needed::No {
+            (self.known.no_names(), 0)
+        } else {
             match self.names(prepared).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-                    return Ok(self.unresolved(version));
+                    if needs_names == Needed::ToDecide {
+                        return Ok(self.unresolved(version));
+                    }
+                    // What only observes takes the names for unknown, for this time.
+                    unknown = true;
+                    (self.known.no_names(), 0)
                 }
             }
-        } else {
-            (self.known.no_names(), 0)
         };
         if let Some(kept) = prepared.verdict()
             && *kept.policy_version == *version
             && kept.catalogue_version == catalogue_version
+            && !unknown
         {
             return Ok(kept);
         }
@@ -163,6 +202,7 @@ impl<W: Wire> Session<W> {
             database: self.database.clone(),
             role: self.role.clone(),
             application: self.application.clone(),
+            purpose: prepared.purpose.as_deref().cloned().unwrap_or_default(),
             analysis: prepared.analysis.clone(),
             names: names.clone(),
             now: clock::now(),
@@ -179,7 +219,7 @@ impl<W: Wire> Session<W> {
             names,
             decision: Arc::new(decision),
         };
-        if !fleeting {
+        if !fleeting && !unknown {
             prepared.keep(verdict.clone());
         }
         Ok(verdict)

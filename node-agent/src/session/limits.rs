@@ -3,11 +3,14 @@
 
 use bytes::BytesMut;
 
-use crate::model::{Reference, Refusal, RefusalCode};
+use crate::model::{Cause, Outcome, Particulars, Reference, Refusal, RefusalCode, Then};
+use crate::policy::{Exhausted, limit_rows};
 use crate::record::{End, Why};
 use crate::wire::Wire;
 
 use super::answer::{Broken, Fate, write};
+use super::budget;
+use super::execution::Execution;
 use super::pump::Session;
 
 impl<W: Wire> Session<W> {
@@ -32,34 +35,24 @@ impl<W: Wire> Session<W> {
         Ok(Fate::Replaced)
     }
 
-    /// Stops the current answer when it passed a limit. `more`: there are rows beyond those that may be
-    /// delivered.
-    pub(super) fn check_limits(&mut self, more: bool) {
+    /// Stops the current answer when it passed a limit or spent a budget.
+    pub(super) fn check_limits(&mut self, passed: Passed) {
         let reference = self.reference();
         let Some(execution) = self.link.current() else {
             return;
         };
-        let limits = execution.obligations.limits;
-        let over = |limit: Option<u64>, seen: u64| limit.is_some_and(|limit| seen > limit);
-        let words = if more {
-            format!(
-                "the statement returned more than {} rows",
-                limits.rows_returned.unwrap_or(0)
-            )
-        } else if over(limits.bytes_returned, execution.bytes) {
-            let limit = limits.bytes_returned.unwrap_or(0);
-            format!("the statement returned more than {limit} bytes")
-        } else {
-            return;
+        let refusal = match passed {
+            Passed::Rows => too_many_rows(execution),
+            Passed::Budget(exhausted) => budget::refusal(&exhausted, Outcome::Stop),
+            Passed::Nothing => match too_many_bytes(execution) {
+                Some(refusal) => refusal,
+                None => return,
+            },
         };
-        execution.stopped = Some(
-            Refusal::new(RefusalCode::Limit, words)
-                .hint("ask for less: a WHERE, a LIMIT, or fewer columns")
-                .at(Reference {
-                    seq: execution.seq,
-                    ..reference
-                }),
-        );
+        execution.stopped = Some(refusal.at(Reference {
+            seq: execution.seq,
+            ..reference
+        }));
         execution.end = Some(End::Stopped);
         self.cancel_running();
     }
@@ -80,6 +73,7 @@ impl<W: Wire> Session<W> {
                 RefusalCode::Limit,
                 format!("the statement ran longer than {limit} ms"),
             )
+            .because(stopped(Cause::StatementTimeout, limit))
             .at(Reference {
                 seq: execution.seq,
                 ..reference
@@ -88,4 +82,51 @@ impl<W: Wire> Session<W> {
         execution.end = Some(End::Stopped);
         self.cancel_running();
     }
+}
+
+/// What an answer has passed. Its bytes are looked at in any case.
+pub(super) enum Passed {
+    /// Nothing else.
+    Nothing,
+    /// There are rows beyond those that may be delivered.
+    Rows,
+    /// A budget has no room for more.
+    Budget(Exhausted),
+}
+
+fn stopped(cause: Cause, limit: u64) -> Particulars {
+    Particulars {
+        outcome: Outcome::Stop,
+        cause: Some(cause),
+        limit: Some(limit),
+        ..Particulars::default()
+    }
+}
+
+fn too_many_rows(execution: &Execution) -> Refusal {
+    let limit = execution.obligations.limits.rows_returned.unwrap_or(0);
+    let mut particulars = stopped(Cause::RowsReturned, limit);
+    particulars.suggest = limit_rows(&execution.statement.analysis, limit);
+    let hint = match particulars.suggest.as_ref().map(|found| found.decision) {
+        Some(Then::Allow | Then::Hold) => {
+            format!("Add LIMIT {limit}, or ask for less with a WHERE.")
+        }
+        None => "ask for less: a WHERE, a LIMIT, or smaller steps".to_owned(),
+    };
+    let words = format!("the statement returned more than {limit} rows");
+    Refusal::new(RefusalCode::Limit, words)
+        .detail("limits.rows_returned")
+        .hint(hint)
+        .because(particulars)
+}
+
+fn too_many_bytes(execution: &Execution) -> Option<Refusal> {
+    let limit = execution.obligations.limits.bytes_returned?;
+    (execution.bytes > limit).then(|| {
+        let words = format!("the statement returned more than {limit} bytes");
+        Refusal::new(RefusalCode::Limit, words)
+            .detail("limits.bytes_returned")
+            .hint("ask for less: a WHERE, a LIMIT, or fewer columns")
+            .because(stopped(Cause::BytesReturned, limit))
+    })
 }

@@ -2,6 +2,7 @@
 //! reason. Names no message of any database's protocol; `wire` speaks those.
 
 mod answer;
+mod budget;
 mod cancel;
 mod count;
 mod ending;
@@ -36,6 +37,7 @@ use crate::tls::{ClientTls, UpstreamConnector};
 use crate::upstream::{Catalogues, Endpoint};
 use crate::wire::Wire;
 
+pub use budget::Budgets;
 pub use cancel::Cancels;
 pub use judge::Analyses;
 pub use parting::Partings;
@@ -57,6 +59,8 @@ pub struct Shared {
     pub catalogues: Catalogues,
     /// Texts analysed before.
     pub analyses: Analyses,
+    /// What identities have spent.
+    pub budgets: Budgets,
     /// Our cancel keys.
     pub cancels: Cancels,
     /// Databases that sessions still say goodbye to.

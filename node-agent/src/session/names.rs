@@ -25,8 +25,19 @@ pub(super) struct Known {
     /// treated accordingly.
     pub(super) masks: bool,
     defined: bool,
-    needs_names: Option<(Arc<str>, bool)>,
+    needs_names: Option<(Arc<str>, Needed)>,
     none: Arc<ResolvedNames>,
+}
+
+/// Whether decisions hang on what names stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// Not at all.
+    No,
+    /// For what is only noted: where they cannot be looked up, nothing is refused for it.
+    ToObserve,
+    /// For what is enforced.
+    ToDecide,
 }
 
 impl Known {
@@ -50,12 +61,18 @@ impl Known {
         policies: &PolicySet,
         principal: &Principal,
         target: &TargetName,
-    ) -> bool {
+    ) -> Needed {
         let version = policies.version();
         match &self.needs_names {
             Some((known, needs)) if *known == version => *needs,
             Some(_) | None => {
-                let needs = policies.needs_names(principal, target);
+                let needs = if policies.hangs_on_names(principal, target) {
+                    Needed::ToDecide
+                } else if policies.needs_names(principal, target) {
+                    Needed::ToObserve
+                } else {
+                    Needed::No
+                };
                 self.masks = !policies.masks_for(principal, target).masks.is_empty();
                 self.needs_names = Some((version, needs));
                 needs
@@ -131,5 +148,9 @@ fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
         sureness: statement.analysis.sureness.clone(),
         second: statement.analysis.second.clone(),
     };
-    Arc::new(Prepared::new(statement.text.clone(), Arc::new(analysis)))
+    Arc::new(Prepared::new(
+        statement.text.clone(),
+        Arc::new(analysis),
+        statement.purpose.clone(),
+    ))
 }

@@ -14,8 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
-use crate::policy::PolicySet;
+use crate::policy::{Identity, PolicySet};
 use crate::record::{SessionRecorder, Why};
+use crate::sql::Purpose;
 use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
@@ -31,6 +32,9 @@ use super::{Arrived, Shared};
 const HIGH_WATER: usize = 256 << 10;
 /// What one read takes at most; also the machine's bound for "a frame larger than the buffer".
 const READ: usize = 64 << 10;
+/// Rounds after each of which more had come already: so many, and the other sessions of this thread
+/// have their turn. About a megabyte.
+const TURN: u32 = 16;
 /// A read buffer kept by an idle session.
 const IDLE_READ: usize = 4 << 10;
 
@@ -47,6 +51,10 @@ pub(super) struct Session<W: Wire> {
     pub(super) database: String,
     pub(super) role: String,
     pub(super) application: Option<String>,
+    /// What `application_name` says of the purpose of all statements.
+    pub(super) purpose: Option<Arc<Purpose>>,
+    /// Whose budgets are spent.
+    pub(super) identity: Identity,
     pub(super) recorder: SessionRecorder,
     pub(super) live: LiveGuard,
     pub(super) known: Known,
@@ -74,6 +82,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) upstream: Leg,
     client_flush: bool,
     upstream_flush: bool,
+    /// Rounds since there was last nothing to do.
+    busy: u32,
     pub(super) server_key: (u32, Vec<u8>),
     /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
     /// came late would hit the next statement.
@@ -111,8 +121,16 @@ impl<W: Wire> Session<W> {
             &opened.back_login,
         );
         let greeted = opened.database.greeted;
+        let application = opened.hello.application.as_deref();
+        let purpose = application.map(Purpose::of_application);
+        let user = &opened.principal.user;
         Session {
             id: opened.session,
+            purpose: purpose.filter(|said| !said.is_empty()).map(Arc::new),
+            identity: Identity {
+                issuer: user.issuer.as_str().into(),
+                subject: user.subject.as_str().into(),
+            },
             principal: opened.principal,
             endpoint: opened.endpoint,
             database: opened.back_login.database,
@@ -137,6 +155,7 @@ impl<W: Wire> Session<W> {
             upstream: opened.database.leg,
             client_flush: false,
             upstream_flush: false,
+            busy: 0,
             server_key: (greeted.process, greeted.secret),
             cancelling: JoinSet::new(),
             arrived: opened.arrived,
@@ -177,11 +196,20 @@ impl<W: Wire> Session<W> {
                 Peer::Client => Why::ClientGone,
                 Peer::Server => self.upstream_gone(),
             })? {
-                Woke::Moved => {}
+                Woke::Moved => self.take_turns().await,
                 Woke::ClientGone => return Err(Why::ClientGone),
                 Woke::UpstreamGone => return Err(self.upstream_gone()),
                 Woke::Ended(ended) => self.ended(ended)?,
             }
+        }
+    }
+
+    /// A session that always has something to do lets others do something too.
+    async fn take_turns(&mut self) {
+        self.busy += 1;
+        if self.busy >= TURN {
+            self.busy = 0;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -304,6 +332,7 @@ impl<W: Wire> Session<W> {
         if moved {
             Poll::Ready(Ok(Woke::Moved))
         } else {
+            self.busy = 0;
             Poll::Pending
         }
     }

@@ -8,7 +8,7 @@ use crate::approval::Ruling;
 use crate::clock;
 use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
-use crate::policy::{Decision, Obligations};
+use crate::policy::Decision;
 use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Why};
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
@@ -81,9 +81,14 @@ impl<W: Wire> Session<W> {
             Counting::Needed => true,
             // A limit that cannot be enforced is not waved through.
             Counting::Impossible(refusal) => {
+                let verdict = verdict.refused(&refusal);
                 return self.refuse(asked, &prepared, &verdict, refusal).await;
             }
         };
+        if let Err(refusal) = self.afford(cleared.obligations(), &prepared.analysis) {
+            let verdict = verdict.refused(&refusal);
+            return self.refuse(asked, &prepared, &verdict, refusal).await;
+        }
         let decided = self.decided(&asked, &prepared, &verdict);
         let receipt = match self.recorder.decided(decided).await {
             Ok(receipt) => receipt,
@@ -105,6 +110,7 @@ impl<W: Wire> Session<W> {
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
+        execution.watched = verdict.watched();
         self.live.statement();
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
@@ -180,6 +186,7 @@ impl<W: Wire> Session<W> {
             at: clock::now(),
             text: RecordedText::from(prepared.text.as_str(), secret, understood),
             params,
+            purpose: prepared.purpose.clone(),
             analysis: prepared.analysis.clone(),
             decision: verdict.decision.clone(),
             policy_version: verdict.policy_version.clone(),
@@ -189,6 +196,7 @@ impl<W: Wire> Session<W> {
     /// Records how an execution ended.
     pub(super) fn record_end(&mut self, execution: Execution, end: End) {
         let micros = u64::try_from(execution.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let observed = self.beyond(&execution, micros);
         self.shared
             .metrics
             .answered(execution.rows, execution.bytes);
@@ -201,7 +209,7 @@ impl<W: Wire> Session<W> {
             bytes: execution.bytes,
             error: execution.error,
             masked: execution.masked,
-            beyond: beyond(&execution.obligations, execution.changed, execution.tagged),
+            observed,
             changed: execution.changed,
             end: execution.end.unwrap_or(end),
         });
@@ -236,12 +244,6 @@ fn makes_names(analysis: &Analysis) -> bool {
             StatementKind::Do | StatementKind::Call | StatementKind::Discard
         )
     })
-}
-
-/// The limit of a policy that only observes, if the statement went beyond it.
-fn beyond(obligations: &Obligations, changed: Option<u64>, tagged: u64) -> Option<u64> {
-    let changed = changed.unwrap_or(tagged);
-    obligations.watched_rows.filter(|limit| changed > *limit)
 }
 
 fn recorded(params: &Params) -> Vec<RecordedCell> {

@@ -1,6 +1,6 @@
 //! Fuzz bodies.
 
-use super::{Analysis, Second, StatementKind, Sureness, analyze};
+use super::{Analysis, Purpose, Second, StatementKind, Sureness, analyze};
 use crate::model::Dialect;
 
 /// Any bytes: no panic, spans inside the text, a kind for every statement, the same answer twice.
@@ -45,6 +45,28 @@ pub fn fuzz_analyze_changed(data: &[u8]) {
         }
     }
     holds(&words.join(" "));
+}
+
+/// Any text, as a statement, a comment and a name: what is said of a purpose is short and plain.
+pub fn fuzz_purpose(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let said = |purpose: &Purpose| {
+        for word in [&purpose.reason, &purpose.ticket, &purpose.traceparent] {
+            let word = word.as_deref().unwrap_or("x");
+            assert!(!word.trim().is_empty() && word.chars().count() <= 200);
+            assert!(!word.chars().any(char::is_control));
+        }
+    };
+    for text in [
+        text.to_owned(),
+        format!("select 1 /*{text}*/"),
+        format!("select a from t where b = 1 /*ticket='{text}',reason='{text}'*/"),
+    ] {
+        said(&Purpose::of_text(&text));
+    }
+    said(&Purpose::of_application(text));
 }
 
 /// What holds for the analysis of any text.

@@ -28,6 +28,7 @@ use crate::model::Dialect;
 mod functions;
 mod named;
 mod pg;
+mod purpose;
 mod second;
 mod shape;
 
@@ -37,6 +38,7 @@ pub mod fuzzing;
 pub(crate) use functions::ROW_READERS;
 pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
 pub use named::{expand_named, runs_by_name};
+pub use purpose::Purpose;
 pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
 

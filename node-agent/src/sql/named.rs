@@ -62,6 +62,11 @@ impl Effect {
 }
 
 impl StatementFacts {
+    /// The names of what it runs by name.
+    pub fn runs(&self) -> impl Iterator<Item = &str> {
+        self.effects.iter().filter_map(Effect::runs)
+    }
+
     /// Adds what `inner` does to what this statement does.
     fn absorb(&mut self, inner: &StatementFacts) {
         for kind in &inner.kinds {

@@ -330,6 +330,20 @@ fn each_probe_is_classed_as_the_server_behaves() {
             "select | read t | jsonb_each/1 information_schema._pg_expandarray/1",
         ),
         ("SELECT (address).city FROM t", "select | read t | city/1?"),
+        // Several arrays in FROM are as many calls of the server's own.
+        (
+            "SELECT * FROM unnest(a(), $1, $2)",
+            "select | | a/0? pg_catalog.unnest/1",
+        ),
+        (
+            "SELECT * FROM evil.unnest($1, $2), unnest(VARIADIC $1, $2)",
+            "select | | evil.unnest/2? unnest/2?",
+        ),
+        ("SELECT unnest($1, $2)", "select | | unnest/2?"),
+        (
+            "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL",
+            "select | | pg_advisory_unlock_all/0 ; close_cursor ; discard ; set",
+        ),
         ("SELECT f(VARIADIC ARRAY[1])", "select | | f/1?"),
         (
             "SELECT * FROM t TABLESAMPLE evil(1)",
@@ -505,6 +519,7 @@ fn each_probe_is_classed_as_the_server_behaves() {
         ("SET standard_conforming_strings TO 'of'", "set_identity"),
         ("SET client_encoding TO sjis", "set_identity"),
         ("SET NAMES 'gbk'", "set_identity"),
+        ("SET row_security = off", "set"),
         ("SET session_replication_role = replica", "set_identity"),
         ("ALTER ROLE x SET search_path = evil", "role"),
         ("ALTER DATABASE d SET role = x", "admin alter"),

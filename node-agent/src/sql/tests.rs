@@ -449,6 +449,11 @@ fn fuzz_analysis() {
 }
 
 #[test]
+fn fuzz_purpose() {
+    bolero::check!().for_each(fuzzing::fuzz_purpose);
+}
+
+#[test]
 fn fuzz_analysis_of_words() {
     bolero::check!().for_each(fuzzing::fuzz_analyze_words);
 }

@@ -852,7 +852,7 @@ fn a_policy_that_only_observes_counts_and_lets_pass() -> Result<()> {
     })?;
     let shown = world.cli(&["replay", &session])?.good()?.stdout;
     assert!(
-        shown.contains("beyond the observed limit of 10 rows"),
+        shown.contains("observed only, beyond rows_affected 10"),
         "{shown}"
     );
     let log = world.cluster().log();

@@ -176,7 +176,7 @@ fn a_connection_made_while_the_redirect_was_gone_is_ended() -> Result<()> {
         return Ok(());
     }
     let world = world();
-    let gates = ["egress", "ingress", "startup", "greeting"];
+    let gates = ["egress", "ingress"];
     let mut parts = vec!["link_connect4".to_owned()];
     for which in gates {
         parts.push(gate(&world, which)?);

@@ -224,7 +224,7 @@ fn what_was_allowed_is_put_back_and_what_somebody_allowed_is_taken_away() {
         let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
         hex(&160_u32.to_ne_bytes()) + &hex(&u32::from(port).to_ne_bytes()) + &hex(&address)
     };
-    let map = pin.join("map_ALLOWED_v2");
+    let map = pin.join("map_ALLOWED_v3");
     let mut hand = Client::start();
     for (tampering, answer, meanwhile) in [
         (

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::Way;
 use super::bouncer::Bouncer;
+use crate::run;
 use crate::world::agent::{Agent, Plan};
 use crate::world::certificate::Certificate;
 use crate::world::cgroup::Cgroup;
@@ -18,7 +19,6 @@ use crate::world::issuer::{self, Issuer};
 use crate::world::postgres::{Doors, Postgres, clean};
 use crate::world::process::{Server, tied};
 use crate::world::{self, HOST, Place, stage};
-use crate::{ground, run};
 
 /// Everything that runs. Dropped in this order.
 pub(super) struct World {
@@ -113,7 +113,7 @@ fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
         account: "postgres",
         account_password: "",
         policies: &[
-            ground::root().join("policies/allow-everything.yaml"),
+            place.write("read-write.yaml", include_str!("read-write.yaml"))?,
             place.write("masks.yaml", include_str!("masks.yaml"))?,
         ],
     };

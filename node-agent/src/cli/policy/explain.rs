@@ -169,6 +169,10 @@ fn show(explanation: &Explanation) -> anyhow::Result<()> {
                     out::line(format!("  at most {most} {what}"))?;
                 }
             }
+            for budget in &allow.obligations.budgets {
+                let (policy, most) = (&budget.policy, budget.most);
+                out::line(format!("  charged to budget {budget} of {policy}: {most}"))?;
+            }
             if allow.obligations.touches_masked {
                 out::line("  what it shows of masked columns is replaced")?;
             }

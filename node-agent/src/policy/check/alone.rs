@@ -13,7 +13,7 @@ use crate::sql::{FunctionClass, StatementKind as K, classify_function};
 pub(super) fn check(found: &mut Found<'_>) {
     let document = found.document;
     if says_nothing(document) {
-        let message = "it has no rules, masks, functions or limits".to_owned();
+        let message = "it has no rules, masks, functions, limits or budgets".to_owned();
         found.note(&[], "says-nothing", message);
     }
     twice(
@@ -49,6 +49,7 @@ fn says_nothing(document: &Document) -> bool {
         && document.functions.allow.is_empty()
         && document.functions.deny.is_empty()
         && document.limits == Default::default()
+        && document.budgets.is_empty()
 }
 
 /// Lists that are there and empty: nobody is in them.

@@ -101,7 +101,10 @@ fn adds_nothing(own: &At<'_>, other: &At<'_>) -> bool {
     let twins = own.rule.when.is_none()
         && covers(own.rule, other.rule)
         && scope::document(own.document, other.document);
-    if own.rule.effect != other.rule.effect || (twins && own.order < other.order) {
+    // What grants only to those who tell more grants less.
+    let asks = |at: &At<'_>| (at.document.require.clone(), at.rule.require.clone());
+    let asks_more = asks(other) != (None, None) && asks(other) != asks(own);
+    if own.rule.effect != other.rule.effect || asks_more || (twins && own.order < other.order) {
         return false;
     }
     match own.rule.effect {

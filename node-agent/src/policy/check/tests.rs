@@ -125,6 +125,15 @@ fn rules_that_never_speak_are_found_at_their_lines() {
             "",
         ),
         (
+            // The broader grants only to those who give a reason.
+            &[
+                "name: a, effect: allow, statements: [select], tables: [s.t]",
+                "name: b, effect: allow, statements: [read], require: { reason: true }",
+            ],
+            &[],
+            "",
+        ),
+        (
             // The broader holds only sometimes.
             &[
                 "name: a, effect: allow, statements: [select], tables: [s.t]",

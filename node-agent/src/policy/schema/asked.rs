@@ -89,8 +89,9 @@ impl<'p> At<'p> {
 impl<'de> Deserializer<'de> for At<'_> {
     type Error = Found;
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Found> {
-        Err(Found(Asked::Anything))
+    /// A type that takes what there is says what it expects.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Found> {
+        self.deserialize_str(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

@@ -56,6 +56,8 @@ pub(super) const KEYS: &[Key] = &[
     may("Document", "functions", AsLikes, "Functions beyond the built-in pure ones."),
     may("Document", "masks", AsLikes, "Columns whose values are not shown."),
     may("Document", "limits", AsLikes, "Limits on every statement. Of all policies that are about it, the smallest count."),
+    may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
+    may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
     may("Document", "witnesses", AsLikes, "What happens to a text that two parsers read differently."),
 
     must("Metadata", "name", Letters, "Unique among all policies; refusals and records name it."),
@@ -77,6 +79,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Rule", "when", AsLikes, "A CEL expression: the rule speaks only where it is true. Where it fails, an allow rule does not allow, and a deny or approve rule denies."),
     may("Rule", "max_rows_affected", AsLikes, "Allow only: how many rows the statement may change, with all that it sets off. More are not committed."),
     may("Rule", "without_where", AsLikes, "Allow only: also an UPDATE or DELETE without WHERE."),
+    may("Rule", "require", AsLikes, "Allow and approve only: what must be told with the statement."),
     may("Rule", "reviewers", AsLikes, "Approve only: who may decide."),
     may("Rule", "timeout", AsLikes, "Approve only: how long a statement is held before it lapses; ten minutes when absent."),
 
@@ -96,6 +99,22 @@ pub(super) const KEYS: &[Key] = &[
     may("LimitWords", "bytes_returned", AsLikes, "How many bytes one statement may return."),
     may("LimitWords", "statement_timeout", AsLikes, "How long one statement may run."),
     may("LimitWords", "rows_affected", AsLikes, "How many rows one statement may change, also by functions, DO and CALL."),
+
+    may("BudgetWords", "statements_per_minute", AsLikes, "How many statements, per minute."),
+    may("BudgetWords", "statements_per_hour", AsLikes, "How many statements, per hour."),
+    may("BudgetWords", "statements_per_day", AsLikes, "How many statements, per day."),
+    may("BudgetWords", "rows_returned_per_minute", AsLikes, "How many rows delivered, per minute."),
+    may("BudgetWords", "rows_returned_per_hour", AsLikes, "How many rows delivered, per hour."),
+    may("BudgetWords", "rows_returned_per_day", AsLikes, "How many rows delivered, per day."),
+    may("BudgetWords", "bytes_returned_per_minute", AsLikes, "How many bytes of rows delivered, per minute."),
+    may("BudgetWords", "bytes_returned_per_hour", AsLikes, "How many bytes of rows delivered, per hour."),
+    may("BudgetWords", "bytes_returned_per_day", AsLikes, "How many bytes of rows delivered, per day."),
+    may("BudgetWords", "rows_affected_per_minute", AsLikes, "How many rows changed, per minute."),
+    may("BudgetWords", "rows_affected_per_hour", AsLikes, "How many rows changed, per hour."),
+    may("BudgetWords", "rows_affected_per_day", AsLikes, "How many rows changed, per day."),
+
+    may("Require", "reason", AsLikes, "A reason must be told."),
+    may("Require", "ticket", AsLikes, "A ticket must be told: any, or one that the whole expression matches."),
 ];
 
 /// The structs, as the reference calls them.
@@ -108,6 +127,8 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     ("Functions", "`functions`"),
     ("Mask", "`masks[]`"),
     ("LimitWords", "`limits`"),
+    ("BudgetWords", "`budgets`"),
+    ("Require", "`require`"),
 ];
 
 /// Struct, key, and the enum whose words it takes.
@@ -172,6 +193,10 @@ pub(super) const FORMS: &[(&str, &str)] = &[
              "examples": ["app.price(*)", "*"] }"#,
     ),
     (
+        "true, or a regular expression",
+        r#"{ "anyOf": [ { "const": true }, { "type": "string", "maxLength": 256, "examples": ["[A-Z]+-[0-9]+"] } ] }"#,
+    ),
+    (
         "a CEL expression",
         r#"{ "type": "string", "minLength": 1,
              "examples": ["now.getHours() >= 6 && now.getHours() < 20", "'dba' in principal.groups"] }"#,
@@ -199,6 +224,11 @@ pub(super) const CONDITIONS: &[(&str, &str)] = &[
         "Rule",
         r#"{ "if": { "properties": { "effect": { "const": "allow" } }, "required": ["effect"] },
              "else": { "properties": { "max_rows_affected": false, "without_where": { "const": false } } } }"#,
+    ),
+    (
+        "Rule",
+        r#"{ "if": { "properties": { "effect": { "const": "deny" } }, "required": ["effect"] },
+             "then": { "properties": { "require": false } } }"#,
     ),
     (
         "Reviewers",

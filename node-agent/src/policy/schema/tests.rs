@@ -98,14 +98,15 @@ fn every_key_word_and_form_of_the_parser_is_explained_and_no_other() {
 const WHOLE: &str = r#"{
   "apiVersion": "node-agent/v1", "kind": "Policy",
   "metadata": { "name": "whole", "description": "every key" },
-  "mode": "enforce", "witnesses": "union",
+  "mode": "enforce", "witnesses": "union", "require": { "reason": true, "ticket": "[A-Z]+-[0-9]+" },
+  "budgets": { "statements_per_minute": 600, "bytes_returned_per_day": "1GiB" },
   "subjects": [ { "groups": ["a"], "users": ["u"], "issuers": ["https://i.example"],
     "workloads": ["w*"], "labels": { "team": "x" }, "claims": { "level": "y" },
     "databases": ["d"], "roles": ["r"] } ],
   "targets": ["*"],
   "rules": [
     { "name": "a", "effect": "allow", "statements": ["read", "update"], "tables": ["s.t", "\"S.x\".*"],
-      "when": "true", "max_rows_affected": 5, "without_where": true },
+      "when": "true", "max_rows_affected": 5, "without_where": true, "require": { "ticket": true } },
     { "name": "b", "effect": "approve", "statements": ["*"], "timeout": "10m",
       "reviewers": { "groups": ["g"], "users": ["u"] } },
     { "name": "c", "effect": "deny", "statements": ["drop"] } ],
@@ -150,6 +151,8 @@ fn the_schema_takes_what_the_parser_takes_and_refuses_what_it_refuses() {
         ("/functions", "Functions"),
         ("/masks/0", "Mask"),
         ("/limits", "LimitWords"),
+        ("/budgets", "BudgetWords"),
+        ("/require", "Require"),
     ];
     for (at, name) in structs {
         for key in KEYS.iter().filter(|key| key.of == name) {
@@ -201,6 +204,10 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/0", "unless", json!({})),
         ("/masks/0", "unless", json!({ "roles": ["r"] })),
         ("/limits", "bytes_returned", json!("64 megs")),
+        ("/require", "ticket", json!(false)),
+        ("/require", "ticket", json!(7)),
+        ("/budgets", "statements_per_week", json!(7)),
+        ("/rules/2", "require", json!({ "reason": true })),
         ("/limits", "statement_timeout", json!("soon")),
     ];
     for (at, key, value) in table {

@@ -300,6 +300,13 @@ pub const PURE: &[Family] = &[
         (&[1, 2], None,
             "current_setting"),
     ] },
+    // They give back what this session holds, as its end would.
+    Family { of: "locks of the session's own, given back", members: &[
+        (&[0], None,
+            "pg_advisory_unlock_all"),
+        (&[1, 2], None,
+            "pg_advisory_unlock pg_advisory_unlock_shared"),
+    ] },
     // They tell, and at most assign, the number that a write of the same transaction would get.
     Family { of: "numbers of transactions", members: &[
         (&[0], None,

@@ -280,7 +280,13 @@ impl Walk {
         let mut last = String::new();
         for item in &function.functions {
             // A list: the call and its column definitions.
-            self.node(item);
+            match many_unnested(item) {
+                Some(arrays) => {
+                    self.nodes(arrays);
+                    self.function(&["pg_catalog", "unnest"], 1);
+                }
+                None => self.node(item),
+            }
             if let Some(N::List(list)) = &item.node
                 && let Some(call) = list.items.first()
                 && let Some(name) = names::output_names(Some(call)).pop()
@@ -558,4 +564,24 @@ impl Walk {
             }
         }
     }
+}
+
+/// The arrays of an `unnest` of several in FROM. The server makes of it one call of its own `unnest` for
+/// each, whatever else has that name (transformRangeFunction in its parse_clause.c).
+fn many_unnested(item: &pb::Node) -> Option<&[pb::Node]> {
+    let Some(N::List(list)) = &item.node else {
+        return None;
+    };
+    let mut items = list.items.iter();
+    let Some(N::FuncCall(call)) = &items.next()?.node else {
+        return None;
+    };
+    let defined =
+        items.any(|more| matches!(&more.node, Some(N::List(list)) if !list.items.is_empty()));
+    let plain = call.agg_order.is_empty()
+        && call.agg_filter.is_none()
+        && call.over.is_none()
+        && !(call.agg_star || call.agg_distinct || call.func_variadic || call.agg_within_group);
+    (names::texts(&call.funcname) == ["unnest"] && call.args.len() > 1 && plain && !defined)
+        .then_some(call.args.as_slice())
 }

@@ -7,14 +7,15 @@ use super::walk::Walk;
 use crate::sql::{Effect, StatementKind};
 
 /// Settings that change the meaning of a text, who the server thinks is asking, or which code it
-/// loads. Values that are the safe default are let through in `changes_meaning`.
+/// loads. Values that are the safe default are let through in `changes_meaning`. `row_security` is none
+/// of them: off makes a query fail where a row policy would hide rows, and never shows more (`pg_dump`
+/// sets it).
 const IDENTITY: &[&str] = &[
     "role",
     "session_authorization",
     "client_encoding",
     "standard_conforming_strings",
     "backslash_quote",
-    "row_security",
     "session_replication_role",
     "session_preload_libraries",
     "local_preload_libraries",
@@ -74,10 +75,7 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
     }
     match (name, value) {
         // The start-up value was vetted when the session began.
-        (
-            "client_encoding" | "standard_conforming_strings" | "backslash_quote" | "row_security",
-            None,
-        ) => !literal,
+        ("client_encoding" | "standard_conforming_strings" | "backslash_quote", None) => !literal,
         ("client_encoding", Some(value)) => {
             let plain: String = value
                 .chars()
@@ -85,9 +83,7 @@ fn changes_meaning(name: &str, value: Option<&str>, literal: bool) -> bool {
                 .collect::<String>();
             !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode")
         }
-        ("standard_conforming_strings" | "row_security" | "array_nulls", Some(value)) => {
-            !is_true(value)
-        }
+        ("standard_conforming_strings" | "array_nulls", Some(value)) => !is_true(value),
         ("backslash_quote", Some(value)) => !value.eq_ignore_ascii_case("safe_encoding"),
         ("transform_null_equals", Some(value)) => !matches!(
             value.to_ascii_lowercase().as_str(),

@@ -51,13 +51,15 @@ pub(super) const MEANINGS: &[(RefusalCode, &str)] = &[
     (RefusalCode::Unsupported, "the agent does not support this"),
 ];
 
-/// Appends an ErrorResponse. The reference that finds the recorded event ends its DETAIL.
+/// Appends an ErrorResponse. The first line of its DETAIL ends with the reference that finds the
+/// recorded event; the second is for programs.
 pub(super) fn refuse(refusal: &Refusal, out: &mut BytesMut) {
+    let line = refusal.line();
     let detail = match (&refusal.detail, &refusal.reference) {
-        (Some(detail), Some(reference)) => Some(format!("{detail}; reference {reference}")),
-        (Some(detail), None) => Some(detail.clone()),
-        (None, Some(reference)) => Some(format!("reference {reference}")),
-        (None, None) => None,
+        (Some(detail), Some(reference)) => format!("{detail}; reference {reference}\n{line}"),
+        (Some(detail), None) => format!("{detail}\n{line}"),
+        (None, Some(reference)) => format!("reference {reference}\n{line}"),
+        (None, None) => line,
     };
     let severity = if refusal.fatal { "FATAL" } else { "ERROR" };
     write(
@@ -65,7 +67,7 @@ pub(super) fn refuse(refusal: &Refusal, out: &mut BytesMut) {
         severity,
         sqlstate(refusal.code),
         &refusal.message,
-        detail.as_deref(),
+        Some(&detail),
         refusal.hint.as_deref(),
         out,
     );
@@ -157,7 +159,7 @@ mod tests {
     use crate::model::{Reference, SessionId, StatementSeq};
 
     #[test]
-    fn a_refusal_is_a_native_error_with_its_reference_at_the_end_of_detail() {
+    fn a_refusal_is_a_native_error_with_its_reference_and_a_line_for_programs() {
         let refusal = Refusal::new(RefusalCode::Policy, "DROP is not allowed")
             .detail("policy claude-orders, rule never")
             .hint("SELECT on sales.* is allowed")
@@ -171,7 +173,8 @@ mod tests {
         frame::message(&mut expected, b'E', |out| {
             out.put_slice(
                 b"SERROR\0VERROR\0C42501\0MDROP is not allowed\0\
-                  Dpolicy claude-orders, rule never; reference s-0000000000c0ffee#12\0\
+                  Dpolicy claude-orders, rule never; reference s-0000000000c0ffee#12\n\
+                  {\"node_agent\":1,\"decision\":\"deny\",\"code\":\"policy\",\"reference\":\"s-0000000000c0ffee#12\"}\0\
                   HSELECT on sales.* is allowed\0\0",
             );
         });
@@ -182,7 +185,11 @@ mod tests {
     fn a_fatal_refusal_says_so() {
         let mut out = BytesMut::new();
         refuse(&Refusal::fatal(RefusalCode::Limit, "too large"), &mut out);
-        assert_eq!(&out[5..], b"SFATAL\0VFATAL\0C54000\0Mtoo large\0\0");
+        assert_eq!(
+            &out[5..],
+            b"SFATAL\0VFATAL\0C54000\0Mtoo large\0\
+              D{\"node_agent\":1,\"decision\":\"deny\",\"code\":\"limit\"}\0\0"
+        );
     }
 
     #[test]

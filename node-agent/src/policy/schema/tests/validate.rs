@@ -59,6 +59,12 @@ fn judge(root: &Value, schema: &Value, value: &Value, at: &str, faults: &mut Vec
                     wrong("shorter than");
                 }
             }
+            "maxLength" => {
+                let most = wants.as_u64().unwrap() as usize;
+                if value.as_str().is_some_and(|text| text.chars().count() > most) {
+                    wrong("longer than");
+                }
+            }
             "minItems" => {
                 let least = wants.as_u64().unwrap() as usize;
                 if value.as_array().is_some_and(|list| list.len() < least) {

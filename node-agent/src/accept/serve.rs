@@ -1,4 +1,4 @@
-//! IO. Takes what the keeper hands over and serves each; the drain.
+//! Serves what was handed over until the agent drains, and that to its end.
 
 use std::sync::Arc;
 
@@ -9,10 +9,13 @@ use crate::connection::{Gate, serve};
 use crate::keeper::Handed;
 use crate::session::Drain;
 
+use super::strands::Strands;
+
 /// Serves each connection in a task of its own until the agent drains, then waits until the last
 /// is over. How many there can be at once, the keeper sees to.
 pub async fn serve_all(
     gate: Arc<Gate>,
+    strands: Arc<Strands>,
     mut handed: mpsc::Receiver<Handed>,
     mut drain: watch::Receiver<Drain>,
 ) {
@@ -27,7 +30,7 @@ pub async fn serve_all(
                 None => break,
             },
         };
-        serving.spawn(serve(gate.clone(), one));
+        strands.serve(&mut serving, serve(gate.clone(), one));
     }
     // What was handed over and not begun is closed unread.
     drop(handed);
