@@ -52,7 +52,11 @@ pub(super) const CONTEXT: &[Name] = &[
         "why, as the client says it in a comment or in `application_name`; empty when it says nothing",
     ),
     name("ticket", "string", "the ticket, said in the same places"),
-    name("traceparent", "string", "the trace, said in the same places"),
+    name(
+        "traceparent",
+        "string",
+        "the trace, said in the same places",
+    ),
     name(
         "statement.kinds",
         "list of strings",

@@ -45,8 +45,8 @@ pub use compile::PolicySet;
 pub use condition::Condition;
 pub use decide::decide;
 pub use document::{
-    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode, PolicyError,
-    Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
+    PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
     ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,

@@ -61,7 +61,10 @@ fn judge(root: &Value, schema: &Value, value: &Value, at: &str, faults: &mut Vec
             }
             "maxLength" => {
                 let most = wants.as_u64().unwrap() as usize;
-                if value.as_str().is_some_and(|text| text.chars().count() > most) {
+                if value
+                    .as_str()
+                    .is_some_and(|text| text.chars().count() > most)
+                {
                     wrong("longer than");
                 }
             }
