@@ -92,7 +92,7 @@ fn policies_are_held_against_what_a_database_holds() -> Result<()> {
             .run()?;
         assert_eq!(checked.status.code(), Some(0), "{}", checked.all());
         for words in [
-            ":7:84: warning: policy `shop`: rule `read`: `shop.custmers` matches nothing",
+            ":7:73: warning: policy `shop`: rule `read`: `shop.custmers` matches nothing",
             "did you mean `customers`?",
             "`shop.prize(*)` matches nothing: there is no such function; did you mean `price`?",
             "have no mask: `shop.leads.ssn` [masks-miss]",
