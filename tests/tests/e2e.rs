@@ -10,6 +10,7 @@
 
 mod e2e {
     mod answers;
+    mod authors;
     mod budgets;
     mod bulk;
     mod bypass;

@@ -9,12 +9,19 @@ use clap::Args;
 
 use crate::{ground, run};
 
-/// What `node-agent reference` can print; each becomes one page.
-const PAGES: [&str; 5] = ["config", "policy", "metrics", "events", "errors"];
+/// What the agent is asked for; each answer becomes one file under docs/reference.
+const PAGES: [(&[&str], &str); 6] = [
+    (&["reference", "config"], "config.md"),
+    (&["reference", "policy"], "policy.md"),
+    (&["policy", "schema"], "policy.schema.json"),
+    (&["reference", "metrics"], "metrics.md"),
+    (&["reference", "events"], "events.md"),
+    (&["reference", "errors"], "errors.md"),
+];
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    cargo xtask gen              write docs/reference/*.md\n  \
+    cargo xtask gen              write docs/reference\n  \
     cargo xtask gen --check      fail when a page differs from what the agent tells\n  \
     cargo xtask gen --dry-run    print the pages")]
 pub(crate) struct Arguments {
@@ -50,8 +57,8 @@ pub(crate) fn generate(mode: Mode) -> Result<()> {
     )?;
     let agent = ground::target().join("debug/node-agent");
     let mut stale = Vec::new();
-    for page in PAGES {
-        let text = run::captured(Command::new(&agent).args(["reference", page]))?;
+    for (words, page) in PAGES {
+        let text = run::captured(Command::new(&agent).args(words))?;
         let file = place(page);
         match mode {
             Mode::DryRun => println!("----- {}\n{text}", file.display()),
@@ -81,10 +88,7 @@ pub(crate) fn generate(mode: Mode) -> Result<()> {
 }
 
 fn place(page: &str) -> PathBuf {
-    ground::root()
-        .join("docs/reference")
-        .join(page)
-        .with_extension("md")
+    ground::root().join("docs/reference").join(page)
 }
 
 /// The first line (from 1) where two texts differ.

@@ -1,5 +1,6 @@
 //! The command line. Exit status 0: good, 1: the answer is no, 2: wrong use.
 
+mod catalogue;
 mod daemon;
 mod doctor;
 mod exec;
@@ -55,7 +56,10 @@ enum Command {
     /// Check a configuration file
     #[command(subcommand)]
     Config(daemon::ConfigCommand),
-    /// Check, explain and test policies
+    /// What a database holds, for policies to be checked against
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
+    /// Check, explain and test policies; their JSON Schema
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Recorded and live sessions
@@ -128,6 +132,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Config(config) => config.run(),
+        Command::Catalogue(catalogue) => catalogue.run(),
         Command::Policy(policy) => policy.run(),
         Command::Sessions(sessions) => sessions.run(),
         Command::Replay(replay) => replay.run(),

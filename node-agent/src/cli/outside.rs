@@ -93,7 +93,7 @@ fn pairs<'a>(
         .flat_map(|user| databases.iter().map(|name| (user.as_str(), name.as_str())))
 }
 
-fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Target> {
+pub(super) fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Target> {
     let found = config.targets.iter().find(|one| *one.name.0 == *name);
     found.with_context(|| {
         let names: Vec<&str> = config.targets.iter().map(|one| &*one.name.0).collect();
@@ -103,7 +103,7 @@ fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Target> {
 
 /// Where the target's database may be dialled: the address that the agent itself would dial, every
 /// host as it is looked up from here, and single addresses.
-async fn addresses(target: &Target) -> anyhow::Result<Vec<SocketAddr>> {
+pub(super) async fn addresses(target: &Target) -> anyhow::Result<Vec<SocketAddr>> {
     let upstream = target.upstream.address.iter();
     let names = upstream.map(|at| (at.host.as_str(), at.port));
     let names = names.chain(target.hosts.iter().map(|host| (host.as_str(), target.port)));

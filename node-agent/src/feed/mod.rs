@@ -5,4 +5,6 @@ mod hosts;
 mod policies;
 
 pub use hosts::{follow_hosts, look_up};
-pub use policies::{Policies, PolicyFault, PolicyTrouble, follow_policies, load_policies};
+pub use policies::{
+    Policies, PolicyFault, PolicyTrouble, follow_policies, load_policies, read_policies,
+};

@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 use tokio::time::interval;
 
-use crate::policy::{PolicySet, parse};
+use crate::policy::{Document, PolicyError, PolicySet, parse};
 use crate::telemetry::Metrics;
 
 /// How often files are looked at.
@@ -46,6 +46,19 @@ pub enum PolicyFault {
 /// # Errors
 /// Everything that is wrong.
 pub fn load_policies(paths: &[PathBuf]) -> Result<PolicySet, PolicyFault> {
+    let (documents, wrong) = read_policies(paths)?;
+    let lines = |errors: &[PolicyError]| errors.iter().map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        return Err(PolicyFault::Wrong(lines(&wrong)));
+    }
+    PolicySet::compile(documents).map_err(|errors| PolicyFault::Wrong(lines(&errors)))
+}
+
+/// Reads all files that the paths name: the documents that read, and what is wrong with the others.
+///
+/// # Errors
+/// A path that cannot be read.
+pub fn read_policies(paths: &[PathBuf]) -> Result<(Vec<Document>, Vec<PolicyError>), PolicyFault> {
     let mut documents = Vec::new();
     let mut wrong = Vec::new();
     for path in files(paths)? {
@@ -54,20 +67,21 @@ pub fn load_policies(paths: &[PathBuf]) -> Result<PolicySet, PolicyFault> {
             source,
         };
         if fs::metadata(&path).map_err(unreadable)?.len() > LARGEST {
-            wrong.push(format!("{}: larger than {LARGEST} bytes", path.display()));
+            wrong.push(PolicyError {
+                source_name: path.display().to_string(),
+                line: 0,
+                column: 0,
+                message: format!("larger than {LARGEST} bytes"),
+            });
             continue;
         }
         let text = fs::read_to_string(&path).map_err(unreadable)?;
         match parse(&text, &path.display().to_string()) {
             Ok(found) => documents.extend(found),
-            Err(errors) => wrong.extend(errors.iter().map(ToString::to_string)),
+            Err(errors) => wrong.extend(errors),
         }
     }
-    if !wrong.is_empty() {
-        return Err(PolicyFault::Wrong(wrong));
-    }
-    PolicySet::compile(documents)
-        .map_err(|errors| PolicyFault::Wrong(errors.iter().map(ToString::to_string).collect()))
+    Ok((documents, wrong))
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PolicyFault> {

@@ -6,15 +6,17 @@
 //! an `expect` block; the nearest heading names it. A `question` block (YAML) says who asks; it
 //! holds until the next one or the next level-one heading.
 //!
-//! `expect`, first line: `allow`, `deny`, `deny default`, `deny POLICY/RULE`, `hold POLICY/RULE`,
-//! or `observed …` for what an observing policy would have said. Further lines:
-//! `says: words of the refusal`, `masked: yes` or `no`, `rows_affected: n`, `fleeting: yes`.
+//! `expect`, first line: `allow`, `allow POLICY/RULE` (that rule among others), `deny`,
+//! `deny default`, `deny POLICY/RULE`, `hold POLICY/RULE`, or `observed …` for what an observing
+//! policy would have said. Further lines: `says: words of the refusal`, `masked: yes` or `no`,
+//! `rows_affected: n`, `fleeting: yes`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::near;
 use super::{Decision, Document, PolicySet, Question, ResolvedNames, RuleRef, decide, parse};
 use crate::model::{Dialect, Principal, TargetName, UnixMillis, User, Workload};
 use crate::sql::{Purpose, RelationName, analyze};
@@ -34,6 +36,21 @@ pub struct CaseResult {
     pub expected: String,
     /// What was decided, or what is wrong with the case.
     pub actual: String,
+    /// The statement.
+    pub sql: String,
+    /// The lines of the expectation that were not met, with what is so instead.
+    pub differs: Vec<Difference>,
+    /// The rules that the decision names, each with its place.
+    pub rules: Vec<String>,
+}
+
+/// One line of an expectation that was not met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The line.
+    pub expected: String,
+    /// What is so.
+    pub decided: String,
 }
 
 /// Who asks, as written in a `question` block. Every key may be left out.
@@ -168,6 +185,7 @@ pub fn run(
         base,
         load,
         documents: None,
+        broken: false,
         asker: Asker::default(),
         heading: String::new(),
         sql: None,
@@ -233,6 +251,8 @@ struct Runner<'a> {
     base: &'a [Document],
     load: &'a dyn Fn(&str) -> Option<String>,
     documents: Option<Vec<Document>>,
+    /// Policies of this group could not be read: what the others decide means nothing.
+    broken: bool,
     asker: Asker,
     heading: String,
     sql: Option<(usize, String)>,
@@ -246,16 +266,20 @@ impl Runner<'_> {
                 self.heading = text.to_owned();
                 if level == 1 {
                     self.documents = None;
+                    self.broken = false;
                     self.asker = Asker::default();
                 }
             }
             Block::Fence { info, line, text } => match info {
-                "policy" | "yaml policy" => self.policy(&text, line),
+                "policy" | "yaml policy" => self.policy(&text, line, self.source_name, line),
                 "policies" => {
                     for path in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
                         match (self.load)(path) {
-                            Some(text) => self.policy(&text, line),
-                            None => self.result(line, false, "", &format!("{path} cannot be read")),
+                            Some(text) => self.policy(&text, line, path, 1),
+                            None => {
+                                self.broken = true;
+                                self.result(line, false, "", &format!("{path} cannot be read"));
+                            }
                         }
                     }
                 }
@@ -289,22 +313,32 @@ impl Runner<'_> {
             passed,
             expected: expected.trim().to_owned(),
             actual: actual.to_owned(),
+            sql: String::new(),
+            differs: Vec::new(),
+            rules: Vec::new(),
         });
     }
 
-    fn policy(&mut self, text: &str, line: usize) {
-        match parse(text, self.source_name) {
+    /// Takes policies in. Lines are those of `source`, whose text begins at its line `first`.
+    fn policy(&mut self, text: &str, line: usize, source: &str, first: usize) {
+        // Empty lines in front keep the numbers of the lines.
+        let text = format!("{}{text}", "\n".repeat(first.saturating_sub(1)));
+        match parse(&text, source) {
             Ok(documents) => self.documents.get_or_insert_default().extend(documents),
             Err(errors) => {
+                self.broken = true;
                 for error in errors {
-                    let words = format!("line {} of the block: {}", error.line, error.message);
-                    self.result(line, false, "", &words);
+                    self.result(line, false, "", &error.to_string());
                 }
             }
         }
     }
 
     fn case(&mut self, line: usize, sql: &str, expected: &str) {
+        if self.broken {
+            self.result(line, false, expected, "not asked: a policy above is wrong");
+            return;
+        }
         let documents = self.documents.clone().unwrap_or_else(|| self.base.to_vec());
         let decision = PolicySet::compile(documents)
             .map_err(|errors| {
@@ -316,20 +350,104 @@ impl Runner<'_> {
             })
             .and_then(|set| Ok((decide(&set, &self.asker.question(sql)?), set)));
         match decision {
-            Ok((decision, _)) => {
-                let wrong: Vec<&str> = expected
+            Ok((decision, set)) => {
+                let differs: Vec<Difference> = expected
                     .lines()
                     .map(str::trim)
                     .filter(|l| !l.is_empty() && !meets(l, &decision))
+                    .map(|l| Difference {
+                        expected: l.to_owned(),
+                        decided: instead(l, &decision, &set),
+                    })
                     .collect();
                 // An empty expectation expects nothing, which no case may.
-                let passed = wrong.is_empty() && !expected.trim().is_empty();
+                let passed = differs.is_empty() && !expected.trim().is_empty();
                 self.result(line, passed, expected, &shown(&decision));
+                if let Some(result) = self.results.last_mut() {
+                    result.sql = sql.trim().to_owned();
+                    result.differs = differs;
+                    result.rules = named(&decision, &set);
+                }
             }
             Err(words) => self.result(line, false, expected, &words),
         }
     }
 }
+
+/// The rules that a decision names, each with its place.
+fn named(decision: &Decision, set: &PolicySet) -> Vec<String> {
+    let place = |name: &RuleRef| {
+        let place = set.place(name).map(|at| format!("  {at}"));
+        format!("{}{}", rule(Some(name)), place.unwrap_or_default())
+    };
+    match decision {
+        Decision::Allow(allow) => {
+            let observed = allow.observed.as_ref().map(|o| named(o, set));
+            let own = allow.rules.iter().map(place);
+            own.chain(observed.unwrap_or_default()).collect()
+        }
+        Decision::Hold(hold) => vec![place(&hold.rule)],
+        Decision::Deny(denial) => denial.rule.iter().map(place).collect(),
+    }
+}
+
+/// What is so, where a line of an expectation is not met.
+fn instead(line: &str, decision: &Decision, set: &PolicySet) -> String {
+    let obligations = match decision {
+        Decision::Allow(allow) => Some(&allow.obligations),
+        Decision::Hold(hold) => Some(&hold.obligations),
+        Decision::Deny(_) => None,
+    };
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let of = |known: Option<String>| known.unwrap_or_else(|| "nothing: it is denied".to_owned());
+    if line.starts_with("says:") {
+        return match decision {
+            Decision::Deny(denial) => format!("says: {}", said(&denial.refusal)),
+            Decision::Allow(_) | Decision::Hold(_) => "nothing: it is not denied".to_owned(),
+        };
+    }
+    if line.starts_with("masked:") {
+        return of(obligations.map(|o| format!("masked: {}", yes(o.touches_masked))));
+    }
+    if line.starts_with("rows_affected:") {
+        let rows = |rows: Option<u64>| rows.map_or("no limit".to_owned(), |n| n.to_string());
+        return of(obligations.map(|o| format!("rows_affected: {}", rows(o.limits.rows_affected))));
+    }
+    if let Some(wanted) = line.strip_prefix("fleeting:") {
+        return format!("fleeting: {}", yes(wanted.trim() == "no"));
+    }
+    let verdict = line.strip_prefix("observed ").unwrap_or(line);
+    let (word, name) = verdict.split_once(' ').unwrap_or((verdict, ""));
+    if !VERDICTS.contains(&word) {
+        let words = VERDICTS.iter().chain(&WORDS).copied();
+        return format!(
+            "this line is not understood; there are {}{}",
+            words.clone().collect::<Vec<_>>().join(", "),
+            near::question(word, words)
+        );
+    }
+    let known: Vec<String> = set.rule_names().map(|name| rule(Some(name))).collect();
+    let known_name = name.is_empty() || name == "default" || known.iter().any(|one| one == name);
+    let functions = name.ends_with("/functions");
+    let note = if known_name || functions {
+        String::new()
+    } else {
+        let meant = near::question(name, known.iter().map(String::as_str));
+        format!(" (no rule is called `{name}`{meant})")
+    };
+    format!("{}{note}", shown(decision))
+}
+
+/// How an expectation may begin.
+const VERDICTS: [&str; 3] = ["allow", "deny", "hold"];
+/// What else it may say.
+const WORDS: [&str; 5] = [
+    "observed",
+    "says:",
+    "masked:",
+    "rows_affected:",
+    "fleeting:",
+];
 
 fn rule(rule: Option<&RuleRef>) -> String {
     rule.map_or_else(
@@ -368,6 +486,9 @@ fn meets(line: &str, decision: &Decision) -> bool {
     }
     match (line.split_once(' ').unwrap_or((line, "")), decision) {
         (("allow", ""), Decision::Allow(_)) => true,
+        (("allow", name), Decision::Allow(allow)) => {
+            allow.rules.iter().any(|one| rule(Some(one)) == name)
+        }
         (("deny", ""), Decision::Deny(_)) => true,
         (("deny", name), Decision::Deny(denial)) => rule(denial.rule.as_ref()) == name,
         (("hold", name), Decision::Hold(hold)) => rule(Some(&hold.rule)) == name,

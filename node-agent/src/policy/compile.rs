@@ -1,7 +1,8 @@
 //! From documents to a set that decides fast: words become bits, patterns are read, conditions
 //! compiled, and what makes no sense is an error before it is ever used.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::budget::Budget;
@@ -10,6 +11,7 @@ use super::document::{
     Witnesses,
 };
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use super::places::Step;
 use super::require::Wanted;
 use super::words::{KindSet, Word};
 use super::{Limits, MaskRule, Obligations, Question, RuleRef};
@@ -21,6 +23,8 @@ use crate::sql::StatementKind;
 pub struct PolicySet {
     pub(super) documents: Vec<Compiled>,
     version: Arc<str>,
+    /// `file:line:column` of each rule and mask.
+    places: HashMap<RuleRef, String>,
 }
 
 impl Default for PolicySet {
@@ -29,6 +33,7 @@ impl Default for PolicySet {
         PolicySet {
             documents: Vec::new(),
             version: Arc::from("none"),
+            places: HashMap::new(),
         }
     }
 }
@@ -110,9 +115,20 @@ impl PolicySet {
         }
         let version = version(&documents);
         Ok(PolicySet {
+            places: documents.iter().flat_map(places).collect(),
             documents: documents.into_iter().map(compile).collect(),
             version,
         })
+    }
+
+    /// Where a rule or a mask is written: `file:line:column`.
+    pub fn place(&self, rule: &RuleRef) -> Option<&str> {
+        self.places.get(rule).map(String::as_str)
+    }
+
+    /// Every rule and mask, in no order.
+    pub fn rule_names(&self) -> impl Iterator<Item = &RuleRef> {
+        self.places.keys()
     }
 
     /// Changes whenever a document changes: a hash of their content, whatever their order.
@@ -279,6 +295,26 @@ fn claim_matches(glob: &Glob, value: &serde_json::Value) -> bool {
     }
 }
 
+/// Where the rules and masks of a document are written.
+fn places(document: &Document) -> Vec<(RuleRef, String)> {
+    let policy: Arc<str> = Arc::from(document.metadata.name.as_str());
+    let placed = |list: &'static str, at: usize, name: &str| {
+        let place = document.places.at(&[Step::Key(list), Step::Item(at)]);
+        let rule = RuleRef {
+            policy: Arc::clone(&policy),
+            rule: Arc::from(name),
+        };
+        let source = &document.source_name;
+        (rule, format!("{source}:{}:{}", place.line, place.column))
+    };
+    let rules = document.rules.iter().enumerate();
+    let masks = document.masks.iter().enumerate();
+    rules
+        .map(|(at, rule)| placed("rules", at, &rule.name))
+        .chain(masks.map(|(at, mask)| placed("masks", at, &mask.name)))
+        .collect()
+}
+
 /// A hash of what the documents say.
 fn version(documents: &[Document]) -> Arc<str> {
     let mut texts: Vec<String> = documents
@@ -352,7 +388,7 @@ fn compile(document: Document) -> Compiled {
     }
 }
 
-fn kinds(rule: &Rule) -> KindSet {
+pub(super) fn kinds(rule: &Rule) -> KindSet {
     let kinds = rule
         .statements
         .iter()
@@ -377,11 +413,12 @@ fn limits(words: &LimitWords) -> Limits {
 /// What serde cannot see.
 fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<PolicyError>) {
     let policy = &document.metadata.name;
+    let here = Cell::new(document.places.at(&[]));
     let mut wrong = |message: String| {
         errors.push(PolicyError {
             source_name: document.source_name.clone(),
-            line: 0,
-            column: 0,
+            line: here.get().line,
+            column: here.get().column,
             message: format!("policy `{policy}`: {message}"),
         });
     };
@@ -401,7 +438,8 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         wrong("no targets; every target is `[\"*\"]`".to_owned());
     }
     let mut seen = BTreeSet::new();
-    for rule in &document.rules {
+    for (at, rule) in document.rules.iter().enumerate() {
+        here.set(document.places.at(&[Step::Key("rules"), Step::Item(at)]));
         let name = &rule.name;
         if name.is_empty() || !seen.insert(name) {
             wrong(format!("rule `{name}`: a rule needs a name of its own"));
@@ -441,7 +479,8 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
             wrong(format!("rule `{name}`: nobody is named who could approve"));
         }
     }
-    for mask in &document.masks {
+    for (at, mask) in document.masks.iter().enumerate() {
+        here.set(document.places.at(&[Step::Key("masks"), Step::Item(at)]));
         let name = &mask.name;
         if name.is_empty() || !seen.insert(name) {
             wrong(format!("mask `{name}`: a mask needs a name of its own"));

@@ -8,23 +8,9 @@ use cel::{Context, Env, ExecutionError, Program, Value};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::json;
 
-use super::Question;
+use super::{Question, context, near};
 use crate::model::UnixMillis;
 use crate::sql::{RelationName, StatementFacts};
-
-/// The variables a condition may name.
-const VARIABLES: &[&str] = &[
-    "principal",
-    "target",
-    "database",
-    "role",
-    "application",
-    "reason",
-    "ticket",
-    "traceparent",
-    "statement",
-    "now",
-];
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -43,15 +29,20 @@ impl Condition {
             .map_err(|e| format!("the condition is not CEL: {}", one_line(&e.to_string())))?;
         // `list.exists(x, …)` binds a name of its own.
         let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let variables = context::variables();
         for name in program.references().variables() {
             let bound = dense.contains(&format!("({name},"));
             // Macros expand to names that no text can spell.
-            if !VARIABLES.contains(&name) && !bound && !name.starts_with('@') {
+            if !variables.contains(&name) && !bound && !name.starts_with('@') {
                 return Err(format!(
-                    "the condition names `{name}`; there are {}",
-                    VARIABLES.join(", ")
+                    "the condition names `{name}`; there are {}{}",
+                    variables.join(", "),
+                    near::question(name, variables.iter().copied())
                 ));
             }
+        }
+        if let Some(wrong) = context::wrong_field(program.expression()) {
+            return Err(wrong);
         }
         let condition = Condition {
             text: text.into(),
@@ -68,6 +59,11 @@ impl Condition {
             Err(ExecutionError::NoSuchKey(_)) => Ok(condition),
             Err(error) => Err(format!("the condition fails: {error}")),
         }
+    }
+
+    /// What it was compiled to.
+    pub(super) fn program(&self) -> &Program {
+        &self.program
     }
 
     /// `None`: it could not be evaluated. The caller decides which side is the safe one.
@@ -175,6 +171,11 @@ fn dotted(name: &RelationName) -> String {
 }
 
 fn sample() -> Option<Context<'static, 'static>> {
+    sample_at(UnixMillis(1_700_000_000_000))
+}
+
+/// A context of nobody in particular at a moment.
+pub(super) fn sample_at(now: UnixMillis) -> Option<Context<'static, 'static>> {
     build(
         &json!({
             "user": "somebody", "issuer": "https://issuer.example", "groups": ["a-group"],
@@ -193,7 +194,7 @@ fn sample() -> Option<Context<'static, 'static>> {
             "kinds": ["select"], "tables": ["a.table"], "functions": ["lower"],
             "types": ["a.type"], "missing_where": false,
         }),
-        UnixMillis(1_700_000_000_000),
+        now,
     )
 }
 

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::Masker;
 use super::budget::{Budget, Per, Spent};
 use super::condition::Condition;
+use super::near;
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use super::places::Places;
 use super::require::Require;
 use super::words::Word;
 
@@ -77,6 +79,9 @@ pub struct Document {
     /// The file it came from; not part of the document.
     #[serde(skip)]
     pub source_name: String,
+    /// Where its parts stand in that file; not part of the document.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// The only version there is.
@@ -462,8 +467,10 @@ pub fn parse(text: &str, source_name: &str) -> Result<Vec<Document>, Vec<PolicyE
             message: "the file holds no policy".to_owned(),
         }]),
         Ok(mut documents) => {
+            let mut places = Places::of(text).into_iter();
             for document in &mut documents {
                 document.source_name = source_name.to_owned();
+                document.places = places.next().unwrap_or_default();
             }
             Ok(documents)
         }
@@ -486,8 +493,8 @@ fn plain(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let text = text.lines().next().unwrap_or_default();
     // "… at line 3, column 5" is said by the location.
-    match text.rfind(" at line ") {
-        Some(end) => text.get(..end).unwrap_or(text).to_owned(),
-        None => text.to_owned(),
-    }
+    near::kinder(match text.rfind(" at line ") {
+        Some(end) => text.get(..end).unwrap_or(text),
+        None => text,
+    })
 }

@@ -13,9 +13,9 @@ use super::explain::RuleNote;
 use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
 use super::pattern::{Glob, TablePattern};
-use super::{own, refuse};
 use super::words::KindSet;
 use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
+use super::{own, refuse};
 use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
 use StatementKind as K;
 
@@ -46,6 +46,27 @@ const HOUSEKEEPING: KindSet = KindSet::of(&[
     K::CloseCursor,
     K::Discard,
 ]);
+
+/// Kinds that need no rule of their own.
+pub(super) fn needs_no_rule() -> KindSet {
+    HOUSEKEEPING.union(NAMED)
+}
+
+/// Kinds whose rules can be about some tables and not about others.
+pub(super) fn about_tables() -> KindSet {
+    const TOUCHES: [Touch; 7] = [
+        Touch::Read,
+        Touch::Insert,
+        Touch::Update,
+        Touch::Delete,
+        Touch::Truncate,
+        Touch::Lock,
+        Touch::Define,
+    ];
+    TOUCHES.iter().fold(KindSet::default(), |set, touch| {
+        set.union(implied(*touch, KindSet::every()))
+    })
+}
 
 /// Kinds that run what the text does not show.
 const NAMED: KindSet = KindSet::of(&[K::Execute, K::Fetch]);
@@ -337,11 +358,11 @@ impl<'a> Judge<'a> {
     pub(super) fn notes(&self) -> Vec<RuleNote> {
         let cases: Vec<Case<'a>> = self.question.analysis.judged().map(Case::new).collect();
         let mut notes = Vec::new();
-        for rule in self
+        for (document, rule) in self
             .documents
             .iter()
             .copied()
-            .flat_map(|document| &document.rules)
+            .flat_map(|document| document.rules.iter().map(move |rule| (document, rule)))
         {
             let about: Vec<&Case<'a>> = cases
                 .iter()
@@ -358,8 +379,11 @@ impl<'a> Judge<'a> {
                     });
             notes.push(RuleNote {
                 rule: rule.name.clone(),
+                place: None,
                 effect: rule.effect,
+                mode: document.mode,
                 about_it: !about.is_empty(),
+                decided: false,
                 condition,
             });
         }

@@ -3,14 +3,14 @@
 
 use std::collections::HashSet;
 
-use super::Denial;
 use super::compile::CompiledMask;
 use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
+use super::{Denial, RuleRef};
 use super::{own, refuse};
 use crate::sql::{
-    ColumnRole, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
+    ColumnRole, ColumnUse, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
     StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
@@ -30,6 +30,15 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
                     .iter()
                     .any(|used| judge.masks.iter().any(|m| on(judge, m, used)))
         })
+}
+
+/// Whether one mask is about anything that a text touches, or may be.
+pub(super) fn touched(judge: &Judge<'_>, mask: &CompiledMask) -> bool {
+    let analysis = &judge.question.analysis;
+    analysis
+        .judged()
+        .flat_map(|facts| &facts.relations)
+        .any(|used| on(judge, mask, used))
 }
 
 /// It runs something the text does not show.
@@ -145,6 +154,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     let tainted = Tainted::new(facts, |name| holds(&relevant, name));
     let sources = tainted.among(facts, ColumnRole::Source);
     if let Some(column) = sources.first() {
+        let rule = owner(&relevant, facts, ColumnRole::Source, column).unwrap_or(rule);
         return Err(refuse::source_of_write(judge, rule, column, &sources));
     }
     let strict: Vec<&CompiledMask> = relevant
@@ -156,11 +166,27 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         let tainted = Tainted::new(facts, |name| holds(&strict, name));
         let deciding = tainted.among(facts, ColumnRole::Predicate);
         if let Some(column) = deciding.first() {
-            let rule = &first.mask.rule;
+            let role = ColumnRole::Predicate;
+            let rule = owner(&strict, facts, role, column).unwrap_or(&first.mask.rule);
             return Err(refuse::predicate(judge, rule, column, &deciding));
         }
     }
     Ok(())
+}
+
+/// The first mask that a column is refused by, for whoever reads the refusal.
+fn owner<'m>(
+    masks: &[&'m CompiledMask],
+    facts: &StatementFacts,
+    role: ColumnRole,
+    column: &str,
+) -> Option<&'m RuleRef> {
+    let mut by = masks.iter();
+    let by = by.find(|mask| {
+        let tainted = Tainted::new(facts, |name| holds(&[mask], name));
+        tainted.among(facts, role).contains(&column)
+    });
+    by.map(|mask| &mask.mask.rule)
 }
 
 fn holds(masks: &[&CompiledMask], column: &str) -> bool {
@@ -222,7 +248,7 @@ impl<'a, F: Fn(&str) -> bool> Tainted<'a, F> {
         found
     }
 
-    fn has(&self, column: &crate::sql::ColumnUse) -> bool {
+    fn has(&self, column: &ColumnUse) -> bool {
         let name = column.name.as_str();
         self.all
             || name == "*"

@@ -3,8 +3,9 @@
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
 //! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals, `suggest.rs` looks for a small
-//! change that would be allowed. `budget.rs` keeps what an identity has spent. docs/policy-language.md
-//! is the same for people who write policies.
+//! change that would be allowed. `budget.rs` keeps what an identity has spent. For those who write
+//! policies there are `check/` (what a policy cannot have meant), `explain.rs`, `cases.rs` and
+//! `schema/`. docs/policy-language.md is the same for people.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,24 +16,32 @@ use crate::model::{Principal, Refusal, TargetName, UnixMillis};
 use crate::sql::{Analysis, Purpose, RelationName, RelationUse};
 
 mod budget;
+mod check;
 mod compile;
 mod condition;
+mod context;
 mod decide;
 mod document;
 mod explain;
+mod inventory;
 mod judge;
 mod masked;
+mod meanings;
 mod names;
+mod near;
 mod own;
 mod pattern;
+mod places;
 mod refuse;
 mod require;
+mod schema;
 mod suggest;
 mod words;
 
 pub mod cases;
 
 pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
+pub use check::{Finding, check, check_against};
 pub use compile::{Needed, Needs, PolicySet};
 pub use condition::Condition;
 pub use decide::decide;
@@ -40,9 +49,14 @@ pub use document::{
     ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
     PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
-pub use explain::{Explanation, RuleNote, explain};
+pub use explain::{
+    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
+};
+pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+pub use places::{Place, Places};
 pub use require::{Require, TicketPattern};
+pub use schema::schema;
 pub use suggest::limit_rows;
 pub use words::Word;
 

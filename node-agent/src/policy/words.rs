@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::{context, meanings, near, schema};
 use crate::sql::{PURE_FUNCTIONS, StatementKind};
 use StatementKind as K;
 
@@ -49,23 +50,40 @@ pub(super) const KINDS: &[(StatementKind, &str)] = &[
     (K::Opaque, "opaque"),
 ];
 
-/// The generated reference of the statement words.
+/// The generated reference of the policy language's words.
 pub(super) fn reference() -> String {
     let mut text = String::from(
-        "# Statement words of policies\n\nEach stands for one kind of statement, or for several.\n\n\
-         | Word | Stands for |\n| --- | --- |\n",
+        "# Words of policies\n\n## Statements\n\nEach single word stands for one kind of \
+         statement. A statement can be several: `WITH d AS (DELETE …) SELECT …` is a `select` and a \
+         `delete`, and must be allowed both.\n\n| Word | Statements | In the groups |\n| --- | --- | --- |\n",
     );
-    for (_, word) in KINDS {
-        text.push_str(&format!("| `{word}` | itself |\n"));
+    for (kind, word) in KINDS {
+        let within: Vec<String> = GROUPS
+            .iter()
+            .filter(|(_, kinds)| kinds.contains(kind))
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        text.push_str(&format!(
+            "| `{word}` | {} | {} |\n",
+            meanings::kind(*kind),
+            within.join(", ")
+        ));
     }
+    text.push_str("\n| Group | For | Stands for |\n| --- | --- | --- |\n");
     for (name, kinds) in GROUPS {
         let words: Vec<String> = kinds
             .iter()
             .map(|kind| format!("`{}`", word(*kind)))
             .collect();
-        text.push_str(&format!("| `{name}` | {} |\n", words.join(", ")));
+        text.push_str(&format!(
+            "| `{name}` | {} | {} |\n",
+            meanings::group(name),
+            words.join(", ")
+        ));
     }
-    text.push_str("| `*` | everything; in an allow rule all but `opaque` |\n");
+    text.push_str("| `*` | all | everything; in an allow rule all but `opaque` |\n");
+    text.push_str(&schema::reference());
+    text.push_str(&context::reference());
     text.push_str(
         "\n## Limits and budgets\n\nOf all policies that speak, the smallest counts. A limit holds for one \
          statement, a budget for all that one user does in a span of time, in all sessions of the node.\n\n\
@@ -143,7 +161,7 @@ const BUDGETS: &[(&str, &str, &str)] = &[
 ];
 
 /// The words that stand for several kinds. `admin` the word includes `admin` the kind.
-const GROUPS: &[(&str, &[StatementKind])] = &[
+pub(super) const GROUPS: &[(&str, &[StatementKind])] = &[
     (
         "read",
         &[
@@ -211,6 +229,20 @@ const GROUPS: &[(&str, &[StatementKind])] = &[
     ),
 ];
 
+/// The kinds that change rows of tables.
+pub(super) const fn writing() -> KindSet {
+    KindSet::of(&[
+        K::Insert,
+        K::Update,
+        K::Delete,
+        K::Merge,
+        K::Truncate,
+        K::CopyIn,
+        K::CopyFile,
+        K::CopyProgram,
+    ])
+}
+
 /// The word for a kind.
 pub(super) fn word(kind: StatementKind) -> &'static str {
     KINDS
@@ -254,6 +286,16 @@ impl KindSet {
 
     pub(super) const fn union(self, other: Self) -> Self {
         KindSet(self.0 | other.0)
+    }
+
+    /// What is in it and not in the other.
+    pub(super) const fn less(self, other: Self) -> Self {
+        KindSet(self.0 & !other.0)
+    }
+
+    /// Whether all that is in the other is in it.
+    pub(super) const fn holds(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 
     pub(super) const fn shares(self, other: Self) -> bool {
@@ -321,10 +363,12 @@ impl<'de> Deserialize<'de> for Word {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Word, E> {
                 Word::read(text).ok_or_else(|| {
                     let groups: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+                    let known = KINDS.iter().map(|(_, word)| *word);
                     E::custom(format!(
                         "`{text}` is no statement word; there are the groups {}, `*`, and single \
-                         statements such as select, update, drop, copy_program",
-                        groups.join(", ")
+                         statements such as select, update, drop, copy_program{}",
+                        groups.join(", "),
+                        near::question(text, known.chain(groups.iter().copied()))
                     ))
                 })
             }

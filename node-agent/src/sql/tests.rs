@@ -430,7 +430,9 @@ fn execute_becomes_what_was_prepared() {
         panic!()
     };
     let execute = analyze(Dialect::Postgres, "EXECUTE p");
-    let expanded = expand_named(&execute, |name| (name == Named::Statement("p")).then_some(inner.as_ref()));
+    let expanded = expand_named(&execute, |name| {
+        (name == Named::Statement("p")).then_some(inner.as_ref())
+    });
     assert_eq!(expanded.sureness, Sureness::Complete);
     assert_eq!(
         expanded.statements[0].kinds,

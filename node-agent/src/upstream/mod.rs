@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod dial;
+mod inventory;
 mod leg;
 mod link;
 mod lookup;
@@ -15,6 +16,7 @@ mod reach;
 
 pub use catalogue::{Catalogue, CatalogueError};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
+pub use inventory::inventory;
 pub use leg::Leg;
 pub use link::{Link, Outgoing};
 pub use lookup::{Catalogues, Lookup};

@@ -1,0 +1,243 @@
+//! What the parser's types cannot say of themselves: meanings, and what must not be empty.
+
+/// How much must be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    AsLikes,
+    /// A list of at least one.
+    Items,
+    /// A text of at least one letter.
+    Letters,
+}
+
+/// One key of one struct.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The parser's name of the struct.
+    pub(super) of: &'static str,
+    pub(super) name: &'static str,
+    pub(super) required: bool,
+    pub(super) filled: Filled,
+    pub(super) means: &'static str,
+}
+
+const fn must(of: &'static str, name: &'static str, filled: Filled, means: &'static str) -> Key {
+    Key {
+        of,
+        name,
+        required: true,
+        filled,
+        means,
+    }
+}
+
+const fn may(of: &'static str, name: &'static str, filled: Filled, means: &'static str) -> Key {
+    Key {
+        of,
+        name,
+        required: false,
+        filled,
+        means,
+    }
+}
+
+use Filled::{AsLikes, Items, Letters};
+
+/// Every key, in the order of the parser.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    must("Document", "apiVersion", AsLikes, "The version of the format."),
+    must("Document", "kind", AsLikes, "What this document is."),
+    must("Document", "metadata", AsLikes, "What the policy is called."),
+    may("Document", "mode", AsLikes, "Whether the policy decides, or only says what it would have decided."),
+    must("Document", "subjects", Items, "Whom it is about: any entry may match."),
+    must("Document", "targets", Items, "Which targets it is about, by name; `*` stands for any run of characters."),
+    may("Document", "rules", AsLikes, "What may be done. Their order means nothing, except that the first matching approve rule names the reviewers."),
+    may("Document", "functions", AsLikes, "Functions beyond the built-in pure ones."),
+    may("Document", "masks", AsLikes, "Columns whose values are not shown."),
+    may("Document", "limits", AsLikes, "Limits on every statement. Of all policies that are about it, the smallest count."),
+    may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
+    may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
+    may("Document", "witnesses", AsLikes, "What happens to a text that two parsers read differently."),
+
+    must("Metadata", "name", Letters, "Unique among all policies; refusals and records name it."),
+    may("Metadata", "description", AsLikes, "For people."),
+
+    may("Subject", "groups", Items, "A group of the user is one of these."),
+    may("Subject", "users", Items, "The user's subject (`sub`) is one of these."),
+    may("Subject", "issuers", Items, "The user's token was issued by one of these URLs."),
+    may("Subject", "workloads", Items, "The workload's name is one of these."),
+    may("Subject", "labels", AsLikes, "The workload carries all of these labels."),
+    may("Subject", "claims", AsLikes, "The user's token carries all of these claims: a text equals, a list contains."),
+    may("Subject", "databases", Items, "The database is one of these. Not for `unless`."),
+    may("Subject", "roles", Items, "The role that the agent uses in the database is one of these. Not for `unless`."),
+
+    must("Rule", "name", Letters, "Unique among the rules and masks of the policy; refusals and records name it."),
+    must("Rule", "effect", AsLikes, "Deny beats approve beats allow."),
+    must("Rule", "statements", Items, "Which statements: single words or groups."),
+    may("Rule", "tables", Items, "Which tables: `schema.table` patterns; all when absent."),
+    may("Rule", "when", AsLikes, "A CEL expression: the rule speaks only where it is true. Where it fails, an allow rule does not allow, and a deny or approve rule denies."),
+    may("Rule", "max_rows_affected", AsLikes, "Allow only: how many rows the statement may change, with all that it sets off. More are not committed."),
+    may("Rule", "without_where", AsLikes, "Allow only: also an UPDATE or DELETE without WHERE."),
+    may("Rule", "require", AsLikes, "Allow and approve only: what must be told with the statement."),
+    may("Rule", "reviewers", AsLikes, "Approve only: who may decide."),
+    may("Rule", "timeout", AsLikes, "Approve only: how long a statement is held before it lapses; ten minutes when absent."),
+
+    may("Reviewers", "groups", AsLikes, "Members of these groups."),
+    may("Reviewers", "users", AsLikes, "These users, by subject (`sub`)."),
+
+    may("Functions", "allow", AsLikes, "Vouched for: `schema.name(*)`, or `*` for every function there is, the dangerous ones too."),
+    may("Functions", "deny", AsLikes, "Refused, even the pure ones."),
+
+    must("Mask", "name", Letters, "Unique among the rules and masks of the policy."),
+    must("Mask", "columns", Items, "Which columns: `schema.table.column` patterns."),
+    must("Mask", "with", AsLikes, "What replaces a value."),
+    may("Mask", "predicates", AsLikes, "Whether a statement may filter, join, sort or group by the column."),
+    may("Mask", "unless", AsLikes, "Who sees the values."),
+
+    may("LimitWords", "rows_returned", AsLikes, "How many rows one statement may return."),
+    may("LimitWords", "bytes_returned", AsLikes, "How many bytes one statement may return."),
+    may("LimitWords", "statement_timeout", AsLikes, "How long one statement may run."),
+    may("LimitWords", "rows_affected", AsLikes, "How many rows one statement may change, also by functions, DO and CALL."),
+
+    may("BudgetWords", "statements_per_minute", AsLikes, "How many statements, per minute."),
+    may("BudgetWords", "statements_per_hour", AsLikes, "How many statements, per hour."),
+    may("BudgetWords", "statements_per_day", AsLikes, "How many statements, per day."),
+    may("BudgetWords", "rows_returned_per_minute", AsLikes, "How many rows delivered, per minute."),
+    may("BudgetWords", "rows_returned_per_hour", AsLikes, "How many rows delivered, per hour."),
+    may("BudgetWords", "rows_returned_per_day", AsLikes, "How many rows delivered, per day."),
+    may("BudgetWords", "bytes_returned_per_minute", AsLikes, "How many bytes of rows delivered, per minute."),
+    may("BudgetWords", "bytes_returned_per_hour", AsLikes, "How many bytes of rows delivered, per hour."),
+    may("BudgetWords", "bytes_returned_per_day", AsLikes, "How many bytes of rows delivered, per day."),
+    may("BudgetWords", "rows_affected_per_minute", AsLikes, "How many rows changed, per minute."),
+    may("BudgetWords", "rows_affected_per_hour", AsLikes, "How many rows changed, per hour."),
+    may("BudgetWords", "rows_affected_per_day", AsLikes, "How many rows changed, per day."),
+
+    may("Require", "reason", AsLikes, "A reason must be told."),
+    may("Require", "ticket", AsLikes, "A ticket must be told: any, or one that the whole expression matches."),
+];
+
+/// The structs, as the reference calls them.
+pub(super) const PARTS: &[(&str, &str)] = &[
+    ("Document", "the document"),
+    ("Metadata", "`metadata`"),
+    ("Subject", "`subjects[]`, `unless`"),
+    ("Rule", "`rules[]`"),
+    ("Reviewers", "`reviewers`"),
+    ("Functions", "`functions`"),
+    ("Mask", "`masks[]`"),
+    ("LimitWords", "`limits`"),
+    ("BudgetWords", "`budgets`"),
+    ("Require", "`require`"),
+];
+
+/// Struct, key, and the enum whose words it takes.
+pub(super) const WORDS_OF: &[(&str, &str, &str)] = &[
+    ("Document", "apiVersion", "ApiVersion"),
+    ("Document", "kind", "Kind"),
+    ("Document", "mode", "Mode"),
+    ("Document", "witnesses", "Witnesses"),
+    ("Rule", "effect", "Effect"),
+    ("Mask", "with", "Masker"),
+    ("Mask", "predicates", "Predicates"),
+];
+
+/// Every word of every enum.
+#[rustfmt::skip]
+pub(super) const WORDS: &[(&str, &str, &str)] = &[
+    ("ApiVersion", "node-agent/v1", "The only version there is."),
+    ("Kind", "Policy", "The only kind there is."),
+    ("Mode", "enforce", "It decides."),
+    ("Mode", "observe", "It never blocks and masks nothing; what it would have decided is recorded."),
+    ("Witnesses", "strict", "It is refused, unless `opaque` is allowed."),
+    ("Witnesses", "union", "What each of the two sees must be allowed."),
+    ("Effect", "allow", "It may run."),
+    ("Effect", "approve", "It is held until a reviewer decides."),
+    ("Effect", "deny", "It may not run, whatever else allows it."),
+    ("Predicates", "deny", "No: an answer that depends on the value tells of the value."),
+    ("Predicates", "allow", "Yes."),
+    ("Masker", "redact", "A constant."),
+    ("Masker", "null", "NULL."),
+    ("Masker", "keep_last", "All but the last so many characters are covered."),
+    ("Masker", "keep_first", "All but the first so many characters are covered."),
+    ("Masker", "hash", "A keyed hash: equal values stay equal."),
+    ("Masker", "token", "A keyed token in the format of the type."),
+    ("Masker", "date_trunc", "A date cut to its year, month or day."),
+    ("DateUnit", "year", "To the first of January."),
+    ("DateUnit", "month", "To the first of the month."),
+    ("DateUnit", "day", "To midnight."),
+];
+
+/// Forms of texts, by what the parser says that it expects.
+pub(super) const FORMS: &[(&str, &str)] = &[
+    ("a string", r#"{ "type": "string" }"#),
+    (
+        "a name, with `*` for any run of characters",
+        r#"{ "type": "string", "minLength": 1 }"#,
+    ),
+    (
+        "schema.table",
+        r#"{ "type": "string", "pattern": "^(\"[^\"*]+\"|[^\\s\".]+)\\.(\"[^\"*]+\"|[^\\s\".]+)$",
+             "examples": ["sales.orders", "sales.*", "*.*"] }"#,
+    ),
+    (
+        "schema.table.column",
+        r#"{ "type": "string",
+             "pattern": "^(\"[^\"*]+\"|[^\\s\".]+)\\.(\"[^\"*]+\"|[^\\s\".]+)\\.(\"[^\"*]+\"|[^\\s\".]+)$",
+             "examples": ["sales.customers.ssn", "*.*.email"] }"#,
+    ),
+    (
+        "schema.name(*) or *",
+        r#"{ "type": "string",
+             "pattern": "^(\\*|(\"[^\"*]+\"|[^\\s\".()]+)\\.(\"[^\"*]+\"|[^\\s\".()]+)(\\(\\*\\))?)$",
+             "examples": ["app.price(*)", "*"] }"#,
+    ),
+    (
+        "true, or a regular expression",
+        r#"{ "anyOf": [ { "const": true }, { "type": "string", "maxLength": 256, "examples": ["[A-Z]+-[0-9]+"] } ] }"#,
+    ),
+    (
+        "a CEL expression",
+        r#"{ "type": "string", "minLength": 1,
+             "examples": ["now.getHours() >= 6 && now.getHours() < 20", "'dba' in principal.groups"] }"#,
+    ),
+    (
+        "a span of time such as 500ms, 30s, 10m, 1h or 90d",
+        r#"{ "type": "string", "pattern": "^\\s*[0-9]+\\s*(ms|s|m|h|d)\\s*$", "examples": ["30s", "10m"] }"#,
+    ),
+    (
+        "a size such as 4096, 10kB, 64MiB or 1GiB",
+        r#"{ "type": ["string", "integer"], "minimum": 0,
+             "pattern": "^\\s*[0-9]+\\s*(B|kB|MB|GB|KiB|MiB|GiB)?\\s*$", "examples": ["64MiB"] }"#,
+    ),
+];
+
+/// What hangs on another key, by struct.
+pub(super) const CONDITIONS: &[(&str, &str)] = &[
+    (
+        "Rule",
+        r#"{ "if": { "properties": { "effect": { "const": "approve" } }, "required": ["effect"] },
+             "then": { "required": ["reviewers"] },
+             "else": { "properties": { "reviewers": false, "timeout": false } } }"#,
+    ),
+    (
+        "Rule",
+        r#"{ "if": { "properties": { "effect": { "const": "allow" } }, "required": ["effect"] },
+             "else": { "properties": { "max_rows_affected": false, "without_where": { "const": false } } } }"#,
+    ),
+    (
+        "Rule",
+        r#"{ "if": { "properties": { "effect": { "const": "deny" } }, "required": ["effect"] },
+             "then": { "properties": { "require": false } } }"#,
+    ),
+    (
+        "Reviewers",
+        r#"{ "anyOf": [
+               { "required": ["groups"], "properties": { "groups": { "minItems": 1 } } },
+               { "required": ["users"], "properties": { "users": { "minItems": 1 } } } ] }"#,
+    ),
+    (
+        "Mask",
+        r#"{ "properties": { "unless": { "properties": { "databases": false, "roles": false } } } }"#,
+    ),
+];
