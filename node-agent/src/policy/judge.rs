@@ -90,6 +90,8 @@ pub(super) struct Judge<'a> {
     rows_rule: RefCell<Option<RuleRef>>,
     /// A rule that would grant what is being asked, if it were told more.
     untold: Cell<Option<&'a CompiledRule>>,
+    /// Whether to judge as if every rule were told what it wants.
+    supposed_told: Cell<bool>,
 }
 
 /// A statement with the context of its conditions, built when first needed.
@@ -136,6 +138,7 @@ impl<'a> Judge<'a> {
             used: RefCell::new(Vec::new()),
             limits: Cell::new(limits),
             untold: Cell::new(None),
+            supposed_told: Cell::new(false),
         }
     }
 
@@ -262,6 +265,21 @@ impl<'a> Judge<'a> {
     }
 
     fn statement(&self, case: &Case<'a>) -> Result<Option<&'a CompiledRule>, Box<Denial>> {
+        let refused = match self.statement_as_it_comes(case) {
+            Err(refused) if refuse::is_untold(&refused) => refused,
+            judged => return judged,
+        };
+        // A reason is only asked for where it helps.
+        self.supposed_told.set(true);
+        let supposed = self.statement_as_it_comes(case);
+        self.supposed_told.set(false);
+        Err(supposed.err().unwrap_or(refused))
+    }
+
+    fn statement_as_it_comes(
+        &self,
+        case: &Case<'a>,
+    ) -> Result<Option<&'a CompiledRule>, Box<Denial>> {
         for rule in self.rules(Effect::Deny) {
             if let Some(what) = self.meets(rule, case)
                 && self.truth(rule, case) != Truth::No
@@ -331,7 +349,8 @@ impl<'a> Judge<'a> {
 
     /// Whether the statement comes with the reason or ticket that the rule wants.
     fn is_told(&self, rule: &'a CompiledRule) -> bool {
-        let told = rule.wanted.missing(&self.question.purpose).is_none();
+        let told =
+            self.supposed_told.get() || rule.wanted.missing(&self.question.purpose).is_none();
         if !told && self.untold.get().is_none() {
             self.untold.set(Some(rule));
         }

@@ -19,7 +19,7 @@ pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box
                 let mut patterns = document.functions.deny.iter();
                 patterns.any(|p| p.meets(Some(schema), &behind.name))
             };
-            if !vouched(schema, &behind.name) || judge.documents.iter().any(|d| denied(&d)) {
+            if !vouched(schema, &behind.name) || judge.documents.iter().any(denied) {
                 return Err(refuse::operator(operator, behind));
             }
         }

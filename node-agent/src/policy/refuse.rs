@@ -181,6 +181,12 @@ pub(super) fn uncovered(judge: &Judge<'_>, case: &Case<'_>, what: &What<'_>) -> 
     denial(None, with_hint(base, hint(judge, Some(case))))
 }
 
+/// Whether a rule would grant it, if it were told why.
+pub(super) fn is_untold(denial: &Denial) -> bool {
+    let particulars = denial.refusal.particulars.as_ref();
+    particulars.is_some_and(|said| said.cause == Some(Cause::Purpose))
+}
+
 /// A rule would grant it, if it were told why.
 pub(super) fn untold(judge: &Judge<'_>, rule: &CompiledRule) -> Box<Denial> {
     let given = &judge.question.purpose;

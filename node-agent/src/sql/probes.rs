@@ -336,7 +336,7 @@ fn each_probe_is_classed_as_the_server_behaves() {
             "select | | a/0? pg_catalog.unnest/1",
         ),
         (
-            "SELECT * FROM evil.unnest($1, $2), unnest(VARIADIC $1, $2)",
+            "SELECT * FROM evil.unnest($1, $2), unnest($1, VARIADIC $2)",
             "select | | evil.unnest/2? unnest/2?",
         ),
         ("SELECT unnest($1, $2)", "select | | unnest/2?"),
