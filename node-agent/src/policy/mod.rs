@@ -121,6 +121,17 @@ pub struct ResolvedNames {
     /// server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<(String, Vec<RelationName>)>,
+    /// Types → the functions, not the server's, that making a value of one runs: checks of domains and
+    /// casts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<(RelationName, Vec<RelationName>)>,
+    /// Names behind a dot → the functions that they may call with the row before it, as `f(t)` is also
+    /// written `t.f`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, Vec<RelationName>)>,
+    /// Names that no schema of the path has → schemas that have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<(RelationName, Vec<String>)>,
 }
 
 /// A call, by its name as written and the number of its arguments.

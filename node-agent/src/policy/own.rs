@@ -1,30 +1,52 @@
-//! Functions and operators: what a statement may call, and what of the owner's a name of the server's may
-//! stand for.
+//! Functions and operators: what a statement may call, what of the owner's a name of the server's may stand
+//! for, and what a type or a name behind a dot runs without being called.
 
 use super::judge::Judge;
 use super::pattern::FunctionPattern;
 use super::{Denial, OwnCall, Question, refuse};
-use crate::sql::{FunctionClass, FunctionUse, StatementFacts, classify_function};
+use crate::sql::{FunctionClass, FunctionUse, RelationName, StatementFacts, classify_function};
 
 /// Refuses a statement that calls what nobody vouches for.
 pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box<Denial>> {
     for function in &facts.functions {
         covered(judge, function)?;
     }
-    let vouched = |schema: &str, name: &str| vouches(judge, Some(schema), name);
     for operator in &facts.operators {
         for behind in behind(judge.question, operator) {
-            let schema = behind.schema.as_deref().unwrap_or_default();
-            let denied = |document: &&super::compile::Compiled| {
-                let mut patterns = document.functions.deny.iter();
-                patterns.any(|p| p.meets(Some(schema), &behind.name))
-            };
-            if !vouched(schema, &behind.name) || judge.documents.iter().any(denied) {
+            if !may_run(judge, behind) {
                 return Err(refuse::operator(operator, behind));
             }
         }
     }
+    for of in &facts.types {
+        for function in made_by(judge.question, of) {
+            if !may_run(judge, function) {
+                return Err(refuse::type_(of, function));
+            }
+        }
+    }
+    for column in facts
+        .columns
+        .iter()
+        .filter(|used| !used.qualifier.is_empty())
+    {
+        for function in called_by(judge.question, &column.name) {
+            if !may_run(judge, function) {
+                return Err(refuse::field(&column.name, function));
+            }
+        }
+    }
     Ok(())
+}
+
+/// Whether somebody vouches for a function of the owner's, and nobody denies it.
+fn may_run(judge: &Judge<'_>, function: &RelationName) -> bool {
+    let schema = function.schema.as_deref();
+    let denied = |document: &&super::compile::Compiled| {
+        let mut patterns = document.functions.deny.iter();
+        patterns.any(|p| p.meets(schema, &function.name))
+    };
+    vouches(judge, schema, &function.name) && !judge.documents.iter().any(denied)
 }
 
 /// Whether it may run code of the owner's under a name of the server's.
@@ -37,6 +59,13 @@ pub(super) fn runs(question: &Question, facts: &StatementFacts) -> bool {
             .operators
             .iter()
             .any(|operator| behind(question, operator).next().is_some())
+        || facts
+            .types
+            .iter()
+            .any(|of| made_by(question, of).next().is_some())
+        || facts.columns.iter().any(|used| {
+            !used.qualifier.is_empty() && called_by(question, &used.name).next().is_some()
+        })
 }
 
 fn covered(judge: &Judge<'_>, function: &FunctionUse) -> Result<(), Box<Denial>> {
@@ -103,11 +132,27 @@ fn target<'a>(question: &'a Question, function: &FunctionUse) -> Option<&'a OwnC
     calls.find(|call| call.name == function.name && call.args == function.args)
 }
 
-/// The functions of the owner's that an operator may run.
-fn behind<'a>(
+/// The functions of the owner's that making a value of a type may run.
+fn made_by<'a>(
     question: &'a Question,
-    operator: &str,
-) -> impl Iterator<Item = &'a crate::sql::RelationName> {
+    of: &RelationName,
+) -> impl Iterator<Item = &'a RelationName> {
+    let types = question.names.types.iter();
+    types
+        .filter(move |(name, _)| name == of)
+        .flat_map(|(_, functions)| functions)
+}
+
+/// The functions of the owner's that a name behind a dot may call.
+fn called_by<'a>(question: &'a Question, name: &str) -> impl Iterator<Item = &'a RelationName> {
+    let fields = question.names.fields.iter();
+    fields
+        .filter(move |(field, _)| field == name)
+        .flat_map(|(_, functions)| functions)
+}
+
+/// The functions of the owner's that an operator may run.
+fn behind<'a>(question: &'a Question, operator: &str) -> impl Iterator<Item = &'a RelationName> {
     let operators = question.names.operators.iter();
     operators
         .filter(move |(name, _)| name == operator)

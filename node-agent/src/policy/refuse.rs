@@ -348,6 +348,38 @@ pub(super) fn operator(operator: &str, behind: &RelationName) -> Box<Denial> {
     )
 }
 
+/// A type whose values a function of the owner's makes or checks.
+pub(super) fn type_(of: &RelationName, function: &RelationName) -> Box<Denial> {
+    let base = refusal(format!("type {} is not allowed", Shown(of))).detail(format!(
+        "making a value of it runs {}, which no policy vouches for",
+        Shown(function)
+    ));
+    denial(
+        None,
+        base.because(Particulars {
+            functions: vec![Shown(function).to_string()],
+            ..why(Cause::FunctionUnknown, None)
+        }),
+    )
+}
+
+/// A name behind a dot that calls a function of the owner's where it is no column.
+pub(super) fn field(name: &str, function: &RelationName) -> Box<Denial> {
+    let name = cut(name);
+    let base = refusal(format!(".{name} is not allowed")).detail(format!(
+        "behind the name of a row it may call {}, which no policy vouches for",
+        Shown(function)
+    ));
+    let base = base.because(Particulars {
+        functions: vec![Shown(function).to_string()],
+        ..why(Cause::FunctionUnknown, None)
+    });
+    denial(
+        None,
+        base.hint(format!("Write {name} alone if a column is meant.")),
+    )
+}
+
 pub(super) fn function_refused(function: &FunctionUse, reason: &str) -> Box<Denial> {
     denial(
         None,

@@ -251,7 +251,16 @@ fn qualified(question: &Question) -> Vec<(Change, Question)> {
         .flat_map(|facts| &facts.relations);
     let unsure = unsure.map(|used| &used.relation).find_map(|relation| {
         match (&relation.schema, Candidates::of(question, relation)) {
-            (None, Candidates::Many(schemas)) if schemas.len() > 1 => Some((relation, schemas)),
+            (None, Candidates::Many(schemas))
+                if schemas.len() > 1 && !question.names.is_unknown(relation) =>
+            {
+                Some((relation, schemas))
+            }
+            (None, _) => {
+                let mut elsewhere = question.names.elsewhere.iter();
+                let (_, schemas) = elsewhere.find(|(name, _)| name == relation)?;
+                Some((relation, schemas.as_slice()))
+            }
             _ => None,
         }
     });

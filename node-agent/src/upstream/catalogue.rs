@@ -93,6 +93,28 @@ impl Catalogue {
                     resolved.operators.push((operator.clone(), behind));
                 }
             }
+            for of in &facts.types {
+                let functions = self.code.makes(of, scope);
+                if !functions.is_empty() && resolved.types.iter().all(|(known, _)| known != of) {
+                    resolved.types.push((of.clone(), functions));
+                }
+            }
+            for column in facts
+                .columns
+                .iter()
+                .filter(|used| !used.qualifier.is_empty())
+            {
+                let functions = self.code.field(&column.name, scope);
+                if !functions.is_empty()
+                    && !self.all_have(&facts.relations, &column.name, scope)
+                    && resolved
+                        .fields
+                        .iter()
+                        .all(|(known, _)| *known != column.name)
+                {
+                    resolved.fields.push((column.name.clone(), functions));
+                }
+            }
             for effect in &facts.effects {
                 if let crate::sql::Effect::Prepares { inner, .. }
                 | crate::sql::Effect::Declares { inner, .. } = effect
@@ -102,6 +124,17 @@ impl Catalogue {
             }
         }
         resolved
+    }
+
+    /// Whether everything that a statement's names may stand for has a column of that name, so that no row
+    /// of it calls a function by it.
+    fn all_have(&self, relations: &[RelationUse], column: &str, scope: &Scope) -> bool {
+        let has = |relation: &Relation| relation.columns.values().any(|name| **name == *column);
+        !relations.is_empty()
+            && relations.iter().all(|used| {
+                let mut candidates = self.candidates(&used.relation, scope).peekable();
+                candidates.peek().is_some() && candidates.all(|(_, relation)| has(relation))
+            })
     }
 
     /// The relations that a name may stand for.
@@ -174,6 +207,9 @@ impl Catalogue {
         }
         if unknown {
             resolved.unknown.push(wanted.clone());
+            if wanted.schema.is_none() {
+                self.find_elsewhere(wanted, scope, resolved);
+            }
         }
         if schemas.is_empty() {
             return;
@@ -186,6 +222,35 @@ impl Catalogue {
             resolved
                 .reaches
                 .push((wanted.clone(), reached.into_iter().collect()));
+        }
+    }
+
+    /// Schemas out of the path that have the name, and what it reaches there: to be suggested.
+    fn find_elsewhere(&self, wanted: &RelationName, scope: &Scope, resolved: &mut ResolvedNames) {
+        let named = self.by_name.get(wanted.name.as_str()).into_iter().flatten();
+        let relations = named.filter_map(|oid| self.relations.get(oid));
+        let mut schemas: Vec<String> = relations
+            .map(|relation| &relation.schema)
+            .filter(|schema| !schema.starts_with("pg_"))
+            .take(ELSEWHERE)
+            .map(|schema| schema.to_string())
+            .collect();
+        schemas.sort_unstable();
+        for schema in &schemas {
+            let there = RelationName {
+                schema: Some(schema.clone()),
+                name: wanted.name.clone(),
+            };
+            if resolved.relations.iter().all(|(known, _)| *known != there) {
+                self.resolve_one(&there, false, scope, resolved);
+            }
+            for touch in [Touch::Insert, Touch::Update, Touch::Delete] {
+                let relation = there.clone();
+                self.set_off(&RelationUse { relation, touch }, scope, resolved);
+            }
+        }
+        if !schemas.is_empty() {
+            resolved.elsewhere.push((wanted.clone(), schemas));
         }
     }
 
@@ -218,6 +283,9 @@ impl Catalogue {
         }
     }
 }
+
+/// As many schemas out of the path are suggested.
+const ELSEWHERE: usize = 4;
 
 /// How the schemas of temporary relations begin, one for each session that has some.
 const OF_A_SESSION: &str = "pg_temp_";
@@ -321,6 +389,9 @@ pub(super) async fn fetch<W: Wire>(
         .await?;
     connection
         .each(probe::OPERATORS, |cells| code.operator(cells))
+        .await?;
+    connection
+        .each(probe::TYPES, |cells| code.type_(cells))
         .await?;
     catalogue.code = code;
     let mut changes = Changes::default();

@@ -28,6 +28,8 @@ struct Function {
     /// An extension brought it and says that it writes nothing.
     trusted: bool,
     servers: Servers,
+    /// Its first argument may be a row.
+    of_rows: bool,
 }
 
 #[derive(Debug)]
@@ -43,12 +45,23 @@ struct Operator {
 pub(super) struct Code {
     functions: HashMap<Box<str>, Vec<Function>>,
     operators: HashMap<Box<str>, Vec<Operator>>,
+    /// By the type's name: its schema, and what runs when a value of it is made.
+    types: HashMap<Box<str>, Vec<(Arc<str>, RelationName)>>,
 }
 
 impl Code {
     /// One row of `probe::FUNCTIONS`. What does not read counts as what may be called in most ways.
     pub(super) fn function(&mut self, cells: &[Option<&str>]) {
-        let [Some(schema), Some(name), least, most, trusted, servers] = cells else {
+        let [
+            Some(schema),
+            Some(name),
+            least,
+            most,
+            trusted,
+            servers,
+            of_rows,
+        ] = cells
+        else {
             return;
         };
         let count = |cell: &Option<&str>| cell.and_then(|cell| cell.parse::<usize>().ok());
@@ -62,6 +75,7 @@ impl Code {
                 Some("nothing") => Servers::Nothing,
                 Some(_) | None => Servers::Name,
             },
+            of_rows: *of_rows != Some("f"),
         };
         let all = self.functions.entry((*name).into()).or_default();
         all.push(function);
@@ -82,6 +96,43 @@ impl Code {
         };
         let all = self.operators.entry((*name).into()).or_default();
         all.push(operator);
+    }
+
+    /// One row of `probe::TYPES`.
+    pub(super) fn type_(&mut self, cells: &[Option<&str>]) {
+        let [Some(schema), Some(name), Some(of), Some(function)] = cells else {
+            return;
+        };
+        let function = RelationName {
+            schema: Some((*of).to_owned()),
+            name: (*function).to_owned(),
+        };
+        let all = self.types.entry((*name).into()).or_default();
+        all.push(((*schema).into(), function));
+    }
+
+    /// The functions that making a value of a type may run.
+    pub(super) fn makes(&self, of: &RelationName, scope: &Scope) -> Vec<RelationName> {
+        let named = self.types.get(of.name.as_str()).into_iter().flatten();
+        let meant = named.filter(|(schema, _)| match &of.schema {
+            Some(written) => **written == **schema,
+            None => scope.reaches(schema),
+        });
+        meant.map(|(_, function)| function.clone()).collect()
+    }
+
+    /// The functions that a name behind a dot may call with the row before it.
+    pub(super) fn field(&self, name: &str, scope: &Scope) -> Vec<RelationName> {
+        let named = self.functions.get(name).into_iter().flatten();
+        let meant = named.filter(|function| {
+            let one = function.least <= 1 && function.most.is_none_or(|most| most >= 1);
+            one && function.of_rows && !function.trusted && scope.reaches(&function.schema)
+        });
+        let one = |function: &Function| RelationName {
+            schema: Some(function.schema.to_string()),
+            name: name.to_owned(),
+        };
+        meant.map(one).collect()
     }
 
     /// What a call may run, unless that is only what the server has.
@@ -176,9 +227,13 @@ fn touches(word: Option<&str>) -> &'static [Touch] {
     }
 }
 
-/// Whether a statement calls anything by a name without a schema.
+/// Whether a statement calls anything by a name without a schema, or may do so by a type or by a name
+/// behind a dot.
 pub(super) fn calls(facts: &StatementFacts) -> bool {
-    !facts.operators.is_empty() || facts.functions.iter().any(|call| call.schema.is_none())
+    !facts.operators.is_empty()
+        || !facts.types.is_empty()
+        || facts.functions.iter().any(|call| call.schema.is_none())
+        || facts.columns.iter().any(|used| !used.qualifier.is_empty())
 }
 
 #[cfg(test)]
@@ -188,13 +243,13 @@ mod tests {
     fn code() -> Code {
         let mut code = Code::default();
         for row in [
-            ["public", "lower", "1", "1", "f", "name"],
-            ["app", "upper", "1", "1", "f", "equal"],
-            ["ext", "replace", "3", "3", "t", "name"],
-            ["app", "round", "1", "2", "f", "name"],
-            ["app", "concat", "1", "-1", "f", "name"],
-            ["app", "price", "1", "1", "f", "nothing"],
-            ["hr", "price", "1", "1", "f", "nothing"],
+            ["public", "lower", "1", "1", "f", "name", "f"],
+            ["app", "upper", "1", "1", "f", "equal", "f"],
+            ["ext", "replace", "3", "3", "t", "name", "f"],
+            ["app", "round", "1", "2", "f", "name", "t"],
+            ["app", "concat", "1", "-1", "f", "name", "f"],
+            ["app", "price", "1", "1", "f", "nothing", "t"],
+            ["hr", "price", "1", "1", "f", "nothing", "f"],
         ] {
             code.function(&row.map(Some));
         }
@@ -204,7 +259,50 @@ mod tests {
         ] {
             code.operator(&row.map(Some));
         }
+        for row in [
+            ["app", "trap", "app", "check"],
+            ["app", "_trap", "app", "check"],
+            ["hr", "trap", "hr", "other"],
+        ] {
+            code.type_(&row.map(Some));
+        }
         code
+    }
+
+    #[test]
+    fn a_type_and_a_name_behind_a_dot_run_what_the_path_leads_to() {
+        let code = code();
+        let shown = |found: Vec<RelationName>| -> Vec<String> {
+            let one = |f: RelationName| format!("{}.{}", f.schema.unwrap_or_default(), f.name);
+            found.into_iter().map(one).collect()
+        };
+        let named = |schema: Option<&str>, name: &str| RelationName {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        for (path, schema, name, wanted) in [
+            ("app", None, "trap", vec!["app.check"]),
+            ("app", None, "_trap", vec!["app.check"]),
+            ("app, hr", None, "trap", vec!["app.check", "hr.other"]),
+            ("public", None, "trap", vec![]),
+            ("public", Some("hr"), "trap", vec!["hr.other"]),
+            ("app", None, "text", vec![]),
+        ] {
+            let scope = Scope::of_path(path, "svc");
+            let found = shown(code.makes(&named(schema, name), &scope));
+            assert_eq!(found, wanted, "{schema:?} {name} in {path}");
+        }
+        for (path, name, wanted) in [
+            ("app", "price", vec!["app.price"]),
+            ("app", "round", vec!["app.round"]),
+            // Of a number, and of none of the path.
+            ("hr", "price", vec![]),
+            ("public", "price", vec![]),
+            ("app", "note", vec![]),
+        ] {
+            let scope = Scope::of_path(path, "svc");
+            assert_eq!(shown(code.field(name, &scope)), wanted, "{name} in {path}");
+        }
     }
 
     fn call(name: &str, args: usize) -> FunctionUse {

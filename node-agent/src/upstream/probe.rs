@@ -51,8 +51,8 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
 /// Schemas: what a search_path of the role can lead to.
 pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace \
      where pg_catalog.has_schema_privilege(oid, 'usage')";
-/// schema, name, fewest and most arguments (-1: any number), trusted, and what the server itself has:
-/// functions that did not come with it.
+/// schema, name, fewest and most arguments (-1: any number), trusted, what the server itself has, and whether
+/// the first argument may be a row: functions that did not come with it.
 ///
 /// What an extension of the owner's brings and says to write nothing is trusted as the server's own.
 /// An `equal` in `pg_catalog` is found first, unless a search_path puts `pg_catalog` behind.
@@ -69,7 +69,9 @@ pub(super) const FUNCTIONS: &str = "select n.nspname, p.proname, \
                 and b.proargtypes = p.proargtypes) then 'equal' \
             when exists (select from pg_catalog.pg_proc b where b.proname = p.proname \
                 and b.pronamespace = 'pg_catalog'::pg_catalog.regnamespace) then 'name' \
-            else 'nothing' end \
+            else 'nothing' end, \
+       exists (select from pg_catalog.pg_type t \
+           where t.oid = p.proargtypes[0] and t.typtype in ('c', 'd', 'p')) \
      from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace \
        left join pg_catalog.pg_aggregate a on a.aggfnoid = p.oid \
      where n.nspname not in ('pg_catalog', 'information_schema')";
@@ -85,6 +87,41 @@ pub(super) const OPERATORS: &str = "select n.nspname, o.oprname, fn.nspname, f.p
      where n.nspname not in ('pg_catalog', 'information_schema') \
        and not exists (select from pg_catalog.pg_depend d where d.objid = o.oid \
            and d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass and d.deptype = 'e')";
+/// schema, name, and a function (schema, name) that making a value of that type runs: by the check of a
+/// domain, by a cast to it, by its input, or by those of a part of it. Neither functions that came with the
+/// server nor an extension's.
+pub(super) const TYPES: &str = "with recursive direct (type, function, part) as ( \
+       select k.contypid, d.refobjid, true \
+       from pg_catalog.pg_constraint k join pg_catalog.pg_depend d on d.objid = k.oid \
+        and d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
+        and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass where k.contypid <> 0 \
+       union select k.contypid, o.oprcode::pg_catalog.oid, true \
+       from pg_catalog.pg_constraint k join pg_catalog.pg_depend d on d.objid = k.oid \
+        and d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
+        and d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass \
+       join pg_catalog.pg_operator o on o.oid = d.refobjid where k.contypid <> 0 \
+       union select oid, typinput::pg_catalog.oid, true from pg_catalog.pg_type \
+       union select casttarget, castfunc, false from pg_catalog.pg_cast where castfunc <> 0), \
+     own (oid, schema, name) as ( \
+       select p.oid, n.nspname, p.proname \
+       from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace \
+       where p.oid >= 16384 and not exists (select from pg_catalog.pg_depend d \
+           where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+             and d.objid = p.oid and d.deptype = 'e')), \
+     parts (type, part) as ( \
+       select oid, typbasetype from pg_catalog.pg_type where typbasetype <> 0 \
+       union all select oid, typelem from pg_catalog.pg_type where typelem <> 0 \
+       union all select rngtypid, rngsubtype from pg_catalog.pg_range \
+       union all select t.oid, a.atttypid from pg_catalog.pg_type t \
+       join pg_catalog.pg_attribute a on a.attrelid = t.typrelid \
+       where t.typrelid >= 16384 and a.attnum > 0 and not a.attisdropped), \
+     runs (type, function, part) as ( \
+       select d.type, d.function, d.part from direct d join own f on f.oid = d.function \
+       union select p.type, r.function, true from runs r join parts p on p.part = r.type where r.part) \
+     select distinct n.nspname, t.typname, f.schema, f.name \
+     from runs r join own f on f.oid = r.function \
+       join pg_catalog.pg_type t on t.oid = r.type \
+       join pg_catalog.pg_namespace n on n.oid = t.typnamespace";
 /// Which change of a relation changes another: referential actions, and rules. From, how it is
 /// changed there, to, how that is changed (`*`: a rule's actions, in any way).
 pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \

@@ -93,8 +93,13 @@ const REACHING: &[&str] = &[
     "execute",
     "spi",
 ];
-/// Names that hold such a piece and mean something else.
-const HARMLESS: &[&str] = &["pg_column_is_updatable"];
+/// Names that hold such a piece and mean something else, or let go of what is the session's own.
+const HARMLESS: &[&str] = &[
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_all",
+    "pg_advisory_unlock_shared",
+    "pg_column_is_updatable",
+];
 
 fn functions(cluster: &Cluster) -> Result<Vec<Function>> {
     let said = cluster.sql("postgres", QUERY)?;
