@@ -186,10 +186,13 @@ impl Canary {
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut bird = None;
             let mut whole = true;
+            // It was due while nobody took connections: then it is asked as soon as somebody does.
+            let mut owed = false;
             loop {
                 let due = tokio::select! {
                     biased;
                     _ = ticks.tick() => true,
+                    Ok(()) = taken.changed(), if owed => true,
                     _ = looks.tick() => false,
                 };
                 let parts = self.look().await;
@@ -201,9 +204,13 @@ impl Canary {
                     Some(hindered) => hindered,
                     None => match self.ask_when_taken(&mut bird, port, &mut taken).await {
                         Some(verdict) => verdict,
-                        None => continue,
+                        None => {
+                            owed = true;
+                            continue;
+                        }
                     },
                 };
+                owed = false;
                 self.tell(verdict);
             }
         };

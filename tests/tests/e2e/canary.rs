@@ -53,6 +53,21 @@ fn a_canary_that_is_silent_counts_as_not_governing_until_it_answers_again() -> R
     Ok(())
 }
 
+/// A dial that was due before anybody took connections is made up for, and not left to the next one.
+#[test]
+fn an_agent_is_ready_before_the_canary_s_next_dial_is_due() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let mut world = World::builder().canary_every("60s").start()?;
+    for _ in 0..4 {
+        world.agent_mut().kill()?;
+        world.agent_mut().start()?;
+        assert!(ready(&world)?.0);
+    }
+    Ok(())
+}
+
 #[test]
 fn the_canary_s_cgroup_gives_nobody_else_its_word() -> Result<()> {
     if !agent_is_here() {
