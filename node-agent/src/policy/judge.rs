@@ -557,7 +557,9 @@ impl<'a> Judge<'a> {
             case.facts.missing_where && matches!(used.touch, Touch::Update | Touch::Delete);
         self.untold.set(None);
         Candidates::of(self.question, &used.relation).all(|schema| {
-            if used.touch == Touch::Read && is_descriptive(schema, name) {
+            if used.touch == Touch::Read
+                && (is_descriptive(schema, name) || self.question.names.is_bare(schema, name))
+            {
                 return true;
             }
             let mut found = false;

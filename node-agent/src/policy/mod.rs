@@ -129,6 +129,13 @@ pub struct ResolvedNames {
     /// written `t.f`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, Vec<RelationName>)>,
+    /// Relations of the server's own that may hold passwords, and hold nothing here (`pg_catalog` left
+    /// out).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bare: Vec<String>,
+    /// Names behind a dot that no function has which takes one argument: columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
     /// Names that no schema of the path has → schemas that have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<(RelationName, Vec<String>)>,

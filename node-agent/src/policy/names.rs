@@ -62,6 +62,12 @@ impl ResolvedNames {
         self.unknown.contains(relation)
     }
 
+    /// Whether it is one of the server's own that hold nothing in this database: reading it tells nothing,
+    /// and dumps ask for it all the same.
+    pub(super) fn is_bare(&self, schema: Option<&str>, name: &str) -> bool {
+        schema == Some("pg_catalog") && self.bare.iter().any(|bare| bare == name)
+    }
+
     /// What else is changed when a relation is touched so.
     pub(super) fn sets_off<'a>(
         &'a self,
@@ -158,17 +164,17 @@ impl Schemas {
 #[rustfmt::skip]
 const DESCRIPTIVE: &[&str] = &[
     "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute",
-    "pg_auth_members", "pg_cast",
-    "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database",
-    "pg_default_acl", "pg_depend", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension",
-    "pg_index", "pg_indexes", "pg_inherits", "pg_init_privs", "pg_language",
-    "pg_largeobject_metadata", "pg_matviews", "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily",
-    "pg_partitioned_table", "pg_policies", "pg_policy", "pg_proc", "pg_publication",
+    "pg_auth_members", "pg_cast", "pg_class", "pg_collation", "pg_constraint", "pg_conversion",
+    "pg_database", "pg_default_acl", "pg_depend", "pg_description", "pg_enum", "pg_event_trigger",
+    "pg_extension", "pg_index", "pg_indexes", "pg_inherits", "pg_init_privs", "pg_language",
+    "pg_largeobject_metadata", "pg_matviews", "pg_namespace", "pg_opclass", "pg_operator",
+    "pg_opfamily", "pg_partitioned_table", "pg_policies", "pg_policy", "pg_proc", "pg_publication",
     "pg_publication_namespace", "pg_publication_rel", "pg_publication_tables", "pg_range",
-    "pg_rewrite", "pg_roles", "pg_rules", "pg_sequence", "pg_sequences", "pg_shdescription",
-    "pg_statistic_ext", "pg_tables", "pg_tablespace", "pg_timezone_abbrevs", "pg_timezone_names",
-    "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser", "pg_ts_template", "pg_type",
-    "pg_user", "pg_views",
+    "pg_rewrite", "pg_roles", "pg_rules", "pg_seclabel", "pg_seclabels", "pg_sequence",
+    "pg_sequences", "pg_shdescription", "pg_statistic_ext", "pg_tables", "pg_tablespace",
+    "pg_timezone_abbrevs", "pg_timezone_names", "pg_transform", "pg_trigger", "pg_ts_config",
+    "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser", "pg_ts_template", "pg_type", "pg_user",
+    "pg_views",
 ];
 
 /// Relations that hold credentials, other sessions' texts, server files, or samples of the data

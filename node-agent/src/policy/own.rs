@@ -9,7 +9,9 @@ use crate::sql::{FunctionClass, FunctionUse, RelationName, StatementFacts, class
 /// Refuses a statement that calls what nobody vouches for.
 pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box<Denial>> {
     for function in &facts.functions {
-        covered(judge, function)?;
+        if !is_a_column(judge.question, facts, function) {
+            covered(judge, function)?;
+        }
     }
     for operator in &facts.operators {
         for behind in behind(judge.question, operator) {
@@ -37,6 +39,15 @@ pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box
         }
     }
     Ok(())
+}
+
+/// Whether what counts as a call is a column behind a dot, for there is no such function.
+fn is_a_column(question: &Question, facts: &StatementFacts, function: &FunctionUse) -> bool {
+    let named = |names: &[String]| names.contains(&function.name);
+    function.schema.is_none()
+        && function.args == 1
+        && named(&facts.attributes)
+        && named(&question.names.attributes)
 }
 
 /// Whether somebody vouches for a function of the owner's, and nobody denies it.

@@ -110,7 +110,8 @@ impl<W: Wire> Session<W> {
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
         // From when it is sent, not from when it is answered: what follows may be judged in between.
-        self.scope.grow(&prepared.analysis);
+        self.scope
+            .grow(&prepared.analysis, &verdict.names.attributes);
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
         execution.watched = verdict.watched();

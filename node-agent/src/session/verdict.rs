@@ -325,7 +325,7 @@ mod tests {
                 let (text, times) = match step {
                     Step::Policies(at) => { set = &policies[at]; continue; }
                     Step::Catalogue(at) => { catalogue = &catalogues[at]; continue; }
-                    Step::Runs(text) => { scope.grow(&analyze(Dialect::Postgres, text)); continue; }
+                    Step::Runs(text) => { scope.grow(&analyze(Dialect::Postgres, text), &[]); continue; }
                     Step::Moment(at) => { moment = at * 2000; continue; }
                     Step::Ask { text, number, times } => {
                         (TEXTS[text].replace('#', &number.to_string()), times)

@@ -101,6 +101,9 @@ pub struct StatementFacts {
     /// functions, casts and checks are code of the database's owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<RelationName>,
+    /// Names behind a dot that stand among `functions` as well: columns of a value, or calls with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
     /// Names under which columns travel on inside the statement (aliases, alias lists, set
     /// operations, computed columns): so that renaming a column does not hide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -163,6 +163,7 @@ impl StatementFacts {
         self.carries.extend(inner.carries.iter().cloned());
         self.rows.extend(inner.rows.iter().cloned());
         self.types.extend(inner.types.iter().cloned());
+        self.attributes.extend(inner.attributes.iter().cloned());
         self.effects.extend(inner.effects.iter().cloned());
         self.missing_where |= inner.missing_where;
         self.secret |= inner.secret;

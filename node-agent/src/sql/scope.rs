@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{Analysis, Effect, FunctionClass, StatementFacts, StatementKind, Sureness, Touch};
+use super::{
+    Analysis, Effect, FunctionClass, FunctionUse, StatementFacts, StatementKind, Sureness, Touch,
+};
 use super::{classify_function, functions};
 
 /// The schema of temporary relations, as statements name it.
@@ -136,23 +138,24 @@ impl Scope {
             return scope;
         };
         // One statement's names are resolved before it runs.
-        if before.iter().any(may_change) {
+        if before.iter().any(|facts| may_change(facts, &[])) {
             let widened = scope.to_mut();
             for facts in before {
-                widened.grow_by(facts);
+                widened.grow_by(facts, &[]);
             }
         }
         scope
     }
 
-    /// A text is about to run: whatever it may do to the path counts from now on.
-    pub fn grow(&mut self, analysis: &Analysis) {
+    /// A text is about to run: whatever it may do to the path counts from now on. `columns`: of the names
+    /// in it that stand behind a dot, those that are known to call nothing.
+    pub fn grow(&mut self, analysis: &Analysis, columns: &[String]) {
         if analysis.sureness != Sureness::Complete {
             self.forget();
         }
         for facts in &analysis.statements {
-            if may_change(facts) {
-                self.grow_by(facts);
+            if may_change(facts, columns) {
+                self.grow_by(facts, columns);
             }
         }
     }
@@ -162,8 +165,8 @@ impl Scope {
         self.add_path(value);
     }
 
-    fn grow_by(&mut self, facts: &StatementFacts) {
-        if in_doubt(facts) {
+    fn grow_by(&mut self, facts: &StatementFacts, columns: &[String]) {
+        if in_doubt(facts, columns) {
             self.forget();
         }
         let mut defines = false;
@@ -268,7 +271,7 @@ impl Scope {
 }
 
 /// Whether a statement may do anything to a scope: the quick look at most statements.
-fn may_change(facts: &StatementFacts) -> bool {
+fn may_change(facts: &StatementFacts, columns: &[String]) -> bool {
     let setting_or_definition = |effect: &Effect| match effect {
         Effect::Sets { setting, .. } => setting == "search_path",
         Effect::Defines => true,
@@ -280,11 +283,11 @@ fn may_change(facts: &StatementFacts) -> bool {
         | Effect::Closes(_)
         | Effect::ForgetsNames => false,
     };
-    facts.effects.iter().any(setting_or_definition) || in_doubt(facts)
+    facts.effects.iter().any(setting_or_definition) || in_doubt(facts, columns)
 }
 
 /// Whether it may run code that sets a path, or become somebody else (`"$user"`).
-fn in_doubt(facts: &StatementFacts) -> bool {
+fn in_doubt(facts: &StatementFacts, columns: &[String]) -> bool {
     let code = |kind: &StatementKind| {
         matches!(
             kind,
@@ -294,10 +297,18 @@ fn in_doubt(facts: &StatementFacts) -> bool {
                 | StatementKind::Opaque
         )
     };
+    let is_a_column = |function: &FunctionUse| {
+        let named = |names: &[String]| names.contains(&function.name);
+        function.schema.is_none()
+            && function.args == 1
+            && named(&facts.attributes)
+            && named(columns)
+    };
     facts.kinds.iter().any(code)
         || facts.functions.iter().any(|function| {
             let schema = function.schema.as_deref();
-            classify_function(schema, &function.name, function.args) != FunctionClass::Pure
+            !is_a_column(function)
+                && classify_function(schema, &function.name, function.args) != FunctionClass::Pure
                 && !functions::leaves_settings(schema, &function.name)
         })
 }
@@ -443,7 +454,7 @@ mod tests {
             ("select (1", None),
         ] {
             let mut scope = start();
-            scope.grow(&of(text));
+            scope.grow(&of(text), &[]);
             let mut wanted = vec!["public", "svc"];
             let expected = expected.map(|more| {
                 match more {
@@ -487,7 +498,7 @@ mod tests {
             ("public", "insert into t values (1)", false, false),
         ] {
             let mut scope = Scope::of_path(path, "svc");
-            scope.grow(&of(text));
+            scope.grow(&of(text), &[]);
             assert_eq!(scope.temporary(), temporary, "{text}");
             assert_eq!(scope.made("t"), made, "{text}");
         }

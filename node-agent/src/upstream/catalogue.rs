@@ -51,6 +51,8 @@ pub struct Catalogue {
     reach: Reach,
     changes: Changes,
     code: Code,
+    /// Of `probe::BARE`.
+    bare: HashSet<String>,
 }
 
 impl Catalogue {
@@ -91,6 +93,17 @@ impl Catalogue {
                 let behind = self.code.behind(operator, scope);
                 if !behind.is_empty() && resolved.operators.iter().all(|(o, _)| o != operator) {
                     resolved.operators.push((operator.clone(), behind));
+                }
+            }
+            for used in &facts.relations {
+                let name = &used.relation.name;
+                if self.bare.contains(name) && !resolved.bare.contains(name) {
+                    resolved.bare.push(name.clone());
+                }
+            }
+            for name in &facts.attributes {
+                if self.code.is_no_function(name) && !resolved.attributes.contains(name) {
+                    resolved.attributes.push(name.clone());
                 }
             }
             for of in &facts.types {
@@ -392,6 +405,15 @@ pub(super) async fn fetch<W: Wire>(
         .await?;
     connection
         .each(probe::TYPES, |cells| code.type_(cells))
+        .await?;
+    connection
+        .each(probe::OF_ONE, |cells| code.of_one(cells))
+        .await?;
+    connection
+        .each(probe::BARE, |cells| {
+            let names = cells.iter().flatten().map(|name| (*name).to_owned());
+            catalogue.bare.extend(names);
+        })
         .await?;
     catalogue.code = code;
     let mut changes = Changes::default();

@@ -47,6 +47,8 @@ pub(super) struct Code {
     operators: HashMap<Box<str>, Vec<Operator>>,
     /// By the type's name: its schema, and what runs when a value of it is made.
     types: HashMap<Box<str>, Vec<(Arc<str>, RelationName)>>,
+    /// Names of the server's functions of one argument; empty before they were read.
+    of_one: HashSet<Box<str>>,
 }
 
 impl Code {
@@ -96,6 +98,23 @@ impl Code {
         };
         let all = self.operators.entry((*name).into()).or_default();
         all.push(operator);
+    }
+
+    /// One row of `probe::OF_ONE`.
+    pub(super) fn of_one(&mut self, cells: &[Option<&str>]) {
+        self.of_one
+            .extend(cells.iter().flatten().map(|name| Box::from(*name)));
+    }
+
+    /// Whether no function of that name takes one argument, in whatever schema, so that behind a dot it
+    /// is a column.
+    pub(super) fn is_no_function(&self, name: &str) -> bool {
+        let takes_one =
+            |function: &Function| function.least <= 1 && function.most.is_none_or(|most| most >= 1);
+        let own = self.functions.get(name);
+        !self.of_one.is_empty()
+            && !self.of_one.contains(name)
+            && !own.is_some_and(|functions| functions.iter().any(takes_one))
     }
 
     /// One row of `probe::TYPES`.
@@ -365,6 +384,24 @@ mod tests {
             1
         );
         assert_eq!(code.behind("+", &public), []);
+    }
+
+    #[test]
+    fn a_name_is_no_function_where_nobody_has_one_of_one_argument() {
+        let mut code = code();
+        // Before the server's are known, anything may be one.
+        assert!(!code.is_no_function("note"));
+        code.of_one(&[Some("upper")]);
+        for (name, wanted) in [
+            ("note", true),
+            ("upper", false),
+            ("price", false),
+            ("concat", false),
+            ("round", false),
+            ("replace", true),
+        ] {
+            assert_eq!(code.is_no_function(name), wanted, "{name}");
+        }
     }
 
     #[test]

@@ -75,6 +75,11 @@ pub(super) const FUNCTIONS: &str = "select n.nspname, p.proname, \
      from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace \
        left join pg_catalog.pg_aggregate a on a.aggfnoid = p.oid \
      where n.nspname not in ('pg_catalog', 'information_schema')";
+/// Names of the server's own functions that take one argument.
+pub(super) const OF_ONE: &str = "select distinct proname from pg_catalog.pg_proc \
+     where pronamespace in ('pg_catalog'::pg_catalog.regnamespace, \
+                            'information_schema'::pg_catalog.regnamespace) \
+       and pronargs - pronargdefaults <= 1 and (pronargs >= 1 or provariadic <> 0)";
 /// schema, name, the function behind it (schema, name), whether `pg_catalog` has an equal: operators that
 /// came neither with the server nor with an extension.
 pub(super) const OPERATORS: &str = "select n.nspname, o.oprname, fn.nspname, f.proname, \
@@ -122,6 +127,17 @@ pub(super) const TYPES: &str = "with recursive direct (type, function, part) as 
      from runs r join own f on f.oid = r.function \
        join pg_catalog.pg_type t on t.oid = r.type \
        join pg_catalog.pg_namespace n on n.oid = t.typnamespace";
+/// Those of the server's own relations whose options may hold passwords and that are empty.
+pub(super) const BARE: &str = "select 'pg_foreign_table' \
+       where not exists (select from pg_catalog.pg_foreign_table) \
+     union all select 'pg_foreign_server' \
+       where not exists (select from pg_catalog.pg_foreign_server) \
+     union all select 'pg_foreign_data_wrapper' \
+       where not exists (select from pg_catalog.pg_foreign_data_wrapper) \
+     union all select 'pg_user_mappings' \
+       where not exists (select from pg_catalog.pg_user_mappings) \
+     union all select 'pg_subscription' \
+       where not exists (select from pg_catalog.pg_subscription)";
 /// Which change of a relation changes another: referential actions, and rules. From, how it is
 /// changed there, to, how that is changed (`*`: a rule's actions, in any way).
 pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \

@@ -148,7 +148,6 @@ SELECT public.wipe_of(c) FROM app.customers c WHERE id = 1
 SELECT wipe_of(c) FROM app.customers c WHERE id = 1
 
 -- case: written as a column of the row
--- gap: a name behind a table's alias counts as a column, whether the table has it or not
 SELECT c.wipe_of FROM app.customers c WHERE id = 1
 
 -- case: written as a column in parentheses
@@ -185,35 +184,27 @@ SELECT evil.lower('A')
 SELECT evil.count(1)
 
 -- case: by a cast to a domain
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT 'x'::app.trap
 
 -- case: by a cast to a domain without schema
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT 'x'::snare
 
 -- case: by CAST
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT CAST('x' AS app.trap)
 
 -- case: by a typed literal
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT app.trap 'x'
 
 -- case: by a cast of an array
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT ARRAY['x']::app.trap[]
 
 -- case: by a cast with a function of its own
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT 1::app.pair
 
 -- case: by a column definition
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT * FROM jsonb_to_record('{"a": "x"}') AS r (a app.trap)
 
 -- case: by a type of a column in XMLTABLE
--- gap: code behind a type that the owner made runs with a cast, and types are not yet vouched for
 SELECT * FROM xmltable('/a' PASSING '<a>x</a>' COLUMNS b app.trap PATH '.')
 
 -- case: by a procedure

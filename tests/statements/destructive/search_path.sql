@@ -49,13 +49,11 @@ SET search_path = "hr", 'app'
 DELETE FROM orders WHERE id = 1
 
 -- case: a path on which a function hides the server's
--- gap: what the owner's schemas hold behind the server's names is not yet looked at
 SET search_path = evil, pg_catalog
 -- then
 SELECT lower('A')
 
 -- case: a path on which an operator hides the server's
--- gap: what the owner's schemas hold behind the server's names is not yet looked at
 SET search_path = evil, pg_catalog
 -- then
 SELECT 1 + 1
@@ -66,7 +64,6 @@ SET search_path = app
 SELECT wipe()
 
 -- case: a path on which a type of no schema is found
--- gap: what the owner's schemas hold behind the server's names is not yet looked at
 SET search_path = app
 -- then
 SELECT 'x'::trap

@@ -69,27 +69,22 @@ SELECT "customers".* FROM "customers" ORDER BY "customers"."id" ASC LIMIT 1
 SELECT "customers".* FROM "customers" ORDER BY "customers"."id" DESC LIMIT 1
 
 -- case: does one exist
--- gap: a name that two schemas have counts as both, whatever the path
 -- with: 7 | 1
 SELECT 1 AS one FROM "orders" WHERE "orders"."customer_id" = $1 LIMIT $2
 
 -- case: a scope
--- gap: a name that two schemas have counts as both, whatever the path
 SELECT "orders".* FROM "orders" WHERE "orders"."state" IN ('new', 'paid') AND "orders"."total" BETWEEN 10 AND 20 ORDER BY "orders"."placed_at" DESC
 
 -- case: includes
 SELECT "items".* FROM "items" WHERE "items"."order_id" IN (1, 2, 3) ORDER BY 1, 2
 
 -- case: eager_load
--- gap: a name that two schemas have counts as both, whatever the path
 SELECT "customers"."id" AS t0_r0, "customers"."name" AS t0_r1, "orders"."id" AS t1_r0 FROM "customers" LEFT OUTER JOIN "orders" ON "orders"."customer_id" = "customers"."id" WHERE "customers"."id" = 3 ORDER BY 1, 3
 
 -- case: pluck and distinct
--- gap: a name that two schemas have counts as both, whatever the path
 SELECT DISTINCT "orders"."state" FROM "orders" ORDER BY "orders"."state"
 
 -- case: count by group
--- gap: a name that two schemas have counts as both, whatever the path
 SELECT COUNT(*) AS "count_all", "orders"."state" AS "orders_state" FROM "orders" GROUP BY "orders"."state" ORDER BY 2
 
 -- case: an insert
@@ -114,7 +109,6 @@ UPDATE "customers" SET "name" = $1, "lock_version" = $2 WHERE "customers"."id" =
 UPDATE "counters" SET "value" = COALESCE("counters"."value", 0) + 1 WHERE "counters"."name" = 'counter 2'
 
 -- case: update_all by a subquery
--- gap: a name that two schemas have counts as both, whatever the path
 UPDATE "orders" SET "note" = 'seen' WHERE "orders"."id" IN (SELECT "orders"."id" FROM "orders" WHERE "orders"."state" = 'sent' ORDER BY "orders"."id" LIMIT 10)
 
 -- case: a deletion
@@ -144,7 +138,6 @@ INSERT INTO "counters" ("name", "value") VALUES ('rolled back', 1)
 ROLLBACK
 
 -- case: find_each
--- gap: a name that two schemas have counts as both, whatever the path
 SELECT "orders".* FROM "orders" WHERE "orders"."id" > 1000 ORDER BY "orders"."id" ASC LIMIT 100
 
 -- case: a query with its tags

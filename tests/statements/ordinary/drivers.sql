@@ -205,7 +205,6 @@ SELECT CURRVAL('app.tickets')
 select * from "customers" where "customers"."id" = $1 limit 1
 
 -- case: Eloquent asks whether there is one
--- gap: a name that two schemas have counts as both, whatever the path
 -- with: 3
 select exists(select * from "orders" where "customer_id" = $1) as "exists"
 

@@ -289,10 +289,11 @@ fn governed(scene: &mut Scene, cases: &[Case]) -> Result<String> {
         changed.extend(differences(&known_rows, &rows_now));
         if case.word("gap").is_some() {
             if changed.is_empty() {
-                println!(
+                writeln!(
+                    wrong,
                     "NO GAP any more: {}: {}: take its mark away",
                     case.family, case.title
-                );
+                )?;
             }
         } else if !changed.is_empty() {
             writeln!(

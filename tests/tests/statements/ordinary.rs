@@ -78,10 +78,11 @@ fn what_is_ordinary_is_not_refused() -> Result<()> {
             }
         }
         if case.word("gap").is_some() && !refused {
-            println!(
+            writeln!(
+                wrong,
                 "NO GAP any more: {}: {}: take its mark away",
                 case.family, case.title
-            );
+            )?;
         }
     }
     println!(

@@ -1,7 +1,8 @@
 //! `(value).name`, and `alias.name` of a function in FROM, call the function `name` where the value
 //! has no column of that name: `('a'::text).pg_read_file`, `SELECT f.pg_sleep FROM unnest(…) f`
 //! (PostgreSQL, 38.3.2; `ParseFuncOrColumn` takes any function of one argument, of a value of any
-//! type). So each such name counts as a call, but for columns that the value is known to have.
+//! type). So each such name counts as a call, but for columns that the value is known to have. Policy
+//! asks the catalogue whether there is such a function at all.
 //!
 //! `alias.name` of a table calls only functions that take its row, which nobody makes by accident;
 //! it is a column here.
@@ -148,7 +149,15 @@ impl Walk {
             _ => false,
         };
         if !known {
-            self.function(&[name], 1);
+            self.column_or_call(name);
+        }
+    }
+
+    fn column_or_call(&mut self, name: &str) {
+        self.function(&[name], 1);
+        // As many as there are calls, which are counted.
+        if !self.facts.attributes.iter().any(|known| known == name) {
+            self.facts.attributes.push(name.to_owned());
         }
     }
 
@@ -162,7 +171,7 @@ impl Walk {
             !call.columns.iter().any(|column| column == name) && (refused || !call.others)
         });
         if called {
-            self.function(&[name], 1);
+            self.column_or_call(name);
         }
     }
 }

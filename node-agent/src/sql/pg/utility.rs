@@ -86,6 +86,7 @@ impl Walk {
         self.facts.carries.extend(inner.carries);
         self.facts.rows.extend(inner.rows);
         self.facts.types.extend(inner.types);
+        self.facts.attributes.extend(inner.attributes);
         // CREATE TABLE AS is only planned; PREPARE cannot stand here.
         self.facts.effects.extend(
             inner
@@ -124,6 +125,9 @@ impl Walk {
         self.facts.carries.extend(inner.carries.iter().cloned());
         self.facts.rows.extend(inner.rows.iter().cloned());
         self.facts.types.extend(inner.types.iter().cloned());
+        self.facts
+            .attributes
+            .extend(inner.attributes.iter().cloned());
         self.facts.missing_where |= inner.missing_where;
         self.facts.secret |= inner.secret;
     }
