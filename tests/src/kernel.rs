@@ -64,24 +64,29 @@ pub(crate) fn has(layer: &str) -> Result<(), String> {
     }
 }
 
-/// A port of this test's own, below the range the kernel hands out.
-pub(crate) fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    static HUNDRED: OnceLock<(u16, UnixListener)> = OnceLock::new();
-    // Not tried out one by one: the socket of a trial lives on for a moment in every child being
-    // started. Each process takes a hundred, by a name that goes with it.
-    let (hundred, _) = HUNDRED.get_or_init(|| {
+/// A number below 120 that no other process has which tests at the same time.
+pub(crate) fn own_number() -> u16 {
+    static OWN: OnceLock<(u16, UnixListener)> = OnceLock::new();
+    // By a name that goes with the process.
+    let (number, _) = OWN.get_or_init(|| {
         let first = u16::try_from(std::process::id() % 120).unwrap();
         (0..120)
             .map(|step| (first + step) % 120)
-            .find_map(|hundred| {
-                let name = format!("node-agent-test-ports-{hundred}");
+            .find_map(|number| {
+                let name = format!("node-agent-test-number-{number}");
                 let address = Name::from_abstract_name(name).unwrap();
-                Some((hundred, UnixListener::bind_addr(&address).ok()?))
+                Some((number, UnixListener::bind_addr(&address).ok()?))
             })
             .unwrap()
     });
-    20_000 + hundred * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
+    *number
+}
+
+/// A port of this test's own, below the range the kernel hands out.
+pub(crate) fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Not tried out: the socket of a trial lives on for a moment in every child being started.
+    20_000 + own_number() * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
 }
 
 /// A cgroup, removed with everything below it.

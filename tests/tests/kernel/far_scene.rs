@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use node_agent::intercept::{Owner, Settings, WorkloadIndex};
 
 use crate::settings;
-use crate::support::{Agent, Cgroup, Client, port};
+use crate::support::{Agent, Cgroup, Client, own_number, port};
 use Place::{Host, Own};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,7 @@ impl Scene {
         let (inside, outside) = (top.child("inside"), top.child("outside"));
         let mut away = Client::alone(&outside);
         // Networks for benchmarks (RFC 2544), which nobody has: one for each scene.
-        let number =
-            (std::process::id() * 8 + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 512;
+        let number = own_number() * 4 + NEXT.fetch_add(1, Ordering::Relaxed) % 4;
         let net = format!("198.{}.{}", 18 + number / 256, number % 256);
         let here = format!("na{number}");
         let (mac_here, mac_away, host_here) = match place {
