@@ -386,7 +386,15 @@ masks: [ { name: ssn, columns: ['*.people.ssn'], with: null } ]
     let mut den = Den::open(builder, &rogues, Way::Trust)?;
     for rogue in &rogues {
         let mut raw = den.raw(rogue)?;
-        raw.login(pg::SERVICE, pg::DATABASE, WORTHLESS)?;
+        // The agent's first question is for the path: what does not answer it is no database.
+        let login = raw.login(pg::SERVICE, pg::DATABASE, WORTHLESS);
+        if let Err(refused) = login {
+            let words = format!("{refused:#}");
+            assert!(words.contains("08006"), "{}: {words}", rogue.name);
+            assert_ne!(rogue.name, "rows-that-fit-nothing", "it answers in rows");
+            den.unharmed(rogue.name)?;
+            continue;
+        }
         // The agent waits for a catalogue twice, 10 s each, on a machine that is slow at that.
         raw.stream()
             .set_read_timeout(Some(Duration::from_secs(60)))?;
