@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex};
 
 use aya::Ebpf;
 use aya::maps::MapData;
@@ -21,13 +21,14 @@ use super::inherited::Inherited;
 use super::layers::Layers;
 use super::listen::{self, Listener};
 use super::node::NodeWide as Node;
+use super::right::{Holding, Owned};
 use super::sys::{self, Link};
 use super::tables::{Counters, Entries, OriginRecord, Tables, locked};
 use super::undeclared::Places;
 use super::wires::Wires;
 use super::{
-    Ended, Event, InterceptError, Layer, Owner, Prefix, Right, Settings, Sighting, SocketSeen,
-    Unfiltered, WorkloadIndex, pins,
+    Ended, Event, InterceptError, Layer, Owner, Prefix, Settings, Sighting, SocketSeen, Unfiltered,
+    WorkloadIndex, pins,
 };
 use crate::model::{CgroupId, NetnsCookie};
 
@@ -121,7 +122,7 @@ pub struct Interceptor {
     /// The pinned maps.
     pub(super) maps: Vec<(&'static str, MapData)>,
     /// The right to the pins; `None`: there are none, or it was let go.
-    pub(super) owned: RwLock<Option<Right>>,
+    pub(super) owned: Owned,
     /// Gaps there were, and the last one that was looked into.
     pub(super) gaps: AtomicU64,
     pub(super) audited: AtomicU64,
@@ -375,17 +376,17 @@ impl Interceptor {
             node.halt();
         }
         self.tables.at_rest.store(true, Ordering::Release);
-        *self.owned.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.owned.let_go();
     }
 
     /// Nothing is labelled, listened for, taken, attached or detached by who let go: labels may be
     /// numbered in the next agent's way by then. The right is not let go while the guard is there.
-    pub(super) fn holding(&self) -> Result<RwLockReadGuard<'_, Option<Right>>, InterceptError> {
-        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
-        if self.settings.pin.is_some() && owned.is_none() {
+    pub(super) fn holding(&self) -> Result<Holding<'_>, InterceptError> {
+        let (there, holding) = self.owned.hold();
+        if self.settings.pin.is_some() && !there {
             return Err(InterceptError::LetGo);
         }
-        Ok(owned)
+        Ok(holding)
     }
 
     /// May this agent change what is pinned? After `let_go` only when nobody else took it.
@@ -393,13 +394,9 @@ impl Interceptor {
         let Some(directory) = &self.settings.pin else {
             return true;
         };
-        let mut owned = self.owned.write().unwrap_or_else(PoisonError::into_inner);
-        if owned.is_none() {
-            *owned = Right::now(directory).ok().flatten();
-            let at_rest = owned.is_none();
-            self.tables.at_rest.store(at_rest, Ordering::Release);
-        }
-        owned.is_some()
+        self.owned.regain(directory, |governs| {
+            self.tables.at_rest.store(!governs, Ordering::Release);
+        })
     }
 
     /// The right to the pins once more, to be given to the agent that succeeds this one. `None`:
@@ -408,8 +405,7 @@ impl Interceptor {
     /// # Errors
     /// No descriptors are left.
     pub fn right(&self) -> io::Result<Option<OwnedFd>> {
-        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
-        owned.as_ref().map(Right::to_give).transpose()
+        self.owned.to_give()
     }
 
     /// Closes the listening sockets of an agent before this one that nobody asked for.

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock, fstat, stat};
 
+use super::tables::locked;
 use super::{InterceptError, pins};
 
 /// How long one that begins to govern waits for one that stops: it lets go with its listeners.
@@ -75,9 +77,109 @@ impl Right {
     }
 }
 
+/// The right as an agent has it: held by whoever changes anything, and let go when nobody does.
+///
+/// Not a lock for readers and a writer: who holds it calls what holds it too, and would wait for a
+/// writer that waits for him.
+#[derive(Debug)]
+pub(super) struct Owned {
+    now: Mutex<Now>,
+    idle: Condvar,
+}
+
+#[derive(Debug)]
+struct Now {
+    right: Option<Right>,
+    held: usize,
+}
+
+/// While it is there, the right is not let go.
+#[derive(Debug)]
+pub(super) struct Holding<'a>(&'a Owned);
+
+impl Owned {
+    pub(super) fn new(right: Option<Right>) -> Self {
+        let now = Mutex::new(Now { right, held: 0 });
+        Owned {
+            now,
+            idle: Condvar::new(),
+        }
+    }
+
+    /// Whether there is a right, and a guard that keeps it so.
+    pub(super) fn hold(&self) -> (bool, Holding<'_>) {
+        let mut now = locked(&self.now);
+        now.held += 1;
+        (now.right.is_some(), Holding(self))
+    }
+
+    /// Lets it go as soon as nobody holds it.
+    pub(super) fn let_go(&self) {
+        let now = locked(&self.now);
+        let busy = |now: &mut Now| now.held > 0;
+        let mut now = self
+            .idle
+            .wait_while(now, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        now.right = None;
+    }
+
+    /// Whether there is a right: there was, or nobody else has taken it; `told` hears which, in the
+    /// latter case, before anybody lets it go again.
+    pub(super) fn regain(&self, directory: &Path, told: impl FnOnce(bool)) -> bool {
+        let mut now = locked(&self.now);
+        if now.right.is_none() {
+            now.right = Right::now(directory).ok().flatten();
+            told(now.right.is_some());
+        }
+        now.right.is_some()
+    }
+
+    /// Once more, to be given away.
+    pub(super) fn to_give(&self) -> io::Result<Option<OwnedFd>> {
+        locked(&self.now)
+            .right
+            .as_ref()
+            .map(Right::to_give)
+            .transpose()
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        let mut now = locked(&self.0.now);
+        now.held = now.held.saturating_sub(1);
+        if now.held == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_holds_it_may_hold_it_again_while_another_waits_to_let_it_go() {
+        let place = tempfile::tempdir().unwrap();
+        let owned = Owned::new(Right::now(place.path()).unwrap());
+        let (there, outer) = owned.hold();
+        assert!(there);
+        std::thread::scope(|scope| {
+            let letting_go = scope.spawn(|| owned.let_go());
+            // However far that one is: it waits until both are gone.
+            for _ in 0..1000 {
+                let (there, _inner) = owned.hold();
+                assert!(there && owned.regain(place.path(), |_| panic!("it was there")));
+                std::thread::yield_now();
+            }
+            assert!(!letting_go.is_finished());
+            drop(outer);
+            letting_go.join().unwrap();
+        });
+        assert!(!owned.hold().0);
+        assert!(owned.regain(place.path(), |regained| assert!(regained)));
+    }
 
     #[test]
     fn the_right_is_one_agent_s_until_it_is_given() {

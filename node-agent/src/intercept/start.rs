@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf};
@@ -17,6 +17,7 @@ use super::inherited::Inherited;
 use super::layers;
 use super::node::{Needs, NodeWide as Node};
 use super::object::{self, TRACEPOINTS};
+use super::right::Owned;
 use super::tables::{Tables, Wanted};
 use super::undeclared::Places;
 use super::wires::Wires;
@@ -193,7 +194,7 @@ impl Loaded {
             ebpf,
             programs,
             maps,
-            owned: RwLock::new(right),
+            owned: Owned::new(right),
             gaps: AtomicU64::new(0),
             audited: AtomicU64::new(0),
             ear,
