@@ -109,9 +109,15 @@ count() { cat /tmp/lane-* | grep -c "^$1\$"; }
 passed=$(count ok) failed=$(count FAILED) skipped=$(count skipped)
 took=$(($(hundredths) - all))
 echo "$passed passed, $failed failed, $skipped skipped in $((took / 100)) s"
-echo "end $passed $failed $skipped" >$results
 good=0
 [ $failed = 0 ] && [ $((passed + skipped)) -gt 0 ] || good=1
+# A lane that ended early leaves its tests without a word.
+if [ $((passed + failed + skipped)) = $(wc -l </tmp/tests) ]; then
+    echo "end $passed $failed $skipped" >$results
+else
+    echo "of $(wc -l </tmp/tests) tests some did not run"
+    good=1
+fi
 
 if [ $$ = 1 ]; then
     # The serial lines first empty their buffers.

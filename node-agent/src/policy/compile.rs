@@ -170,7 +170,7 @@ impl PolicySet {
     }
 
     /// What the session must resolve for this principal here, and for whom. Where every rule is about
-    /// `*.*`, no relation; where every document vouches for every function, no call.
+    /// `*.*`, no relation; where every document vouches for every function and denies none, no call.
     pub fn needs(&self, principal: &Principal, target: &TargetName) -> Needs {
         let mut needs = Needs::default();
         for document in self.possible(principal, target) {
@@ -181,7 +181,9 @@ impl PolicySet {
             if document.names(principal) {
                 needs.relations = needs.relations.max(whom);
             }
-            if !document.functions.allow.contains(&FunctionPattern::Every) {
+            // One that is denied may run behind an operator, a type or a name that says nothing of it.
+            let functions = &document.functions;
+            if !functions.allow.contains(&FunctionPattern::Every) || !functions.deny.is_empty() {
                 needs.calls = needs.calls.max(whom);
             }
         }

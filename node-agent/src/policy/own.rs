@@ -1,6 +1,8 @@
 //! Functions and operators: what a statement may call, what of the owner's a name of the server's may stand
 //! for, and what a type or a name behind a dot runs without being called.
 
+use std::sync::Arc;
+
 use super::judge::Judge;
 use super::pattern::FunctionPattern;
 use super::{Denial, OwnCall, Question, refuse};
@@ -9,7 +11,7 @@ use crate::sql::{FunctionClass, FunctionUse, RelationName, StatementFacts, class
 /// Refuses a statement that calls what nobody vouches for.
 pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box<Denial>> {
     for function in &facts.functions {
-        if !is_a_column(judge.question, facts, function) {
+        if !facts.is_a_column(function, &judge.question.names.attributes) {
             covered(judge, function)?;
         }
     }
@@ -41,23 +43,10 @@ pub(super) fn cover(judge: &Judge<'_>, facts: &StatementFacts) -> Result<(), Box
     Ok(())
 }
 
-/// Whether what counts as a call is a column behind a dot, for there is no such function.
-fn is_a_column(question: &Question, facts: &StatementFacts, function: &FunctionUse) -> bool {
-    let named = |names: &[String]| names.contains(&function.name);
-    function.schema.is_none()
-        && function.args == 1
-        && named(&facts.attributes)
-        && named(&question.names.attributes)
-}
-
 /// Whether somebody vouches for a function of the owner's, and nobody denies it.
 fn may_run(judge: &Judge<'_>, function: &RelationName) -> bool {
-    let schema = function.schema.as_deref();
-    let denied = |document: &&super::compile::Compiled| {
-        let mut patterns = document.functions.deny.iter();
-        patterns.any(|p| p.meets(schema, &function.name))
-    };
-    vouches(judge, schema, &function.name) && !judge.documents.iter().any(denied)
+    let (schema, name) = (function.schema.as_deref(), function.name.as_str());
+    vouches(judge, schema, name) && denying(judge, schema, name).is_none()
 }
 
 /// Whether it may run code of the owner's under a name of the server's.
@@ -81,15 +70,8 @@ pub(super) fn runs(question: &Question, facts: &StatementFacts) -> bool {
 
 fn covered(judge: &Judge<'_>, function: &FunctionUse) -> Result<(), Box<Denial>> {
     let (schema, name) = (function.schema.as_deref(), function.name.as_str());
-    for document in judge.documents {
-        if document
-            .functions
-            .deny
-            .iter()
-            .any(|p| p.meets(schema, name))
-        {
-            return Err(refuse::function_denied(&document.name, function));
-        }
+    if let Some(policy) = denying(judge, schema, name) {
+        return Err(refuse::function_denied(policy, function));
     }
     let target = target(judge.question, function);
     let unvouched = |call: &OwnCall| {
@@ -132,6 +114,14 @@ fn every(judge: &Judge<'_>) -> bool {
 
 fn vouches(judge: &Judge<'_>, schema: Option<&str>, name: &str) -> bool {
     patterns(judge).any(|p| p.covers(schema, name))
+}
+
+/// The policy that denies it, or may mean it.
+fn denying<'a>(judge: &'a Judge<'_>, schema: Option<&str>, name: &str) -> Option<&'a Arc<str>> {
+    let mut documents = judge.documents.iter();
+    let denies = |patterns: &[FunctionPattern]| patterns.iter().any(|p| p.meets(schema, name));
+    let document = documents.find(|document| denies(&document.functions.deny));
+    document.map(|document| &document.name)
 }
 
 /// What of the owner's a call may run.

@@ -282,6 +282,14 @@ pub(super) fn call(function: &FunctionUse) -> String {
     }
 }
 
+/// No policy vouches for a function.
+fn unvouched(function: String) -> Particulars {
+    Particulars {
+        functions: vec![function],
+        ..why(Cause::FunctionUnknown, None)
+    }
+}
+
 pub(super) fn function_denied(policy: &std::sync::Arc<str>, function: &FunctionUse) -> Box<Denial> {
     let rule = RuleRef {
         policy: policy.clone(),
@@ -299,10 +307,7 @@ pub(super) fn function_denied(policy: &std::sync::Arc<str>, function: &FunctionU
 pub(super) fn function_unknown(judge: &Judge<'_>, function: &FunctionUse) -> Box<Denial> {
     let base = refusal(format!("function {} is not allowed", call(function)))
         .detail("it is not among the built-in pure functions, and no policy vouches for it");
-    let base = base.because(Particulars {
-        functions: vec![call(function)],
-        ..why(Cause::FunctionUnknown, None)
-    });
+    let base = base.because(unvouched(call(function)));
     let vouched = judge
         .documents
         .iter()
@@ -322,10 +327,7 @@ pub(super) fn function_shadowed(function: &FunctionUse, schema: &str) -> Box<Den
     let base = refusal(format!("function {} is not allowed", call(function))).detail(format!(
         "{schema}.{name} may be called in place of the built-in function, and no policy vouches for it"
     ));
-    let base = base.because(Particulars {
-        functions: vec![call(function)],
-        ..why(Cause::FunctionUnknown, None)
-    });
+    let base = base.because(unvouched(call(function)));
     denial(None, base.hint(format!("Write pg_catalog.{name}.")))
 }
 
@@ -336,10 +338,7 @@ pub(super) fn operator(operator: &str, behind: &RelationName) -> Box<Denial> {
         "it may run {}, which no policy vouches for",
         Shown(behind)
     ));
-    let base = base.because(Particulars {
-        functions: vec![Shown(behind).to_string()],
-        ..why(Cause::FunctionUnknown, None)
-    });
+    let base = base.because(unvouched(shown(behind)));
     denial(
         None,
         base.hint(format!(
@@ -354,13 +353,7 @@ pub(super) fn type_(of: &RelationName, function: &RelationName) -> Box<Denial> {
         "making a value of it runs {}, which no policy vouches for",
         Shown(function)
     ));
-    denial(
-        None,
-        base.because(Particulars {
-            functions: vec![Shown(function).to_string()],
-            ..why(Cause::FunctionUnknown, None)
-        }),
-    )
+    denial(None, base.because(unvouched(shown(function))))
 }
 
 /// A name behind a dot that calls a function of the owner's where it is no column.
@@ -370,10 +363,7 @@ pub(super) fn field(name: &str, function: &RelationName) -> Box<Denial> {
         "behind the name of a row it may call {}, which no policy vouches for",
         Shown(function)
     ));
-    let base = base.because(Particulars {
-        functions: vec![Shown(function).to_string()],
-        ..why(Cause::FunctionUnknown, None)
-    });
+    let base = base.because(unvouched(shown(function)));
     denial(
         None,
         base.hint(format!("Write {name} alone if a column is meant.")),
@@ -417,13 +407,8 @@ pub(super) fn copy_of_masked(
     relation: &RelationName,
     reason: &str,
 ) -> Box<Denial> {
-    let base = refusal(format!(
-        "copy_out on {} is refused: {reason}",
-        Shown(relation)
-    ))
-    .detail(masked(rule))
-    .because(about(relation, Cause::MaskedCopy, rule));
-    denial(Some(rule), with_hint(base, hint(judge, None)))
+    let what = format!("copy_out on {}", Shown(relation));
+    leaves_unmasked(judge, rule, relation, &what, reason, Cause::MaskedCopy)
 }
 
 pub(super) fn written_elsewhere(
@@ -432,12 +417,21 @@ pub(super) fn written_elsewhere(
     relation: &RelationName,
     reason: &str,
 ) -> Box<Denial> {
-    let base = refusal(format!(
-        "writing elsewhere what is read from {} is refused: {reason}",
-        Shown(relation)
-    ))
-    .detail(masked(rule))
-    .because(about(relation, Cause::MaskedWrite, rule));
+    let what = format!("writing elsewhere what is read from {}", Shown(relation));
+    leaves_unmasked(judge, rule, relation, &what, reason, Cause::MaskedWrite)
+}
+
+fn leaves_unmasked(
+    judge: &Judge<'_>,
+    rule: &RuleRef,
+    relation: &RelationName,
+    what: &str,
+    reason: &str,
+    cause: Cause,
+) -> Box<Denial> {
+    let base = refusal(format!("{what} is refused: {reason}"))
+        .detail(masked(rule))
+        .because(about(relation, cause, rule));
     denial(Some(rule), with_hint(base, hint(judge, None)))
 }
 

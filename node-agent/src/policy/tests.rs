@@ -106,6 +106,9 @@ fn names_are_needed_only_where_a_rule_names_one() {
     assert!(needs(&[EVERYTHING]).relations == Needed::No);
     assert!(needs(&[EVERYTHING]).calls == Needed::No);
     assert!(needs(&[EVERYTHING, DEMO]).calls != Needed::No);
+    // What is denied by name may be behind an operator, which only its definition tells.
+    let denying = format!("{EVERYTHING}\nfunctions: {{ allow: ['*'], deny: ['app.f(*)'] }}\n");
+    assert!(needs(&[&denying]).calls != Needed::No);
 }
 
 #[test]

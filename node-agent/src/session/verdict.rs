@@ -279,6 +279,20 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn the_catalogues_know_what_their_rows_say() {
+        let analysis = analyze(
+            Dialect::Postgres,
+            "select lower(a), price(a), a === 1 from t",
+        );
+        let found = |catalogue: &Catalogue| {
+            let names = catalogue.resolve(&analysis, &Scope::unknown());
+            (names.calls.len(), names.operators.len())
+        };
+        let all: Vec<_> = catalogues().iter().map(found).collect();
+        assert_eq!(all, [(0, 0), (1, 0), (2, 1)]);
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Ask {

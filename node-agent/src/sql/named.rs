@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Analysis, Effect, StatementFacts, StatementKind, Sureness};
+use super::{Analysis, Effect, FunctionUse, StatementFacts, StatementKind, Sureness};
 
 /// A name that a statement runs. Prepared statements and cursors have names of their own: `EXECUTE a`
 /// and `FETCH a` may be about two things.
@@ -142,6 +142,13 @@ impl StatementFacts {
     /// The names of what it runs by name.
     pub fn runs(&self) -> impl Iterator<Item = Named<'_>> {
         self.effects.iter().filter_map(Effect::runs)
+    }
+
+    /// Whether what counts as a call is a column behind a dot: `columns` are the names of which it is
+    /// known that no function has them.
+    pub(crate) fn is_a_column(&self, function: &FunctionUse, columns: &[String]) -> bool {
+        let named = |names: &[String]| names.contains(&function.name);
+        function.schema.is_none() && function.args == 1 && named(&self.attributes) && named(columns)
     }
 
     /// Adds what `inner` does to what this statement does.

@@ -8,9 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{
-    Analysis, Effect, FunctionClass, FunctionUse, StatementFacts, StatementKind, Sureness, Touch,
-};
+use super::{Analysis, Effect, FunctionClass, StatementFacts, StatementKind, Sureness, Touch};
 use super::{classify_function, functions};
 
 /// The schema of temporary relations, as statements name it.
@@ -297,17 +295,10 @@ fn in_doubt(facts: &StatementFacts, columns: &[String]) -> bool {
                 | StatementKind::Opaque
         )
     };
-    let is_a_column = |function: &FunctionUse| {
-        let named = |names: &[String]| names.contains(&function.name);
-        function.schema.is_none()
-            && function.args == 1
-            && named(&facts.attributes)
-            && named(columns)
-    };
     facts.kinds.iter().any(code)
         || facts.functions.iter().any(|function| {
             let schema = function.schema.as_deref();
-            !is_a_column(function)
+            !facts.is_a_column(function, columns)
                 && classify_function(schema, &function.name, function.args) != FunctionClass::Pure
                 && !functions::leaves_settings(schema, &function.name)
         })

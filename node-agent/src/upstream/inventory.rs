@@ -70,18 +70,7 @@ pub async fn inventory<W: Wire>(
         .await?;
     let mut edges = Edges::default();
     connection
-        .each(probe::SOURCES, |cells| {
-            let [from, to, how] = cells else { return };
-            let (Some(from), Some(to)) = (number(*from), number(*to)) else {
-                return;
-            };
-            match *how {
-                Some("reads") => edges.reads(from, to),
-                Some("inherits") => edges.inherits(from, to),
-                // What cannot be placed counts as what shows least.
-                Some(_) | None => edges.calls(from),
-            }
-        })
+        .each(probe::SOURCES, |cells| edges.row(cells))
         .await?;
     connection
         .each(FUNCTIONS, |cells| {

@@ -54,30 +54,22 @@ pub(super) struct Code {
 impl Code {
     /// One row of `probe::FUNCTIONS`. What does not read counts as what may be called in most ways.
     pub(super) fn function(&mut self, cells: &[Option<&str>]) {
-        let [
-            Some(schema),
-            Some(name),
-            least,
-            most,
-            trusted,
-            servers,
-            of_rows,
-        ] = cells
-        else {
+        let [Some(schema), Some(name), rest @ ..] = cells else {
             return;
         };
-        let count = |cell: &Option<&str>| cell.and_then(|cell| cell.parse::<usize>().ok());
+        let cell = |at: usize| rest.get(at).copied().flatten();
+        let count = |at: usize| cell(at).and_then(|cell| cell.parse::<usize>().ok());
         let function = Function {
             schema: (*schema).into(),
-            least: count(least).unwrap_or(0),
-            most: count(most),
-            trusted: *trusted == Some("t"),
-            servers: match *servers {
+            least: count(0).unwrap_or(0),
+            most: count(1),
+            trusted: cell(2) == Some("t"),
+            servers: match cell(3) {
                 Some("equal") => Servers::Equal,
                 Some("nothing") => Servers::Nothing,
                 Some(_) | None => Servers::Name,
             },
-            of_rows: *of_rows != Some("f"),
+            of_rows: cell(4) != Some("f"),
         };
         let all = self.functions.entry((*name).into()).or_default();
         all.push(function);

@@ -26,19 +26,32 @@ pub(super) struct Edges {
 
 impl Edges {
     /// A view (or a rule) reads a relation.
-    pub(super) fn reads(&mut self, view: u32, source: u32) {
+    fn reads(&mut self, view: u32, source: u32) {
         self.below.entry(view).or_default().push(source);
     }
 
     /// A table is a partition of, or inherits from, another.
-    pub(super) fn inherits(&mut self, child: u32, parent: u32) {
+    fn inherits(&mut self, child: u32, parent: u32) {
         self.below.entry(parent).or_default().push(child);
         self.parents.entry(child).or_default().push(parent);
     }
 
     /// A view calls code whose reading nothing shows.
-    pub(super) fn calls(&mut self, view: u32) {
+    fn calls(&mut self, view: u32) {
         self.coded.insert(view);
+    }
+
+    /// One row of `probe::SOURCES`. What cannot be placed counts as what shows least.
+    pub(super) fn row(&mut self, cells: &[Option<&str>]) {
+        let number = |at: usize| cells.get(at).copied().flatten()?.parse().ok();
+        let (Some(from), Some(to)) = (number(0), number(1)) else {
+            return;
+        };
+        match cells.get(2).copied().flatten() {
+            Some("reads") => self.reads(from, to),
+            Some("inherits") => self.inherits(from, to),
+            Some(_) | None => self.calls(from),
+        }
     }
 
     /// Follows all edges. Iterative, and cycles are harmless.

@@ -382,6 +382,43 @@ fn a_built_in_name_that_the_owner_s_code_may_be_called_by_must_be_vouched_for() 
     Ok(())
 }
 
+/// Programs ask for them on their way; what stands in one may be a password.
+#[test]
+fn a_catalogue_of_options_is_read_while_it_is_empty() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = world(POLICY);
+    world.cluster().sql(
+        DATABASE,
+        "create foreign data wrapper d; \
+         create server s foreign data wrapper d options (host 'h', password 'Secret')",
+    )?;
+    let mut dialer = world.dialer()?;
+    session(
+        &world,
+        &mut dialer,
+        &[
+            (
+                "select count(*) from pg_catalog.pg_foreign_table",
+                Rows("0"),
+            ),
+            (
+                "select srvoptions from pg_catalog.pg_foreign_server",
+                Refused("select on pg_catalog.pg_foreign_server is not allowed"),
+            ),
+            (
+                "select 1 from pg_foreign_server",
+                Refused("select on pg_foreign_server is not allowed"),
+            ),
+            (
+                "select fdwname from pg_catalog.pg_foreign_data_wrapper",
+                Refused("select on pg_catalog.pg_foreign_data_wrapper is not allowed"),
+            ),
+        ],
+    )
+}
+
 #[test]
 fn what_a_change_sets_off_is_met_by_deny_rules() -> Result<()> {
     if !agent_is_here() {

@@ -592,14 +592,19 @@ fn number_of(device: &str) -> u32 {
 }
 
 /// Takes a program from a device by its link, or where the kernel has none for devices, with all
-/// of the device's filters.
-fn take_away(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) {
+/// of the device's filters. What `standing` says until it is put back; not asked for afterwards,
+/// because the agent may have looked by then.
+fn take_away(hand: &mut Client, pin: &std::path::Path, link: &str, device: &str) -> String {
     let path = pin.join(format!("{link}_{}", number_of(device)));
     if path.exists() {
+        // A pinned link that is detached keeps its number.
+        let away = standing(hand, pin, link, device);
         let answer = hand.ask(&format!("tamper detach {}", path.display()));
         assert_eq!(answer, "detached");
+        away
     } else {
         run(&format!("tc qdisc del dev {device} clsact"));
+        String::new()
     }
 }
 
@@ -755,9 +760,8 @@ fn what_is_taken_from_the_node_wide_mode_is_missed_and_put_back() {
         number_of("db0")
     );
     for patient in [false, true] {
-        take_away(&mut hand, &pin, "link_nodeframe", "db0");
+        let away = take_away(&mut hand, &pin, "link_nodeframe", "db0");
         if patient {
-            let away = standing(&mut hand, &pin, "link_nodeframe", "db0");
             // A device that comes is looked at, and the others with it.
             run("ip link add poke type veth peer name poked");
             eventually("it is put back", || {

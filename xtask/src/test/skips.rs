@@ -37,6 +37,10 @@ const EXCUSES: &[Excuse] = &[
         holds: || lacks("AF_PACKET"),
     },
     Excuse {
+        says: "leaving the cgroup namespace takes root",
+        holds: || !ground::is_root(),
+    },
+    Excuse {
         says: "the 6.1 kernel for these tests",
         holds: || vm::cannot().is_some(),
     },
