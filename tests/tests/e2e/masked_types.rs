@@ -206,6 +206,9 @@ fn world() -> Result<World> {
         policy +=
             &format!("  - {{ name: {table}, columns: ['typed.{table}.v_*'], with: {with} }}\n");
     }
+    seed += "create table typed.must (id int primary key, v_number int not null, v_words text not null); \
+        insert into typed.must values (1, 47114711, 'Secret-Words'); ";
+    policy += "  - { name: must, columns: ['typed.must.v_*'], with: redact }\n";
     World::builder()
         .policy_text("typed.yaml", &policy)
         .seed(seed.leak())
@@ -342,6 +345,13 @@ async fn reads_when_asked() {
             }
         }
     }
+    // NULL comes where the column says that there is none: who reads must be ready for it.
+    let row = client
+        .query_one("select v_number, v_words from typed.must", &[])
+        .await
+        .unwrap();
+    assert_eq!((row.get(0), row.get(1)), (None::<i32>, Some("***")));
+    assert!(row.try_get::<_, i32>(0).is_err());
 }
 
 /// A value in binary, read by the function that the driver has for its type.
