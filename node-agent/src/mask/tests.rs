@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::cell::{Op, Written};
 use super::{Attribute, MaskKey, MaskPlan, MaskedRows, Relations, Undecodable, apply, plan};
 use crate::model::{ColumnHead, ColumnOrigin, Format, ResultHead, Secret};
-use crate::policy::{ColumnPattern, DateUnit, MaskRule, Masker, Obligations, RuleRef};
+use crate::policy::{
+    ColumnPattern, DateUnit, JsonMask, JsonPath, MaskRule, Masker, Obligations, PartMasker, RuleRef,
+};
 
 const TEXT: u32 = 25;
 const BPCHAR: u32 = 1042;
@@ -781,6 +783,58 @@ fn of_several_masks_the_one_that_shows_least_counts() {
         let applied = made.applied();
         assert_eq!(applied.len(), 1);
         assert_eq!((applied[0].0, &*applied[0].1.rule), (1, want));
+    }
+}
+
+#[test]
+fn masks_by_path_on_one_column_all_count() {
+    let by_path = |name: &str, path: &str| {
+        let json = JsonMask {
+            paths: vec![JsonPath::new(path).unwrap()],
+            with: PartMasker::Redact,
+        };
+        mask(name, ["sales", "customers", "ssn"], Masker::Json(json))
+    };
+    let any = ["*", "*", "ssn"];
+    let (one, two) = (by_path("one", "$.a"), by_path("two", "$.b"));
+    let document = r#"{"a":1,"b":2,"c":"345"}"#;
+    for (masks, who, want) in [
+        (
+            vec![one.clone(), two.clone()],
+            "one",
+            Some(r#"{"a":"***","b":"***","c":"345"}"#),
+        ),
+        (
+            vec![two.clone()],
+            "two",
+            Some(r#"{"a":1,"b":"***","c":"345"}"#),
+        ),
+        (
+            vec![one.clone(), mask("null", any, Masker::Null)],
+            "null",
+            None,
+        ),
+        // What one keeps of the text may be what the other hides in the document.
+        (
+            vec![one.clone(), mask("keep", any, Masker::KeepLast(4))],
+            "keep",
+            Some("***"),
+        ),
+        (
+            vec![one, mask("keep", any, Masker::Token)],
+            "keep",
+            Some("***"),
+        ),
+    ] {
+        let obligations = Obligations {
+            masks,
+            touches_masked: false,
+            ..Obligations::default()
+        };
+        let made = plan(&head(&[at(1, 2)]), &obligations, &Sales, &key());
+        assert_eq!(&*made.applied()[0].1.rule, who);
+        let rows = MaskedRows::mask(&made, &row(&[Some(document.as_bytes())])).unwrap();
+        assert_eq!(rows.bytes(), &row(&[want.map(str::as_bytes)])[..], "{who}");
     }
 }
 
