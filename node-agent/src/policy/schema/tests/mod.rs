@@ -204,7 +204,11 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/0", "with", json!({ "date_trunc": "week" })),
         ("/masks/0", "columns", json!(["t.c"])),
         ("/masks/0", "with", json!("json")),
-        ("/masks/0", "with", json!({ "json": { "paths": ["$.a"], "with": { "json": {} } } })),
+        (
+            "/masks/0",
+            "with",
+            json!({ "json": { "paths": ["$.a"], "with": { "json": {} } } }),
+        ),
         ("/masks/4/with/json", "paths", json!([])),
         ("/masks/4/with/json", "paths", json!("$.a")),
         ("/masks/4/with/json", "paths", json!(["a"])),
