@@ -8,9 +8,9 @@ use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
 use super::{Denial, RuleRef};
-use super::{own, refuse};
+use super::{equality, own, refuse};
 use crate::sql::{
-    ColumnRole, ColumnUse, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
+    ColumnRole, ColumnUse, CopyOut, FunctionClass, ROW_READERS, RelationName, RelationUse, StatementFacts,
     StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
@@ -56,7 +56,7 @@ fn blind(judge: &Judge<'_>, facts: &StatementFacts) -> bool {
 }
 
 /// Whether a mask is about a relation, or may be.
-fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
+pub(super) fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
     let relation = &used.relation;
     let meets = |schema: &str, table: &str| {
         mask.columns
@@ -112,12 +112,16 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         used.touch == Touch::Read && relevant.iter().any(|mask| on(judge, mask, used))
     };
     if let Some(read) = facts.relations.iter().find(masked_read) {
-        if case.kinds.has(K::CopyOut) {
+        // A copy that can be asked for as rows is masked as they are.
+        if case.kinds.has(K::CopyOut)
+            && let Some(why) = not_rows(facts)
+        {
             return Err(refuse::copy_of_masked(
                 judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
+                why,
             ));
         }
         // Reading what the same statement changes (RETURNING) is no way out of the table; a copy
@@ -160,7 +164,11 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     let strict: Vec<&CompiledMask> = relevant
         .iter()
         .copied()
-        .filter(|m| m.predicates == Predicates::Deny)
+        .filter(|m| match m.predicates {
+            Predicates::Deny => true,
+            Predicates::Equality => !equality::only(judge, m, facts),
+            Predicates::Allow => false,
+        })
         .collect();
     if let Some(first) = strict.first() {
         let tainted = Tainted::new(facts, |name| holds(&strict, name));
@@ -172,6 +180,23 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         }
     }
     Ok(())
+}
+
+/// Why a copy cannot be asked for as rows, to end a sentence; `None`: it can.
+fn not_rows(facts: &StatementFacts) -> Option<&'static str> {
+    match &facts.copy {
+        Some(CopyOut::Rows(_)) => None,
+        Some(CopyOut::Otherwise(why)) => Some(why),
+        None => Some("copy data has no columns that a mask could follow"),
+    }
+}
+
+/// The columns that decide in a statement and may carry what a mask protects.
+pub(super) fn deciding<'f>(facts: &'f StatementFacts, mask: &CompiledMask) -> Vec<&'f ColumnUse> {
+    let tainted = Tainted::new(facts, |name| holds(&[mask], name));
+    let columns = facts.columns.iter();
+    let decides = columns.filter(|column| column.role == ColumnRole::Predicate);
+    decides.filter(|column| tainted.has(column)).collect()
 }
 
 /// The first mask that a column is refused by, for whoever reads the refusal.

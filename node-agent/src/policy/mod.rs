@@ -22,6 +22,7 @@ mod condition;
 mod context;
 mod decide;
 mod document;
+mod equality;
 mod explain;
 mod inventory;
 mod judge;

@@ -114,7 +114,10 @@ pub fn stands_for_its_shape(analysis: &Analysis) -> bool {
         && analysis
             .statements
             .iter()
-            .all(|facts| facts.effects.is_empty() && !facts.secret && !facts.moves)
+            .all(|facts| {
+                // What a copy is asked for by has its values in it.
+                facts.effects.is_empty() && !facts.secret && !facts.moves && facts.copy.is_none()
+            })
 }
 
 /// Part of an identifier (every byte beyond ASCII is), a word or a number.

@@ -53,6 +53,8 @@ pub struct Catalogue {
     code: Code,
     /// Of `probe::BARE`.
     bare: HashSet<String>,
+    /// Of `probe::GENERATED`.
+    generated: HashSet<(u32, i16)>,
 }
 
 impl Catalogue {
@@ -325,6 +327,10 @@ impl Relations for Catalogue {
     fn opaque(&self, relation: u32) -> bool {
         self.reach.is_opaque(relation)
     }
+
+    fn generated(&self, relation: u32, number: i16) -> bool {
+        self.generated.contains(&(relation, number))
+    }
 }
 
 /// Reads the catalogue as one role of one server sees it.
@@ -378,6 +384,15 @@ pub(super) async fn fetch<W: Wire>(
             });
             if let Some(relation) = catalogue.relations.get_mut(&oid) {
                 relation.columns.insert(attribute, name);
+            }
+        })
+        .await?;
+    connection
+        .each(probe::GENERATED, |cells| {
+            if let [oid, Some(attribute)] = cells
+                && let (Some(oid), Ok(attribute)) = (number(*oid), attribute.parse())
+            {
+                catalogue.generated.insert((oid, attribute));
             }
         })
         .await?;

@@ -1,7 +1,7 @@
 //! The walk: one arm for every kind of node the grammar can produce, and one for every kind it
 //! cannot (those appear only after the server's own analysis, so meeting one is a doubt).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use pg_query::protobuf as pb;
@@ -32,6 +32,8 @@ pub(super) struct Walk {
     doubt: Option<String>,
     /// Names inside carries so far: bounds their product.
     weight: usize,
+    /// Something in FROM is computed: a name may be that of a piece of a column.
+    pub(super) derived: bool,
 }
 
 impl Walk {
@@ -45,11 +47,13 @@ impl Walk {
             misread: None,
             doubt: None,
             weight: 0,
+            derived: false,
         }
     }
 
     /// The facts without repetitions, and the first doubt.
     pub(super) fn finish(mut self, span: Range<usize>) -> (StatementFacts, Option<String>) {
+        self.only_equated();
         let facts = &mut self.facts;
         distinct(&mut facts.kinds);
         distinct(&mut facts.relations);
@@ -65,6 +69,37 @@ impl Walk {
                 .get_or_insert_with(|| "an unknown statement".to_owned());
         }
         (self.facts, self.doubt)
+    }
+
+    /// Leaves among the equated columns those that decide in no other way.
+    fn only_equated(&mut self) {
+        let facts = &mut self.facts;
+        if self.derived {
+            facts.equated.clear();
+            return;
+        }
+        let mut uses: HashMap<&ColumnUse, (usize, usize)> = HashMap::new();
+        for column in facts
+            .columns
+            .iter()
+            .filter(|column| column.role == ColumnRole::Predicate)
+        {
+            uses.entry(column).or_default().0 += 1;
+        }
+        for column in &facts.equated {
+            uses.entry(column).or_default().1 += 1;
+        }
+        let mut only: Vec<ColumnUse> = facts
+            .equated
+            .iter()
+            .filter(|column| {
+                uses.get(column)
+                    .is_some_and(|(all, equated)| all == equated)
+            })
+            .cloned()
+            .collect();
+        distinct(&mut only);
+        facts.equated = only;
     }
 
     pub(super) fn doubt(&mut self, why: &str) {
