@@ -87,4 +87,4 @@ select pg_ls_dir('pg_stat')
 select pg_stat_file('PG_VERSION')
 ~ select pg_current_logfile()
 copy (select most_common_vals from pg_stats) to stdout
-copy (select query from pg_stat_activity) to stdout
+~ copy (select query from pg_stat_activity) to stdout

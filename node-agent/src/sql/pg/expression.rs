@@ -3,6 +3,7 @@
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::failing::{is_total_call, is_total_operator};
 use super::names;
 use super::settings;
 use super::types;
@@ -187,8 +188,10 @@ impl Walk {
         };
         let mark = self.mark();
         self.with_role(role, |w| {
-            w.optional(expression.lexpr.as_deref());
-            w.optional(expression.rexpr.as_deref());
+            w.computed(is_total_operator(expression), |w| {
+                w.optional(expression.lexpr.as_deref());
+                w.optional(expression.rexpr.as_deref());
+            });
         });
         if is_equality(expression) {
             self.equated_since(mark);
@@ -249,7 +252,8 @@ impl Walk {
         } else {
             self.role
         };
-        self.with_role(role, |w| w.nodes(&call.args));
+        let total = is_total_call(call);
+        self.with_role(role, |w| w.computed(total, |w| w.nodes(&call.args)));
         self.predicate(|w| {
             w.nodes(&call.agg_order);
             w.optional(call.agg_filter.as_deref());

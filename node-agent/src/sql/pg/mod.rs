@@ -10,6 +10,7 @@ use super::{Analysis, CopyOut, StatementKind, Sureness};
 mod attribute;
 mod copied;
 mod expression;
+mod failing;
 mod names;
 mod query;
 mod settings;

@@ -34,6 +34,8 @@ pub(super) struct Walk {
     weight: usize,
     /// Something in FROM is computed: a name may be that of a piece of a column.
     pub(super) derived: bool,
+    /// What stands here is part of something that can fail.
+    pub(super) failing: bool,
 }
 
 impl Walk {
@@ -48,6 +50,7 @@ impl Walk {
             doubt: None,
             weight: 0,
             derived: false,
+            failing: false,
         }
     }
 
@@ -305,10 +308,7 @@ impl Walk {
             N::BoolExpr(n) => self.nodes(&n.args),
             N::NullTest(n) => self.optional(n.arg.as_deref()),
             N::BooleanTest(n) => self.optional(n.arg.as_deref()),
-            N::TypeCast(n) => {
-                self.optional(n.arg.as_deref());
-                self.type_name(n.type_name.as_ref());
-            }
+            N::TypeCast(n) => self.cast(n),
             N::CollateClause(n) => self.optional(n.arg.as_deref()),
             N::FuncCall(n) => self.call(n),
             N::NamedArgExpr(n) => self.optional(n.arg.as_deref()),
@@ -554,7 +554,11 @@ impl Walk {
                 self.nodes(&n.constraints);
             }
             N::AlterDomainStmt(n) => {
-                self.define(StatementKind::Alter, None);
+                match n.subtype.as_str() {
+                    // Every value of the type is held against it, in whatever table.
+                    "C" | "V" | "O" => self.code(StatementKind::Alter, None),
+                    _ => self.define(StatementKind::Alter, None),
+                }
                 self.optional(n.def.as_deref());
             }
             N::CreateEnumStmt(_) | N::AlterEnumStmt(_) => {
