@@ -12,7 +12,7 @@ use crate::sql::{RelationUse, StatementFacts};
 
 /// Whether whatever a mask protects decides by equality at most in a statement.
 pub(super) fn only(judge: &Judge<'_>, mask: &CompiledMask, facts: &StatementFacts) -> bool {
-    let deciding = masked::deciding(facts, mask);
+    let deciding = masked::deciding(judge, facts, mask);
     if deciding.is_empty() {
         return true;
     }

@@ -109,10 +109,7 @@ impl<W: Wire> Session<W> {
         }
         self.shared.metrics.mask_refused();
         let policies = self.policies();
-        let budgets = policies.budgets_for(
-            &self.principal,
-            &self.arrived.reachable.target.name,
-        );
+        let budgets = policies.budgets_for(&self.principal, &self.arrived.reachable.target.name);
         let counted: Vec<Budget> = budgets
             .into_iter()
             .filter(|budget| budget.of == Spent::MaskRefusals)

@@ -45,7 +45,11 @@ impl Copying {
     ///
     /// # Errors
     /// They came in a form that was not asked for.
-    pub(super) fn learn(&mut self, head: &ResultHead, relations: &dyn Relations) -> Result<(), Why> {
+    pub(super) fn learn(
+        &mut self,
+        head: &ResultHead,
+        relations: &dyn Relations,
+    ) -> Result<(), Why> {
         let Some(copied) = Copied::of(&self.rows, head, relations) else {
             let words = "rows of a copy that are not in text form".to_owned();
             return Err(Why::MaskFailed(words));

@@ -109,7 +109,10 @@ impl<W: Wire> Session<W> {
             }
         };
         if let Some(rows) = &instead
-            && let Err(error) = self.recorder.note(self.instead(&prepared, &rows.query)).await
+            && let Err(error) = self
+                .recorder
+                .note(self.instead(&prepared, &rows.query))
+                .await
         {
             self.link
                 .refuse(asked, &error.refusal().at(self.reference()), &mut self.out);

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mask::{Attribute, Relations};
-use crate::policy::{OwnCall, ResolvedNames};
+use crate::policy::{OwnCall, ResolvedNames, ViewColumn};
 use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
@@ -183,7 +183,14 @@ impl Catalogue {
         let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
+        let mut views: Vec<ViewColumn> = Vec::new();
         for (oid, relation) in self.candidates(wanted, scope) {
+            if !relation.stored && self.reach.from(oid).next().is_some() {
+                views.extend(relation.columns.values().map(|name| ViewColumn {
+                    name: name.to_string(),
+                    from: None,
+                }));
+            }
             // As statements name it: which session's it is, nobody writes.
             let schema = match relation.schema.starts_with(OF_A_SESSION) {
                 true => TEMPORARY,
@@ -232,6 +239,10 @@ impl Catalogue {
         resolved.relations.push((wanted.clone(), schemas));
         if opaque {
             resolved.opaque.push(wanted.clone());
+        }
+        if !views.is_empty() {
+            views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            resolved.views.push((wanted.clone(), views));
         }
         if !reached.is_empty() {
             resolved

@@ -582,11 +582,8 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     ///
     /// # Errors
     /// They are no rows of this copy; nothing is appended then.
-    fn copy_rows(
-        copied: &Copied,
-        rows: &MaskedRows,
-        out: &mut BytesMut,
-    ) -> Result<(), Undecodable>;
+    fn copy_rows(copied: &Copied, rows: &MaskedRows, out: &mut BytesMut)
+    -> Result<(), Undecodable>;
 
     /// Appends the end of a copy of so many rows.
     fn copy_ends(rows: u64, out: &mut BytesMut);

@@ -71,7 +71,7 @@ update pii.people set must = '' where id = 1
 update pii.people set small = 1000 where id = 1
 update pii.people set note = repeat('x', 100) where id = 1
 update pii.part set id = 99 where id = 1
-delete from pii.people where id = 1
+begin ;; delete from pii.people where id = 1 ;; rollback
 alter table pii.people alter column ssn type int using ssn::int
 alter table pii.people alter column ssn type varchar(3)
 alter table pii.people add check (length(ssn) < 2)
@@ -120,8 +120,8 @@ insert into pii.people (id, small) values (901, 100000)
 insert into pii.people (id, must) values (902, null)
 insert into pii.people (id, email) values (903, 'x'), (904, 'x')
 insert into pii.uniq values ('a'), ('a')
-update pii.people set id = 1 where id = 2
-update pii.people set id = id + 1 where true
+begin ;; update pii.people set id = 1 where id = 2 ;; rollback
+begin ;; update pii.people set id = id + 1 where true ;; rollback
 update pii.people set small = small / 0, note = 'x' where id = 1
 begin ;; update pii.people set id = -id where true ;; select 1/0 ;; rollback
 explain analyze update pii.people set must = null where id = 1

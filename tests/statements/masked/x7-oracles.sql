@@ -108,3 +108,26 @@ select hashtext(ssn), md5(ssn), sha256(ssn::bytea) from pii.people
 update pii.people set note = 'x' where ssn like 'a%' returning id
 update pii.people set note = 'x' where id = 1 and ssn > 'm'
 delete from pii.people where ssn like 'zzz%'
+select id from pii.v_star where ssn = 'a'
+select 1 from pii.v where s = 'a'
+select 1 from pii.v order by s
+select 1 from pii.v_over where o > 'm'
+select x from (select s as x from pii.v) t where x > 'm'
+select count(*) from pii.v_expr where u like 'A%'
+select count(*) from pii.v_agg where a like 'a%'
+select count(*) from pii.v_part where s < 'm'
+select count(*) from pii.mat group by kept
+select 1 / (num - 5) from pii.people
+select num + 9223372036854775807 from pii.people
+select -num from pii.people
+select substr('abc', small) from pii.people
+select chr(ascii(ssn)) from pii.people
+select date_trunc(ssn, now()) from pii.people
+select substr(ssn, 1, 1)::int from pii.people
+select (left(ssn, 1) || '.5')::numeric from pii.people
+select array[1, ssn::int] from pii.people
+select json_build_object(ssn, 1) from pii.people
+alter domain pii.words add constraint w1 check (value < 'a')
+alter domain pii.words add constraint w2 check (value < 'a') not valid ;; alter domain pii.words validate constraint w2
+create unique index on pii.people (ssn)
+alter table pii.people add unique (ssn)

@@ -87,7 +87,11 @@ fn told(messages: &[Message]) -> String {
         b'E' => Some(format!("E({})", message.words())),
         _ => None,
     };
-    messages.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+    messages
+        .iter()
+        .filter_map(of)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn answer(raw: &mut Raw, bytes: &[u8]) -> Result<Vec<(char, String)>> {
@@ -234,7 +238,10 @@ fn a_masked_copy_behaves_as_a_copy_in_its_session() -> Result<()> {
         let broken = form("copy (select ssn, 1 / (id - 4) from pii.t) to stdout");
         inside.send(&broken)?;
         let messages = inside.up_to(b'Z')?;
-        let error = messages.iter().find(|m| m.kind == b'E').context("no error")?;
+        let error = messages
+            .iter()
+            .find(|m| m.kind == b'E')
+            .context("no error")?;
         assert_eq!(error.sqlstate().as_deref(), Some("22012"));
         let words = error_field(&error.body, b'M').unwrap_or_default();
         assert!(words.contains("withheld"), "{words}");
@@ -250,9 +257,17 @@ fn a_masked_copy_behaves_as_a_copy_in_its_session() -> Result<()> {
         for form in [query, extended] {
             inside.send(&form(text))?;
             let messages = inside.up_to(b'Z')?;
-            let error = messages.iter().find(|m| m.kind == b'E').context("no error")?;
+            let error = messages
+                .iter()
+                .find(|m| m.kind == b'E')
+                .context("no error")?;
             let code = error.sqlstate();
-            assert_eq!(code.as_deref(), Some("42501"), "{text}: {}", told(&messages));
+            assert_eq!(
+                code.as_deref(),
+                Some("42501"),
+                "{text}: {}",
+                told(&messages)
+            );
         }
     }
     Ok(())
@@ -278,9 +293,18 @@ fn a_masked_copy_is_limited_and_recorded_as_rows_are() -> Result<()> {
             .map(|message| message.body.as_slice())
             .collect();
         assert_eq!(rows, [b"1\t***\n", b"2\t***\n", b"3\t***\n"]);
-        let error = messages.iter().find(|m| m.kind == b'E').context("no error")?;
-        assert!(error.words().contains("more than 3 rows"), "{}", error.words());
-        inside.send(&form("copy (select id, ssn from pii.t where id < 3) to stdout"))?;
+        let error = messages
+            .iter()
+            .find(|m| m.kind == b'E')
+            .context("no error")?;
+        assert!(
+            error.words().contains("more than 3 rows"),
+            "{}",
+            error.words()
+        );
+        inside.send(&form(
+            "copy (select id, ssn from pii.t where id < 3) to stdout",
+        ))?;
         let messages = inside.up_to(b'Z')?;
         assert_eq!(told(&messages), "COPY 2");
     }
@@ -342,7 +366,10 @@ fn who_tries_too_often_reads_nothing_masked_for_a_while() -> Result<()> {
         return Ok(());
     }
     let world = World::builder()
-        .policy_text("copies.yaml", &policy("budgets: { mask_refusals_per_hour: 3 }\n"))
+        .policy_text(
+            "copies.yaml",
+            &policy("budgets: { mask_refusals_per_hour: 3 }\n"),
+        )
         .seed(SEED)
         .start()?;
     let mut both = both(&world)?;
@@ -383,14 +410,23 @@ fn equality_is_all_that_may_be_asked_where_it_is_allowed() -> Result<()> {
     let mut both = both(&world)?;
     let inside = &mut both.inside;
     for (text, cell) in [
-        ("select id from pii.t where ssn = 'Qx7Kz9Vw3LpHm'", Some("1")),
+        (
+            "select id from pii.t where ssn = 'Qx7Kz9Vw3LpHm'",
+            Some("1"),
+        ),
         ("select id from pii.t where ssn in ('z', 'none')", Some("6")),
         ("select ssn from pii.t where ssn = 'z'", Some("***")),
         ("select id from pii.t where ssn like 'Q%'", None),
         ("select id from pii.t where ssn > 'Q' limit 1", None),
         ("select id from pii.t order by ssn limit 1", None),
-        ("select id from (select id, left(ssn, 1) as ssn from pii.t) t where ssn = 'Q'", None),
-        ("select a.id from pii.t a join pii.t b on a.ssn = b.ssn limit 1", None),
+        (
+            "select id from (select id, left(ssn, 1) as ssn from pii.t) t where ssn = 'Q'",
+            None,
+        ),
+        (
+            "select a.id from pii.t a join pii.t b on a.ssn = b.ssn limit 1",
+            None,
+        ),
     ] {
         let messages = inside.query(text)?;
         let cells = node_agent_tests::client::cells(&messages);

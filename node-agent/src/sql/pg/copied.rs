@@ -23,11 +23,7 @@ pub(super) fn copied(text: &str, copy: &pb::CopyStmt, facts: &StatementFacts) ->
     }
 }
 
-fn rows(
-    text: &str,
-    copy: &pb::CopyStmt,
-    facts: &StatementFacts,
-) -> Result<CopyRows, &'static str> {
+fn rows(text: &str, copy: &pb::CopyStmt, facts: &StatementFacts) -> Result<CopyRows, &'static str> {
     let layout = layout(&copy.options)?;
     let reads = |kind: &StatementKind| {
         matches!(
@@ -108,7 +104,11 @@ fn reading(table: &pb::RangeVar, columns: &[pb::Node]) -> Result<String, &'stati
     }
     let listed = match listed.is_empty() {
         true => "*".to_owned(),
-        false => listed.into_iter().map(quoted).collect::<Vec<_>>().join(", "),
+        false => listed
+            .into_iter()
+            .map(quoted)
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let schema = match table.schemaname.is_empty() {
         true => String::new(),
@@ -274,7 +274,11 @@ mod tests {
     use crate::sql::analyze;
 
     fn read(text: &str) -> Result<CopyRows, &'static str> {
-        match analyze(Dialect::Postgres, text).statements.swap_remove(0).copy {
+        match analyze(Dialect::Postgres, text)
+            .statements
+            .swap_remove(0)
+            .copy
+        {
             Some(CopyOut::Rows(rows)) => Ok(rows),
             Some(CopyOut::Otherwise(why)) => Err(why),
             None => Err("no copy to the client"),
@@ -307,7 +311,10 @@ mod tests {
             read("copy t to stdout").unwrap().columns,
             CopyColumns::NotGenerated
         );
-        assert_eq!(read("copy t (a) to stdout").unwrap().columns, CopyColumns::All);
+        assert_eq!(
+            read("copy t (a) to stdout").unwrap().columns,
+            CopyColumns::All
+        );
     }
 
     #[test]
@@ -336,7 +343,11 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text}");
         }
-        for text in ["copy t from stdin", "copy t to '/tmp/x'", "copy t to program 'x'"] {
+        for text in [
+            "copy t from stdin",
+            "copy t to '/tmp/x'",
+            "copy t to program 'x'",
+        ] {
             assert_eq!(read(text), Err("no copy to the client"), "{text}");
         }
     }
@@ -351,9 +362,27 @@ mod tests {
         let none = || ForceQuote::Named(Vec::new());
         for (text, delimiter, null, header, form) in [
             ("copy t to stdout", b'\t', "\\N", false, CopyForm::Text),
-            ("copy t to stdout delimiter '|' null 'x'", b'|', "x", false, CopyForm::Text),
-            ("copy t to stdout (header, encoding 'utf8')", b'\t', "\\N", true, CopyForm::Text),
-            ("copy t to stdout csv header", b',', "", true, csv(b'"', b'"', none())),
+            (
+                "copy t to stdout delimiter '|' null 'x'",
+                b'|',
+                "x",
+                false,
+                CopyForm::Text,
+            ),
+            (
+                "copy t to stdout (header, encoding 'utf8')",
+                b'\t',
+                "\\N",
+                true,
+                CopyForm::Text,
+            ),
+            (
+                "copy t to stdout csv header",
+                b',',
+                "",
+                true,
+                csv(b'"', b'"', none()),
+            ),
             (
                 "copy t to stdout (format csv, header off, quote '''', force_quote *)",
                 b',',

@@ -60,9 +60,7 @@ fn is_equality(expression: &pb::AExpr) -> bool {
         return false;
     };
     match expression.kind() {
-        K::AexprOp => {
-            (is_column(left) && is_value(right)) || (is_value(left) && is_column(right))
-        }
+        K::AexprOp => (is_column(left) && is_value(right)) || (is_value(left) && is_column(right)),
         K::AexprIn | K::AexprOpAny => is_column(left) && is_value(right),
         K::Undefined
         | K::AexprOpAll

@@ -336,13 +336,13 @@ impl Walk {
                 self.operator_name(&n.oper_name);
                 self.optional(n.subselect.as_deref());
             }
-            N::XmlExpr(n) => {
-                self.nodes(&n.named_args);
-                self.nodes(&n.arg_names);
-                self.nodes(&n.args);
-            }
+            N::XmlExpr(n) => self.computed(false, |w| {
+                w.nodes(&n.named_args);
+                w.nodes(&n.arg_names);
+                w.nodes(&n.args);
+            }),
             N::XmlSerialize(n) => {
-                self.optional(n.expr.as_deref());
+                self.computed(false, |w| w.optional(n.expr.as_deref()));
                 self.type_name(n.type_name.as_ref());
             }
             N::MultiAssignRef(n) => self.optional(n.source.as_deref()),
@@ -372,10 +372,10 @@ impl Walk {
             N::JsonTable(n) => self.json_table(n),
             N::JsonTableColumn(n) => self.json_table_column(n),
             N::JsonKeyValue(n) => {
-                self.optional(n.key.as_deref());
+                self.computed(false, |w| w.optional(n.key.as_deref()));
                 self.json_value(n.value.as_deref());
             }
-            N::JsonParseExpr(n) => self.json_value(n.expr.as_deref()),
+            N::JsonParseExpr(n) => self.computed(false, |w| w.json_value(n.expr.as_deref())),
             N::JsonScalarExpr(n) => self.optional(n.expr.as_deref()),
             N::JsonSerializeExpr(n) => self.json_value(n.expr.as_deref()),
             N::JsonObjectConstructor(n) => self.nodes(&n.exprs),

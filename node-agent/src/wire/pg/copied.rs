@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::mask::{MaskedRows, Undecodable};
 use crate::sql::{CopyForm, CopyLayout};
-use crate::wire::copied::{CopiedCells, Copied};
+use crate::wire::copied::{Copied, CopiedCells};
 use crate::wire::reader::Reader;
 use crate::wire::{Garbled, Peer};
 
@@ -285,22 +285,52 @@ mod tests {
             header: false,
         };
         for (layout, columns, row, line) in [
-            (text(), vec![Plain; 3], some(&["a", "NULL", ""]), "a\t\\N\t\n"),
+            (
+                text(),
+                vec![Plain; 3],
+                some(&["a", "NULL", ""]),
+                "a\t\\N\t\n",
+            ),
             (
                 text(),
                 vec![Plain; 2],
                 some(&["\u{8}\t\n\u{b}\u{c}\r\\", "\u{1b}é|"]),
                 "\\b\\t\\n\\v\\f\\r\\\\\t\u{1b}é|\n",
             ),
-            (bar, vec![Plain; 3], some(&["a|b", "NULL", "\t"]), "a\\|b|x|\\t\n"),
+            (
+                bar,
+                vec![Plain; 3],
+                some(&["a|b", "NULL", "\t"]),
+                "a\\|b|x|\\t\n",
+            ),
             (text(), vec![Plain], some(&["\\."]), "\\\\.\n"),
             (csv(), vec![Plain; 3], some(&["a", "NULL", ""]), "a,,\"\"\n"),
-            (csv(), vec![Plain; 3], some(&["a,b", "a\"b", "a\nb"]), "\"a,b\",\"a\"\"b\",\"a\nb\"\n"),
+            (
+                csv(),
+                vec![Plain; 3],
+                some(&["a,b", "a\"b", "a\nb"]),
+                "\"a,b\",\"a\"\"b\",\"a\nb\"\n",
+            ),
             (csv(), vec![Plain], some(&["\\."]), "\"\\.\"\n"),
             (csv(), vec![Plain; 2], some(&["\\.", "\r"]), "\\.,\"\r\"\n"),
-            (csv(), vec![Quoted, Quoted], some(&["a", "NULL"]), "\"a\",\n"),
-            (odd.clone(), vec![Plain; 3], some(&["nil", "NULL", "a'\\"]), "'nil';nil;'a\\'\\\\'\n"),
-            (odd, vec![Plain, LeftOut, Plain], some(&["a\\", "b", "c"]), "a\\;c\n"),
+            (
+                csv(),
+                vec![Quoted, Quoted],
+                some(&["a", "NULL"]),
+                "\"a\",\n",
+            ),
+            (
+                odd.clone(),
+                vec![Plain; 3],
+                some(&["nil", "NULL", "a'\\"]),
+                "'nil';nil;'a\\'\\\\'\n",
+            ),
+            (
+                odd,
+                vec![Plain, LeftOut, Plain],
+                some(&["a\\", "b", "c"]),
+                "a\\;c\n",
+            ),
             (text(), vec![LeftOut, Plain], some(&["a", "b"]), "b\n"),
             (text(), vec![], some(&[]), "\n"),
         ] {
@@ -376,7 +406,8 @@ mod tests {
     /// As COPY FROM reads CSV.
     fn read_csv(data: &[u8], delimiter: u8, quote: u8, escape: u8, null: &[u8]) -> Vec<Row> {
         let mut all = Vec::new();
-        let (mut row, mut cell, mut was_quoted, mut within) = (Row::new(), Vec::new(), false, false);
+        let (mut row, mut cell, mut was_quoted, mut within) =
+            (Row::new(), Vec::new(), false, false);
         let mut at = 0;
         while let Some(&byte) = data.get(at) {
             at += 1;

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use crate::mask::{MaskedRows, Undecodable};
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
-    Answer, Asked, Copied, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled, Transaction,
-    Wants,
+    Answer, Asked, Copied, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled,
+    Transaction, Wants,
 };
 
 use super::answer::{Described, HeadCache, with_formats};
