@@ -31,13 +31,17 @@ mod key;
 mod pattern;
 mod plan;
 mod rows;
+mod tagged;
 mod token;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::policy::Classified;
+
 pub use key::MaskKey;
 pub use plan::{MaskPlan, plan};
 pub use rows::{Undecodable, apply};
+pub use tagged::doubtful;
 
 /// Whole row frames, in the dialect's own encoding, that went through a plan (even when the plan
 /// is "leave alone"). Built only in this room, by a plan:
@@ -95,6 +99,12 @@ pub trait Relations {
     /// Schema and name of everything that the relation's rows can come from or that states masks
     /// for it: a view's sources, a parent's children, a child's parents, transitively.
     fn ancestors(&self, relation: u32) -> Vec<(&str, &str)> {
+        let _ = relation;
+        Vec::new()
+    }
+
+    /// What is said besides names of columns of the relation and of its ancestors.
+    fn classified(&self, relation: u32) -> Vec<&Classified> {
         let _ = relation;
         Vec::new()
     }

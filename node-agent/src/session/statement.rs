@@ -114,6 +114,7 @@ impl<W: Wire> Session<W> {
             .grow(&prepared.analysis, &verdict.names.attributes);
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
+        execution.catalogue = verdict.catalogue;
         execution.watched = verdict.watched();
         self.live.statement();
         self.shared.metrics.statement_allowed();

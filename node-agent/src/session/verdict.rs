@@ -81,6 +81,8 @@ pub(super) struct Circumstances {
 pub(super) struct Verdict {
     pub(super) policy_version: Arc<str>,
     pub(super) names: Arc<ResolvedNames>,
+    /// By which catalogue they were found; `None`: by none.
+    pub(super) catalogue: Option<u64>,
     pub(super) decision: Arc<Decision>,
 }
 
@@ -183,6 +185,7 @@ impl Prepared {
         let verdict = Verdict {
             policy_version: policies.version(),
             names,
+            catalogue: circumstances.as_ref().and_then(|now| Some(now.names?.0)),
             decision: Arc::new(decision),
         };
         if !fleeting && let Some(circumstances) = circumstances {
@@ -241,6 +244,8 @@ mod tests {
          when: 'now < 1' } ]",
         "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], max_rows_affected: 5 } ]\n\
          masks: [ { name: m, columns: [hr.t.a], with: redact } ]",
+        "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], without_where: true } ]\n\
+         masks: [ { name: m, tags: ['pii:*'], with: redact } ]",
     ];
 
     fn policies() -> Vec<PolicySet> {
@@ -276,6 +281,8 @@ mod tests {
             Catalogue::of(1, &[("app", "t")], &[], &[]),
             Catalogue::of(2, &[("app", "t"), ("hr", "t")], &[&price], &[]),
             Catalogue::of(3, &[("hr", "t")], &[&lower, &price], &[&same]),
+            // As the first, but for a comment.
+            Catalogue::of(4, &[("app", "t")], &[], &[]).commented("t", "b", "a pii:number"),
         ]
     }
 
@@ -290,7 +297,7 @@ mod tests {
             (names.calls.len(), names.operators.len())
         };
         let all: Vec<_> = catalogues().iter().map(found).collect();
-        assert_eq!(all, [(0, 0), (1, 0), (2, 1)]);
+        assert_eq!(all, [(0, 0), (1, 0), (2, 1), (0, 0)]);
     }
 
     #[derive(Clone, Debug)]
@@ -318,7 +325,7 @@ mod tests {
             6 => (0..TEXTS.len(), prop_oneof![Just(0_u32), 0..3_u32, any::<u32>()], 1..3_usize)
                 .prop_map(|(text, number, times)| Step::Ask { text, number, times }),
             1 => (0..POLICIES.len()).prop_map(Step::Policies),
-            1 => (0..3_usize).prop_map(Step::Catalogue),
+            1 => (0..4_usize).prop_map(Step::Catalogue),
             1 => proptest::sample::select(runs.to_vec()).prop_map(Step::Runs),
             1 => (0..2_i64).prop_map(Step::Moment),
         ]

@@ -7,10 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mask::{Attribute, Relations};
-use crate::policy::{OwnCall, ResolvedNames};
+use crate::policy::{
+    Classified, ColumnPattern, Glob, MaskRule, OwnCall, ResolvedNames, TagPattern,
+};
 use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
+use super::classify::{Comments, Former};
 use super::dial::{Endpoint, UpstreamError, dial};
 use super::own::{Changes, Code};
 use super::probe::{self, Probe};
@@ -22,6 +25,9 @@ pub enum CatalogueError {
     /// The agent's own connection failed.
     #[error("the names of the database cannot be read: {0}")]
     Unreachable(Arc<str>),
+    /// The database refused a question, or the login.
+    #[error("the names of the database cannot be read: {0}")]
+    Refused(Arc<str>),
     /// Reading on would cost more memory or time than one database is worth.
     #[error("the names of the database cannot be read: they are more than the agent holds ({0})")]
     TooLarge(&'static str),
@@ -29,16 +35,21 @@ pub enum CatalogueError {
 
 impl From<UpstreamError> for CatalogueError {
     fn from(error: UpstreamError) -> Self {
-        CatalogueError::Unreachable(error.to_string().into())
+        let refused = matches!(error, UpstreamError::Refused { .. });
+        let words = error.to_string().into();
+        match refused {
+            true => CatalogueError::Refused(words),
+            false => CatalogueError::Unreachable(words),
+        }
     }
 }
 
 #[derive(Debug)]
-struct Relation {
-    schema: Arc<str>,
-    name: Arc<str>,
+pub(super) struct Relation {
+    pub(super) schema: Arc<str>,
+    pub(super) name: Arc<str>,
     stored: bool,
-    columns: HashMap<i16, Arc<str>>,
+    pub(super) columns: HashMap<i16, Arc<str>>,
 }
 
 /// The names of one database at one moment.
@@ -49,6 +60,13 @@ pub struct Catalogue {
     by_name: HashMap<Arc<str>, Vec<u32>>,
     schemas: HashSet<Box<str>>,
     reach: Reach,
+    comments: Comments,
+    /// Names from before, as far as readings have seen them.
+    former: Former,
+    /// What follows from these two, by relation.
+    classified: HashMap<u32, Vec<Classified>>,
+    /// Of `probe::PULSE`, asked before anything else.
+    pulse: String,
     changes: Changes,
     code: Code,
     /// Of `probe::BARE`.
@@ -59,6 +77,55 @@ impl Catalogue {
     /// Differs whenever the catalogue was read anew.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What `probe::PULSE` said before it was read.
+    pub(super) fn pulse(&self) -> &str {
+        &self.pulse
+    }
+
+    /// Remembers what relations and columns were called in the one that was read before, so that masks,
+    /// which go by names, follow what is renamed.
+    pub(super) fn follow(&mut self, before: Option<&Catalogue>) {
+        if let Some(before) = before {
+            self.former = before.former.grown(&before.relations, &self.relations);
+        }
+        self.classified = self.comments.classify(&self.former, &self.relations);
+    }
+
+    /// Each pattern and tag of a mask, and whether there is any column that it is about. What only had such a
+    /// name before is none: the mask follows it for as long as the agent remembers.
+    pub(super) fn matches(&self, mask: &MaskRule) -> Vec<(String, bool)> {
+        let column = |pattern: &ColumnPattern| {
+            let [schema, table, column] =
+                [&pattern.schema, &pattern.table, &pattern.column].map(|part| Glob::new(part));
+            let has = |relation: &Relation| {
+                schema.matches(&relation.schema)
+                    && table.matches(&relation.name)
+                    && relation.columns.values().any(|name| column.matches(name))
+            };
+            match &table {
+                Glob::Exact(name) => {
+                    let named = self.by_name.get(&**name).into_iter().flatten();
+                    named.filter_map(|oid| self.relations.get(oid)).any(has)
+                }
+                Glob::Any | Glob::Pattern(_) => self.relations.values().any(has),
+            }
+        };
+        let tagged = |pattern: &TagPattern| {
+            let mut all = self.classified.values().flatten();
+            all.any(|one| one.tags.iter().any(|tag| pattern.matches(tag)))
+        };
+        let columns = mask.columns.iter().map(|pattern| {
+            let ColumnPattern {
+                schema,
+                table,
+                column: name,
+            } = pattern;
+            (format!("{schema}.{table}.{name}"), column(pattern))
+        });
+        let tags = mask.tags.iter().map(|tag| (tag.to_string(), tagged(tag)));
+        columns.chain(tags).collect()
     }
 
     /// What the names in a text can stand for.
@@ -181,6 +248,13 @@ impl Catalogue {
         let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
+        if wanted.name == "*" {
+            // Everything of a schema, or of all.
+            let schema = wanted.schema.as_deref().filter(|schema| *schema != "*");
+            let within = |one: &&Classified| schema.is_none_or(|schema| one.schema == schema);
+            let all = self.classified.values().flatten().filter(within);
+            all.for_each(|one| note(&mut resolved.classified, one));
+        }
         for (oid, relation) in self.candidates(wanted, scope) {
             // As statements name it: which session's it is, nobody writes.
             let schema = match relation.schema.starts_with(OF_A_SESSION) {
@@ -191,6 +265,9 @@ impl Catalogue {
                 schemas.push(schema.to_owned());
             }
             opaque |= self.reach.is_opaque(oid);
+            for one in self.classified(oid) {
+                note(&mut resolved.classified, one);
+            }
             for source in self.reach.from(oid) {
                 if let Some(source) = self.relations.get(&source) {
                     reached.insert((source.schema.to_string(), source.name.to_string()));
@@ -322,9 +399,47 @@ impl Relations for Catalogue {
             .collect()
     }
 
+    fn classified(&self, relation: u32) -> Vec<&Classified> {
+        if self.classified.is_empty() {
+            return Vec::new();
+        }
+        let all = std::iter::once(relation).chain(self.reach.from(relation));
+        all.filter_map(|oid| self.classified.get(&oid))
+            .flatten()
+            .collect()
+    }
+
     fn opaque(&self, relation: u32) -> bool {
         self.reach.is_opaque(relation)
     }
+}
+
+fn note(list: &mut Vec<Classified>, one: &Classified) {
+    if !list.contains(one) {
+        list.push(one.clone());
+    }
+}
+
+/// Asks whether anything changed, and nothing else.
+pub(super) async fn feel<W: Wire>(
+    endpoint: &Endpoint,
+    login: BackLogin,
+) -> Result<String, CatalogueError> {
+    let dialled = dial::<W::Back>(endpoint, login).await?;
+    let mut connection = Probe::<W>::new(dialled, endpoint.address);
+    let pulse = pulse(&mut connection).await?;
+    connection.close().await;
+    Ok(pulse)
+}
+
+async fn pulse<W: Wire>(connection: &mut Probe<W>) -> Result<String, CatalogueError> {
+    let mut pulse = None;
+    connection
+        .each(probe::PULSE, |cells| {
+            pulse = cells.first().copied().flatten().map(str::to_owned);
+        })
+        .await?;
+    pulse.ok_or_else(|| CatalogueError::Unreachable("it does not say what changed".into()))
 }
 
 /// Reads the catalogue as one role of one server sees it.
@@ -337,6 +452,8 @@ pub(super) async fn fetch<W: Wire>(
     let mut connection = Probe::<W>::new(dialled, endpoint.address);
     let mut catalogue = Catalogue {
         version,
+        // First: what changes while the rest is read makes it another.
+        pulse: pulse(&mut connection).await?,
         ..Catalogue::default()
     };
     connection
@@ -381,6 +498,11 @@ pub(super) async fn fetch<W: Wire>(
             }
         })
         .await?;
+    let mut comments = Comments::default();
+    connection
+        .each(probe::COMMENTS, |cells| comments.row(cells))
+        .await?;
+    catalogue.comments = comments;
     let mut edges = Edges::default();
     connection
         .each(probe::SOURCES, |cells| edges.row(cells))
@@ -431,6 +553,19 @@ fn number(cell: Option<&str>) -> Option<u32> {
 }
 
 #[cfg(test)]
+impl Relation {
+    pub(super) fn of(schema: &str, name: &str, columns: &[(i16, &str)]) -> Self {
+        let columns = columns.iter();
+        Relation {
+            schema: schema.into(),
+            name: name.into(),
+            stored: true,
+            columns: columns.map(|(at, name)| (*at, (*name).into())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 impl Catalogue {
     /// One with these tables, and rows of `probe::FUNCTIONS` and `probe::OPERATORS`.
     pub(crate) fn of(
@@ -439,7 +574,7 @@ impl Catalogue {
         functions: &[&[Option<&str>]],
         operators: &[&[Option<&str>]],
     ) -> Self {
-        let mut catalogue = Catalogue::of_version(version);
+        let mut catalogue = Catalogue::of_version(version, "");
         for (oid, (schema, name)) in (20_000..).zip(tables) {
             let (schema, name): (Arc<str>, Arc<str>) = ((*schema).into(), (*name).into());
             catalogue.schemas.insert((&*schema).into());
@@ -461,10 +596,21 @@ impl Catalogue {
         catalogue
     }
 
+    /// The same where a column of one of its tables has a comment.
+    pub(crate) fn commented(mut self, table: &str, column: &str, comment: &str) -> Self {
+        let oid = self.by_name.get(table).unwrap()[0];
+        let relation = self.relations.get_mut(&oid).unwrap();
+        relation.columns.insert(1, column.into());
+        self.comments.put(oid, 1, comment);
+        self.follow(None);
+        self
+    }
+
     /// An empty one.
-    pub(super) fn of_version(version: u64) -> Self {
+    pub(super) fn of_version(version: u64, pulse: &str) -> Self {
         Catalogue {
             version,
+            pulse: pulse.to_owned(),
             ..Catalogue::default()
         }
     }
