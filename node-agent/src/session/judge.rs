@@ -146,7 +146,12 @@ impl<W: Wire> Session<W> {
             let named = self.named(name);
             named.and_then(|named| named.analysis.statements.first())
         });
-        Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
+        let touched = {
+            let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
+            names.any(|name| self.named(name).is_some_and(|named| named.touched))
+        };
+        let whole = Prepared::by_name(text, alone, Arc::new(whole), purpose);
+        Arc::new(whole.touching(touched))
     }
 
     /// What a name stands for now.

@@ -91,10 +91,13 @@ impl<W: Wire> Session<W> {
             }
             return;
         };
+        let current = self.link.current();
+        let touched = current.is_some_and(|execution| execution.obligations.touches_masked);
         for effect in &facts.effects {
             match effect {
                 Effect::Prepares { name, inner } => {
-                    let named = inner_of(statement, inner);
+                    // What it reads, each EXECUTE asks anew.
+                    let named = inner_of(statement, inner, false);
                     self.link.set_named(name, Some(named));
                 }
                 Effect::Declares { name, inner, span } => {
@@ -102,7 +105,7 @@ impl<W: Wire> Session<W> {
                         CursorSpan::Transaction => CursorLife::Transaction,
                         CursorSpan::Session => CursorLife::Session,
                     };
-                    let named = inner_of(statement, inner);
+                    let named = inner_of(statement, inner, touched);
                     self.link.set_cursor(name, Some(named), life);
                 }
                 Effect::Deallocates(name) => self.link.set_named(name, None),
@@ -127,15 +130,16 @@ impl<W: Wire> Session<W> {
 }
 
 /// What a name made by `statement` stands for.
-fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
+fn inner_of(statement: &Prepared, inner: &StatementFacts, touched: bool) -> Arc<Prepared> {
     let analysis = Analysis {
         statements: vec![inner.clone()],
         sureness: statement.analysis.sureness.clone(),
         second: statement.analysis.second.clone(),
     };
-    Arc::new(Prepared::new(
+    let made = Prepared::new(
         statement.text.clone(),
         Arc::new(analysis),
         statement.purpose.clone(),
-    ))
+    );
+    Arc::new(made.touching(touched))
 }

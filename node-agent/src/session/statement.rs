@@ -100,7 +100,11 @@ impl<W: Wire> Session<W> {
                 return Ok(());
             }
         };
-        let obligations = cleared.obligations().clone();
+        let mut obligations = cleared.obligations().clone();
+        if prepared.touched && !obligations.touches_masked {
+            // Of a cursor's rows nothing shows any more what they were made of.
+            Arc::make_mut(&mut obligations).touches_masked = true;
+        }
         let wants = Wants {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),

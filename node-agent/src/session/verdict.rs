@@ -59,6 +59,9 @@ pub(super) struct Prepared {
     pub(super) by_name: Option<Arc<Analysis>>,
     /// Why, by the client's own word: that of the text, or of the connection.
     pub(super) purpose: Option<Arc<Purpose>>,
+    /// It touched masked data when it was made: a cursor keeps rows of that time, whatever its text would
+    /// read now.
+    pub(super) touched: bool,
     /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
     /// one shape share it.
     verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
@@ -119,6 +122,7 @@ impl Prepared {
             analysis,
             by_name: None,
             purpose,
+            touched: false,
             verdict: Arc::default(),
         }
     }
@@ -131,6 +135,7 @@ impl Prepared {
             analysis: self.analysis.clone(),
             by_name: None,
             purpose: self.purpose.clone(),
+            touched: self.touched,
             verdict: self.verdict.clone(),
         }
     }
@@ -147,6 +152,11 @@ impl Prepared {
             by_name: Some(alone),
             ..Prepared::new(text, whole, purpose)
         }
+    }
+
+    /// The same, of which it is known whether it touched masked data when it was made.
+    pub(super) fn touching(self, touched: bool) -> Self {
+        Prepared { touched, ..self }
     }
 
     /// The verdict that was kept in these circumstances.

@@ -3,8 +3,11 @@
 //! The texts sent here are the agent's, fixed at compile time: no permit is involved, and nothing
 //! of a client's reaches this connection.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::mask::{Attribute, Relations};
 use crate::policy::{
@@ -420,16 +423,42 @@ fn note(list: &mut Vec<Classified>, one: &Classified) {
     }
 }
 
-/// Asks whether anything changed, and nothing else.
+/// A connection on which it is asked again and again whether anything changed.
+pub(super) struct Kept {
+    /// A `Probe` of the shelf's protocol.
+    connection: Box<dyn Any + Send>,
+    used: Instant,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept(…)")
+    }
+}
+
+/// After so long without a use a connection may have been forgotten on the way.
+const KEPT: Duration = Duration::from_secs(20);
+
+/// Asks whether anything changed, and nothing else: on the connection that was kept, or another one.
 pub(super) async fn feel<W: Wire>(
+    kept: Option<Kept>,
     endpoint: &Endpoint,
     login: BackLogin,
-) -> Result<String, CatalogueError> {
+) -> Result<(String, Kept), CatalogueError> {
+    let kept = kept.filter(|kept| kept.used.elapsed() < KEPT);
+    if let Some(Ok(mut connection)) = kept.map(|kept| kept.connection.downcast::<Probe<W>>()) {
+        connection.renew();
+        // The server may have ended it; what another one says counts.
+        if let Ok(pulse) = pulse(&mut connection).await {
+            let used = Instant::now();
+            return Ok((pulse, Kept { connection, used }));
+        }
+    }
     let dialled = dial::<W::Back>(endpoint, login).await?;
-    let mut connection = Probe::<W>::new(dialled, endpoint.address);
+    let mut connection = Box::new(Probe::<W>::new(dialled, endpoint.address));
     let pulse = pulse(&mut connection).await?;
-    connection.close().await;
-    Ok(pulse)
+    let used = Instant::now();
+    Ok((pulse, Kept { connection, used }))
 }
 
 async fn pulse<W: Wire>(connection: &mut Probe<W>) -> Result<String, CatalogueError> {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::model::TargetName;
 use crate::policy::PolicySet;
 use crate::wire::{BackLogin, Wire};
 
-use super::catalogue::{Catalogue, CatalogueError, feel, fetch};
+use super::catalogue::{Catalogue, CatalogueError, Kept, feel, fetch};
 use super::dial::Endpoint;
 use super::guard::{Guard, Lost};
 
@@ -44,6 +44,14 @@ pub struct Lookup {
     shelf: Arc<Shelf>,
     /// The number of the latest definition by this session.
     own: AtomicU64,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if self.shelf.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shelf.keep(None);
+        }
+    }
 }
 
 impl Lookup {
@@ -134,6 +142,10 @@ struct Shelf {
     newest: ArcSwapOption<Reading>,
     /// How many definitions sessions have reported.
     changes: AtomicU64,
+    /// Sessions that have it.
+    users: AtomicUsize,
+    /// What it was last confirmed on, while there are any.
+    kept: Mutex<Option<Kept>>,
     /// Somebody is at it that it stays confirmed.
     refreshing: AtomicBool,
     /// Held by the one reader; the version that was begun last.
@@ -149,6 +161,8 @@ impl Shelf {
             access: Mutex::new((endpoint.clone(), own(login))),
             newest: ArcSwapOption::empty(),
             changes: AtomicU64::new(0),
+            users: AtomicUsize::new(0),
+            kept: Mutex::default(),
             refreshing: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(0),
             failed: Mutex::new(None),
@@ -296,7 +310,19 @@ impl Shelf {
 
     async fn feel<W: Wire>(&self) -> Result<String, CatalogueError> {
         let (endpoint, login) = self.access();
-        feel::<W>(&endpoint, login).await
+        let kept = self.keep(None);
+        let (pulse, kept) = feel::<W>(kept, &endpoint, login).await?;
+        self.keep(Some(kept));
+        if self.users.load(Ordering::Acquire) == 0 {
+            self.keep(None);
+        }
+        Ok(pulse)
+    }
+
+    /// Keeps a connection, or none, in place of the one that was kept.
+    fn keep(&self, kept: Option<Kept>) -> Option<Kept> {
+        let mut place = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, kept)
     }
 
     fn access(&self) -> (Endpoint, BackLogin) {
@@ -366,6 +392,7 @@ impl Catalogues {
             .and_modify(|shelf| shelf.opened(endpoint, login))
             .or_insert_with(|| Arc::new(Shelf::new(target, endpoint, login)))
             .clone();
+        shelf.users.fetch_add(1, Ordering::AcqRel);
         Arc::new(Lookup {
             shelf,
             own: AtomicU64::new(0),
@@ -375,8 +402,6 @@ impl Catalogues {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
     use crate::model::{Secret, UpstreamAddr};
 

@@ -302,6 +302,11 @@ impl<W: Wire> Probe<W> {
         }
     }
 
+    /// The next questions may be answered as largely as the first.
+    pub(super) fn renew(&mut self) {
+        (self.rows_left, self.bytes_left) = (ROWS, BYTES);
+    }
+
     /// The connection, idle again, for whoever goes on with it.
     pub(super) fn into_parts(self) -> (Leg, BytesMut) {
         (self.leg, self.input)

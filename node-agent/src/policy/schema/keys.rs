@@ -189,8 +189,9 @@ pub(super) const FORMS: &[(&str, &str)] = &[
     ),
     (
         "a tag",
-        r#"{ "type": "string", "pattern": "^[^\\s,;.()\\[\\]{}\"':]*(:[^\\s,;.()\\[\\]{}\"':]*)+$",
-             "examples": ["pii:ssn", "pii:*"] }"#,
+        r##"{ "type": "string",
+             "pattern": "^[^\\s!\"#$%&'()+,./;<=>?@\\[\\\\\\]^`{|}~:]*(:[^\\s!\"#$%&'()+,./;<=>?@\\[\\\\\\]^`{|}~:]*)+$",
+             "examples": ["pii:ssn", "pii:*"] }"##,
     ),
     (
         "schema.name(*) or *",

@@ -26,7 +26,8 @@ fn policy(unless: &str, more: &str) -> String {
          - {{ name: whole, columns: [pii.people.ssn, pii.people.doc, pii.people.tags, pii.part.ssn], with: redact{unless} }}\n  \
          - {{ name: same, columns: [pii.people.email, pii.people.key, pii.people.num], with: token{unless} }}\n  \
          - {{ name: none, columns: [pii.people.blob, pii.people.w, pii.people.both_of], with: 'null'{unless} }}\n  \
-         - {{ name: year, columns: [pii.people.born], with: {{ date_trunc: year }}{unless} }}\n{more}"
+         - {{ name: year, columns: [pii.people.born], with: {{ date_trunc: year }}{unless} }}\n  \
+         - {{ name: tags, tags: ['pii:*'], with: redact{unless} }}\n{more}"
     )
 }
 
@@ -234,6 +235,18 @@ fn files_with(markers: &Markers, place: &Path) -> Result<Vec<String>> {
     Ok(held)
 }
 
+/// Without the milliseconds at which things happened: among thousands of them some hold six digits of a
+/// marker by chance.
+fn without_moments(json: &str) -> String {
+    let mut parts = json.split("\"at\":");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain += "\"at\":";
+        plain += part.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    plain
+}
+
 #[test]
 fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     if !agent_is_here() {
@@ -269,7 +282,8 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
             .as_str()
             .with_context(|| session.to_string())?;
         let words = ["replay", id, "--format", "json", "--width", "0"];
-        if let Some(piece) = markers.found(world.cli(&words)?.all().as_bytes()) {
+        let told = without_moments(&world.cli(&words)?.all());
+        if let Some(piece) = markers.found(told.as_bytes()) {
             leaks.push(format!("the recording {id}: {piece}"));
         }
     }

@@ -115,7 +115,8 @@ const WHOLE: &str = r#"{
     { "name": "m", "columns": ["s.t.c"], "with": "redact", "predicates": "allow", "unless": { "groups": ["p"] } },
     { "name": "n", "columns": ["s.t.d"], "with": { "date_trunc": "month" } },
     { "name": "o", "columns": ["s.t.e"], "with": "null" },
-    { "name": "p", "columns": ["s.t.f"], "with": { "keep_first": 2 } } ],
+    { "name": "p", "columns": ["s.t.f"], "with": { "keep_first": 2 } },
+    { "name": "q", "tags": ["pii:*", "*:ssn"], "with": "hash" } ],
   "limits": { "rows_returned": 1, "bytes_returned": "64MiB", "statement_timeout": "30s", "rows_affected": 2 }
 }"#;
 
@@ -150,6 +151,7 @@ fn the_schema_takes_what_the_parser_takes_and_refuses_what_it_refuses() {
         ("/rules/1", "Rule"),
         ("/functions", "Functions"),
         ("/masks/0", "Mask"),
+        ("/masks/4", "Mask"),
         ("/limits", "LimitWords"),
         ("/budgets", "BudgetWords"),
         ("/require", "Require"),
@@ -200,6 +202,12 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/0", "with", json!({ "keep_last": "four" })),
         ("/masks/0", "with", json!({ "date_trunc": "week" })),
         ("/masks/0", "columns", json!(["t.c"])),
+        ("/masks/0", "columns", json!([])),
+        ("/masks/0", "tags", json!(["pii"])),
+        ("/masks/0", "tags", json!(["pii ssn:x"])),
+        ("/masks/0", "tags", json!(["s/t:x"])),
+        ("/masks/0", "tags", json!("pii:ssn")),
+        ("/masks/4", "tags", json!([])),
         ("/masks/0", "predicates", json!("maybe")),
         ("/masks/0", "unless", json!({})),
         ("/masks/0", "unless", json!({ "roles": ["r"] })),
@@ -228,6 +236,8 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
             json!(["admin", "copy_program", "*", "opaque"]),
         ),
         ("/functions", "allow", json!([])),
+        ("/masks/0", "tags", json!(["pii:ssn"])),
+        ("/masks/4", "columns", json!([])),
     ] {
         let good = changed(whole.clone(), at, key, Some(value.clone()));
         assert_eq!(
