@@ -10,6 +10,7 @@
 
 mod e2e {
     mod answers;
+    mod audit;
     mod authors;
     mod budgets;
     mod bulk;
@@ -23,6 +24,7 @@ mod e2e {
     mod counted_storm;
     mod disguise;
     mod drain;
+    mod drift;
     mod drivers;
     mod ends;
     mod enrol;

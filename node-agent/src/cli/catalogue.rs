@@ -1,6 +1,5 @@
 //! `catalogue dump`: what a database holds, for policies to be checked against.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +9,11 @@ use clap::Subcommand;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use node_agent::config::{Config, Credential, PasswordSource, UpstreamTlsMode};
+use node_agent::config::{Config, Credential, PasswordSource, Target, UpstreamTlsMode};
 use node_agent::model::{Dialect, Secret, UpstreamAddr};
 use node_agent::policy::Inventory;
 use node_agent::tls::{UpstreamConnector, UpstreamTls};
-use node_agent::upstream::{Endpoint, inventory};
+use node_agent::upstream::{CatalogueError, Endpoint, inventory};
 use node_agent::wire::BackLogin;
 use node_agent::wire::pg::Pg;
 
@@ -102,36 +101,97 @@ fn of_target(
     database: &str,
     group: Option<&str>,
 ) -> anyhow::Result<Inventory> {
-    let target = outside::named(config, name)?;
-    match target.dialect {
-        Dialect::Postgres => {}
-        Dialect::Mysql => bail!("target {name} is MySQL; only PostgreSQL can be read so far"),
-    }
-    let groups: Vec<String> = group.map(str::to_owned).into_iter().collect();
-    let credential = target.credentials.of(&groups);
-    let mode = match target.upstream.tls {
-        UpstreamTlsMode::Disable => UpstreamTls::Disable,
-        UpstreamTlsMode::Require => UpstreamTls::Require,
-        UpstreamTlsMode::VerifyFull => UpstreamTls::VerifyFull,
-    };
-    let tls = UpstreamConnector::new(mode, target.upstream.ca_file.as_deref())?.map(Arc::new);
-    let upstream = &target.upstream;
-    let named = upstream.server_name.clone();
-    let named = named.or_else(|| upstream.address.as_ref().map(|at| at.host.clone()));
-    let named = named.or_else(|| target.hosts.first().cloned());
-    let login = BackLogin {
-        user: credential.username.clone(),
-        password: password(credential)?,
-        database: database.to_owned(),
-        settings: Vec::new(),
-        tls: tls.is_some(),
-        proven: tls.as_ref().is_some_and(|tls| tls.verified()),
-    };
+    let door = Door::of_target(config, name, database, group)?;
     run(async {
-        let addresses = outside::addresses(target).await?;
-        let target = Some(target.name.0.to_string());
-        read(&addresses, tls, named, login, target).await
+        let target = Some(name.to_owned());
+        let read = async |at: &Endpoint, login| inventory::<Pg>(at, login, target.clone()).await;
+        door.open(read).await
     })
+}
+
+/// Where a database is, and as whom it is opened.
+pub(super) struct Door<'a> {
+    at: At<'a>,
+    tls: Option<Arc<UpstreamConnector>>,
+    server_name: Option<String>,
+    login: BackLogin,
+}
+
+enum At<'a> {
+    Target(&'a Target),
+    Host(String, u16),
+}
+
+impl<'a> Door<'a> {
+    /// A database of a target, by the target's own credential.
+    pub(super) fn of_target(
+        config: &'a Config,
+        name: &str,
+        database: &str,
+        group: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let target = outside::named(config, name)?;
+        match target.dialect {
+            Dialect::Postgres => {}
+            Dialect::Mysql => bail!("target {name} is MySQL; only PostgreSQL can be read so far"),
+        }
+        let groups: Vec<String> = group.map(str::to_owned).into_iter().collect();
+        let credential = target.credentials.of(&groups);
+        let mode = match target.upstream.tls {
+            UpstreamTlsMode::Disable => UpstreamTls::Disable,
+            UpstreamTlsMode::Require => UpstreamTls::Require,
+            UpstreamTlsMode::VerifyFull => UpstreamTls::VerifyFull,
+        };
+        let tls = UpstreamConnector::new(mode, target.upstream.ca_file.as_deref())?.map(Arc::new);
+        let upstream = &target.upstream;
+        let named = upstream.server_name.clone();
+        let named = named.or_else(|| upstream.address.as_ref().map(|at| at.host.clone()));
+        let named = named.or_else(|| target.hosts.first().cloned());
+        let login = BackLogin {
+            user: credential.username.clone(),
+            password: password(credential)?,
+            database: database.to_owned(),
+            settings: Vec::new(),
+            tls: tls.is_some(),
+            proven: tls.as_ref().is_some_and(|tls| tls.verified()),
+        };
+        Ok(Door {
+            at: At::Target(target),
+            tls,
+            server_name: named,
+            login,
+        })
+    }
+
+    /// What the first address says that answers.
+    pub(super) async fn open<T>(
+        &self,
+        ask: impl AsyncFn(&Endpoint, BackLogin) -> Result<T, CatalogueError>,
+    ) -> anyhow::Result<T> {
+        let addresses = match &self.at {
+            At::Target(target) => outside::addresses(target).await?,
+            At::Host(host, port) => {
+                let found = lookup_host((host.as_str(), *port)).await;
+                found
+                    .with_context(|| format!("{host} has no address here"))?
+                    .collect()
+            }
+        };
+        let mut last = anyhow::anyhow!("there is no address to dial");
+        for address in addresses {
+            let named = self.server_name.clone();
+            let endpoint = Endpoint {
+                address: UpstreamAddr(address),
+                tls: self.tls.clone(),
+                server_name: named.unwrap_or_else(|| address.ip().to_string()),
+            };
+            match ask(&endpoint, self.login.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
 }
 
 fn password(credential: &Credential) -> anyhow::Result<Option<Secret<String>>> {
@@ -169,13 +229,13 @@ fn by_url(text: &str) -> anyhow::Result<Inventory> {
     }
     login.tls = tls.is_some();
     login.proven = tls.as_ref().is_some_and(|tls| tls.verified());
-    run(async {
-        let found = lookup_host((place.host.as_str(), place.port)).await;
-        let addresses: Vec<SocketAddr> = found
-            .with_context(|| format!("{} has no address here", place.host))?
-            .collect();
-        read(&addresses, tls, Some(place.host), login, None).await
-    })
+    let door = Door {
+        at: At::Host(place.host.clone(), place.port),
+        tls,
+        server_name: Some(place.host),
+        login,
+    };
+    run(door.open(async |at: &Endpoint, login| inventory::<Pg>(at, login, None).await))
 }
 
 /// Reads a URL. What is not understood is an error: a setting that is passed over could have been
@@ -246,7 +306,8 @@ fn plain(text: &str) -> anyhow::Result<String> {
     String::from_utf8(bytes).context("the URL is not UTF-8")
 }
 
-fn run<F: Future<Output = anyhow::Result<Inventory>>>(work: F) -> anyhow::Result<Inventory> {
+/// Waits for an answer, and not for ever.
+pub(super) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -255,31 +316,6 @@ fn run<F: Future<Output = anyhow::Result<Inventory>>>(work: F) -> anyhow::Result
             .await
             .with_context(|| format!("the database was not read within {} s", PATIENCE.as_secs()))?
     })
-}
-
-/// Reads the first address that answers.
-async fn read(
-    addresses: &[SocketAddr],
-    tls: Option<Arc<UpstreamConnector>>,
-    server_name: Option<String>,
-    login: BackLogin,
-    target: Option<String>,
-) -> anyhow::Result<Inventory> {
-    let mut last = anyhow::anyhow!("there is no address to dial");
-    for address in addresses {
-        let endpoint = Endpoint {
-            address: UpstreamAddr(*address),
-            tls: tls.clone(),
-            server_name: server_name
-                .clone()
-                .unwrap_or_else(|| address.ip().to_string()),
-        };
-        match inventory::<Pg>(&endpoint, login.clone(), target.clone()).await {
-            Ok(inventory) => return Ok(inventory),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]

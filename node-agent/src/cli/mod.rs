@@ -5,6 +5,7 @@ mod daemon;
 mod doctor;
 mod exec;
 mod live;
+mod mask;
 mod out;
 mod outside;
 mod policy;
@@ -59,6 +60,9 @@ enum Command {
     /// What a database holds, for policies to be checked against
     #[command(subcommand)]
     Catalogue(catalogue::CatalogueCommand),
+    /// What masks protect in a database, and what they leave out
+    #[command(subcommand)]
+    Mask(mask::MaskCommand),
     /// Check, explain and test policies; their JSON Schema
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -133,6 +137,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Config(config) => config.run(),
         Command::Catalogue(catalogue) => catalogue.run(),
+        Command::Mask(mask) => mask.run(),
         Command::Policy(policy) => policy.run(),
         Command::Sessions(sessions) => sessions.run(),
         Command::Replay(replay) => replay.run(),

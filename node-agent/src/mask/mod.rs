@@ -59,14 +59,18 @@ mod pattern;
 mod plan;
 mod rows;
 mod span;
+mod tagged;
 mod token;
 mod types;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::policy::Classified;
+
 pub use key::MaskKey;
 pub use plan::{MaskPlan, plan};
 pub use rows::{Undecodable, apply};
+pub use tagged::doubtful;
 
 /// Whole row frames, in the dialect's own encoding, that went through a plan (even when the plan
 /// is "leave alone"). Built only in this room, by a plan:
@@ -132,6 +136,12 @@ pub trait Relations {
     fn generated(&self, relation: u32, number: i16) -> bool {
         let _ = (relation, number);
         false
+    }
+
+    /// What is said besides names of columns of the relation and of its ancestors.
+    fn classified(&self, relation: u32) -> Vec<&Classified> {
+        let _ = relation;
+        Vec::new()
     }
 
     /// Whether code makes the relation's rows, or those of a view that it reads: they can come

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cell::Op;
 use super::key::MaskKey;
 use super::pattern::{names, of_table};
+use super::tagged::bound;
 use super::{Attribute, Relations};
 use crate::model::{ColumnHead, ColumnOrigin, ResultHead};
 use crate::policy::{DateUnit, JsonMask, MaskRule, Masker, Obligations, RuleRef};
@@ -106,6 +107,7 @@ pub fn plan(
     relations: &dyn Relations,
     key: &MaskKey,
 ) -> MaskPlan {
+    let obligations = &*bound(head, obligations, relations);
     let mut met_unknown = false;
     let columns = head
         .columns

@@ -607,6 +607,7 @@ fn mask(name: &str, pattern: [&str; 3], with: Masker) -> MaskRule {
             table,
             column,
         }],
+        tags: Vec::new(),
         with,
     }
 }

@@ -70,7 +70,7 @@ pub(super) struct CompiledRule {
     pub(super) words: Vec<Word>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CompiledMask {
     pub(super) mask: MaskRule,
     pub(super) columns: Vec<ColumnName>,
@@ -217,6 +217,18 @@ impl PolicySet {
         enforcing
             .flat_map(|document| document.budgets.iter().cloned())
             .collect()
+    }
+}
+
+impl PolicySet {
+    /// Every mask that is in force for anybody on this target.
+    pub fn masks_on(&self, target: &TargetName) -> impl Iterator<Item = &MaskRule> {
+        let about = |document: &&Compiled| {
+            let mut targets = document.targets.iter();
+            document.mode == Mode::Enforce && targets.any(|t| t.matches(&target.0))
+        };
+        let documents = self.documents.iter().filter(about);
+        documents.flat_map(|document| document.masks.iter().map(|mask| &mask.mask))
     }
 }
 
@@ -386,6 +398,7 @@ fn compile(document: Document) -> Compiled {
                 mask: MaskRule {
                     rule: rule_ref(&mask.name),
                     columns: mask.columns.iter().map(ColumnName::plain).collect(),
+                    tags: mask.tags,
                     with: mask.with,
                 },
                 columns: mask.columns,
@@ -496,8 +509,8 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         if name.is_empty() || !seen.insert(name) {
             wrong(format!("mask `{name}`: a mask needs a name of its own"));
         }
-        if mask.columns.is_empty() {
-            wrong(format!("mask `{name}`: no columns"));
+        if mask.columns.is_empty() && mask.tags.is_empty() {
+            wrong(format!("mask `{name}`: neither columns nor tags"));
         }
         if let Masker::Json(json) = &mask.with {
             if json.paths.is_empty() {

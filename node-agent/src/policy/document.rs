@@ -10,7 +10,7 @@ use super::Masker;
 use super::budget::{Budget, Per, Spent};
 use super::condition::Condition;
 use super::near;
-use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern, TagPattern};
 use super::places::Places;
 use super::require::Require;
 use super::words::Word;
@@ -243,7 +243,11 @@ pub struct Mask {
     /// Unique in its document.
     pub name: String,
     /// `schema.table.column`, globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnName>,
+    /// Tags in the catalogue's comments, globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagPattern>,
     /// What replaces a value.
     pub with: Masker,
     /// Whether a statement may decide by the column.

@@ -111,8 +111,11 @@ pub struct MaskNote {
     /// `file:line:column`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// Its columns, as written.
+    /// Its columns, as written, and those that its tags found.
     pub columns: Vec<String>,
+    /// Its tags, as written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// What replaces a value.
     pub with: Masker,
     /// Whether a statement may decide by the column.
@@ -154,6 +157,7 @@ pub fn explain(set: &PolicySet, question: &Question) -> Explanation {
                 rule: mask.mask.rule.clone(),
                 place: set.place(&mask.mask.rule).map(str::to_owned),
                 columns: mask.columns.iter().map(ToString::to_string).collect(),
+                tags: mask.mask.tags.iter().map(ToString::to_string).collect(),
                 with: mask.mask.with.clone(),
                 predicates: mask.predicates,
                 touched: super::masked::touched(&judge, mask),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, ResolvedNames};
+use super::{ApiVersion, Classified, ResolvedNames, Tag};
 use crate::sql::{Analysis, RelationName};
 
 /// What is wrong with an inventory.
@@ -57,6 +57,9 @@ pub struct Table {
     pub kind: String,
     /// Its columns, in their order.
     pub columns: Vec<Column>,
+    /// Tags in its comment: they are those of all its columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
     /// `[schema, name]` of what its rows can come from, and whose masks hold for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<(String, String)>,
@@ -74,6 +77,9 @@ pub struct Column {
     /// Its type, as the server writes it.
     #[serde(rename = "type")]
     pub of: String,
+    /// Tags in its comment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
 }
 
 /// A function.
@@ -144,6 +150,18 @@ impl Inventory {
             if found.iter().any(|table| table.by_code) {
                 resolved.opaque.push(relation.clone());
             }
+            for table in &found {
+                let own = (&table.schema, &table.name);
+                let all = self.relations.iter().filter(|one| {
+                    let one = (&one.schema, &one.name);
+                    one == own || table.reaches.iter().any(|(s, n)| one == (s, n))
+                });
+                for one in all.flat_map(Table::classified) {
+                    if !resolved.classified.contains(&one) {
+                        resolved.classified.push(one);
+                    }
+                }
+            }
             if !reached.is_empty() {
                 let reached = reached.into_iter().collect();
                 resolved.reaches.push((relation.clone(), reached));
@@ -152,5 +170,24 @@ impl Inventory {
             resolved.relations.push((relation, schemas));
         }
         resolved
+    }
+}
+
+impl Table {
+    /// What its comments classify.
+    pub(super) fn classified(&self) -> Vec<Classified> {
+        let one = |column: &str, tags: &[Tag]| Classified {
+            schema: self.schema.clone(),
+            table: self.name.clone(),
+            column: column.to_owned(),
+            tags: tags.to_vec(),
+            formerly: Vec::new(),
+        };
+        let whole = (!self.tags.is_empty()).then(|| one("*", &self.tags));
+        let columns = self.columns.iter().filter(|column| !column.tags.is_empty());
+        whole
+            .into_iter()
+            .chain(columns.map(|column| one(&column.name, &column.tags)))
+            .collect()
     }
 }

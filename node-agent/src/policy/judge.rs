@@ -1,6 +1,7 @@
 //! One question before a set of documents: deny rules, approve rules, then whether everything is
 //! covered.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ pub(super) enum Truth {
 pub(super) struct Judge<'a> {
     pub(super) documents: &'a [&'a Compiled],
     pub(super) question: &'a Question,
-    pub(super) masks: Vec<&'a CompiledMask>,
+    pub(super) masks: Vec<Cow<'a, CompiledMask>>,
     fleeting: Cell<bool>,
     used: RefCell<Vec<&'a RuleRef>>,
     limits: Cell<Limits>,
@@ -133,6 +134,7 @@ impl<'a> Judge<'a> {
                 .iter()
                 .flat_map(|d| &d.masks)
                 .filter(|mask| mask.in_force(&question.principal))
+                .map(|mask| mask.within(&question.names.classified))
                 .collect(),
             fleeting: Cell::new(false),
             used: RefCell::new(Vec::new()),

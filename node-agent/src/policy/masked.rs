@@ -72,7 +72,9 @@ pub(super) fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> 
             .reached(relation)
             .any(|(schema, table)| meets(schema, table))
         // What is not in the catalogue yet may be a view over anything.
-        || (relation.schema.is_none() && judge.question.names.is_unknown(relation))
+        // (and may have tags, whatever its name).
+        || ((relation.schema.is_none() || !mask.mask.tags.is_empty())
+            && judge.question.names.is_unknown(relation))
         // What code reads, nothing shows.
         || judge.question.names.is_opaque(relation)
 }
@@ -101,7 +103,7 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
     let relevant: Vec<&CompiledMask> = judge
         .masks
         .iter()
-        .copied()
+        .map(|mask| &**mask)
         .filter(|mask| facts.relations.iter().any(|used| on(judge, mask, used)))
         .collect();
     let Some(first) = relevant.first() else {
@@ -154,6 +156,16 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             &used.relation,
             reason(judge, &used.relation),
         ));
+    }
+    // Nor does a tag stay where its comment goes.
+    if facts.comments {
+        for mask in relevant.iter().filter(|mask| !mask.mask.tags.is_empty()) {
+            let described =
+                |used: &&RelationUse| used.touch == Touch::Define && on(judge, mask, used);
+            if let Some(used) = facts.relations.iter().find(described) {
+                return Err(refuse::commented(&mask.mask.rule, &used.relation));
+            }
+        }
     }
     let tainted = Tainted::new(facts, holding(judge, &relevant, facts));
     let sources = tainted.among(facts, ColumnRole::Source);

@@ -2,9 +2,9 @@
 //! default, which is deny.
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
-//! `masked.rs` adds what masks forbid, `refuse.rs` words the refusals, `suggest.rs` looks for a small
+//! `masked.rs` adds what masks forbid, `tags.rs` says which columns they are about besides those they name, `refuse.rs` words the refusals, `suggest.rs` looks for a small
 //! change that would be allowed. `budget.rs` keeps what an identity has spent. For those who write
-//! policies there are `check/` (what a policy cannot have meant), `explain.rs`, `cases.rs` and
+//! policies there are `check/` (what a policy cannot have meant), `audit.rs` (which column of a database has which mask), `explain.rs`, `cases.rs` and
 //! `schema/`. docs/policy-language.md is the same for people.
 
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
 use crate::sql::{Analysis, Purpose, RelationName, RelationUse};
 
+mod audit;
 mod budget;
 mod check;
 mod compile;
@@ -27,6 +28,7 @@ mod explain;
 mod inventory;
 mod json_path;
 mod judge;
+mod likeness;
 mod masked;
 mod meanings;
 mod names;
@@ -38,11 +40,13 @@ mod refuse;
 mod require;
 mod schema;
 mod suggest;
+mod tags;
 mod views;
 mod words;
 
 pub mod cases;
 
+pub use audit::{Audit, AuditedColumn, AuditedMask, Idle, Share, audit};
 pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
 pub use check::{Finding, check, check_against};
 pub use compile::{Needed, Needs, PolicySet};
@@ -57,11 +61,13 @@ pub use explain::{
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};
-pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+pub use likeness::detected;
+pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern, TagPattern};
 pub use places::{Place, Places};
 pub use require::{Require, TicketPattern};
 pub use schema::schema;
 pub use suggest::limit_rows;
+pub use tags::{Classified, Tag};
 pub use words::Word;
 
 /// The generated reference of the statement words, Markdown.
@@ -143,6 +149,9 @@ pub struct ResolvedNames {
     /// Names behind a dot that no function has which takes one argument: columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<String>,
+    /// Columns, of what the names stand for or reach, that the catalogue classifies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classified: Vec<Classified>,
     /// Names that no schema of the path has → schemas that have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<(RelationName, Vec<String>)>,
@@ -303,6 +312,9 @@ pub struct MaskRule {
     pub rule: RuleRef,
     /// `schema.table.column` patterns (`*` within a part).
     pub columns: Vec<ColumnPattern>,
+    /// Tags of columns that it is about besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagPattern>,
     /// What to do with a value.
     pub with: Masker,
 }

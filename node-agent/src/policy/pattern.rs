@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::ColumnPattern;
+use super::{ColumnPattern, Tag};
 
 /// A glob with `*` only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,6 +258,33 @@ impl fmt::Display for FunctionPattern {
     }
 }
 
+/// `word:word` of a tag, with `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagPattern(Glob);
+
+impl TagPattern {
+    fn read(text: &str) -> Result<Self, String> {
+        let of_tag = |c: char| super::tags::of_word(c) || c == ':' || c == '*';
+        if !text.contains(':') || !text.chars().all(of_tag) {
+            return Err(format!(
+                "`{text}` is not a tag such as `pii:ssn`, nor a pattern of tags such as `pii:*`"
+            ));
+        }
+        Ok(TagPattern(Glob::new(&text.to_lowercase())))
+    }
+
+    /// Whether it is about a tag.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        self.0.matches(tag.as_str())
+    }
+}
+
+impl fmt::Display for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 macro_rules! text_form {
     ($name:ident, $expecting:literal, $read:expr) => {
         impl<'de> Deserialize<'de> for $name {
@@ -294,6 +321,7 @@ text_form!(Glob, "a name, with `*` for any run of characters", |t| {
 });
 text_form!(TablePattern, "schema.table", TablePattern::read);
 text_form!(ColumnName, "schema.table.column", ColumnName::read);
+text_form!(TagPattern, "a tag", TagPattern::read);
 text_form!(
     FunctionPattern,
     "schema.name(*) or *",
@@ -328,6 +356,25 @@ mod tests {
         assert_eq!(pattern.table, Glob::Exact("Orders.x".into()));
         for bad in ["orders", "a.b.c", "a..b", "\"a.b", "a b.c", "\"a*\".b", ""] {
             assert!(TablePattern::read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_tags_has_the_form_of_a_tag() {
+        let tag = |text| Tag::all_in(text).remove(0);
+        for (pattern, text, want) in [
+            ("pii:ssn", "pii:ssn", true),
+            ("PII:Ssn", "pii:SSN", true),
+            ("pii:ssn", "pii:ssn-us", false),
+            ("pii:*", "pii:ssn:us", true),
+            ("*:ssn", "hr:ssn", true),
+            ("pii:*", "pi:ssn", false),
+        ] {
+            let pattern = TagPattern::read(pattern).unwrap();
+            assert_eq!(pattern.matches(&tag(text)), want, "{pattern} {text}");
+        }
+        for bad in ["pii", "*", "", "pii ssn:x", "pii:ssn,us", "pii.ssn"] {
+            assert!(TagPattern::read(bad).is_err(), "{bad}");
         }
     }
 

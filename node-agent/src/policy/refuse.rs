@@ -456,6 +456,22 @@ pub(super) fn moved(rule: &RuleRef, relation: &RelationName, reason: &str) -> Bo
     )
 }
 
+pub(super) fn commented(rule: &RuleRef, relation: &RelationName) -> Box<Denial> {
+    denial(
+        Some(rule),
+        refusal(format!(
+            "a comment on {} is refused: tags in comments say what is masked",
+            Shown(relation)
+        ))
+        .detail(format!(
+            "{}: it is about columns by the tags of their comments",
+            masked(rule)
+        ))
+        .hint("Have somebody whom the mask exempts write the comment.")
+        .because(about(relation, Cause::MaskedMove, rule)),
+    )
+}
+
 pub(super) fn source_of_write(
     judge: &Judge<'_>,
     rule: &RuleRef,

@@ -414,11 +414,14 @@ fn masked_columns(set: &PolicySet, question: &Question) -> Vec<String> {
             .flat_map(|facts| &facts.relations)
     };
     let mut names: Vec<String> = Vec::new();
-    for column in obligations.masks.iter().flat_map(|mask| &mask.columns) {
-        let table = Glob::new(&column.table);
-        let meets = tables().any(|used| table.matches(&used.relation.name));
-        if meets && !names.contains(&column.column) && names.len() < 8 {
-            names.push(cut_name(&column.column).to_owned());
+    for mask in &obligations.masks {
+        let mask = mask.with_classified(question.names.classified.iter());
+        for column in &mask.columns {
+            let table = Glob::new(&column.table);
+            let meets = tables().any(|used| table.matches(&used.relation.name));
+            if meets && !names.contains(&column.column) && names.len() < 8 {
+                names.push(cut_name(&column.column).to_owned());
+            }
         }
     }
     names

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::mask::{MaskPlan, MaskedRows, Undecodable};
+use crate::mask::{MaskPlan, MaskedRows, Undecodable, doubtful};
 use crate::model::{Refusal, ResultHead};
+use crate::policy::{Decision, Obligations};
 use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
@@ -527,12 +528,23 @@ impl<W: Wire> Session<W> {
                 "a result whose columns are not known".to_owned(),
             ));
         };
-        let Some(obligations) = self.link.current().map(|e| e.obligations.clone()) else {
+        let Some((obligations, catalogue)) = self
+            .link
+            .current()
+            .map(|e| (e.obligations.clone(), e.catalogue))
+        else {
             return Err(Why::MaskFailed(
                 "a result that belongs to no statement".to_owned(),
             ));
         };
-        let plan = self.plan_of(&head, &obligations).await?;
+        let (plan, by) = self.plan_of(&head, &obligations).await?;
+        // The statement was judged by another catalogue than the one that its result was planned by.
+        let plan = if catalogue == Some(by) {
+            plan
+        } else {
+            let obligations = self.judged_anew(&obligations).await?;
+            self.plan_of(&head, &obligations).await?.0
+        };
         self.plan_copy(&head).await?;
         let copies = self.link.current().is_some_and(|e| e.copying.is_some());
         self.link.hold_rows(copies || !plan.passes());
@@ -564,21 +576,53 @@ impl<W: Wire> Session<W> {
     async fn plan_of(
         &mut self,
         head: &ResultHead,
-        obligations: &crate::policy::Obligations,
-    ) -> Result<MaskPlan, Why> {
+        obligations: &Obligations,
+    ) -> Result<(MaskPlan, u64), Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
         let key = &self.shared.mask_key;
         let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
         let plan = crate::mask::plan(head, obligations, &*catalogue, key);
-        if !plan.met_unknown() {
-            return Ok(plan);
+        if !plan.met_unknown() && !doubtful(head, obligations, &*catalogue) {
+            return Ok((plan, catalogue.version()));
         }
         let newer = self
             .lookup
             .newer::<W>(catalogue.version())
             .await
             .map_err(failed)?;
-        Ok(crate::mask::plan(head, obligations, &*newer, key))
+        let plan = crate::mask::plan(head, obligations, &*newer, key);
+        Ok((plan, newer.version()))
+    }
+
+    /// What must be done with the answer of the statement under way by the catalogue as it is now, and by that
+    /// of its judgement: a view may read something else since, a column may have got a tag.
+    async fn judged_anew(&mut self, then: &Obligations) -> Result<Obligations, Why> {
+        let Some(statement) = self.link.current().map(|e| e.statement.clone()) else {
+            let words = "a result that belongs to no statement".to_owned();
+            return Err(Why::MaskFailed(words));
+        };
+        let verdict = self.decide(&statement).await?;
+        let now = match &*verdict.decision {
+            Decision::Allow(allow) => Some(&allow.obligations),
+            Decision::Hold(hold) => Some(&hold.obligations),
+            // It would not have run: what no origin proves harmless is masked whole.
+            Decision::Deny(_) => None,
+        };
+        let mut masks = then.masks.clone();
+        for mask in now.into_iter().flat_map(|now| &now.masks) {
+            if !masks.contains(mask) {
+                masks.push(mask.clone());
+            }
+        }
+        Ok(Obligations {
+            masks,
+            touches_masked: then.touches_masked || now.is_none_or(|now| now.touches_masked),
+            sources: match now {
+                Some(now) if now.touches_masked => now.sources.clone(),
+                Some(_) | None => then.sources.clone(),
+            },
+            ..then.clone()
+        })
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Execution {
     pub(super) seq: StatementSeq,
     pub(super) statement: Arc<Prepared>,
     pub(super) obligations: Arc<Obligations>,
+    /// The catalogue that they were found by.
+    pub(super) catalogue: Option<u64>,
     pub(super) begun: Instant,
     /// How many statements of the text are done.
     pub(super) done: usize,
@@ -76,6 +78,7 @@ impl Execution {
             seq,
             statement,
             obligations,
+            catalogue: None,
             begun: Instant::now(),
             done: 0,
             tags: Vec::new(),

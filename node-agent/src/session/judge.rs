@@ -7,7 +7,7 @@ use moka::sync::Cache;
 
 use crate::clock;
 use crate::model::{Dialect, Refusal, RefusalCode};
-use crate::policy::{Decision, Denial, Needed, Question, ResolvedNames};
+use crate::policy::{Decision, Denial, Needed, PolicySet, Question, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{
     Analysis, Named, Purpose, Second, Sureness, analyze, changes_reading, expand_named,
@@ -146,7 +146,12 @@ impl<W: Wire> Session<W> {
             let named = self.named(name);
             named.and_then(|named| named.analysis.statements.first())
         });
-        Arc::new(Prepared::by_name(text, alone, Arc::new(whole), purpose))
+        let touched = {
+            let mut names = alone.statements.iter().flat_map(|facts| facts.runs());
+            names.any(|name| self.named(name).is_some_and(|named| named.touched))
+        };
+        let whole = Prepared::by_name(text, alone, Arc::new(whole), purpose);
+        Arc::new(whole.touching(touched))
     }
 
     /// What a name stands for now.
@@ -187,7 +192,7 @@ impl<W: Wire> Session<W> {
         let names = if needed == Needed::No {
             self.known.no_names()
         } else {
-            match self.names(prepared).await {
+            match self.names(prepared, &policies).await {
                 Ok((names, found_in)) => {
                     if let Some(circumstances) = &mut circumstances {
                         circumstances.names = Some(found_in);
@@ -240,6 +245,7 @@ impl<W: Wire> Session<W> {
         Verdict {
             policy_version,
             names: self.known.no_names(),
+            catalogue: None,
             decision: Arc::new(Decision::Deny(denial)),
         }
     }
@@ -248,8 +254,15 @@ impl<W: Wire> Session<W> {
     async fn names(
         &mut self,
         prepared: &Arc<Prepared>,
+        policies: &PolicySet,
     ) -> Result<(Arc<ResolvedNames>, FoundIn), crate::upstream::CatalogueError> {
         let catalogue = self.lookup.current::<W>().await?;
+        if self.known.looked_at.as_ref() != Some(&(catalogue.version(), policies.version())) {
+            self.known.looked_at = Some((catalogue.version(), policies.version()));
+            for lost in self.lookup.lost(&catalogue, policies) {
+                self.tell(&lost);
+            }
+        }
         let found_in = (catalogue.version(), self.scope.version());
         if let Some(kept) = prepared.names(found_in) {
             return Ok((kept, found_in));

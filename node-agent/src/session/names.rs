@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{Principal, TargetName};
 use crate::policy::{Needs, PolicySet, ResolvedNames};
 use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
-use crate::upstream::Lookup;
+use crate::upstream::{Lookup, Lost};
 use crate::wire::{CursorLife, Wire};
 
 use super::pump::Session;
@@ -19,6 +19,8 @@ pub(super) struct Known {
     /// Masks were in force at the latest decision: answers that belong to no statement are
     /// treated accordingly.
     pub(super) masks: bool,
+    /// The catalogue and the policies that were last held against each other.
+    pub(super) looked_at: Option<(u64, Arc<str>)>,
     defined: bool,
     needs: Option<(Arc<str>, Needs)>,
     none: Arc<ResolvedNames>,
@@ -57,6 +59,18 @@ impl Known {
 }
 
 impl<W: Wire> Session<W> {
+    /// Says that a mask protects nothing any more. What was renamed while the agent looked stays masked; nothing
+    /// else of the database says that the policy is behind it.
+    pub(super) fn tell(&self, lost: &Lost) {
+        let target = &self.arrived.reachable.target.name;
+        let (policy, mask) = (&*lost.rule.policy, &*lost.rule.rule);
+        self.shared.metrics.mask_lost(&target.0, policy, mask);
+        tracing::warn!(
+            %target, database = self.database, policy, mask, what = lost.what,
+            "a mask protects nothing: what it names was in the database and is not any more"
+        );
+    }
+
     /// What one finished statement of a text did to names and catalogue.
     pub(super) fn effects(&mut self, statement: &Arc<Prepared>, index: usize) {
         // Code may define what it likes.
@@ -77,10 +91,13 @@ impl<W: Wire> Session<W> {
             }
             return;
         };
+        let current = self.link.current();
+        let touched = current.is_some_and(|execution| execution.obligations.touches_masked);
         for effect in &facts.effects {
             match effect {
                 Effect::Prepares { name, inner } => {
-                    let named = inner_of(statement, inner);
+                    // What it reads, each EXECUTE asks anew.
+                    let named = inner_of(statement, inner, false);
                     self.link.set_named(name, Some(named));
                 }
                 Effect::Declares { name, inner, span } => {
@@ -88,7 +105,7 @@ impl<W: Wire> Session<W> {
                         CursorSpan::Transaction => CursorLife::Transaction,
                         CursorSpan::Session => CursorLife::Session,
                     };
-                    let named = inner_of(statement, inner);
+                    let named = inner_of(statement, inner, touched);
                     self.link.set_cursor(name, Some(named), life);
                 }
                 Effect::Deallocates(name) => self.link.set_named(name, None),
@@ -113,15 +130,16 @@ impl<W: Wire> Session<W> {
 }
 
 /// What a name made by `statement` stands for.
-fn inner_of(statement: &Prepared, inner: &StatementFacts) -> Arc<Prepared> {
+fn inner_of(statement: &Prepared, inner: &StatementFacts, touched: bool) -> Arc<Prepared> {
     let analysis = Analysis {
         statements: vec![inner.clone()],
         sureness: statement.analysis.sureness.clone(),
         second: statement.analysis.second.clone(),
     };
-    Arc::new(Prepared::new(
+    let made = Prepared::new(
         statement.text.clone(),
         Arc::new(analysis),
         statement.purpose.clone(),
-    ))
+    );
+    Arc::new(made.touching(touched))
 }

@@ -118,7 +118,11 @@ impl<W: Wire> Session<W> {
                 .refuse(asked, &error.refusal().at(self.reference()), &mut self.out);
             return Ok(());
         }
-        let obligations = cleared.obligations().clone();
+        let mut obligations = cleared.obligations().clone();
+        if prepared.touched && !obligations.touches_masked {
+            // Of a cursor's rows nothing shows any more what they were made of.
+            Arc::make_mut(&mut obligations).touches_masked = true;
+        }
         let wants = Wants {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
@@ -133,6 +137,7 @@ impl<W: Wire> Session<W> {
             .grow(&prepared.analysis, &verdict.names.attributes);
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
+        execution.catalogue = verdict.catalogue;
         execution.watched = verdict.watched();
         execution.copying = instead.map(|rows| Box::new(Copying::new(rows)));
         self.live.statement();

@@ -59,6 +59,9 @@ pub(super) struct Prepared {
     pub(super) by_name: Option<Arc<Analysis>>,
     /// Why, by the client's own word: that of the text, or of the connection.
     pub(super) purpose: Option<Arc<Purpose>>,
+    /// It touched masked data when it was made: a cursor keeps rows of that time, whatever its text would
+    /// read now.
+    pub(super) touched: bool,
     /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
     /// one shape share it.
     verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
@@ -81,6 +84,8 @@ pub(super) struct Circumstances {
 pub(super) struct Verdict {
     pub(super) policy_version: Arc<str>,
     pub(super) names: Arc<ResolvedNames>,
+    /// By which catalogue they were found; `None`: by none.
+    pub(super) catalogue: Option<u64>,
     pub(super) decision: Arc<Decision>,
 }
 
@@ -117,6 +122,7 @@ impl Prepared {
             analysis,
             by_name: None,
             purpose,
+            touched: false,
             verdict: Arc::default(),
         }
     }
@@ -129,6 +135,7 @@ impl Prepared {
             analysis: self.analysis.clone(),
             by_name: None,
             purpose: self.purpose.clone(),
+            touched: self.touched,
             verdict: self.verdict.clone(),
         }
     }
@@ -145,6 +152,11 @@ impl Prepared {
             by_name: Some(alone),
             ..Prepared::new(text, whole, purpose)
         }
+    }
+
+    /// The same, of which it is known whether it touched masked data when it was made.
+    pub(super) fn touching(self, touched: bool) -> Self {
+        Prepared { touched, ..self }
     }
 
     /// The verdict that was kept in these circumstances.
@@ -183,6 +195,7 @@ impl Prepared {
         let verdict = Verdict {
             policy_version: policies.version(),
             names,
+            catalogue: circumstances.as_ref().and_then(|now| Some(now.names?.0)),
             decision: Arc::new(decision),
         };
         if !fleeting && let Some(circumstances) = circumstances {
@@ -241,6 +254,8 @@ mod tests {
          when: 'now < 1' } ]",
         "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], max_rows_affected: 5 } ]\n\
          masks: [ { name: m, columns: [hr.t.a], with: redact } ]",
+        "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], without_where: true } ]\n\
+         masks: [ { name: m, tags: ['pii:*'], with: redact } ]",
     ];
 
     fn policies() -> Vec<PolicySet> {
@@ -276,6 +291,8 @@ mod tests {
             Catalogue::of(1, &[("app", "t")], &[], &[]),
             Catalogue::of(2, &[("app", "t"), ("hr", "t")], &[&price], &[]),
             Catalogue::of(3, &[("hr", "t")], &[&lower, &price], &[&same]),
+            // As the first, but for a comment.
+            Catalogue::of(4, &[("app", "t")], &[], &[]).commented("t", "b", "a pii:number"),
         ]
     }
 
@@ -290,7 +307,7 @@ mod tests {
             (names.calls.len(), names.operators.len())
         };
         let all: Vec<_> = catalogues().iter().map(found).collect();
-        assert_eq!(all, [(0, 0), (1, 0), (2, 1)]);
+        assert_eq!(all, [(0, 0), (1, 0), (2, 1), (0, 0)]);
     }
 
     #[derive(Clone, Debug)]
@@ -318,7 +335,7 @@ mod tests {
             6 => (0..TEXTS.len(), prop_oneof![Just(0_u32), 0..3_u32, any::<u32>()], 1..3_usize)
                 .prop_map(|(text, number, times)| Step::Ask { text, number, times }),
             1 => (0..POLICIES.len()).prop_map(Step::Policies),
-            1 => (0..3_usize).prop_map(Step::Catalogue),
+            1 => (0..4_usize).prop_map(Step::Catalogue),
             1 => proptest::sample::select(runs.to_vec()).prop_map(Step::Runs),
             1 => (0..2_i64).prop_map(Step::Moment),
         ]

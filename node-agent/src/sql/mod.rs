@@ -104,6 +104,9 @@ pub struct StatementFacts {
     /// what: rules and masks, which go by names, would stay behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moves: bool,
+    /// It says something else of a relation or a column: tags in comments classify columns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub comments: bool,
     /// Types, not the server's own, that a value is given by a cast or a definition: their input
     /// functions, casts and checks are code of the database's owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

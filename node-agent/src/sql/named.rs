@@ -159,6 +159,7 @@ impl StatementFacts {
             }
         }
         self.moves |= inner.moves;
+        self.comments |= inner.comments;
         self.relations.extend(inner.relations.iter().cloned());
         self.functions.extend(inner.functions.iter().cloned());
         for operator in &inner.operators {

@@ -159,6 +159,12 @@ pub const METRICS: &[Meaning] = &[
         "policy reloads: good, bad (the last good set runs on)",
     ),
     of(
+        "node_agent_masks_lost_total",
+        "counter",
+        "target, policy, mask",
+        "times that what a mask names was in a database and is not any more: renamed, dropped, or without its tag",
+    ),
+    of(
         "node_agent_record_queued_bytes",
         "gauge",
         "",
@@ -237,6 +243,13 @@ struct Reload {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Lost {
+    target: String,
+    policy: String,
+    mask: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KernelEvent {
     event: &'static str,
 }
@@ -302,6 +315,7 @@ pub struct Metrics {
     undeclared: Counter,
     upstream: Counter,
     reloads: Family<Reload, Counter>,
+    masks_lost: Family<Lost, Counter>,
     sessions_open: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
     record_failures: Counter,
@@ -355,6 +369,7 @@ impl Metrics {
             undeclared: Counter::default(),
             upstream: Counter::default(),
             reloads: Family::default(),
+            masks_lost: Family::default(),
             sessions_open: Gauge::default(),
             queued: Gauge::default(),
             record_failures: Counter::default(),
@@ -450,6 +465,11 @@ impl Metrics {
             registry,
             "node_agent_policy_reloads_total",
             metrics.reloads.clone(),
+        );
+        add(
+            registry,
+            "node_agent_masks_lost_total",
+            metrics.masks_lost.clone(),
         );
         add(
             registry,
@@ -560,6 +580,16 @@ impl Metrics {
         self.reloads.get_or_create(&Reload { result }).inc();
     }
 
+    /// What a mask names is not in a database any more.
+    pub fn mask_lost(&self, target: &str, policy: &str, mask: &str) {
+        let lost = Lost {
+            target: target.to_owned(),
+            policy: policy.to_owned(),
+            mask: mask.to_owned(),
+        };
+        self.masks_lost.get_or_create(&lost).inc();
+    }
+
     /// What a kernel counter stands at.
     pub fn kernel(&self, event: &'static str, count: u64) {
         self.kernel.get_or_create(&KernelEvent { event }).set(count);
@@ -649,6 +679,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.session_ended("w", "t", "client_quit");
         metrics.policies_reloaded(true);
+        metrics.mask_lost("t", "p", "m");
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
         metrics.databases_met("mysql", 1);

@@ -3,14 +3,20 @@
 //! The texts sent here are the agent's, fixed at compile time: no permit is involved, and nothing
 //! of a client's reaches this connection.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::mask::{Attribute, Relations};
-use crate::policy::{OwnCall, ResolvedNames, ViewColumn};
+use crate::policy::{
+    Classified, ColumnPattern, Glob, MaskRule, OwnCall, ResolvedNames, TagPattern, ViewColumn,
+};
 use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
+use super::classify::{Comments, Former};
 use super::dial::{Endpoint, UpstreamError, dial};
 use super::own::{Changes, Code};
 use super::probe::{self, Probe};
@@ -22,6 +28,9 @@ pub enum CatalogueError {
     /// The agent's own connection failed.
     #[error("the names of the database cannot be read: {0}")]
     Unreachable(Arc<str>),
+    /// The database refused a question, or the login.
+    #[error("the names of the database cannot be read: {0}")]
+    Refused(Arc<str>),
     /// Reading on would cost more memory or time than one database is worth.
     #[error("the names of the database cannot be read: they are more than the agent holds ({0})")]
     TooLarge(&'static str),
@@ -29,16 +38,21 @@ pub enum CatalogueError {
 
 impl From<UpstreamError> for CatalogueError {
     fn from(error: UpstreamError) -> Self {
-        CatalogueError::Unreachable(error.to_string().into())
+        let refused = matches!(error, UpstreamError::Refused { .. });
+        let words = error.to_string().into();
+        match refused {
+            true => CatalogueError::Refused(words),
+            false => CatalogueError::Unreachable(words),
+        }
     }
 }
 
 #[derive(Debug)]
-struct Relation {
-    schema: Arc<str>,
-    name: Arc<str>,
+pub(super) struct Relation {
+    pub(super) schema: Arc<str>,
+    pub(super) name: Arc<str>,
     stored: bool,
-    columns: HashMap<i16, Arc<str>>,
+    pub(super) columns: HashMap<i16, Arc<str>>,
 }
 
 /// The names of one database at one moment.
@@ -49,6 +63,13 @@ pub struct Catalogue {
     by_name: HashMap<Arc<str>, Vec<u32>>,
     schemas: HashSet<Box<str>>,
     reach: Reach,
+    comments: Comments,
+    /// Names from before, as far as readings have seen them.
+    former: Former,
+    /// What follows from these two, by relation.
+    classified: HashMap<u32, Vec<Classified>>,
+    /// Of `probe::PULSE`, asked before anything else.
+    pulse: String,
     changes: Changes,
     code: Code,
     /// Of `probe::BARE`.
@@ -61,6 +82,55 @@ impl Catalogue {
     /// Differs whenever the catalogue was read anew.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What `probe::PULSE` said before it was read.
+    pub(super) fn pulse(&self) -> &str {
+        &self.pulse
+    }
+
+    /// Remembers what relations and columns were called in the one that was read before, so that masks,
+    /// which go by names, follow what is renamed.
+    pub(super) fn follow(&mut self, before: Option<&Catalogue>) {
+        if let Some(before) = before {
+            self.former = before.former.grown(&before.relations, &self.relations);
+        }
+        self.classified = self.comments.classify(&self.former, &self.relations);
+    }
+
+    /// Each pattern and tag of a mask, and whether there is any column that it is about. What only had such a
+    /// name before is none: the mask follows it for as long as the agent remembers.
+    pub(super) fn matches(&self, mask: &MaskRule) -> Vec<(String, bool)> {
+        let column = |pattern: &ColumnPattern| {
+            let [schema, table, column] =
+                [&pattern.schema, &pattern.table, &pattern.column].map(|part| Glob::new(part));
+            let has = |relation: &Relation| {
+                schema.matches(&relation.schema)
+                    && table.matches(&relation.name)
+                    && relation.columns.values().any(|name| column.matches(name))
+            };
+            match &table {
+                Glob::Exact(name) => {
+                    let named = self.by_name.get(&**name).into_iter().flatten();
+                    named.filter_map(|oid| self.relations.get(oid)).any(has)
+                }
+                Glob::Any | Glob::Pattern(_) => self.relations.values().any(has),
+            }
+        };
+        let tagged = |pattern: &TagPattern| {
+            let mut all = self.classified.values().flatten();
+            all.any(|one| one.tags.iter().any(|tag| pattern.matches(tag)))
+        };
+        let columns = mask.columns.iter().map(|pattern| {
+            let ColumnPattern {
+                schema,
+                table,
+                column: name,
+            } = pattern;
+            (format!("{schema}.{table}.{name}"), column(pattern))
+        });
+        let tags = mask.tags.iter().map(|tag| (tag.to_string(), tagged(tag)));
+        columns.chain(tags).collect()
     }
 
     /// What the names in a text can stand for.
@@ -184,6 +254,13 @@ impl Catalogue {
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
         let mut views: Vec<ViewColumn> = Vec::new();
+        if wanted.name == "*" {
+            // Everything of a schema, or of all.
+            let schema = wanted.schema.as_deref().filter(|schema| *schema != "*");
+            let within = |one: &&Classified| schema.is_none_or(|schema| one.schema == schema);
+            let all = self.classified.values().flatten().filter(within);
+            all.for_each(|one| note(&mut resolved.classified, one));
+        }
         for (oid, relation) in self.candidates(wanted, scope) {
             if !relation.stored && self.reach.from(oid).next().is_some() {
                 views.extend(relation.columns.values().map(|name| ViewColumn {
@@ -200,6 +277,9 @@ impl Catalogue {
                 schemas.push(schema.to_owned());
             }
             opaque |= self.reach.is_opaque(oid);
+            for one in self.classified(oid) {
+                note(&mut resolved.classified, one);
+            }
             for source in self.reach.from(oid) {
                 if let Some(source) = self.relations.get(&source) {
                     reached.insert((source.schema.to_string(), source.name.to_string()));
@@ -335,6 +415,16 @@ impl Relations for Catalogue {
             .collect()
     }
 
+    fn classified(&self, relation: u32) -> Vec<&Classified> {
+        if self.classified.is_empty() {
+            return Vec::new();
+        }
+        let all = std::iter::once(relation).chain(self.reach.from(relation));
+        all.filter_map(|oid| self.classified.get(&oid))
+            .flatten()
+            .collect()
+    }
+
     fn opaque(&self, relation: u32) -> bool {
         self.reach.is_opaque(relation)
     }
@@ -342,6 +432,60 @@ impl Relations for Catalogue {
     fn generated(&self, relation: u32, number: i16) -> bool {
         self.generated.contains(&(relation, number))
     }
+}
+
+fn note(list: &mut Vec<Classified>, one: &Classified) {
+    if !list.contains(one) {
+        list.push(one.clone());
+    }
+}
+
+/// A connection on which it is asked again and again whether anything changed.
+pub(super) struct Kept {
+    /// A `Probe` of the shelf's protocol.
+    connection: Box<dyn Any + Send>,
+    used: Instant,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept(…)")
+    }
+}
+
+/// After so long without a use a connection may have been forgotten on the way.
+const KEPT: Duration = Duration::from_secs(20);
+
+/// Asks whether anything changed, and nothing else: on the connection that was kept, or another one.
+pub(super) async fn feel<W: Wire>(
+    kept: Option<Kept>,
+    endpoint: &Endpoint,
+    login: BackLogin,
+) -> Result<(String, Kept), CatalogueError> {
+    let kept = kept.filter(|kept| kept.used.elapsed() < KEPT);
+    if let Some(Ok(mut connection)) = kept.map(|kept| kept.connection.downcast::<Probe<W>>()) {
+        connection.renew();
+        // The server may have ended it; what another one says counts.
+        if let Ok(pulse) = pulse(&mut connection).await {
+            let used = Instant::now();
+            return Ok((pulse, Kept { connection, used }));
+        }
+    }
+    let dialled = dial::<W::Back>(endpoint, login).await?;
+    let mut connection = Box::new(Probe::<W>::new(dialled, endpoint.address));
+    let pulse = pulse(&mut connection).await?;
+    let used = Instant::now();
+    Ok((pulse, Kept { connection, used }))
+}
+
+async fn pulse<W: Wire>(connection: &mut Probe<W>) -> Result<String, CatalogueError> {
+    let mut pulse = None;
+    connection
+        .each(probe::PULSE, |cells| {
+            pulse = cells.first().copied().flatten().map(str::to_owned);
+        })
+        .await?;
+    pulse.ok_or_else(|| CatalogueError::Unreachable("it does not say what changed".into()))
 }
 
 /// Reads the catalogue as one role of one server sees it.
@@ -354,6 +498,8 @@ pub(super) async fn fetch<W: Wire>(
     let mut connection = Probe::<W>::new(dialled, endpoint.address);
     let mut catalogue = Catalogue {
         version,
+        // First: what changes while the rest is read makes it another.
+        pulse: pulse(&mut connection).await?,
         ..Catalogue::default()
     };
     connection
@@ -407,6 +553,11 @@ pub(super) async fn fetch<W: Wire>(
             }
         })
         .await?;
+    let mut comments = Comments::default();
+    connection
+        .each(probe::COMMENTS, |cells| comments.row(cells))
+        .await?;
+    catalogue.comments = comments;
     let mut edges = Edges::default();
     connection
         .each(probe::SOURCES, |cells| edges.row(cells))
@@ -457,6 +608,19 @@ fn number(cell: Option<&str>) -> Option<u32> {
 }
 
 #[cfg(test)]
+impl Relation {
+    pub(super) fn of(schema: &str, name: &str, columns: &[(i16, &str)]) -> Self {
+        let columns = columns.iter();
+        Relation {
+            schema: schema.into(),
+            name: name.into(),
+            stored: true,
+            columns: columns.map(|(at, name)| (*at, (*name).into())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 impl Catalogue {
     /// One with these tables, and rows of `probe::FUNCTIONS` and `probe::OPERATORS`.
     pub(crate) fn of(
@@ -465,7 +629,7 @@ impl Catalogue {
         functions: &[&[Option<&str>]],
         operators: &[&[Option<&str>]],
     ) -> Self {
-        let mut catalogue = Catalogue::of_version(version);
+        let mut catalogue = Catalogue::of_version(version, "");
         for (oid, (schema, name)) in (20_000..).zip(tables) {
             let (schema, name): (Arc<str>, Arc<str>) = ((*schema).into(), (*name).into());
             catalogue.schemas.insert((&*schema).into());
@@ -487,10 +651,21 @@ impl Catalogue {
         catalogue
     }
 
+    /// The same where a column of one of its tables has a comment.
+    pub(crate) fn commented(mut self, table: &str, column: &str, comment: &str) -> Self {
+        let oid = self.by_name.get(table).unwrap()[0];
+        let relation = self.relations.get_mut(&oid).unwrap();
+        relation.columns.insert(1, column.into());
+        self.comments.put(oid, 1, comment);
+        self.follow(None);
+        self
+    }
+
     /// An empty one.
-    pub(super) fn of_version(version: u64) -> Self {
+    pub(super) fn of_version(version: u64, pulse: &str) -> Self {
         Catalogue {
             version,
+            pulse: pulse.to_owned(),
             ..Catalogue::default()
         }
     }

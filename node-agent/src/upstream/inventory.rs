@@ -7,6 +7,7 @@ use crate::policy::{Column, Inventory, Routine, Table};
 use crate::wire::{BackLogin, Wire};
 
 use super::catalogue::CatalogueError;
+use super::classify::Comments;
 use super::dial::{Endpoint, dial};
 use super::probe::{self, Probe};
 use super::reach::Edges;
@@ -49,25 +50,35 @@ pub async fn inventory<W: Wire>(
                 name: (*name).to_owned(),
                 kind: word(kind).to_owned(),
                 columns: Vec::new(),
+                tags: Vec::new(),
                 reaches: Vec::new(),
                 by_code: false,
             };
             tables.insert(oid, table);
         })
         .await?;
+    let mut comments = Comments::default();
+    connection
+        .each(probe::COMMENTS, |cells| comments.row(cells))
+        .await?;
     connection
         .each(COLUMNS, |cells| {
-            let [oid, _, Some(name), Some(of)] = cells else {
+            let [oid, Some(at), Some(name), Some(of)] = cells else {
                 return;
             };
-            if let Some(table) = number(*oid).and_then(|oid| tables.get_mut(&oid)) {
+            let Some(oid) = number(*oid) else { return };
+            if let (Some(table), Ok(at)) = (tables.get_mut(&oid), at.parse()) {
                 table.columns.push(Column {
                     name: (*name).to_owned(),
                     of: (*of).to_owned(),
+                    tags: comments.tags(oid, at).to_vec(),
                 });
             }
         })
         .await?;
+    for (oid, table) in &mut tables {
+        table.tags = comments.tags(*oid, 0).to_vec();
+    }
     let mut edges = Edges::default();
     connection
         .each(probe::SOURCES, |cells| edges.row(cells))

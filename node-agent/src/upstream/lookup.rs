@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,18 @@ use arc_swap::ArcSwapOption;
 use tokio::time::timeout;
 
 use crate::model::TargetName;
+use crate::policy::PolicySet;
 use crate::wire::{BackLogin, Wire};
 
-use super::catalogue::{Catalogue, CatalogueError, fetch};
+use super::catalogue::{Catalogue, CatalogueError, Kept, feel, fetch};
 use super::dial::Endpoint;
+use super::guard::{Guard, Lost};
 
-/// How long a catalogue is believed without asking again.
+/// How long a catalogue is believed without reading it again.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// How long it is believed without asking whether anything changed. What is changed beside the agent is
+/// noticed after so long.
+const CONFIRMED: Duration = Duration::from_secs(1);
 /// The shortest time between two readings that a workload can cause to others.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
 /// Readings for the sake of other sessions' definitions take at most one part in so many of the
@@ -31,13 +36,22 @@ const FAILURE_STANDS: Duration = Duration::from_secs(1);
 
 /// One session's view of its database's catalogue.
 ///
-/// A session never sees a catalogue older than its own definitions. Definitions of others it sees
-/// a little later, unless it meets a name or an origin that it does not know.
+/// A session never sees a catalogue older than its own definitions. Definitions of others, and what is
+/// changed beside the agent, it sees at most `CONFIRMED` later (a large database, which takes long to say whether
+/// anything changed, is asked less often), and at once where it meets a name or an origin that it does not know.
 #[derive(Debug)]
 pub struct Lookup {
     shelf: Arc<Shelf>,
     /// The number of the latest definition by this session.
     own: AtomicU64,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if self.shelf.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shelf.keep(None);
+        }
+    }
 }
 
 impl Lookup {
@@ -46,9 +60,15 @@ impl Lookup {
     /// # Errors
     /// It cannot be read, or could not a moment ago.
     pub async fn current<W: Wire>(&self) -> Result<Arc<Catalogue>, CatalogueError> {
-        let want = Want::Current;
-        let read = |version| self.shelf.fetch::<W>(version);
-        self.shelf.get(self.at_least(), want, read).await
+        if self.shelf.wants_refresh() {
+            let shelf = self.shelf.clone();
+            tokio::spawn(async move {
+                // A failure is met by whoever needs a catalogue next.
+                let _ = shelf.ask::<W>(0, Want::Refreshed).await;
+                shelf.refreshing.store(false, Ordering::Release);
+            });
+        }
+        self.shelf.ask::<W>(self.at_least(), Want::Current).await
     }
 
     /// A newer catalogue than `seen`: something was met that it does not know. Bounded in rate; the
@@ -57,11 +77,16 @@ impl Lookup {
     /// # Errors
     /// As `current`.
     pub async fn newer<W: Wire>(&self, seen: u64) -> Result<Arc<Catalogue>, CatalogueError> {
-        let want = Want::Newer(seen);
         // What is in doubt may be what another session just defined.
         let at_least = self.shelf.changes.load(Ordering::Acquire);
-        let read = |version| self.shelf.fetch::<W>(version);
-        self.shelf.get(at_least, want, read).await
+        self.shelf.ask::<W>(at_least, Want::Newer(seen)).await
+    }
+
+    /// What masks that are in force on this target lost in this catalogue since an earlier one. Each is
+    /// told to one session only.
+    pub fn lost(&self, catalogue: &Catalogue, policies: &PolicySet) -> Vec<Lost> {
+        let masks = policies.masks_on(&self.shelf.target);
+        self.shelf.guard.look(catalogue, &policies.version(), masks)
     }
 
     /// This session changed the catalogue.
@@ -80,6 +105,8 @@ impl Lookup {
 enum Want {
     /// One that is believed.
     Current,
+    /// The same, before anybody has to wait for it.
+    Refreshed,
     /// One of another version than this, or one that was read just now.
     Newer(u64),
 }
@@ -92,27 +119,51 @@ struct Reading {
     covers: u64,
     begun: Instant,
     ended: Instant,
+    /// When it was asked for the last time whether anything changed, and nothing had.
+    confirmed: Instant,
+    /// How long the answer took.
+    took: Duration,
+}
+
+impl Reading {
+    /// How long it is believed since it was confirmed.
+    fn stands(&self) -> Duration {
+        CONFIRMED.max(self.took * SHARE).min(BELIEVED)
+    }
 }
 
 /// One catalogue, with what its reading takes.
 #[derive(Debug)]
 struct Shelf {
+    target: TargetName,
+    guard: Guard,
     /// Where and as whom to read: as the session that was opened last.
     access: Mutex<(Endpoint, BackLogin)>,
     newest: ArcSwapOption<Reading>,
     /// How many definitions sessions have reported.
     changes: AtomicU64,
+    /// Sessions that have it.
+    users: AtomicUsize,
+    /// What it was last confirmed on, while there are any.
+    kept: Mutex<Option<Kept>>,
+    /// Somebody is at it that it stays confirmed.
+    refreshing: AtomicBool,
     /// Held by the one reader; the version that was begun last.
     reading: tokio::sync::Mutex<u64>,
     failed: Mutex<Option<(Instant, CatalogueError)>>,
 }
 
 impl Shelf {
-    fn new(endpoint: &Endpoint, login: &BackLogin) -> Self {
+    fn new(target: &TargetName, endpoint: &Endpoint, login: &BackLogin) -> Self {
         Shelf {
+            target: target.clone(),
+            guard: Guard::default(),
             access: Mutex::new((endpoint.clone(), own(login))),
             newest: ArcSwapOption::empty(),
             changes: AtomicU64::new(0),
+            users: AtomicUsize::new(0),
+            kept: Mutex::default(),
+            refreshing: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(0),
             failed: Mutex::new(None),
         }
@@ -125,16 +176,37 @@ impl Shelf {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The catalogue that shows at least so many definitions. One reader at a time; who waited for
-    /// a reading shares what came of it, also its failure.
-    async fn get<F>(
+    async fn ask<W: Wire>(
         &self,
         at_least: u64,
         want: Want,
+    ) -> Result<Arc<Catalogue>, CatalogueError> {
+        let read = |version| self.fetch::<W>(version);
+        self.get(at_least, want, || self.feel::<W>(), read).await
+    }
+
+    /// Whether it is time to have it confirmed, so that nobody waits for that; said to one only.
+    fn wants_refresh(&self) -> bool {
+        let newest = self.newest.load();
+        let due = |newest: &Reading| {
+            newest.confirmed.elapsed() > newest.stands() / 2 && newest.begun.elapsed() < BELIEVED
+        };
+        newest.as_ref().is_some_and(|newest| due(newest))
+            && !self.refreshing.swap(true, Ordering::AcqRel)
+    }
+
+    /// The catalogue that shows at least so many definitions. One reader at a time; who waited for
+    /// a reading shares what came of it, also its failure.
+    async fn get<F, G>(
+        &self,
+        at_least: u64,
+        want: Want,
+        feel: impl FnOnce() -> G,
         read: impl FnOnce(u64) -> F,
     ) -> Result<Arc<Catalogue>, CatalogueError>
     where
         F: Future<Output = Result<Catalogue, CatalogueError>>,
+        G: Future<Output = Result<String, CatalogueError>>,
     {
         if let Some(good) = self.good(at_least, want) {
             return Ok(good);
@@ -146,43 +218,75 @@ impl Shelf {
         if let Some(error) = self.failure() {
             return Err(error);
         }
+        // What would do, if only it were certain that nothing changed since.
+        let newest = self.newest.load_full();
+        if let Some(newest) = newest.filter(|newest| self.would_do(newest, at_least, want)) {
+            let asked = Instant::now();
+            match in_time(feel()).await {
+                Ok(pulse) if pulse == newest.catalogue.pulse() => {
+                    let catalogue = newest.catalogue.clone();
+                    self.newest.store(Some(Arc::new(Reading {
+                        catalogue: catalogue.clone(),
+                        confirmed: asked,
+                        took: asked.elapsed(),
+                        ..*newest
+                    })));
+                    return Ok(catalogue);
+                }
+                Ok(_changed) => {}
+                // It could be another by now: nothing is decided by it.
+                Err(error) => return Err(self.fails(error)),
+            }
+        }
         *version += 1;
         // Counted before reading: a definition during the reading may not be seen by it.
         let covers = self.changes.load(Ordering::Acquire);
         let begun = Instant::now();
-        let read = timeout(PATIENCE, read(*version)).await;
+        let read = in_time(read(*version)).await;
         let ended = Instant::now();
-        let read = read.unwrap_or_else(|_elapsed| {
-            let words = "the database took too long";
-            Err(CatalogueError::Unreachable(words.into()))
-        });
         match read {
-            Ok(catalogue) => {
+            Ok(mut catalogue) => {
+                let before = self.newest.load();
+                catalogue.follow(before.as_ref().map(|reading| &*reading.catalogue));
                 let catalogue = Arc::new(catalogue);
                 self.newest.store(Some(Arc::new(Reading {
                     catalogue: catalogue.clone(),
                     covers,
                     begun,
                     ended,
+                    confirmed: begun,
+                    took: Duration::ZERO,
                 })));
                 Ok(catalogue)
             }
-            Err(error) => {
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((ended, error.clone()));
-                Err(error)
-            }
+            Err(error) => Err(self.fails(error)),
         }
+    }
+
+    fn fails(&self, error: CatalogueError) -> CatalogueError {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), error.clone()));
+        error
     }
 
     fn good(&self, at_least: u64, want: Want) -> Option<Arc<Catalogue>> {
         let newest = self.newest.load();
         let newest = newest.as_ref()?;
+        let stands = match want {
+            Want::Current | Want::Newer(_) => newest.stands(),
+            Want::Refreshed => newest.stands() / 2,
+        };
+        let good = newest.confirmed.elapsed() < stands && self.would_do(newest, at_least, want);
+        good.then(|| newest.catalogue.clone())
+    }
+
+    /// Whether a reading would do, if nothing changed beside the agent.
+    fn would_do(&self, newest: &Reading, at_least: u64, want: Want) -> bool {
         if newest.covers < at_least || newest.begun.elapsed() >= BELIEVED {
-            return None;
+            return false;
         }
-        let good = match want {
-            Want::Current => {
+        match want {
+            Want::Current | Want::Refreshed => {
                 let pause = AT_MOST_EVERY.max((newest.ended - newest.begun) * SHARE);
                 newest.covers >= self.changes.load(Ordering::Acquire)
                     || newest.ended.elapsed() < pause
@@ -190,8 +294,7 @@ impl Shelf {
             Want::Newer(seen) => {
                 newest.catalogue.version() > seen || newest.begun.elapsed() < AT_MOST_EVERY
             }
-        };
-        good.then(|| newest.catalogue.clone())
+        }
     }
 
     fn failure(&self) -> Option<CatalogueError> {
@@ -201,12 +304,30 @@ impl Shelf {
     }
 
     async fn fetch<W: Wire>(&self, version: u64) -> Result<Catalogue, CatalogueError> {
-        let (endpoint, login) = self
-            .access
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let (endpoint, login) = self.access();
         fetch::<W>(&endpoint, login, version).await
+    }
+
+    async fn feel<W: Wire>(&self) -> Result<String, CatalogueError> {
+        let (endpoint, login) = self.access();
+        let kept = self.keep(None);
+        let (pulse, kept) = feel::<W>(kept, &endpoint, login).await?;
+        self.keep(Some(kept));
+        if self.users.load(Ordering::Acquire) == 0 {
+            self.keep(None);
+        }
+        Ok(pulse)
+    }
+
+    /// Keeps a connection, or none, in place of the one that was kept.
+    fn keep(&self, kept: Option<Kept>) -> Option<Kept> {
+        let mut place = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, kept)
+    }
+
+    fn access(&self) -> (Endpoint, BackLogin) {
+        let access = self.access.lock();
+        access.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Somebody may still ask for what is on it.
@@ -216,6 +337,16 @@ impl Shelf {
             .as_ref()
             .is_some_and(|newest| newest.begun.elapsed() < BELIEVED)
     }
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, CatalogueError>>,
+) -> Result<T, CatalogueError> {
+    let answer = timeout(PATIENCE, answer).await;
+    answer.unwrap_or_else(|_elapsed| {
+        let words = "the database took too long";
+        Err(CatalogueError::Unreachable(words.into()))
+    })
 }
 
 /// A session's login, without what only its client asked for.
@@ -259,8 +390,9 @@ impl Catalogues {
         let shelf = open
             .entry(key)
             .and_modify(|shelf| shelf.opened(endpoint, login))
-            .or_insert_with(|| Arc::new(Shelf::new(endpoint, login)))
+            .or_insert_with(|| Arc::new(Shelf::new(target, endpoint, login)))
             .clone();
+        shelf.users.fetch_add(1, Ordering::AcqRel);
         Arc::new(Lookup {
             shelf,
             own: AtomicU64::new(0),
@@ -270,8 +402,6 @@ impl Catalogues {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
     use crate::model::{Secret, UpstreamAddr};
 
@@ -314,6 +444,10 @@ mod tests {
     #[derive(Default)]
     struct Source {
         readings: AtomicUsize,
+        /// How often it was asked whether anything changed.
+        asked: AtomicUsize,
+        /// What it says then.
+        pulse: Mutex<String>,
         down: bool,
     }
 
@@ -327,14 +461,22 @@ mod tests {
             if self.down {
                 return Err(CatalogueError::Unreachable("down".into()));
             }
-            Ok(Catalogue::of_version(version))
+            Ok(Catalogue::of_version(version, &self.pulse.lock().unwrap()))
+        }
+
+        async fn feel(&self) -> Result<String, CatalogueError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.down {
+                return Err(CatalogueError::Unreachable("down".into()));
+            }
+            Ok(self.pulse.lock().unwrap().clone())
         }
 
         async fn current(&self, lookup: &Lookup) -> Result<u64, CatalogueError> {
             let read = |version| self.read(version);
             let got = lookup
                 .shelf
-                .get(lookup.at_least(), Want::Current, read)
+                .get(lookup.at_least(), Want::Current, || self.feel(), read)
                 .await;
             got.map(|catalogue| catalogue.version())
         }
@@ -342,7 +484,8 @@ mod tests {
         async fn newer(&self, lookup: &Lookup, seen: u64) -> u64 {
             let at_least = lookup.shelf.changes.load(Ordering::Acquire);
             let read = |version| self.read(version);
-            let got = lookup.shelf.get(at_least, Want::Newer(seen), read).await;
+            let want = Want::Newer(seen);
+            let got = lookup.shelf.get(at_least, want, || self.feel(), read).await;
             got.unwrap().version()
         }
 
@@ -359,7 +502,77 @@ mod tests {
             covers: newest.covers,
             begun: newest.begun - by,
             ended: newest.ended - by,
+            confirmed: newest.confirmed - by,
+            took: newest.took,
         })));
+    }
+
+    #[tokio::test]
+    async fn what_is_changed_beside_the_agent_is_noticed_within_a_second() {
+        let [lookup, _] = two_sessions();
+        let source = Source::default();
+        assert_eq!(source.current(&lookup).await.unwrap(), 1);
+        let asked = || source.asked.load(Ordering::Relaxed);
+        // Nothing changed: it is asked, and not read.
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (1, 0));
+        age(&lookup, CONFIRMED);
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (1, 1));
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (1, 1));
+        // Something changed.
+        *source.pulse.lock().unwrap() = "other".to_owned();
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (1, 1));
+        age(&lookup, CONFIRMED);
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (2, 2));
+        assert_eq!((source.current(&lookup).await.unwrap(), asked()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn nobody_decides_by_what_cannot_be_confirmed() {
+        let [lookup, _] = two_sessions();
+        assert_eq!(Source::default().current(&lookup).await.unwrap(), 1);
+        let gone = Source {
+            down: true,
+            ..Source::default()
+        };
+        assert_eq!(gone.current(&lookup).await.unwrap(), 1);
+        age(&lookup, CONFIRMED);
+        assert!(gone.current(&lookup).await.is_err());
+        assert_eq!(gone.readings(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_takes_long_to_say_whether_it_changed_is_asked_less_often() {
+        let [lookup, _] = two_sessions();
+        let source = Source::default();
+        assert_eq!(source.current(&lookup).await.unwrap(), 1);
+        let newest = lookup.shelf.newest.load_full().unwrap();
+        for (took, stands) in [(0, 1000), (100, 1000), (500, 4000), (60_000, 30_000)] {
+            let reading = Reading {
+                catalogue: newest.catalogue.clone(),
+                took: Duration::from_millis(took),
+                ..*newest
+            };
+            assert_eq!(reading.stands(), Duration::from_millis(stands), "{took}");
+        }
+    }
+
+    #[test]
+    fn one_session_of_all_has_the_catalogue_confirmed_before_anybody_waits() {
+        let [first, second] = two_sessions();
+        assert!(!first.shelf.wants_refresh(), "there is none");
+        let now = Instant::now();
+        first.shelf.newest.store(Some(Arc::new(Reading {
+            catalogue: Arc::new(Catalogue::of_version(1, "")),
+            covers: 0,
+            begun: now,
+            ended: now,
+            confirmed: now,
+            took: Duration::ZERO,
+        })));
+        assert!(!first.shelf.wants_refresh(), "it is fresh");
+        age(&first, CONFIRMED * 3 / 4);
+        assert!(first.shelf.wants_refresh());
+        assert!(!second.shelf.wants_refresh(), "somebody is at it");
     }
 
     #[test]
@@ -480,6 +693,8 @@ mod tests {
             covers: newest.covers,
             begun: ended - Duration::from_secs(2),
             ended,
+            confirmed: Instant::now(),
+            took: Duration::ZERO,
         })));
         assert_eq!(source.current(&other).await.unwrap(), 1);
         assert_eq!(source.current(&busy).await.unwrap(), 2);

@@ -3,7 +3,9 @@
 //! what somebody without the credential would see.
 
 mod catalogue;
+mod classify;
 mod dial;
+mod guard;
 mod inventory;
 mod leg;
 mod link;
@@ -13,12 +15,15 @@ mod own;
 mod path;
 mod probe;
 mod reach;
+mod sample;
 
 pub use catalogue::{Catalogue, CatalogueError};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
+pub use guard::Lost;
 pub use inventory::inventory;
 pub use leg::Leg;
 pub use link::{Link, Outgoing};
 pub use lookup::{Catalogues, Lookup};
 pub use outsider::{Outside, Seen, outsider};
 pub use path::{begun, names_are_used};
+pub use sample::{SAMPLE_ROWS, databases, sample};

@@ -53,6 +53,51 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
        'database_to_xml', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'ts_stat', \
        'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread')";
 
+/// oid, attribute number (0: the relation itself), comment in hexadecimal (whatever its encoding is) of those
+/// that can hold a tag. Beyond its first 64 Ki characters nothing of a comment counts.
+pub(super) const COMMENTS: &str = "select d.objoid, d.objsubid, \
+       pg_catalog.encode(pg_catalog.textsend(pg_catalog.left(d.description, 65536)), 'hex') \
+     from pg_catalog.pg_description d \
+     where d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objoid >= 16384 \
+       and pg_catalog.strpos(d.description, ':') > 0";
+/// One cell that is another whenever something is defined, changed or dropped that the other questions ask
+/// for: for each catalogue how many rows it has, and the sum of the numbers of the transactions that wrote them.
+/// A row that is written has a greater number than any that was there before, so that with as many rows the sum
+/// can only grow. What came with the server is left out, and tables of single sessions, which come and go.
+pub(super) const PULSE: &str = "select pg_catalog.concat_ws(' ', \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_class where oid >= 16384 and relkind in ('r','p','v','m','f') \
+          and relpersistence <> 't'), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
+        where c.oid >= 16384 and a.attnum > 0 and c.relkind in ('r','p','v','m','f') \
+          and c.relpersistence <> 't'), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_rewrite where ev_class >= 16384), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_inherits), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_description \
+        where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and objoid >= 16384), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_namespace where pg_catalog.strpos(nspname, 'temp_') = 0), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_proc where oid >= 16384), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_operator where oid >= 16384), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_constraint where contype = 'f' or contypid <> 0), \
+       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
+        from pg_catalog.pg_cast where oid >= 16384))";
 /// Schemas: what a search_path of the role can lead to.
 pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace \
      where pg_catalog.has_schema_privilege(oid, 'usage')";
@@ -200,7 +245,7 @@ impl<W: Wire> Probe<W> {
     /// than the agent holds.
     pub(super) async fn each(
         &mut self,
-        text: &'static str,
+        text: &str,
         mut row: impl FnMut(&[Option<&str>]),
     ) -> Result<(), CatalogueError> {
         let address = self.address;
@@ -262,6 +307,11 @@ impl<W: Wire> Probe<W> {
         }
     }
 
+    /// The next questions may be answered as largely as the first.
+    pub(super) fn renew(&mut self) {
+        (self.rows_left, self.bytes_left) = (ROWS, BYTES);
+    }
+
     /// The connection, idle again, for whoever goes on with it.
     pub(super) fn into_parts(self) -> (Leg, BytesMut) {
         (self.leg, self.input)
@@ -274,7 +324,7 @@ impl<W: Wire> Probe<W> {
     }
 }
 
-fn question(text: &'static str) -> Asked<()> {
+fn question(text: &str) -> Asked<()> {
     let mut frame = BytesMut::with_capacity(text.len() + 6);
     frame.put_u8(b'Q');
     frame.put_u32(u32::try_from(text.len() + 5).unwrap_or(u32::MAX));
@@ -282,7 +332,7 @@ fn question(text: &'static str) -> Asked<()> {
     frame.put_u8(0);
     Asked {
         phase: Phase::Run {
-            text: Text::of_static(text),
+            text: Text::from(text.to_owned()),
         },
         frame: frame.freeze(),
     }

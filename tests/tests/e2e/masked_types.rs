@@ -300,7 +300,11 @@ fn drivers_read_every_type_under_every_masker() -> Result<()> {
     check("tokio-postgres", &tokio.output()?);
     let sqlx = world
         .program(Place::Inside, std::env::current_exe()?)
-        .args(["--exact", "e2e::masked_sqlx::reads_when_asked", "--nocapture"])
+        .args([
+            "--exact",
+            "e2e::masked_sqlx::reads_when_asked",
+            "--nocapture",
+        ])
         .env("MASKED_SQLX_AT", words(&world).join(" "))
         .limit(Duration::from_secs(60));
     check("sqlx", &sqlx.output()?);

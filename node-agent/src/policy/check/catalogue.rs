@@ -7,7 +7,7 @@ use crate::policy::compile::kinds;
 use crate::policy::document::Document;
 use crate::policy::inventory::{Inventory, Table};
 use crate::policy::near;
-use crate::policy::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
+use crate::policy::pattern::{ColumnName, FunctionPattern, Glob, TablePattern, TagPattern};
 use crate::policy::places::Step;
 use crate::sql::{FunctionClass, StatementKind, classify_function};
 
@@ -49,6 +49,24 @@ pub(super) fn check(found: &mut Found<'_>, about: &[&Document], inventory: &Inve
                     mask.name
                 );
                 found.note(&path, "masks-miss", message);
+            }
+        }
+    }
+    for (at, mask) in document.masks.iter().enumerate() {
+        for (i, tag) in mask.tags.iter().enumerate() {
+            let mut all = inventory.relations.iter().flat_map(Table::classified);
+            if !all.any(|one| one.tags.iter().any(|found| tag.matches(found))) {
+                let path = [
+                    Step::Key("masks"),
+                    Step::Item(at),
+                    Step::Key("tags"),
+                    Step::Item(i),
+                ];
+                let message = format!(
+                    "mask `{}`: `{tag}` matches nothing: no comment has such a tag",
+                    mask.name
+                );
+                found.note(&path, "matches-nothing", message);
             }
         }
     }
@@ -175,8 +193,26 @@ fn missed(pattern: &ColumnName, about: &[&Document], inventory: &Inventory) -> O
         .flat_map(|d| &d.masks)
         .flat_map(|mask| &mask.columns)
         .collect();
+    let tags: Vec<&TagPattern> = about
+        .iter()
+        .flat_map(|d| &d.masks)
+        .flat_map(|mask| &mask.tags)
+        .collect();
+    let tagged = |schema: &str, name: &str, column: &str| {
+        let mut tables = inventory.relations.iter();
+        let table = tables.find(|table| table.schema == schema && table.name == name);
+        let all = table.into_iter().flat_map(Table::classified);
+        all.filter(|one| one.column == "*" || one.column == column)
+            .flat_map(|one| one.tags)
+            .any(|tag| tags.iter().any(|pattern| pattern.matches(&tag)))
+    };
     // A mask on what rows come from, or on a parent, holds for the table too.
     let masked = |table: &Table, column: &str| {
+        if tagged(&table.schema, &table.name, column)
+            || table.reaches.iter().any(|(s, n)| tagged(s, n, column))
+        {
+            return true;
+        }
         let on = |schema: &str, name: &str| {
             masks.iter().any(|m| {
                 m.of.schema.matches(schema) && m.of.table.matches(name) && m.column.matches(column)

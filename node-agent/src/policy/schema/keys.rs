@@ -90,7 +90,8 @@ pub(super) const KEYS: &[Key] = &[
     may("Functions", "deny", AsLikes, "Refused, even the pure ones."),
 
     must("Mask", "name", Letters, "Unique among the rules and masks of the policy."),
-    must("Mask", "columns", Items, "Which columns: `schema.table.column` patterns."),
+    may("Mask", "columns", AsLikes, "Which columns: `schema.table.column` patterns. It needs columns or tags."),
+    may("Mask", "tags", AsLikes, "Which columns besides: those with such a tag in their comment, or in that of their table."),
     must("Mask", "with", AsLikes, "What replaces a value."),
     may("Mask", "predicates", AsLikes, "Whether a statement may filter, join, sort or group by the column."),
     may("Mask", "unless", AsLikes, "Who sees the values."),
@@ -210,6 +211,12 @@ pub(super) const FORMS: &[(&str, &str)] = &[
              "examples": ["$.ssn", "$.contacts[*].email", "$..phone"] }"#,
     ),
     (
+        "a tag",
+        r##"{ "type": "string",
+             "pattern": "^[^\\s!\"#$%&'()+,./;<=>?@\\[\\\\\\]^`{|}~:]*(:[^\\s!\"#$%&'()+,./;<=>?@\\[\\\\\\]^`{|}~:]*)+$",
+             "examples": ["pii:ssn", "pii:*"] }"##,
+    ),
+    (
         "schema.name(*) or *",
         r#"{ "type": "string",
              "pattern": "^(\\*|(\"[^\"*]+\"|[^\\s\".()]+)\\.(\"[^\"*]+\"|[^\\s\".()]+)(\\(\\*\\))?)$",
@@ -258,6 +265,12 @@ pub(super) const CONDITIONS: &[(&str, &str)] = &[
         r#"{ "anyOf": [
                { "required": ["groups"], "properties": { "groups": { "minItems": 1 } } },
                { "required": ["users"], "properties": { "users": { "minItems": 1 } } } ] }"#,
+    ),
+    (
+        "Mask",
+        r#"{ "anyOf": [
+               { "required": ["columns"], "properties": { "columns": { "minItems": 1 } } },
+               { "required": ["tags"], "properties": { "tags": { "minItems": 1 } } } ] }"#,
     ),
     (
         "Mask",

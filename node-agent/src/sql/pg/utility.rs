@@ -535,6 +535,7 @@ impl Walk {
 
     pub(super) fn comment(&mut self, comment: &pb::CommentStmt) {
         self.define(StatementKind::Maintain, None);
+        self.facts.comments = true;
         self.described(comment.objtype(), comment.object.as_deref());
     }
 

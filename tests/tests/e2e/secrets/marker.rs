@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 const PIECE: usize = 6;
 
 /// Texts of the seed's masked cells.
-pub(super) const TEXTS: [&str; 17] = [
+pub(super) const TEXTS: [&str; 19] = [
     "Qx7Kz9Vw3LpHm",
     "Jd4Rn8Tb6YcSf",
     "Mk2Gv5XsBq9Nz",
@@ -28,6 +28,8 @@ pub(super) const TEXTS: [&str; 17] = [
     "Wq7Tz3NmXc5Lb",
     "5928174630291",
     "8b4d:17e9:3c5f",
+    "Hs5Wb9YcJt3Ln",
+    "Vd8Pk4GzTr6Qm",
 ];
 
 /// The pieces of all markers: as they are, backwards, in capitals or not, as hexadecimal digits, in

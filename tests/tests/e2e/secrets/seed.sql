@@ -33,6 +33,13 @@ insert into pii.papers values
      'Zt5Gh2NkWq8Xe', '7 years 3 days'),
     (2, '{"ssn": ["Wq7Tz3NmXc5Lb"]}', 'ssn Wq7Tz3NmXc5Lb', '{}', -1, null, '', null);
 insert into pub.log values ('first');
+create table pii.tagged (id int primary key, code text unique, free text);
+comment on column pii.tagged.code is 'What opens the door (pii:code)';
+insert into pii.tagged values (1, 'Hs5Wb9YcJt3Ln', 'free');
+create table pii.sealed (id int primary key, inside text);
+comment on table pii.sealed is 'Pii:Sealed';
+insert into pii.sealed values (1, 'Vd8Pk4GzTr6Qm');
+create view pii.v_tagged as select code as c, free from pii.tagged;
 create view pii.v as select ssn as s from pii.people;
 create view pii.v_expr as select upper(ssn) as u from pii.people;
 create view pii.v_over as select s as o from pii.v;

@@ -117,7 +117,8 @@ const WHOLE: &str = r#"{
     { "name": "o", "columns": ["s.t.e"], "with": "null" },
     { "name": "p", "columns": ["s.t.f"], "with": { "keep_first": 2 } },
     { "name": "q", "columns": ["s.t.g"],
-      "with": { "json": { "paths": ["$.a", "$..b[*]['it\\'s'].*", "$[0]"], "with": { "keep_last": 4 } } } } ],
+      "with": { "json": { "paths": ["$.a", "$..b[*]['it\\'s'].*", "$[0]"], "with": { "keep_last": 4 } } } },
+    { "name": "r", "tags": ["pii:*", "*:ssn"], "with": "hash" } ],
   "limits": { "rows_returned": 1, "bytes_returned": "64MiB", "statement_timeout": "30s", "rows_affected": 2 }
 }"#;
 
@@ -153,6 +154,7 @@ fn the_schema_takes_what_the_parser_takes_and_refuses_what_it_refuses() {
         ("/functions", "Functions"),
         ("/masks/0", "Mask"),
         ("/masks/4/with/json", "JsonMask"),
+        ("/masks/5", "Mask"),
         ("/limits", "LimitWords"),
         ("/budgets", "BudgetWords"),
         ("/require", "Require"),
@@ -215,6 +217,12 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/4/with/json", "paths", json!(["$.a-b"])),
         ("/masks/4/with/json", "paths", json!(["$[1:2]"])),
         ("/masks/4/with/json", "with", json!("blank")),
+        ("/masks/0", "columns", json!([])),
+        ("/masks/0", "tags", json!(["pii"])),
+        ("/masks/0", "tags", json!(["pii ssn:x"])),
+        ("/masks/0", "tags", json!(["s/t:x"])),
+        ("/masks/0", "tags", json!("pii:ssn")),
+        ("/masks/4", "tags", json!([])),
         ("/masks/0", "predicates", json!("maybe")),
         ("/masks/0", "unless", json!({})),
         ("/masks/0", "unless", json!({ "roles": ["r"] })),
@@ -243,6 +251,8 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
             json!(["admin", "copy_program", "*", "opaque"]),
         ),
         ("/functions", "allow", json!([])),
+        ("/masks/0", "tags", json!(["pii:ssn"])),
+        ("/masks/4", "columns", json!([])),
     ] {
         let good = changed(whole.clone(), at, key, Some(value.clone()));
         assert_eq!(
