@@ -128,6 +128,12 @@ pub trait Relations {
         Vec::new()
     }
 
+    /// Whether an attribute is computed from others of its row. A copy of the table leaves it out.
+    fn generated(&self, relation: u32, number: i16) -> bool {
+        let _ = (relation, number);
+        false
+    }
+
     /// Whether code makes the relation's rows, or those of a view that it reads: they can come
     /// from anywhere.
     fn opaque(&self, relation: u32) -> bool {

@@ -209,6 +209,15 @@ impl PolicySet {
         }
         Arc::new(obligations)
     }
+
+    /// The budgets of this principal on this target, whatever it asks.
+    pub fn budgets_for(&self, principal: &Principal, target: &TargetName) -> Vec<Budget> {
+        let documents = self.possible(principal, target);
+        let enforcing = documents.filter(|document| document.mode == Mode::Enforce);
+        enforcing
+            .flat_map(|document| document.budgets.iter().cloned())
+            .collect()
+    }
 }
 
 impl Compiled {

@@ -22,6 +22,7 @@ mod condition;
 mod context;
 mod decide;
 mod document;
+mod equality;
 mod explain;
 mod inventory;
 mod json_path;
@@ -37,6 +38,7 @@ mod refuse;
 mod require;
 mod schema;
 mod suggest;
+mod views;
 mod words;
 
 pub mod cases;
@@ -105,6 +107,9 @@ pub struct ResolvedNames {
     /// reaches only itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<(RelationName, Vec<(String, String)>)>,
+    /// As written → the columns of the views that it may stand for, where these read other relations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<(RelationName, Vec<ViewColumn>)>,
     /// As written: a view among what it may stand for has its rows, or those of a view that it
     /// reads, from code (functions, operators); what that reads, nothing shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -141,6 +146,17 @@ pub struct ResolvedNames {
     /// Names that no schema of the path has → schemas that have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<(RelationName, Vec<String>)>,
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: String,
+    /// The columns of tables (schema, table, column) that its values can come from; `None`: of whatever
+    /// the view reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<(String, String, String)>>,
 }
 
 /// A call, by its name as written and the number of its arguments.

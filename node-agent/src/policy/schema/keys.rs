@@ -115,6 +115,9 @@ pub(super) const KEYS: &[Key] = &[
     may("BudgetWords", "rows_affected_per_minute", AsLikes, "How many rows changed, per minute."),
     may("BudgetWords", "rows_affected_per_hour", AsLikes, "How many rows changed, per hour."),
     may("BudgetWords", "rows_affected_per_day", AsLikes, "How many rows changed, per day."),
+    may("BudgetWords", "mask_refusals_per_minute", AsLikes, "How many statements that masks refused, per minute."),
+    may("BudgetWords", "mask_refusals_per_hour", AsLikes, "How many statements that masks refused, per hour."),
+    may("BudgetWords", "mask_refusals_per_day", AsLikes, "How many statements that masks refused, per day."),
 
     may("Require", "reason", AsLikes, "A reason must be told."),
     may("Require", "ticket", AsLikes, "A ticket must be told: any, or one that the whole expression matches."),
@@ -160,6 +163,7 @@ pub(super) const WORDS: &[(&str, &str, &str)] = &[
     ("Effect", "approve", "It is held until a reviewer decides."),
     ("Effect", "deny", "It may not run, whatever else allows it."),
     ("Predicates", "deny", "No: an answer that depends on the value tells of the value."),
+    ("Predicates", "equality", "By `=`, IN and `= ANY` between the column of a table that the mask names and values that the statement names; nothing else."),
     ("Predicates", "allow", "Yes."),
     ("Masker", "redact", "A constant."),
     ("Masker", "null", "NULL."),

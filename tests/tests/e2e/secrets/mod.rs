@@ -273,7 +273,8 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
             .as_str()
             .with_context(|| session.to_string())?;
         let words = ["replay", id, "--format", "json", "--width", "0"];
-        if let Some(piece) = markers.found(world.cli(&words)?.all().as_bytes()) {
+        let told = without_moments(&world.cli(&words)?.all());
+        if let Some(piece) = markers.found(told.as_bytes()) {
             leaks.push(format!("the recording {id}: {piece}"));
         }
     }
@@ -317,6 +318,30 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
         leaks.join("\n")
     );
     Ok(())
+}
+
+/// A recording without when and how long: of so many numbers some hold six digits of a marker.
+fn without_moments(lines: &str) -> String {
+    fn clear(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for key in ["at", "micros"] {
+                    map.remove(key);
+                }
+                map.values_mut().for_each(clear);
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(clear),
+            _ => {}
+        }
+    }
+    let one = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(mut value) => {
+            clear(&mut value);
+            value.to_string()
+        }
+        Err(_) => line.to_owned(),
+    };
+    lines.lines().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// What an answer says, but for what two connections never have in common: settings, and numbers of
