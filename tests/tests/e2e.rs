@@ -33,6 +33,8 @@ mod e2e {
     mod label;
     mod leaks;
     mod lifecycle;
+    mod masked_sqlx;
+    mod masked_types;
     mod masks;
     mod names;
     mod observe;

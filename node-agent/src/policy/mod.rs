@@ -25,6 +25,7 @@ mod document;
 mod equality;
 mod explain;
 mod inventory;
+mod json_path;
 mod judge;
 mod masked;
 mod meanings;
@@ -55,6 +56,7 @@ pub use explain::{
     ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
+pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 pub use places::{Place, Places};
 pub use require::{Require, TicketPattern};
@@ -331,6 +333,28 @@ pub enum Masker {
     /// A keyed token in the type's format.
     Token,
     /// A date cut to `year`, `month` or `day`.
+    DateTrunc(DateUnit),
+    /// Values within a JSON document, by path.
+    Json(JsonMask),
+}
+
+/// What replaces a value within a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartMasker {
+    /// A constant.
+    Redact,
+    /// JSON's `null`.
+    Null,
+    /// All but the last n characters of a string.
+    KeepLast(u32),
+    /// All but the first n characters of a string.
+    KeepFirst(u32),
+    /// A keyed hash of a string, hex.
+    Hash,
+    /// A keyed token of a string or a number.
+    Token,
+    /// A date in a string cut to `year`, `month` or `day`.
     DateTrunc(DateUnit),
 }
 

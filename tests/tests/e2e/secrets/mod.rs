@@ -26,7 +26,11 @@ fn policy(unless: &str, more: &str) -> String {
          - {{ name: whole, columns: [pii.people.ssn, pii.people.doc, pii.people.tags, pii.part.ssn], with: redact{unless} }}\n  \
          - {{ name: same, columns: [pii.people.email, pii.people.key, pii.people.num], with: token{unless} }}\n  \
          - {{ name: none, columns: [pii.people.blob, pii.people.w, pii.people.both_of], with: 'null'{unless} }}\n  \
-         - {{ name: year, columns: [pii.people.born], with: {{ date_trunc: year }}{unless} }}\n{more}"
+         - {{ name: year, columns: [pii.people.born], with: {{ date_trunc: year }}{unless} }}\n  \
+         - {{ name: paths, columns: [pii.papers.doc, pii.papers.txt], with: {{ json: {{ paths: ['$..ssn'], with: redact }} }}{unless} }}\n  \
+         - {{ name: typed, columns: [pii.papers.amount, pii.papers.spot, pii.papers.raw], with: token{unless} }}\n  \
+         - {{ name: ends, columns: [pii.papers.tags], with: {{ keep_last: 2 }}{unless} }}\n  \
+         - {{ name: months, columns: [pii.papers.due], with: {{ date_trunc: month }}{unless} }}\n{more}"
     )
 }
 
