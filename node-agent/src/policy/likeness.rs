@@ -133,7 +133,7 @@ fn luhn(digits: &[u32]) -> bool {
             small => small,
         })
         .sum();
-    sum % 10 == 0 && digits.iter().any(|digit| *digit != 0)
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
 fn shape(value: &str) -> String {

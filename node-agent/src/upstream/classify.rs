@@ -90,10 +90,13 @@ fn plain(hexadecimal: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A schema and a relation in it.
+type Named = (Arc<str>, Arc<str>);
+
 /// Names that relations and columns had, by their numbers, which no renaming changes.
 #[derive(Debug, Default)]
 pub(super) struct Former {
-    tables: HashMap<u32, Vec<(Arc<str>, Arc<str>)>>,
+    tables: HashMap<u32, Vec<Named>>,
     columns: HashMap<u32, HashMap<i16, Vec<Arc<str>>>>,
 }
 
