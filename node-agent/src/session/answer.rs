@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use crate::mask::{MaskPlan, MaskedRows, Undecodable};
+use crate::mask::{MaskPlan, MaskedRows, Treated, Undecodable};
 use crate::model::{Refusal, ResultHead};
 use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
+use crate::upstream::Catalogue;
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
 use super::execution::{Execution, Relaying};
@@ -134,7 +135,7 @@ impl<W: Wire> Session<W> {
                         return Ok(Settled::Fate(Fate::Replaced));
                     }
                     // The last result's plan ended with its `Done`.
-                    return Ok(if self.masks_in_force() {
+                    return Ok(if execution.obligations.plans() {
                         self.plan_later()
                     } else {
                         Settled::Fate(Fate::Verbatim)
@@ -214,13 +215,12 @@ impl<W: Wire> Session<W> {
             return Ok(Settled::Fate(Fate::Replaced));
         }
         if execution.result.is_none() {
-            if !execution.obligations.masks.is_empty() {
+            if execution.obligations.plans() {
                 return Ok(Settled::NeedsPlan);
             }
             let head = self.link.head().cloned().map(Arc::new);
-            let plan = Arc::new(MaskPlan::passing());
             if let Some(execution) = self.link.current() {
-                execution.result = Some(Relaying { plan, head });
+                execution.result = Some(Relaying::new(MaskPlan::passing(), head));
             }
         }
         // Of a run of rows, only as many as are allowed: not one row more goes out. Budgets are spent
@@ -244,35 +244,27 @@ impl<W: Wire> Session<W> {
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
         let before = execution.bytes;
-        let fate = if plan.passes() {
-            if keep {
-                let head = result.head.take();
-                let rows = MaskedRows::pass(&plan, Bytes::copy_from_slice(frames));
-                if let Some(rows) = rows {
-                    self.owed = Some(Delivered { seq, head, rows });
-                }
+        let (fate, rows) = match MaskedRows::treat(&plan, frames, &mut result.finds)? {
+            Treated::Same(same) => {
+                execution.bytes += frames.len() as u64;
+                let fate = if over {
+                    replacement.extend_from_slice(frames);
+                    Fate::Replaced
+                } else {
+                    Fate::Verbatim
+                };
+                (fate, keep.then(|| same.kept()))
             }
-            execution.bytes += frames.len() as u64;
-            if over {
-                replacement.extend_from_slice(frames);
-                Fate::Replaced
-            } else {
-                Fate::Verbatim
+            Treated::Changed(masked) => {
+                execution.bytes += masked.bytes().len() as u64;
+                replacement.extend_from_slice(masked.bytes());
+                (Fate::Replaced, keep.then_some(masked))
             }
-        } else {
-            let masked = MaskedRows::mask(&plan, frames)?;
-            execution.bytes += masked.bytes().len() as u64;
-            replacement.extend_from_slice(masked.bytes());
-            if keep {
-                let head = result.head.take();
-                self.owed = Some(Delivered {
-                    seq,
-                    head,
-                    rows: masked,
-                });
-            }
-            Fate::Replaced
         };
+        if let Some(rows) = rows {
+            let head = result.head.take();
+            self.owed = Some(Delivered { seq, head, rows });
+        }
         let bytes = self
             .link
             .current()
@@ -326,11 +318,11 @@ impl<W: Wire> Session<W> {
         if self.dropping {
             return Ok(Settled::Fate(Fate::Replaced));
         }
-        let passes = match &execution.result {
-            Some(result) => result.plan.passes(),
-            None => execution.obligations.masks.is_empty(),
+        let changes = match &execution.result {
+            Some(result) => result.plan.changes(),
+            None => execution.obligations.plans(),
         };
-        if row && !passes {
+        if row && changes {
             // Only whole rows can be masked; the machine was told to hold them.
             let words = "a row in pieces under a mask".to_owned();
             return Err(Broken::Ended(Why::MaskFailed(words)));
@@ -414,7 +406,7 @@ impl<W: Wire> Session<W> {
                 };
                 let (statement, index) = (execution.statement.clone(), execution.done);
                 execution.done += 1;
-                execution.result = None;
+                execution.end_result();
                 if execution.tags.len() < 64 && !tag.is_empty() {
                     execution.tags.push(tag.clone());
                 }
@@ -497,16 +489,15 @@ impl<W: Wire> Session<W> {
                 "a result that belongs to no statement".to_owned(),
             ));
         };
-        let plan = self.plan_of(&head, &obligations).await?;
-        self.link.hold_rows(!plan.passes());
+        let (plan, catalogue) = self.plan_of(&head, &obligations).await?;
+        self.link.hold_rows(plan.changes());
+        let head = Arc::new(head);
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
             execution.masked.truncate(4096);
-            let plan = Arc::new(plan);
-            execution.result = Some(Relaying {
-                plan,
-                head: Some(Arc::new(head)),
-            });
+            let mut result = Relaying::new(plan, Some(head.clone()));
+            result.named = (!obligations.content.is_empty()).then_some((head, catalogue));
+            execution.result = Some(result);
         }
         Ok(())
     }
@@ -515,20 +506,29 @@ impl<W: Wire> Session<W> {
         &mut self,
         head: &ResultHead,
         obligations: &crate::policy::Obligations,
-    ) -> Result<MaskPlan, Why> {
+    ) -> Result<(MaskPlan, Option<Arc<Catalogue>>), Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
         let key = &self.shared.mask_key;
-        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
+        let catalogue = match self.lookup.current::<W>().await {
+            Ok(catalogue) => catalogue,
+            // The content net looks into whatever cannot be placed: it can do without.
+            Err(_) if obligations.masks.is_empty() => {
+                let plan = crate::mask::plan(head, obligations, &Catalogue::default(), key);
+                return Ok((plan, None));
+            }
+            Err(error) => return Err(failed(error)),
+        };
         let plan = crate::mask::plan(head, obligations, &*catalogue, key);
         if !plan.met_unknown() {
-            return Ok(plan);
+            return Ok((plan, Some(catalogue)));
         }
         let newer = self
             .lookup
             .newer::<W>(catalogue.version())
             .await
             .map_err(failed)?;
-        Ok(crate::mask::plan(head, obligations, &*newer, key))
+        let plan = crate::mask::plan(head, obligations, &*newer, key);
+        Ok((plan, Some(newer)))
     }
 }
 

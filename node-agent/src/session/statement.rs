@@ -102,7 +102,7 @@ impl<W: Wire> Session<W> {
         };
         let obligations = cleared.obligations().clone();
         let wants = Wants {
-            head: !obligations.masks.is_empty(),
+            head: obligations.plans(),
             names: makes_names(&prepared.analysis),
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),
@@ -198,7 +198,9 @@ impl<W: Wire> Session<W> {
     }
 
     /// Records how an execution ended.
-    pub(super) fn record_end(&mut self, execution: Execution, end: End) {
+    pub(super) fn record_end(&mut self, mut execution: Execution, end: End) {
+        execution.end_result();
+        self.report(&execution.found);
         let micros = u64::try_from(execution.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let observed = self.beyond(&execution, micros);
         self.shared
@@ -213,6 +215,7 @@ impl<W: Wire> Session<W> {
             bytes: execution.bytes,
             error: execution.error,
             masked: execution.masked,
+            found: execution.found,
             observed,
             changed: execution.changed,
             end: execution.end.unwrap_or(end),

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::policy::Detector;
 use crate::sql::Second;
 
 /// What a metric means, for the generated reference.
@@ -73,6 +74,12 @@ pub const METRICS: &[Meaning] = &[
         "counter",
         "",
         "bytes of rows delivered to clients",
+    ),
+    of(
+        "node_agent_content_found_total",
+        "counter",
+        "detector, done",
+        "what the content net found in answers, by what it looks like: email, phone, card, ssn, iban, secret; and by what was done: masked, reported",
     ),
     of(
         "node_agent_closed_unread_total",
@@ -220,6 +227,12 @@ struct Says {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Content {
+    detector: &'static str,
+    done: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
     result: &'static str,
 }
@@ -276,6 +289,7 @@ pub struct Metrics {
     second: Family<Says, Counter>,
     rows: Counter,
     bytes: Counter,
+    content: Family<Content, Counter>,
     unread: Counter,
     unconfirmed: Counter,
     governing: Gauge<u64, AtomicU64>,
@@ -327,6 +341,7 @@ impl Metrics {
             second,
             rows: Counter::default(),
             bytes: Counter::default(),
+            content: Family::default(),
             unread: Counter::default(),
             unconfirmed: Counter::default(),
             governing: Gauge::default(),
@@ -372,6 +387,11 @@ impl Metrics {
             registry,
             "node_agent_delivered_bytes_total",
             metrics.bytes.clone(),
+        );
+        add(
+            registry,
+            "node_agent_content_found_total",
+            metrics.content.clone(),
         );
         add(
             registry,
@@ -506,6 +526,15 @@ impl Metrics {
     pub fn answered(&self, rows: u64, bytes: u64) {
         self.rows.inc_by(rows);
         self.bytes.inc_by(bytes);
+    }
+
+    /// The content net found something, so often.
+    pub fn content_found(&self, detector: Detector, covered: bool, count: u64) {
+        let content = Content {
+            detector: detector.word(),
+            done: if covered { "masked" } else { "reported" },
+        };
+        self.content.get_or_create(&content).inc_by(count);
     }
 
     /// A connection went to an undeclared database.

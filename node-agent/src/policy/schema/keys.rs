@@ -55,6 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Document", "rules", AsLikes, "What may be done. Their order means nothing, except that the first matching approve rule names the reviewers."),
     may("Document", "functions", AsLikes, "Functions beyond the built-in pure ones."),
     may("Document", "masks", AsLikes, "Columns whose values are not shown."),
+    may("Document", "content", AsLikes, "What is looked for in the texts of columns that no mask is on."),
     may("Document", "limits", AsLikes, "Limits on every statement. Of all policies that are about it, the smallest count."),
     may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
     may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
@@ -72,7 +73,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Subject", "databases", Items, "The database is one of these. Not for `unless`."),
     may("Subject", "roles", Items, "The role that the agent uses in the database is one of these. Not for `unless`."),
 
-    must("Rule", "name", Letters, "Unique among the rules and masks of the policy; refusals and records name it."),
+    must("Rule", "name", Letters, "Unique among the rules, masks and nets of the policy; refusals and records name it."),
     must("Rule", "effect", AsLikes, "Deny beats approve beats allow."),
     must("Rule", "statements", Items, "Which statements: single words or groups."),
     may("Rule", "tables", Items, "Which tables: `schema.table` patterns; all when absent."),
@@ -89,11 +90,19 @@ pub(super) const KEYS: &[Key] = &[
     may("Functions", "allow", AsLikes, "Vouched for: `schema.name(*)`, or `*` for every function there is, the dangerous ones too."),
     may("Functions", "deny", AsLikes, "Refused, even the pure ones."),
 
-    must("Mask", "name", Letters, "Unique among the rules and masks of the policy."),
+    must("Mask", "name", Letters, "Unique among the rules, masks and nets of the policy."),
     must("Mask", "columns", Items, "Which columns: `schema.table.column` patterns."),
     must("Mask", "with", AsLikes, "What replaces a value."),
     may("Mask", "predicates", AsLikes, "Whether a statement may filter, join, sort or group by the column."),
     may("Mask", "unless", AsLikes, "Who sees the values."),
+
+    must("Content", "name", Letters, "Unique among the rules, masks and nets of the policy."),
+    may("Content", "detect", Items, "What is looked for; everything when absent."),
+    may("Content", "columns", Items, "In which columns: `schema.table.column` patterns; all when absent."),
+    may("Content", "except", AsLikes, "In which of them not."),
+    may("Content", "with", AsLikes, "What covers a find; `redact` when absent."),
+    may("Content", "mode", AsLikes, "What happens to finds; `mask` when absent."),
+    may("Content", "unless", AsLikes, "Who sees the values."),
 
     may("LimitWords", "rows_returned", AsLikes, "How many rows one statement may return."),
     may("LimitWords", "bytes_returned", AsLikes, "How many bytes one statement may return."),
@@ -126,6 +135,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     ("Reviewers", "`reviewers`"),
     ("Functions", "`functions`"),
     ("Mask", "`masks[]`"),
+    ("Content", "`content[]`"),
     ("LimitWords", "`limits`"),
     ("BudgetWords", "`budgets`"),
     ("Require", "`require`"),
@@ -140,6 +150,9 @@ pub(super) const WORDS_OF: &[(&str, &str, &str)] = &[
     ("Rule", "effect", "Effect"),
     ("Mask", "with", "Masker"),
     ("Mask", "predicates", "Predicates"),
+    ("Content", "detect", "Detector"),
+    ("Content", "with", "ContentMasker"),
+    ("Content", "mode", "ContentMode"),
 ];
 
 /// Every word of every enum.
@@ -166,6 +179,17 @@ pub(super) const WORDS: &[(&str, &str, &str)] = &[
     ("DateUnit", "year", "To the first of January."),
     ("DateUnit", "month", "To the first of the month."),
     ("DateUnit", "day", "To midnight."),
+    ("Detector", "email", "E-mail addresses."),
+    ("Detector", "phone", "Phone numbers with `+` and a country, and as they are commonly grouped within one."),
+    ("Detector", "card", "Payment card numbers, by issuer, length and check digit."),
+    ("Detector", "ssn", "US social security numbers, in the ranges that are given out."),
+    ("Detector", "iban", "International bank account numbers, by country, length and check digits."),
+    ("Detector", "secret", "Private keys, tokens with a known prefix, JSON Web Tokens, `password=`, passwords in URLs."),
+    ("ContentMasker", "redact", "`***` stands for it; a bare number in JSON becomes `null`."),
+    ("ContentMasker", "keep_last", "`***` and so many of its last letters and digits, for cards, phones, SSNs and IBANs; for others as `redact`."),
+    ("ContentMasker", "cell", "The whole cell is redacted."),
+    ("ContentMode", "mask", "They are covered, and counted."),
+    ("ContentMode", "report", "They are counted."),
 ];
 
 /// Forms of texts, by what the parser says that it expects.
@@ -235,6 +259,10 @@ pub(super) const CONDITIONS: &[(&str, &str)] = &[
         r#"{ "anyOf": [
                { "required": ["groups"], "properties": { "groups": { "minItems": 1 } } },
                { "required": ["users"], "properties": { "users": { "minItems": 1 } } } ] }"#,
+    ),
+    (
+        "Content",
+        r#"{ "properties": { "unless": { "properties": { "databases": false, "roles": false } } } }"#,
     ),
     (
         "Mask",
