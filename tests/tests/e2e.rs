@@ -18,6 +18,7 @@ mod e2e {
     mod canary;
     mod cancel;
     mod confined;
+    mod content;
     mod counted;
     mod counted_storm;
     mod disguise;

@@ -154,3 +154,99 @@ impl CompiledContent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::Asker;
+    use super::super::{Decision, PolicySet, decide, parse};
+    use super::*;
+
+    fn set(more: &str) -> PolicySet {
+        let text = format!(
+            "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: p }}\n\
+             subjects: [ {{ groups: [ai-agents] }} ]\ntargets: [ '*' ]\n\
+             rules: [ {{ name: all, effect: allow, statements: [read], tables: ['*.*'] }} ]\n{more}\n"
+        );
+        PolicySet::compile(parse(&text, "test.yaml").unwrap()).unwrap()
+    }
+
+    fn in_force(more: &str) -> Vec<ContentRule> {
+        let question = Asker::default().question("SELECT a FROM sales.t").unwrap();
+        match decide(&set(more), &question) {
+            Decision::Allow(allow) => allow.obligations.content.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_everything_everywhere_covered() {
+        let rules = in_force("content: [ { name: net } ]");
+        let [rule] = rules.as_slice() else {
+            panic!("{rules:?}")
+        };
+        assert_eq!(rule.detect, Detector::ALL);
+        assert_eq!(rule.columns, [ColumnName::every().plain()]);
+        assert!(rule.except.is_empty());
+        assert_eq!(
+            (rule.with, rule.mode),
+            (ContentMasker::Redact, ContentMode::Mask)
+        );
+        assert_eq!((&*rule.rule.policy, &*rule.rule.rule), ("p", "net"));
+        assert!(in_force("").is_empty());
+    }
+
+    #[test]
+    fn a_net_is_in_force_for_whom_nothing_exempts_and_never_where_its_policy_observes() {
+        for (more, count) in [
+            (
+                "content: [ { name: net, unless: { groups: [ai-agents] } } ]",
+                0,
+            ),
+            ("content: [ { name: net, unless: { groups: [dba] } } ]", 1),
+            (
+                "content: [ { name: a, detect: [card], with: { keep_last: 4 } }, { name: b, mode: report } ]",
+                2,
+            ),
+        ] {
+            assert_eq!(in_force(more).len(), count, "{more}");
+        }
+        let text = "apiVersion: node-agent/v1\nkind: Policy\nmetadata: { name: p }\nmode: observe\n\
+                    subjects: [ { groups: [ai-agents] } ]\ntargets: [ '*' ]\ncontent: [ { name: net } ]\n";
+        let set = PolicySet::compile(parse(text, "test.yaml").unwrap()).unwrap();
+        let question = Asker::default().question("SELECT 1").unwrap();
+        let Decision::Allow(allow) = decide(&set, &question) else {
+            panic!("observing refuses");
+        };
+        assert!(!allow.obligations.plans());
+    }
+
+    #[test]
+    fn what_cannot_have_been_meant_is_an_error_with_its_place() {
+        for (net, told) in [
+            ("{ name: '' }", "a name of its own"),
+            ("{ name: all }", "a name of its own"),
+            ("{ name: n, detect: [] }", "nothing to detect"),
+            ("{ name: n, columns: [] }", "no columns"),
+            ("{ name: n, unless: {} }", "nobody in particular"),
+            (
+                "{ name: n, unless: { roles: [r] } }",
+                "people and workloads",
+            ),
+            ("{ name: n, detect: [emial] }", "email"),
+            ("{ name: n, columns: [a.b] }", "schema.table.column"),
+            ("{ name: n, on: mask }", "on"),
+        ] {
+            let text = format!(
+                "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: p }}\n\
+                 subjects: [ {{ groups: [g] }} ]\ntargets: [ '*' ]\n\
+                 rules: [ {{ name: all, effect: allow, statements: [read] }} ]\ncontent:\n  - {net}\n"
+            );
+            let errors = match parse(&text, "test.yaml") {
+                Ok(documents) => PolicySet::compile(documents).unwrap_err(),
+                Err(errors) => errors,
+            };
+            assert!(errors[0].to_string().contains(told), "{net}: {}", errors[0]);
+            assert_eq!(errors[0].line, 8, "{net}: {}", errors[0]);
+        }
+    }
+}

@@ -14,7 +14,9 @@ use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
 use super::pattern::{Glob, TablePattern};
 use super::words::KindSet;
-use super::{Allow, ContentRule, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
+use super::{
+    Allow, ContentRule, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources,
+};
 use super::{own, refuse};
 use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
 use StatementKind as K;

@@ -642,6 +642,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.session_ended("w", "t", "client_quit");
         metrics.policies_reloaded(true);
+        metrics.content_found(Detector::Email, true, 3);
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
         metrics.databases_met("mysql", 1);

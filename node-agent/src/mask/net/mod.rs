@@ -282,4 +282,6 @@ mod fuzzing;
 pub use fuzzing::fuzz_content_net;
 
 #[cfg(test)]
+mod in_rows;
+#[cfg(test)]
 mod tests;

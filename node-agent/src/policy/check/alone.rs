@@ -14,7 +14,8 @@ use crate::sql::{FunctionClass, StatementKind as K, classify_function};
 pub(super) fn check(found: &mut Found<'_>) {
     let document = found.document;
     if says_nothing(document) {
-        let message = "it has no rules, masks, content nets, functions, limits or budgets".to_owned();
+        let message =
+            "it has no rules, masks, content nets, functions, limits or budgets".to_owned();
         found.note(&[], "says-nothing", message);
     }
     twice(
