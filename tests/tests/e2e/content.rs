@@ -45,7 +45,7 @@ fn policy(more: &str) -> String {
     )
 }
 
-const NET: &str = "  - { name: all, except: [app.notes.kept] }\n  \
+const NET: &str = "  - { name: net, except: [app.notes.kept] }\n  \
                    - { name: cards, detect: [card], with: { keep_last: 4 } }\n";
 
 fn world(more: &str) -> Result<World> {
