@@ -120,24 +120,48 @@ pub(super) fn at(
         let end = single_card(text, start, end).filter(|_| on.has(Detector::Card))?;
         return Some((end, Detector::Card));
     }
-    // The rest is known by its groups.
-    let sign = matches!(text.at(end), Some(b' ' | b'-' | b'.' | b'/'));
-    if !sign || !text.at(end + 1).is_some_and(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let zero = text.at(start) == Some(b'0');
-    if !zero && !matches!(size, 1 | 3..=6) {
+    // The rest is known by its groups; most can be told from the first two.
+    let sign = text
+        .at(end)
+        .filter(|b| matches!(b, b' ' | b'-' | b'.' | b'/'))?;
+    let first = text.at(start)?;
+    let second = text.run(end + 1, |byte| byte.is_ascii_digit());
+    let dashed = matches!(sign, b' ' | b'-');
+    let card = on.has(Detector::Card)
+        && dashed
+        && matches!(size, 4..=6)
+        && matches!(first, b'2'..=b'6' | b'8')
+        && second >= 3;
+    let ssn = on.has(Detector::Ssn) && dashed && size == 3 && second == 2;
+    let phone = on.has(Detector::Phone)
+        && match (first, size) {
+            (b'0', 2..=5) => second >= 2,
+            (b'1', 1) => second == 3,
+            (_, 3) => second == 3 && sign != b' ' && sign != b'/',
+            _ => false,
+        };
+    // In a row of numbers nobody can say where one begins.
+    if !(card || ssn || phone) || sign == b' ' && in_a_row(text, start) {
         return None;
     }
     let run = Run::read(text, start);
-    let card = || grouped_card(text, start, &run).map(|end| (end, Detector::Card));
-    let ssn = || ssn(text, start, &run).map(|end| (end, Detector::Ssn));
-    let phone = || national(text, start, &run).map(|end| (end, Detector::Phone));
-    let wanted = |detector: Detector| on.has(detector).then_some(());
-    wanted(Detector::Card)
-        .and_then(|()| card())
-        .or_else(|| wanted(Detector::Ssn).and_then(|()| ssn()))
-        .or_else(|| wanted(Detector::Phone).and_then(|()| phone()))
+    let found = card
+        .then(|| grouped_card(text, start, &run).map(|end| (end, Detector::Card)))
+        .flatten();
+    let found = found.or_else(|| {
+        let end = ssn.then(|| self::ssn(text, start, &run)).flatten()?;
+        Some((end, Detector::Ssn))
+    });
+    found.or_else(|| {
+        let end = phone.then(|| national(text, start, &run)).flatten()?;
+        Some((end, Detector::Phone))
+    })
+}
+
+/// Whether a number of more than two digits stands before the place.
+fn in_a_row(text: Text<'_>, start: usize) -> bool {
+    let mut before = text.before(start);
+    before.next() == Some(b' ') && before.take(3).filter(u8::is_ascii_digit).count() == 3
 }
 
 /// Whether the place is inside a longer number, date, version or identifier: a sign stands before it, and a
@@ -180,6 +204,8 @@ fn grouped_card(text: Text<'_>, start: usize, run: &Run) -> Option<usize> {
         let total: usize = run.sizes(count).sum();
         let small = |(at, size): (usize, usize)| size < 3 && at + 1 < count;
         let fits = (13..=19).contains(&total)
+            // Behind it a date or a check number may stand, and no row of others.
+            && (sign == b'-' || run.count <= count + 3)
             && run.same(1, count - 1, sign)
             && !run.sizes(count).enumerate().any(small)
             && !(sign == b'-' && goes_on_behind(text, end, b"-"));
@@ -246,11 +272,10 @@ fn ssn(text: Text<'_>, start: usize, run: &Run) -> Option<usize> {
     };
     let area = u32::from(*a) * 100 + u32::from(*b) * 10 + u32::from(*c);
     let given = !matches!(area, 0 | 666 | 900..) && (*d, *e) != (0, 0) && f != [0, 0, 0, 0];
-    let signs: &[u8] = if sign == b' ' { b"-./ " } else { b"-./" };
     // Of a row of numbers nobody can say where one ends.
     let apart = !goes_on_before(text, start, b"-./")
         && !goes_on_behind(text, end, b"-./")
-        && (sign == b'-' || run.count == 3 && !digit_before(text, start, signs));
+        && (sign == b'-' || run.count == 3 && !digit_before(text, start, b"-./ "));
     (given && apart).then_some(end)
 }
 

@@ -1,20 +1,21 @@
-//! Pure. One pass over a text. Most bytes are looked at once, by their class alone; a word that may begin or
-//! name something is handed to a detector, which looks at a bounded stretch, or at one that is then behind it.
+//! Pure. One pass over a text. Nearly all bytes are looked at once, by their class alone; what may stand inside
+//! a find, or right behind what names one, is handed to a detector, which looks at a bounded stretch, or at one
+//! that is then behind it.
 
 use super::{Detectors, email, iban, number, secret};
 use crate::policy::Detector;
 
-/// Letters, digits, `_`.
+/// Letters, digits, `_`: of these are words.
 const WORD: u8 = 1;
-const DIGIT: u8 = 2;
+const LETTER: u8 = 2;
+/// What makes a word worth looking at: digits, and letters that few words but tokens have.
+const MARK: u8 = 4;
 /// Means something by itself: `@`, `+`, `(`, `\`.
-const SIGN: u8 = 4;
-/// Begins a token that is known by its first letters.
-const START: u8 = 8;
-/// Makes the word before it the name of what is behind: `=`, `:`, quotes, also with a `\` before them.
+const SIGN: u8 = 8;
+/// Makes the word before it the name of what is behind (`=`, `:`, quotes, also with a `\` before them), or the
+/// beginning of a token (`-`).
 const NAMES: u8 = 16;
-/// Words that are no numbers.
-const LETTER: u8 = 32;
+const HOT: u8 = MARK | SIGN | NAMES;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -25,26 +26,18 @@ const fn classes() -> [u8; 256] {
         let one = byte as u8;
         let mut class = 0;
         if one.is_ascii_digit() {
-            class = WORD | DIGIT;
+            class = WORD | MARK;
         } else if one.is_ascii_alphabetic() || one == b'_' {
             class = WORD | LETTER;
         }
         match one {
             b'@' | b'+' | b'(' => class |= SIGN,
             b'\\' => class |= SIGN | NAMES,
-            b'=' | b':' | b'"' | b'\'' => class |= NAMES,
+            b'=' | b':' | b'"' | b'\'' | b'-' => class |= NAMES,
             _ => {}
         }
-        let mut at = 0;
-        while at < secret::STARTS.len() {
-            #[allow(
-                clippy::indexing_slicing,
-                reason = "evaluated by the compiler, which checks it"
-            )]
-            if secret::STARTS[at] == one {
-                class |= START;
-            }
-            at += 1;
+        if secret::marks(one) {
+            class |= MARK;
         }
         #[allow(
             clippy::indexing_slicing,
@@ -152,33 +145,26 @@ pub(super) fn scan(bytes: &[u8], within: Within, on: Detectors, spans: &mut Span
         on,
         spans,
         no_jwt_before: 0,
+        done: 0,
     };
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        let first = class(*byte);
-        if first & WORD == 0 {
-            at = if first & SIGN == 0 {
-                at + 1
-            } else {
-                pass.sign(*byte, at)
-            };
+        let class = class(*byte);
+        if class & HOT == 0 {
+            at += 1;
             continue;
         }
-        let start = at;
-        let (mut bits, mut behind) = (first, 0);
-        at += 1;
-        while let Some(byte) = bytes.get(at) {
-            let class = class(*byte);
-            if class & WORD == 0 {
-                behind = class;
-                break;
-            }
-            bits |= class;
-            at += 1;
-        }
-        if (first & START) | (bits & DIGIT) | (behind & NAMES) != 0 {
-            at = pass.word(start, at, bits, behind);
-        }
+        at = if class & MARK != 0 {
+            pass.word(at)
+        } else if class & NAMES != 0
+            && let Some(behind) = pass.name(at)
+        {
+            behind
+        } else if class & SIGN != 0 {
+            pass.sign(*byte, at)
+        } else {
+            at + 1
+        };
     }
 }
 
@@ -188,68 +174,112 @@ struct Pass<'t, 's> {
     spans: &'s mut Spans,
     /// Up to here no JWT begins: its first part would have no dot behind it.
     no_jwt_before: usize,
+    /// No word begins before this: the last find is there, or an escape.
+    done: usize,
 }
 
 impl Pass<'_, '_> {
     /// Looks at a sign; gives where to go on.
     fn sign(&mut self, sign: u8, at: usize) -> usize {
+        let text = self.text;
         let found = match sign {
             b'@' if self.on.has(Detector::Email) => {
-                email::around(self.text, at).map(|(start, end)| (start, end, Detector::Email))
+                email::around(text, at).map(|(start, end)| (start, end, Detector::Email))
             }
             b'+' if self.on.has(Detector::Phone) => {
-                number::international(self.text, at).map(|end| (at, end, Detector::Phone))
+                number::international(text, at).map(|end| (at, end, Detector::Phone))
             }
             b'(' if self.on.has(Detector::Phone) => {
-                number::bracketed(self.text, at).map(|end| (at, end, Detector::Phone))
+                number::bracketed(text, at).map(|end| (at, end, Detector::Phone))
             }
             // `\n4111…` is a line's end and a number, where a text was escaped.
             b'\\' => {
-                return match self.text.at(at + 1) {
-                    Some(b'n' | b't' | b'r' | b'b' | b'f') => at + 2,
-                    _ => at + 1,
-                };
+                let escape = matches!(text.at(at + 1), Some(b'n' | b't' | b'r' | b'b' | b'f'));
+                self.done = at + 1 + usize::from(escape);
+                return self.done;
             }
             _ => None,
         };
-        self.take(found).unwrap_or(at + 1)
+        found.map_or(at + 1, |(start, end, by)| self.take(start, end, by))
     }
 
-    /// Looks at a word; gives where to go on.
-    fn word(&mut self, start: usize, end: usize, bits: u8, behind: u8) -> usize {
+    /// Where the word begins that goes on, or ends, at a place; and whether all of it so far are digits.
+    fn begin(&self, at: usize) -> (usize, u8) {
+        let mut bits = 0;
+        let before = self.text.bytes.get(self.done..at).unwrap_or_default();
+        let word = before.iter().rev().take_while(|byte| {
+            let class = class(**byte);
+            let inside = class & WORD != 0;
+            if inside {
+                bits |= class;
+            }
+            inside
+        });
+        (at - word.count(), bits)
+    }
+
+    /// Looks at the word that this place is in; gives where to go on.
+    fn word(&mut self, at: usize) -> usize {
         let text = self.text;
+        let (start, mut bits) = self.begin(at);
+        let mut end = at;
+        while let Some(byte) = text.at(end) {
+            let class = class(byte);
+            if class & WORD == 0 {
+                break;
+            }
+            bits |= class;
+            end += 1;
+        }
         if bits & LETTER == 0 {
-            let found = number::at(text, start, end, self.on);
-            return self
-                .take(found.map(|(to, by)| (start, to, by)))
-                .unwrap_or(end);
+            return match number::at(text, start, end, self.on) {
+                Some((end, by)) => self.take(start, end, by),
+                None => end,
+            };
         }
-        if self.on.has(Detector::Secret) {
-            let token = secret::token(text, start, &mut self.no_jwt_before);
-            let found = token.map(|(from, to)| (from, to, Detector::Secret));
-            if let Some(to) = self.take(found) {
-                return to;
-            }
-            if behind & NAMES != 0
-                && let Some((from, to)) = secret::named(text, start, end)
-            {
-                self.spans.add(from, to, Detector::Secret);
-                // The `@` behind a URL's password is none of an address.
-                return to + usize::from(text.at(to) == Some(b'@'));
-            }
+        if let Some(end) = self.token(start) {
+            return end;
         }
-        if bits & DIGIT != 0 && self.on.has(Detector::Iban) {
-            let found = iban::at(text, start).map(|to| (start, to, Detector::Iban));
-            if let Some(to) = self.take(found) {
-                return to;
-            }
+        if self.on.has(Detector::Iban)
+            && let Some(end) = iban::at(text, start)
+        {
+            return self.take(start, end, Detector::Iban);
         }
         end
     }
 
-    fn take(&mut self, found: Option<(usize, usize, Detector)>) -> Option<usize> {
-        let (start, end, by) = found?;
+    /// Looks at the word that ends at this place; gives where to go on, if it found something.
+    fn name(&mut self, at: usize) -> Option<usize> {
+        if !self.on.has(Detector::Secret) {
+            return None;
+        }
+        let (start, _) = self.begin(at);
+        if start == at {
+            return None;
+        }
+        if self.text.at(at) == Some(b'-') {
+            return self.token(start);
+        }
+        let (from, to) = secret::named(self.text, start, at)?;
+        self.take(from, to, Detector::Secret);
+        // The `@` behind a URL's password is none of an address.
+        self.done = to + usize::from(self.text.at(to) == Some(b'@'));
+        Some(self.done)
+    }
+
+    fn token(&mut self, start: usize) -> Option<usize> {
+        let (first, second) = (self.text.at(start)?, self.text.at(start + 1)?);
+        if !self.on.has(Detector::Secret) || !secret::may_begin(first, second) {
+            return None;
+        }
+        let (from, to) = secret::token(self.text, start, &mut self.no_jwt_before)?;
+        Some(self.take(from, to, Detector::Secret))
+    }
+
+    /// Something was found: goes on behind it.
+    fn take(&mut self, start: usize, end: usize, by: Detector) -> usize {
         self.spans.add(start, end, by);
-        Some(end)
+        self.done = end;
+        end
     }
 }
