@@ -193,7 +193,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The content nets in force.
-    fn content(&self) -> Vec<ContentRule> {
+    pub(super) fn content(&self) -> Vec<ContentRule> {
         let nets = self.documents.iter().flat_map(|document| &document.content);
         nets.filter(|net| net.in_force(&self.question.principal))
             .map(|net| net.content.clone())

@@ -40,7 +40,7 @@ pub(super) struct Edit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum With {
-    /// Stars, and so many of the stretch's last bytes.
+    /// Stars, and so many of the stretch's last letters and digits.
     Stars { kept: usize },
     /// JSON's `null`.
     Null,
@@ -98,8 +98,11 @@ impl<'f> Desk<'f> {
             match edit.with {
                 With::Stars { kept } => {
                     out.put_slice(STARS);
-                    let kept = cell.get(edit.end - kept..edit.end);
-                    out.put_slice(kept.unwrap_or_default());
+                    // What stands between them is left out: nothing of a find is found again.
+                    let find = cell.get(edit.start..edit.end).unwrap_or_default();
+                    let letters = find.iter().filter(|byte| byte.is_ascii_alphanumeric());
+                    let covered = letters.clone().count().saturating_sub(kept);
+                    out.extend(letters.skip(covered));
                 }
                 With::Null => out.put_slice(b"null"),
                 With::Length(length) => out.put_i32(length),
@@ -158,7 +161,8 @@ impl<'f> Desk<'f> {
             Treat::Off | Treat::Report => return Seen::Same,
             Treat::Cell => return Seen::Cell,
             Treat::Redact => 0,
-            Treat::KeepLast(kept) => tail(stretch, kept),
+            Treat::KeepLast(kept) if span.by.are_numbers() => tail(stretch, kept),
+            Treat::KeepLast(_) => 0,
         };
         self.edits.push(Edit {
             start: base + span.start,
@@ -191,23 +195,16 @@ impl<'f> Desk<'f> {
     }
 }
 
-/// How many bytes of a find are kept, if its last `kept` letters and digits are to be: none where at least
-/// half of it would show, or where it is more than letters, digits, and what stands between groups of them.
+/// How many of a find's last letters and digits are kept: none where at least half of it would show, or where
+/// it is more than letters, digits, and what stands between groups of them.
 fn tail(find: &[u8], kept: u32) -> usize {
     let kept = usize::try_from(kept).unwrap_or(usize::MAX);
     let letters = find.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    let plain = find.iter().all(|byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'+')
-    });
-    if !plain || kept == 0 || letters.count() <= kept.saturating_mul(2) {
-        return 0;
+    let signs = |byte: &u8| matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'+');
+    let plain = (find.iter()).all(|byte| byte.is_ascii_alphanumeric() || signs(byte));
+    if plain && letters.count() > kept.saturating_mul(2) {
+        kept
+    } else {
+        0
     }
-    let mut left = kept;
-    let count = find.iter().rev().take_while(|byte| {
-        let take = left > 0;
-        left -= usize::from(take && byte.is_ascii_alphanumeric());
-        take
-    });
-    count.count()
 }

@@ -19,16 +19,17 @@ const TYPES: &[(u32, Format)] = &[
     (16_400, Format::Binary),
 ];
 
-/// Everything is looked for in any bytes as a cell of any type: no panic; what is found is not found again; what
-/// was JSON stays it; what was UTF-8 stays it.
+/// Everything is looked for in any bytes as a cell of any type: no panic; what was JSON stays it; what was UTF-8
+/// stays it.
 pub fn fuzz_content_net(bytes: &[u8]) {
-    let Some((choice, cell)) = bytes.split_first() else {
-        return;
-    };
+    let _ = look_once(bytes);
+}
+
+/// The same; gives how it was looked into and what came out, where that is an edited cell of its type.
+pub(super) fn look_once(bytes: &[u8]) -> Option<(Look, BytesMut)> {
+    let (choice, cell) = bytes.split_first()?;
     let kind = usize::from(*choice) % TYPES.len();
-    let Some((type_id, format)) = TYPES.get(kind).copied() else {
-        return;
-    };
+    let (type_id, format) = TYPES.get(kind).copied()?;
     let rule = ContentRule {
         rule: RuleRef {
             policy: "p".into(),
@@ -45,25 +46,23 @@ pub fn fuzz_content_net(bytes: &[u8]) {
         mode: ContentMode::Mask,
     };
     let key = MaskKey::new(&Secret::new([7; 32]));
-    let Some(look) = Look::of(std::iter::once(&rule), type_id, format, &key) else {
-        return;
-    };
+    let look = Look::of(std::iter::once(&rule), type_id, format, &key)?;
     let mut finds = Finds::default();
     let mut out = BytesMut::new();
     let mut desk = Desk::new(&mut finds);
     match desk.examine(&look, 0, cell) {
-        Seen::Same | Seen::Cell => return,
+        Seen::Same | Seen::Cell => return None,
         Seen::Edited => desk.write(cell, &mut out),
     }
     assert!(!finds.is_empty(), "what is changed is counted");
-    let mut again = Finds::default();
-    let seen = Desk::new(&mut again).examine(&look, 0, &out);
-    assert_eq!(seen, Seen::Same, "{cell:?} became {out:?}: {again:?}");
     if std::str::from_utf8(cell).is_ok() {
         assert!(std::str::from_utf8(&out).is_ok(), "{cell:?} became {out:?}");
     }
     let is_json = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).is_ok();
-    if type_id == 114 && is_json(cell) {
-        assert!(is_json(&out), "{cell:?} became {out:?}");
+    match (type_id, cell) {
+        (114, json) | (3802, [_, json @ ..]) if !is_json(json) => return None,
+        (114, _) => assert!(is_json(&out), "{cell:?} became {out:?}"),
+        _ => {}
     }
+    Some((look, out))
 }

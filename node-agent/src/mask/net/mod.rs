@@ -118,6 +118,12 @@ impl Detectors {
         self.0 & (1 << detector as u8) != 0
     }
 
+    /// Whether all find numbers of a kind, of which the last digits tell little.
+    const fn are_numbers(self) -> bool {
+        let others = Detectors(0).with(Detector::Email).with(Detector::Secret);
+        self.0 & others.0 == 0
+    }
+
     const fn union(self, other: Self) -> Self {
         Detectors(self.0 | other.0)
     }

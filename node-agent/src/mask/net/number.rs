@@ -161,25 +161,30 @@ pub(super) fn at(
 /// Whether a number of more than two digits stands before the place.
 fn in_a_row(text: Text<'_>, start: usize) -> bool {
     let mut before = text.before(start);
-    before.next() == Some(b' ') && before.take(3).filter(u8::is_ascii_digit).count() == 3
+    let blank = before.next() == Some(b' ');
+    blank
+        && before
+            .take(3)
+            .filter(|byte| byte.is_ascii_digit() || *byte == b'*')
+            .count()
+            == 3
 }
 
 /// Whether the place is inside a longer number, date, version or identifier: a sign stands before it, and a
 /// letter or digit before that.
 fn goes_on_before(text: Text<'_>, start: usize, signs: &[u8]) -> bool {
     let mut before = text.before(start);
-    before.next().is_some_and(|sign| signs.contains(&sign))
-        && before
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphanumeric())
+    before.next().is_some_and(|sign| signs.contains(&sign)) && before.next().is_some_and(goes_on)
+}
+
+/// Letters and digits, and what stands where some were.
+fn goes_on(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'*'
 }
 
 /// Whether it goes on behind the place.
 fn goes_on_behind(text: Text<'_>, end: usize, signs: &[u8]) -> bool {
-    text.at(end).is_some_and(|sign| signs.contains(&sign))
-        && text
-            .at(end + 1)
-            .is_some_and(|byte| byte.is_ascii_alphanumeric())
+    text.at(end).is_some_and(|sign| signs.contains(&sign)) && text.at(end + 1).is_some_and(goes_on)
 }
 
 fn single_card(text: Text<'_>, start: usize, end: usize) -> Option<usize> {
@@ -204,8 +209,6 @@ fn grouped_card(text: Text<'_>, start: usize, run: &Run) -> Option<usize> {
         let total: usize = run.sizes(count).sum();
         let small = |(at, size): (usize, usize)| size < 3 && at + 1 < count;
         let fits = (13..=19).contains(&total)
-            // Behind it a date or a check number may stand, and no row of others.
-            && (sign == b'-' || run.count <= count + 3)
             && run.same(1, count - 1, sign)
             && !run.sizes(count).enumerate().any(small)
             && !(sign == b'-' && goes_on_behind(text, end, b"-"));
@@ -275,14 +278,24 @@ fn ssn(text: Text<'_>, start: usize, run: &Run) -> Option<usize> {
     // Of a row of numbers nobody can say where one ends.
     let apart = !goes_on_before(text, start, b"-./")
         && !goes_on_behind(text, end, b"-./")
-        && (sign == b'-' || run.count == 3 && !digit_before(text, start, b"-./ "));
+        && (sign == b'-'
+            || run.count == 3
+                && !digit_before(text, start, b"-./ ")
+                && !goes_on_behind_covered(text, end));
     (given && apart).then_some(end)
+}
+
+/// Whether the next word was covered.
+fn goes_on_behind_covered(text: Text<'_>, end: usize) -> bool {
+    (text.at(end), text.at(end + 1)) == (Some(b' '), Some(b'*'))
 }
 
 fn digit_before(text: Text<'_>, start: usize, signs: &[u8]) -> bool {
     let mut before = text.before(start);
     before.next().is_some_and(|sign| signs.contains(&sign))
-        && before.next().is_some_and(|byte| byte.is_ascii_digit())
+        && before
+            .next()
+            .is_some_and(|byte| byte.is_ascii_digit() || byte == b'*')
 }
 
 /// Whether the North American plan gives such numbers out: ten digits.

@@ -275,10 +275,12 @@ pub(super) fn is_secrets_name(name: &[u8]) -> Option<usize> {
 
 /// Whether a value is only a place for one, or was covered.
 pub(super) fn is_placeholder(value: &[u8]) -> bool {
-    matches!(
-        value.first(),
-        None | Some(b'*' | b'$' | b'%' | b'{' | b'<' | b'?' | b'=')
-    )
+    begins_a_place(value) || value.windows(3).any(|window| window == b"***")
+}
+
+fn begins_a_place(value: &[u8]) -> bool {
+    let place = |byte: &u8| matches!(byte, b'*' | b'$' | b'%' | b'{' | b'<' | b'?' | b'=');
+    value.first().is_none_or(place)
 }
 
 /// The secret that the word names: `password=…`, `"password": "…"`, `scheme://user:…@host`.
@@ -359,7 +361,7 @@ fn in_url(text: Text<'_>, colon: usize) -> Option<(usize, usize)> {
     let user = authority.get(..host)?;
     let password = user.iter().position(|byte| *byte == b':')? + 1;
     let value = user.get(password..)?;
-    (!value.is_empty() && !is_placeholder(value)).then_some((at + password, at + host))
+    (!begins_a_place(value)).then_some((at + password, at + host))
 }
 
 #[cfg(test)]
