@@ -19,6 +19,7 @@ mod e2e {
     mod cancel;
     mod confined;
     mod content;
+    mod copied;
     mod counted;
     mod counted_storm;
     mod disguise;
@@ -33,6 +34,8 @@ mod e2e {
     mod label;
     mod leaks;
     mod lifecycle;
+    mod masked_sqlx;
+    mod masked_types;
     mod masks;
     mod names;
     mod observe;

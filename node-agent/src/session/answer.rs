@@ -13,6 +13,7 @@ use crate::sql::{StatementKind, Sureness};
 use crate::upstream::Catalogue;
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
+use super::copied::Copying;
 use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
@@ -136,7 +137,7 @@ impl<W: Wire> Session<W> {
                     }
                     // The last result's plan ended with its `Done`.
                     return Ok(if execution.obligations.plans() {
-                        self.plan_later()
+                        self.plan_later(replacement)
                     } else {
                         Settled::Fate(Fate::Verbatim)
                     });
@@ -159,7 +160,10 @@ impl<W: Wire> Session<W> {
             }
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {
                 Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
-                Some(_) | None => Fate::Verbatim,
+                // A copy of no rows has a head all the same.
+                Some(execution) if execution.unplanned_copy() => return Ok(Settled::NeedsPlan),
+                Some(_) => self.copy_done(replacement)?,
+                None => Fate::Verbatim,
             },
             Answer::Failed(error) => self.failed(error, replacement),
             Answer::Refused(refusal) => {
@@ -182,14 +186,20 @@ impl<W: Wire> Session<W> {
         Ok(Settled::Fate(fate))
     }
 
-    fn plan_later(&mut self) -> Settled {
-        match self
-            .link
-            .current()
-            .map(|execution| execution.result.is_some())
-        {
-            Some(true) | None => Settled::Fate(Fate::Verbatim),
-            Some(false) => Settled::NeedsPlan,
+    fn plan_later(&mut self, replacement: &mut BytesMut) -> Settled {
+        let Some(execution) = self.link.current() else {
+            return Settled::Fate(Fate::Verbatim);
+        };
+        if execution.result.is_none() {
+            return Settled::NeedsPlan;
+        }
+        // To the client of a copy its rows have no head, but the copy has.
+        match &mut execution.copying {
+            Some(copying) => {
+                copying.begin::<W>(replacement);
+                Settled::Fate(Fate::Replaced)
+            }
+            None => Settled::Fate(Fate::Verbatim),
         }
     }
 
@@ -244,21 +254,36 @@ impl<W: Wire> Session<W> {
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
         let before = execution.bytes;
-        let (fate, rows) = match MaskedRows::treat(&plan, frames, &mut result.finds)? {
-            Treated::Same(same) => {
-                execution.bytes += frames.len() as u64;
-                let fate = if over {
-                    replacement.extend_from_slice(frames);
-                    Fate::Replaced
-                } else {
-                    Fate::Verbatim
-                };
-                (fate, keep.then(|| same.kept()))
-            }
-            Treated::Changed(masked) => {
-                execution.bytes += masked.bytes().len() as u64;
-                replacement.extend_from_slice(masked.bytes());
-                (Fate::Replaced, keep.then_some(masked))
+        let (fate, rows) = if let Some(copying) = &mut execution.copying {
+            let masked = match MaskedRows::treat(&plan, frames, &mut result.finds)? {
+                Treated::Same(same) => same.kept(),
+                Treated::Changed(masked) => masked,
+            };
+            copying.begin::<W>(replacement);
+            let Some(copied) = copying.copied.clone() else {
+                return Ok(Settled::NeedsPlan);
+            };
+            let start = replacement.len();
+            W::Talk::<Arc<Prepared>, Execution>::copy_rows(&copied, &masked, replacement)?;
+            execution.bytes += (replacement.len() - start) as u64;
+            (Fate::Replaced, keep.then_some(masked))
+        } else {
+            match MaskedRows::treat(&plan, frames, &mut result.finds)? {
+                Treated::Same(same) => {
+                    execution.bytes += frames.len() as u64;
+                    let fate = if over {
+                        replacement.extend_from_slice(frames);
+                        Fate::Replaced
+                    } else {
+                        Fate::Verbatim
+                    };
+                    (fate, keep.then(|| same.kept()))
+                }
+                Treated::Changed(masked) => {
+                    execution.bytes += masked.bytes().len() as u64;
+                    replacement.extend_from_slice(masked.bytes());
+                    (Fate::Replaced, keep.then_some(masked))
+                }
             }
         };
         if let Some(rows) = rows {
@@ -348,10 +373,7 @@ impl<W: Wire> Session<W> {
             let asked =
                 matches!(analysis.sureness, Sureness::Opaque(_)) || kinds.any(|seen| *seen == kind);
             let obligations = &execution.obligations;
-            if kind == StatementKind::CopyOut
-                && obligations.touches_masked
-                && !obligations.masks.is_empty()
-            {
+            if kind == StatementKind::CopyOut && obligations.covers_copies() {
                 // Copy data has no columns that a mask could follow. Policy refuses such a copy
                 // before it runs; should one begin all the same, nothing of it passes.
                 let words = "copy data of a relation with masks".to_owned();
@@ -407,8 +429,12 @@ impl<W: Wire> Session<W> {
                 let (statement, index) = (execution.statement.clone(), execution.done);
                 execution.done += 1;
                 execution.end_result();
+                let told = match execution.copying {
+                    Some(_) => Copying::tag(execution.rows),
+                    None => tag.clone(),
+                };
                 if execution.tags.len() < 64 && !tag.is_empty() {
-                    execution.tags.push(tag.clone());
+                    execution.tags.push(told);
                 }
                 let copied_out = statement.analysis.statements.get(index);
                 let copied_out =
@@ -490,7 +516,9 @@ impl<W: Wire> Session<W> {
             ));
         };
         let (plan, catalogue) = self.plan_of(&head, &obligations).await?;
-        self.link.hold_rows(plan.changes());
+        self.plan_copy(&head).await?;
+        let copies = self.link.current().is_some_and(|e| e.copying.is_some());
+        self.link.hold_rows(copies || plan.changes());
         let head = Arc::new(head);
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
@@ -500,6 +528,19 @@ impl<W: Wire> Session<W> {
             execution.result = Some(result);
         }
         Ok(())
+    }
+
+    /// How the rows of a copy are written, where they are.
+    async fn plan_copy(&mut self, head: &ResultHead) -> Result<(), Why> {
+        if self.link.current().is_none_or(|e| e.copying.is_none()) {
+            return Ok(());
+        }
+        let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
+        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
+        match self.link.current().and_then(|e| e.copying.as_mut()) {
+            Some(copying) => copying.learn(head, &*catalogue),
+            None => Ok(()),
+        }
     }
 
     async fn plan_of(

@@ -11,6 +11,7 @@ use crate::policy::{Obligations, RuleRef, Watched};
 use crate::record::{End, Found};
 use crate::upstream::Catalogue;
 
+use super::copied::Copying;
 use super::verdict::Prepared;
 
 /// An execution that is under way at the database.
@@ -45,6 +46,8 @@ pub(super) struct Execution {
     pub(super) tagged: u64,
     /// What only observes.
     pub(super) watched: Option<Arc<Watched>>,
+    /// It is a copy, and the database was asked for its rows.
+    pub(super) copying: Option<Box<Copying>>,
 }
 
 /// One result of an execution.
@@ -76,6 +79,12 @@ impl Execution {
         (!self.obligations.budgets.is_empty()).then(|| self.obligations.clone())
     }
 
+    /// The rows of a copy are over, and their head has not been looked at.
+    pub(super) fn unplanned_copy(&self) -> bool {
+        let copying = self.copying.as_ref();
+        copying.is_some_and(|copying| copying.copied.is_none())
+    }
+
     pub(super) fn new(
         seq: StatementSeq,
         statement: Arc<Prepared>,
@@ -101,6 +110,7 @@ impl Execution {
             changed: None,
             tagged: 0,
             watched: None,
+            copying: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mask::{Attribute, Relations};
-use crate::policy::{OwnCall, ResolvedNames};
+use crate::policy::{OwnCall, ResolvedNames, ViewColumn};
 use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
 use crate::wire::{BackLogin, Wire};
 
@@ -53,6 +53,8 @@ pub struct Catalogue {
     code: Code,
     /// Of `probe::BARE`.
     bare: HashSet<String>,
+    /// Of `probe::GENERATED`.
+    generated: HashSet<(u32, i16)>,
 }
 
 impl Catalogue {
@@ -181,7 +183,14 @@ impl Catalogue {
         let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
+        let mut views: Vec<ViewColumn> = Vec::new();
         for (oid, relation) in self.candidates(wanted, scope) {
+            if !relation.stored && self.reach.from(oid).next().is_some() {
+                views.extend(relation.columns.values().map(|name| ViewColumn {
+                    name: name.to_string(),
+                    from: None,
+                }));
+            }
             // As statements name it: which session's it is, nobody writes.
             let schema = match relation.schema.starts_with(OF_A_SESSION) {
                 true => TEMPORARY,
@@ -230,6 +239,10 @@ impl Catalogue {
         resolved.relations.push((wanted.clone(), schemas));
         if opaque {
             resolved.opaque.push(wanted.clone());
+        }
+        if !views.is_empty() {
+            views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            resolved.views.push((wanted.clone(), views));
         }
         if !reached.is_empty() {
             resolved
@@ -325,6 +338,10 @@ impl Relations for Catalogue {
     fn opaque(&self, relation: u32) -> bool {
         self.reach.is_opaque(relation)
     }
+
+    fn generated(&self, relation: u32, number: i16) -> bool {
+        self.generated.contains(&(relation, number))
+    }
 }
 
 /// Reads the catalogue as one role of one server sees it.
@@ -378,6 +395,15 @@ pub(super) async fn fetch<W: Wire>(
             });
             if let Some(relation) = catalogue.relations.get_mut(&oid) {
                 relation.columns.insert(attribute, name);
+            }
+        })
+        .await?;
+    connection
+        .each(probe::GENERATED, |cells| {
+            if let [oid, Some(attribute)] = cells
+                && let (Some(oid), Ok(attribute)) = (number(*oid), attribute.parse())
+            {
+                catalogue.generated.insert((oid, attribute));
             }
         })
         .await?;

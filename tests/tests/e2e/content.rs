@@ -40,7 +40,7 @@ fn policy(more: &str) -> String {
     format!(
         "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: content }}\n\
          subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nrules:\n  \
-         - {{ name: all, effect: allow, statements: [read, write, session], tables: ['*.*'], without_where: true }}\n\
+         - {{ name: all, effect: allow, statements: [read, write, session, copy_out], tables: ['*.*'], without_where: true }}\n\
          content:\n{more}"
     )
 }
@@ -187,6 +187,41 @@ fn what_is_found_in_any_text_is_covered_in_both_formats() -> Result<()> {
         want.extend(cell);
     }
     assert_eq!(row.body, want);
+    Ok(())
+}
+
+#[test]
+fn a_copy_is_looked_into_as_its_rows_are() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = world(NET)?;
+    for (text, want) in [
+        (
+            "copy (select body, docb from app.notes where id = 1) to stdout",
+            "write to ***, card ***\t{\"m\": \"***\"}\n",
+        ),
+        (
+            "copy (select short, tags from app.notes where id < 3 order by id) to stdout (format csv)",
+            "***,\"{a,***,NULL}\"\n,\n",
+        ),
+    ] {
+        assert_eq!(world.ask(text)?.good()?.stdout, want, "{text}");
+    }
+    let all = world.ask("copy app.notes to stdout")?.good()?.stdout;
+    assert!(
+        all.contains("***") && !all.contains(CARD) && !all.contains(KEY),
+        "{all}"
+    );
+    assert_eq!(all.matches(MAIL).count(), 1, "{all}");
+    // What cannot be looked into row by row does not leave.
+    let binary = world.ask("copy app.notes to stdout (format binary)")?;
+    assert!(binary.stdout.is_empty(), "{}", binary.stdout);
+    assert!(
+        binary.stderr.contains("cannot be masked"),
+        "{}",
+        binary.stderr
+    );
     Ok(())
 }
 
