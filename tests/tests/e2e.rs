@@ -19,6 +19,7 @@ mod e2e {
     mod canary;
     mod cancel;
     mod confined;
+    mod content;
     mod copied;
     mod counted;
     mod counted_storm;

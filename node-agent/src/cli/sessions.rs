@@ -46,6 +46,17 @@ pub(crate) enum SessionsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// What the content net found, by column, in all recordings
+    Findings {
+        #[command(flatten)]
+        place: Place,
+        /// Only in this target
+        #[arg(long)]
+        target: Option<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Verify recordings; exit status 1: one was changed
     Verify {
         #[command(flatten)]
@@ -151,6 +162,15 @@ impl SessionsCommand {
                 style(json),
                 &mut to,
             )?)),
+            SessionsCommand::Findings {
+                place,
+                target,
+                json,
+            } => {
+                let dir = place.dir()?;
+                let _count = replay::list_findings(&dir, target.as_deref(), style(json), &mut to)?;
+                Ok(Answer::Good)
+            }
             SessionsCommand::Verify {
                 place,
                 sessions,

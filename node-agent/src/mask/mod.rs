@@ -53,6 +53,7 @@ mod cell;
 mod date;
 mod json;
 mod key;
+mod net;
 mod net_address;
 mod numeric;
 mod pattern;
@@ -68,6 +69,7 @@ use bytes::{Bytes, BytesMut};
 use crate::policy::Classified;
 
 pub use key::MaskKey;
+pub use net::{Find, Finds};
 pub use plan::{MaskPlan, plan};
 pub use rows::{Undecodable, apply};
 pub use tagged::doubtful;
@@ -114,9 +116,46 @@ impl MaskedRows {
         Ok(MaskedRows(out.freeze()))
     }
 
+    /// Rows after the plan, and not copied where it changes none of them. What the content net finds
+    /// is counted.
+    ///
+    /// # Errors
+    /// As `mask`.
+    pub fn treat<'a>(
+        plan: &MaskPlan,
+        run: &'a [u8],
+        finds: &mut Finds,
+    ) -> Result<Treated<'a>, Undecodable> {
+        let mut out = BytesMut::new();
+        Ok(match rows::work(plan, run, &mut out, finds)? {
+            rows::Went::Same => Treated::Same(Unchanged(run)),
+            rows::Went::Written => Treated::Changed(MaskedRows(out.freeze())),
+        })
+    }
+
     /// The frames.
     pub fn bytes(&self) -> &Bytes {
         &self.0
+    }
+}
+
+/// What a plan made of a run of rows.
+#[derive(Debug)]
+pub enum Treated<'a> {
+    /// It changes none of them.
+    Same(Unchanged<'a>),
+    /// Other rows.
+    Changed(MaskedRows),
+}
+
+/// Rows that went through a plan which changed none of them. Built only by `MaskedRows::treat`.
+#[derive(Debug)]
+pub struct Unchanged<'a>(&'a [u8]);
+
+impl Unchanged<'_> {
+    /// A copy, for the record.
+    pub fn kept(&self) -> MaskedRows {
+        MaskedRows(Bytes::copy_from_slice(self.0))
     }
 }
 
@@ -164,6 +203,8 @@ pub struct Attribute<'a> {
     pub stored: bool,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use net::fuzz_content_net;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use rows::fuzz_mask_rows;
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::cell::Op;
 use super::key::MaskKey;
+use super::net::Look;
 use super::pattern::{names, of_table};
 use super::tagged::bound;
 use super::{Attribute, Relations};
 use crate::model::{ColumnHead, ColumnOrigin, ResultHead};
-use crate::policy::{DateUnit, JsonMask, MaskRule, Masker, Obligations, RuleRef};
+use crate::policy::{ContentRule, DateUnit, JsonMask, MaskRule, Masker, Obligations, RuleRef};
 
 /// What happens to each column of one result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,7 @@ pub struct MaskPlan {
     columns: Vec<Column>,
     passes: Passes,
     met_unknown: bool,
+    changes: bool,
 }
 
 /// Whether every cell passes. Its own type, because the default of a plan is to pass.
@@ -31,6 +33,8 @@ struct Column {
     op: Op,
     /// Who says so; none for a column that passes.
     rule: Option<RuleRef>,
+    /// How the content net looks into the cells of a column that passes.
+    look: Option<Look>,
 }
 
 impl MaskPlan {
@@ -42,6 +46,11 @@ impl MaskPlan {
     /// Every cell passes.
     pub fn passes(&self) -> bool {
         self.passes == Passes::All
+    }
+
+    /// Some cell may be changed: rows must come whole.
+    pub fn changes(&self) -> bool {
+        self.changes
     }
 
     /// An origin was met that the catalogue does not know, or that the text does not name; its column
@@ -65,16 +74,24 @@ impl MaskPlan {
         self.columns.len()
     }
 
-    pub(super) fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.columns.iter().map(|column| &column.op)
+    /// What is done to each column, and how the content net looks into it.
+    pub(super) fn ops(&self) -> impl Iterator<Item = (&Op, Option<&Look>)> {
+        let columns = self.columns.iter();
+        columns.map(|column| (&column.op, column.look.as_ref()))
     }
 
     fn of(columns: Vec<Column>, met_unknown: bool) -> Self {
-        let all = columns.iter().all(|column| column.op == Op::Pass);
+        let all = columns
+            .iter()
+            .all(|column| column.op == Op::Pass && column.look.is_none());
+        let changes = columns
+            .iter()
+            .any(|column| column.op != Op::Pass || column.look.as_ref().is_some_and(Look::masks));
         MaskPlan {
             columns,
             passes: if all { Passes::All } else { Passes::NotAll },
             met_unknown,
+            changes,
         }
     }
 
@@ -83,7 +100,11 @@ impl MaskPlan {
     pub(super) fn of_ops(ops: Vec<Op>) -> Self {
         let columns = ops
             .into_iter()
-            .map(|op| Column { op, rule: None })
+            .map(|op| Column {
+                op,
+                rule: None,
+                look: None,
+            })
             .collect();
         MaskPlan::of(columns, false)
     }
@@ -116,11 +137,13 @@ pub fn plan(
             let whole = |why: &str| Column {
                 op: Op::of(&Masker::Redact, column.type_id, column.format, key),
                 rule: Some(own_rule(why)),
+                look: None,
             };
             match treat(column, obligations, relations) {
                 Treatment::Pass => Column {
                     op: Op::Pass,
                     rule: None,
+                    look: look(column, &obligations.content, relations, key),
                 },
                 Treatment::Mask(mask) => Column {
                     op: match mask.with {
@@ -130,6 +153,7 @@ pub fn plan(
                         }
                     },
                     rule: Some(mask.rule.clone()),
+                    look: None,
                 },
                 Treatment::Whole(why) => whole(why),
                 Treatment::Unknown(why) => {
@@ -200,6 +224,52 @@ fn treat<'a>(
         return Treatment::Whole("computed-relation");
     }
     Treatment::Pass
+}
+
+/// How the content net looks into a column that passes. What nothing places may be any column: it is looked
+/// into by every rule.
+fn look(
+    column: &ColumnHead,
+    rules: &[ContentRule],
+    relations: &dyn Relations,
+    key: &MaskKey,
+) -> Option<Look> {
+    if rules.is_empty() {
+        return None;
+    }
+    let placed = match column.origin {
+        ColumnOrigin::Attribute { number, .. } if number < 0 => return None,
+        ColumnOrigin::Attribute { relation, number } if relation != 0 && number > 0 => {
+            // What code makes can come from anywhere.
+            let found = relations.attribute(relation, number);
+            found
+                .filter(|_| !relations.opaque(relation))
+                .map(|attribute| (attribute, relations.ancestors(relation)))
+        }
+        ColumnOrigin::Unknown | ColumnOrigin::Attribute { .. } => None,
+    };
+    let about = |rule: &&ContentRule| {
+        let Some((own, ancestors)) = &placed else {
+            return true;
+        };
+        let is = |pattern| names(pattern, own.schema, own.table, own.column);
+        if rule.except.iter().any(is) {
+            return false;
+        }
+        // A view's columns have names of its own.
+        rule.columns.iter().any(|pattern| {
+            is(pattern)
+                || ancestors.iter().any(|(schema, table)| {
+                    if own.stored {
+                        names(pattern, schema, table, own.column)
+                    } else {
+                        of_table(pattern, schema, table)
+                    }
+                })
+        }) || (!own.stored && ancestors.is_empty())
+    };
+    let rules = rules.iter().filter(about);
+    Look::of(rules, column.type_id, column.format, key)
 }
 
 /// What masks a column, and which rule says so.

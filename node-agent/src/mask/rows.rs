@@ -4,6 +4,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::cell::{Op, Written};
+use super::net::{Desk, Finds, Seen};
 use super::plan::MaskPlan;
 
 /// A row frame could not be decoded under its plan: nothing of it is passed on.
@@ -14,81 +15,155 @@ pub struct Undecodable(pub &'static str);
 /// Type byte, length, column count.
 const HEADER: usize = 1 + 4 + 2;
 
+/// What a plan made of a run of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    /// Nothing: they are as they came, and nothing was written.
+    Same,
+    /// Other rows were written.
+    Written,
+}
+
 /// Applies a plan to a run of whole PostgreSQL DataRow frames, appending to `out`. Stretches of
 /// cells that pass are copied as they are; nothing is allocated but room in `out`.
 ///
 /// # Errors
 /// A frame is not a whole DataRow, or has other columns than the plan. `out` is then as before.
 pub fn apply(plan: &MaskPlan, run: &[u8], out: &mut BytesMut) -> Result<(), Undecodable> {
+    match work(plan, run, out, &mut Finds::default())? {
+        Went::Same => out.extend_from_slice(run),
+        Went::Written => {}
+    }
+    Ok(())
+}
+
+/// As `apply`, and counts what the content net finds. Writes nothing where no cell is changed.
+pub(super) fn work(
+    plan: &MaskPlan,
+    run: &[u8],
+    out: &mut BytesMut,
+    finds: &mut Finds,
+) -> Result<Went, Undecodable> {
     if plan.passes() {
-        out.extend_from_slice(run);
-        return Ok(());
+        return Ok(Went::Same);
     }
     let before = out.len();
-    out.reserve(run.len());
-    let mut rest = run;
-    while !rest.is_empty() {
-        match one(plan, rest, out) {
-            Ok(behind) => rest = behind,
+    let mut walk = Walk {
+        plan,
+        run,
+        copied: 0,
+        desk: Desk::new(finds),
+        out,
+    };
+    let mut at = 0;
+    while at < run.len() {
+        match walk.one(at) {
+            Ok(behind) => at = behind,
             Err(undecodable) => {
                 out.truncate(before);
                 return Err(undecodable);
             }
         }
     }
-    Ok(())
+    if walk.copied == 0 {
+        return Ok(Went::Same);
+    }
+    walk.copy_to(run.len());
+    Ok(Went::Written)
 }
 
-/// Masks the first frame of `run`; gives what is behind it.
-fn one<'a>(plan: &MaskPlan, run: &'a [u8], out: &mut BytesMut) -> Result<&'a [u8], Undecodable> {
-    let Some((header, _)) = run.split_first_chunk::<HEADER>() else {
-        return Err(Undecodable("it is cut off"));
-    };
-    let [kind, a, b, c, d, e, f] = *header;
-    if kind != b'D' {
-        return Err(Undecodable("it is no row"));
-    }
-    // The length counts itself but not the type byte.
-    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    let Some((frame, behind)) = length
-        .checked_add(1)
-        .and_then(|length| run.split_at_checked(length))
-    else {
-        return Err(Undecodable("it is cut off"));
-    };
-    let Some(mut cells) = frame.get(HEADER..) else {
-        return Err(Undecodable("it is too short"));
-    };
-    if usize::from(u16::from_be_bytes([e, f])) != plan.width() {
-        return Err(Undecodable("it has another number of columns"));
+struct Walk<'w, 'f> {
+    plan: &'w MaskPlan,
+    run: &'w [u8],
+    /// So much of the run is in `out`, as it was or changed.
+    copied: usize,
+    desk: Desk<'f>,
+    out: &'w mut BytesMut,
+}
+
+impl Walk<'_, '_> {
+    /// Masks the frame that begins at a place of the run; gives where the next one does.
+    fn one(&mut self, at: usize) -> Result<usize, Undecodable> {
+        let rest = self.run.get(at..).unwrap_or_default();
+        let Some((header, _)) = rest.split_first_chunk::<HEADER>() else {
+            return Err(Undecodable("it is cut off"));
+        };
+        let [kind, a, b, c, d, e, f] = *header;
+        if kind != b'D' {
+            return Err(Undecodable("it is no row"));
+        }
+        // The length counts itself but not the type byte.
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        let Some((frame, behind)) = length
+            .checked_add(1)
+            .and_then(|length| rest.split_at_checked(length))
+        else {
+            return Err(Undecodable("it is cut off"));
+        };
+        let end = self.run.len() - behind.len();
+        let Some(mut cells) = frame.get(HEADER..) else {
+            return Err(Undecodable("it is too short"));
+        };
+        let plan = self.plan;
+        if usize::from(u16::from_be_bytes([e, f])) != plan.width() {
+            return Err(Undecodable("it has another number of columns"));
+        }
+        // Where the frame begins in `out`, once a cell of it is changed.
+        let mut start = None;
+        for ((op, look), position) in plan.ops().zip(0..=u16::MAX) {
+            let at_cell = end - cells.len();
+            let (cell, after) = next_cell(cells)?;
+            cells = after;
+            let seen = match (op, look, cell) {
+                (Op::Pass, None, _) | (Op::Pass, Some(_), None) => continue,
+                (Op::Pass, Some(look), Some(cell)) => {
+                    match self.desk.examine(look, position, cell) {
+                        Seen::Same => continue,
+                        seen => Some((look, seen)),
+                    }
+                }
+                _ => None,
+            };
+            if start.is_none() {
+                self.copy_to(at);
+                start = Some(self.out.len());
+            }
+            self.copy_to(at_cell);
+            self.copied = end - after.len();
+            let (desk, out) = (&self.desk, &mut *self.out);
+            write_cell(out, |out| match (seen, cell) {
+                (Some((_, Seen::Edited)), Some(cell)) => {
+                    desk.write(cell, out);
+                    Written::Value
+                }
+                (Some((look, _)), cell) => look.whole().mask(cell, out),
+                (None, cell) => op.mask(cell, out),
+            })?;
+        }
+        if !cells.is_empty() {
+            return Err(Undecodable("it has bytes behind its last cell"));
+        }
+        if let Some(start) = start {
+            self.copy_to(end);
+            let Ok(length) = i32::try_from(self.out.len() - start - 1) else {
+                return Err(Undecodable("it would be too long"));
+            };
+            if let Some(place) = self.out.get_mut(start + 1..start + 5) {
+                place.copy_from_slice(&length.to_be_bytes());
+            }
+        }
+        Ok(end)
     }
 
-    let start = out.len();
-    // What passes is copied in stretches: `held` is the part of the frame not copied yet.
-    let mut held = frame;
-    for op in plan.ops() {
-        let at_cell = cells;
-        let (cell, after) = next_cell(cells)?;
-        cells = after;
-        if *op == Op::Pass {
-            continue;
+    /// Copies what was not copied yet, up to a place of the run.
+    fn copy_to(&mut self, place: usize) {
+        if self.copied == 0 {
+            self.out.reserve(self.run.len());
         }
-        let stretch = held.len() - at_cell.len();
-        out.put_slice(held.get(..stretch).unwrap_or_default());
-        held = after;
-        write_cell(op, cell, out)?;
+        let rest = self.run.get(self.copied..place).unwrap_or_default();
+        self.out.put_slice(rest);
+        self.copied = place;
     }
-    if !cells.is_empty() {
-        return Err(Undecodable("it has bytes behind its last cell"));
-    }
-    out.put_slice(held);
-    let Ok(length) = i32::try_from(out.len() - start - 1) else {
-        return Err(Undecodable("it would be too long"));
-    };
-    if let Some(place) = out.get_mut(start + 1..start + 5) {
-        place.copy_from_slice(&length.to_be_bytes());
-    }
-    Ok(behind)
 }
 
 type Cell<'a> = Option<&'a [u8]>;
@@ -109,10 +184,13 @@ fn next_cell(cells: &[u8]) -> Result<(Cell<'_>, &[u8]), Undecodable> {
     }
 }
 
-fn write_cell(op: &Op, cell: Cell<'_>, out: &mut BytesMut) -> Result<(), Undecodable> {
+fn write_cell(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Written,
+) -> Result<(), Undecodable> {
     let at = out.len();
     out.put_i32(-1);
-    match op.mask(cell, out) {
+    match write(out) {
         // A masker that gave up half way leaves nothing behind.
         Written::Null => out.truncate(at + 4),
         Written::Value => {
@@ -188,13 +266,24 @@ pub fn fuzz_mask_rows(bytes: &[u8]) {
         return;
     }
     let (mut rest, mut masked) = (run, out.get(6..).unwrap_or_default());
+    let behind = |run: &[u8]| {
+        let (mut finds, mut sink) = (Finds::default(), BytesMut::new());
+        let mut walk = Walk {
+            plan: &plan,
+            run,
+            copied: 0,
+            desk: Desk::new(&mut finds),
+            out: &mut sink,
+        };
+        walk.one(0)
+    };
     while !rest.is_empty() {
-        let mut again = BytesMut::new();
-        rest = one(&plan, rest, &mut again).unwrap_or_default();
-        let mut sink = BytesMut::new();
-        let behind = one(&plan, masked, &mut sink);
-        assert!(behind.is_ok(), "what comes out is a row of the same width");
-        masked = behind.unwrap_or_default();
+        rest = rest
+            .get(behind(rest).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
+        let end = behind(masked);
+        assert!(end.is_ok(), "what comes out is a row of the same width");
+        masked = masked.get(end.unwrap_or(usize::MAX)..).unwrap_or_default();
     }
     assert!(masked.is_empty());
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::content::CompiledContent;
 use super::document::{
     Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
@@ -48,6 +49,7 @@ pub(super) struct Compiled {
     pub(super) rules: Vec<CompiledRule>,
     pub(super) functions: Functions,
     pub(super) masks: Vec<CompiledMask>,
+    pub(super) content: Vec<CompiledContent>,
     pub(super) limits: Limits,
     pub(super) budgets: Vec<Budget>,
 }
@@ -242,13 +244,21 @@ impl Compiled {
 
 impl CompiledMask {
     pub(super) fn in_force(&self, principal: &Principal) -> bool {
-        // An exemption by database or role cannot be checked here, so it does not exempt: `check`
-        // refuses such documents.
-        !self
-            .unless
-            .as_ref()
-            .is_some_and(|reader| is(reader, principal))
+        holds_for(self.unless.as_ref(), principal)
     }
+}
+
+impl CompiledContent {
+    pub(super) fn in_force(&self, principal: &Principal) -> bool {
+        holds_for(self.unless.as_ref(), principal)
+    }
+}
+
+/// Whether somebody is not exempt.
+fn holds_for(unless: Option<&Subject>, principal: &Principal) -> bool {
+    // An exemption by database or role cannot be checked here, so it does not exempt: `check`
+    // refuses such documents.
+    !unless.is_some_and(|reader| is(reader, principal))
 }
 
 impl Limits {
@@ -332,9 +342,11 @@ fn places(document: &Document) -> Vec<(RuleRef, String)> {
     };
     let rules = document.rules.iter().enumerate();
     let masks = document.masks.iter().enumerate();
+    let content = document.content.iter().enumerate();
     rules
         .map(|(at, rule)| placed("rules", at, &rule.name))
         .chain(masks.map(|(at, mask)| placed("masks", at, &mask.name)))
+        .chain(content.map(|(at, net)| placed("content", at, &net.name)))
         .collect()
 }
 
@@ -404,6 +416,14 @@ fn compile(document: Document) -> Compiled {
                 columns: mask.columns,
                 predicates: mask.predicates,
                 unless: mask.unless,
+            })
+            .collect(),
+        content: document
+            .content
+            .into_iter()
+            .map(|net| {
+                let rule = rule_ref(&net.name);
+                CompiledContent::new(net, rule)
             })
             .collect(),
         limits: limits(&document.limits),
@@ -523,17 +543,41 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
                 ));
             }
         }
-        if let Some(unless) = &mask.unless {
-            if *unless == Subject::default() {
-                wrong(format!(
-                    "mask `{name}`: `unless` exempts nobody in particular"
-                ));
-            }
-            if unless.databases.is_some() || unless.roles.is_some() {
-                wrong(format!(
-                    "mask `{name}`: `unless` is about people and workloads only"
-                ));
-            }
+        for told in exempts(mask.unless.as_ref()) {
+            wrong(format!("mask `{name}`: {told}"));
         }
     }
+    for (at, net) in document.content.iter().enumerate() {
+        here.set(document.places.at(&[Step::Key("content"), Step::Item(at)]));
+        let name = &net.name;
+        if name.is_empty() || !seen.insert(name) {
+            wrong(format!("content `{name}`: a net needs a name of its own"));
+        }
+        if net.detect.is_empty() {
+            wrong(format!(
+                "content `{name}`: nothing to detect; leave the key out for everything"
+            ));
+        }
+        if net.columns.is_empty() {
+            wrong(format!(
+                "content `{name}`: no columns; leave the key out for all"
+            ));
+        }
+        for told in exempts(net.unless.as_ref()) {
+            wrong(format!("content `{name}`: {told}"));
+        }
+    }
+}
+
+/// What is wrong with an exemption.
+fn exempts(unless: Option<&Subject>) -> Vec<&'static str> {
+    let mut told = Vec::new();
+    let Some(unless) = unless else { return told };
+    if *unless == Subject::default() {
+        told.push("`unless` exempts nobody in particular");
+    }
+    if unless.databases.is_some() || unless.roles.is_some() {
+        told.push("`unless` is about people and workloads only");
+    }
+    told
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::Masker;
 use super::budget::{Budget, Per, Spent};
 use super::condition::Condition;
+use super::content::Content;
 use super::near;
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern, TagPattern};
 use super::places::Places;
@@ -64,6 +65,9 @@ pub struct Document {
     /// Columns to mask.
     #[serde(default)]
     pub masks: Vec<Mask>,
+    /// What is looked for in the texts of columns that no mask is on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<Content>,
     /// Limits on every statement.
     #[serde(default)]
     pub limits: LimitWords,

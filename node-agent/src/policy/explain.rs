@@ -6,7 +6,9 @@ use super::document::Effect;
 use super::judge::Judge;
 use super::names::Candidates;
 use super::words::word;
-use super::{Decision, Masker, Mode, PolicySet, Predicates, Question, RuleRef, decide};
+use super::{
+    ContentRule, Decision, Masker, Mode, PolicySet, Predicates, Question, RuleRef, decide,
+};
 use crate::sql::{FunctionClass, StatementFacts, Sureness, Touch, classify_function};
 
 /// A decision with what led to it.
@@ -23,6 +25,9 @@ pub struct Explanation {
     pub rules: Vec<RuleNote>,
     /// The masks in force.
     pub masks: Vec<MaskNote>,
+    /// The content nets in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<ContentRule>,
     /// Policies that are about somebody or something else.
     pub other_policies: Vec<String>,
 }
@@ -163,6 +168,7 @@ pub fn explain(set: &PolicySet, question: &Question) -> Explanation {
                 touched: super::masked::touched(&judge, mask),
             })
             .collect(),
+        content: judge.content(),
         other_policies: set
             .documents
             .iter()

@@ -15,7 +15,9 @@ use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
 use super::pattern::{Glob, TablePattern};
 use super::words::KindSet;
-use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
+use super::{
+    Allow, ContentRule, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources,
+};
 use super::{own, refuse};
 use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
 use StatementKind as K;
@@ -155,6 +157,7 @@ impl<'a> Judge<'a> {
         let touches_masked = masked::touches(self);
         let obligations = Arc::new(Obligations {
             masks: self.masks.iter().map(|mask| mask.mask.clone()).collect(),
+            content: self.content(),
             touches_masked,
             sources: if touches_masked {
                 Sources::of(self.question)
@@ -189,6 +192,14 @@ impl<'a> Judge<'a> {
                 fleeting: self.fleeting.get(),
             }),
         }
+    }
+
+    /// The content nets in force.
+    pub(super) fn content(&self) -> Vec<ContentRule> {
+        let nets = self.documents.iter().flat_map(|document| &document.content);
+        nets.filter(|net| net.in_force(&self.question.principal))
+            .map(|net| net.content.clone())
+            .collect()
     }
 
     /// The rule that holds it, if any.

@@ -20,6 +20,7 @@ mod budget;
 mod check;
 mod compile;
 mod condition;
+mod content;
 mod context;
 mod decide;
 mod document;
@@ -51,6 +52,7 @@ pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
 pub use check::{Finding, check, check_against};
 pub use compile::{Needed, Needs, PolicySet};
 pub use condition::Condition;
+pub use content::{Content, ContentMasker, ContentMode, ContentRule, Detector};
 pub use decide::decide;
 pub use document::{
     ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
@@ -253,6 +255,9 @@ pub struct Obligations {
     /// The masks in force for this principal on this target (all of them: which apply is decided
     /// by the result's origins).
     pub masks: Vec<MaskRule>,
+    /// What is looked for in columns that no mask is on, for this principal on this target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<ContentRule>,
     /// The statement touches a relation that carries a masked column, or cannot be shown not to.
     pub touches_masked: bool,
     /// Where the columns of the answer can come from.
@@ -266,6 +271,19 @@ pub struct Obligations {
     /// The budgets that it is charged to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+}
+
+impl Obligations {
+    /// Whether each result of the statement needs a plan: some cell of it may be covered, or looked into.
+    pub fn plans(&self) -> bool {
+        !self.masks.is_empty() || !self.content.is_empty()
+    }
+
+    /// Whether a copy of the statement's rows may hold what is to be covered.
+    pub fn covers_copies(&self) -> bool {
+        let covers = |net: &ContentRule| net.mode == ContentMode::Mask;
+        (self.touches_masked && !self.masks.is_empty()) || self.content.iter().any(covers)
+    }
 }
 
 /// Limits and budgets that only observe. Nobody who reads them can refuse anything by them.

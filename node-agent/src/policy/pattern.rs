@@ -174,6 +174,14 @@ pub struct ColumnName {
 }
 
 impl ColumnName {
+    /// `*.*.*`
+    pub(super) fn every() -> Self {
+        ColumnName {
+            of: TablePattern::every(),
+            column: Glob::Any,
+        }
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         let parts = parts(text)?;
         match <[Glob; 3]>::try_from(parts) {

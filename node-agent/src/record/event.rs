@@ -7,7 +7,7 @@ use crate::model::{
     ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId,
     StatementSeq, TargetName, UnixMillis, Workload,
 };
-use crate::policy::{Decision, RuleRef};
+use crate::policy::{Decision, Detector, RuleRef};
 use crate::sql::{Analysis, Purpose};
 
 /// The first event.
@@ -150,6 +150,9 @@ pub struct Finished {
     /// Which masks were applied, by column position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<(u16, RuleRef)>,
+    /// What the content net found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Found>,
     /// Rows changed by it and all that it set off, where a rule had them counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<u64>,
@@ -158,6 +161,22 @@ pub struct Finished {
     pub observed: Vec<Beyond>,
     /// How it ended.
     pub end: End,
+}
+
+/// What the content net found in one column of a statement's results: what it looks like, never what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The output column's name.
+    pub output: std::sync::Arc<str>,
+    /// Where its values come from, where the database says so: `schema.table.column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<std::sync::Arc<str>>,
+    /// What it looks like.
+    pub detector: Detector,
+    /// Whether it was covered.
+    pub covered: bool,
+    /// How often.
+    pub count: u64,
 }
 
 /// A limit or budget that only observes, and was passed.
@@ -407,7 +426,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "finished",
         "after an answer",
-        "tags, rows, bytes, error as the client saw it, masks by column, observed limits and budgets that it passed, time, end",
+        "tags, rows, bytes, error as the client saw it, masks by column, what the content net found and where, observed limits and budgets that it passed, time, end",
     ),
     ("note", "at any time", "what was said besides answers"),
     (

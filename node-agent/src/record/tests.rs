@@ -79,6 +79,7 @@ pub(crate) fn finished(seq: u64, rows: u64) -> Finished {
         bytes: 10 * rows,
         error: None,
         masked: Vec::new(),
+        found: Vec::new(),
         changed: None,
         observed: Vec::new(),
         end: End::Done,

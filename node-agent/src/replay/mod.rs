@@ -6,6 +6,7 @@
 
 mod cell;
 mod find;
+mod findings;
 mod json;
 mod list;
 mod read;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use find::{all, find};
+pub use findings::{Finding, findings, list_findings};
 pub use list::{Entry, Filter, entries, list, show};
 pub use read::{Outcome, Progress, Recording, Said, State};
 pub use verify::{Found, Report, verify};

@@ -333,6 +333,9 @@ fn finished(event: &Finished, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "    error {}: {}", visible(code), visible(message))?;
     }
     writeln!(out, "    #{} {}", event.seq, parts.join(" · "))?;
+    for found in &event.found {
+        writeln!(out, "    {}", words::found(found))?;
+    }
     for (column, by) in &event.masked {
         writeln!(
             out,

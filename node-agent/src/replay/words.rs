@@ -2,7 +2,7 @@
 
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, RuleRef};
-use crate::record::{End, Event, Why};
+use crate::record::{End, Event, Found, Why};
 use crate::sql::{Analysis, Purpose, Second, Sureness, Touch};
 
 use super::visible::visible;
@@ -22,6 +22,21 @@ pub(super) fn at(event: &Event) -> Option<UnixMillis> {
 
 pub(super) fn rule(rule: &RuleRef) -> String {
     visible(&format!("{}/{}", rule.policy, rule.rule)).into_owned()
+}
+
+/// What the content net found in a column.
+pub(super) fn found(found: &Found) -> String {
+    let of = match &found.source {
+        Some(source) => format!(" (of {})", visible(source)),
+        None => String::new(),
+    };
+    let done = if found.covered { "masked" } else { "reported" };
+    format!(
+        "found {} {} in column {}{of}, {done}",
+        found.count,
+        found.detector,
+        visible(&found.output)
+    )
 }
 
 /// The decision, with the rules that spoke.

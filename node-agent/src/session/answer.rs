@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use crate::mask::{MaskPlan, MaskedRows, Undecodable, doubtful};
+use crate::mask::{MaskPlan, MaskedRows, Treated, Undecodable, doubtful};
 use crate::model::{Refusal, ResultHead};
 use crate::policy::{Decision, Obligations};
 use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
+use crate::upstream::Catalogue;
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
 use super::copied::Copying;
@@ -136,7 +137,7 @@ impl<W: Wire> Session<W> {
                         return Ok(Settled::Fate(Fate::Replaced));
                     }
                     // The last result's plan ended with its `Done`.
-                    return Ok(if self.masks_in_force() {
+                    return Ok(if execution.obligations.plans() {
                         self.plan_later(replacement)
                     } else {
                         Settled::Fate(Fate::Verbatim)
@@ -225,13 +226,12 @@ impl<W: Wire> Session<W> {
             return Ok(Settled::Fate(Fate::Replaced));
         }
         if execution.result.is_none() {
-            if !execution.obligations.masks.is_empty() {
+            if execution.obligations.plans() {
                 return Ok(Settled::NeedsPlan);
             }
             let head = self.link.head().cloned().map(Arc::new);
-            let plan = Arc::new(MaskPlan::passing());
             if let Some(execution) = self.link.current() {
-                execution.result = Some(Relaying { plan, head });
+                execution.result = Some(Relaying::new(MaskPlan::passing(), head));
             }
         }
         // Of a run of rows, only as many as are allowed: not one row more goes out. Budgets are spent
@@ -255,10 +255,10 @@ impl<W: Wire> Session<W> {
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
         let before = execution.bytes;
-        let fate = if let Some(copying) = &mut execution.copying {
-            let masked = match MaskedRows::pass(&plan, Bytes::copy_from_slice(frames)) {
-                Some(rows) => rows,
-                None => MaskedRows::mask(&plan, frames)?,
+        let (fate, rows) = if let Some(copying) = &mut execution.copying {
+            let masked = match MaskedRows::treat(&plan, frames, &mut result.finds)? {
+                Treated::Same(same) => same.kept(),
+                Treated::Changed(masked) => masked,
             };
             copying.begin::<W>(replacement);
             let Some(copied) = copying.copied.clone() else {
@@ -267,44 +267,30 @@ impl<W: Wire> Session<W> {
             let start = replacement.len();
             W::Talk::<Arc<Prepared>, Execution>::copy_rows(&copied, &masked, replacement)?;
             execution.bytes += (replacement.len() - start) as u64;
-            if keep {
-                let head = result.head.take();
-                self.owed = Some(Delivered {
-                    seq,
-                    head,
-                    rows: masked,
-                });
-            }
-            Fate::Replaced
-        } else if plan.passes() {
-            if keep {
-                let head = result.head.take();
-                let rows = MaskedRows::pass(&plan, Bytes::copy_from_slice(frames));
-                if let Some(rows) = rows {
-                    self.owed = Some(Delivered { seq, head, rows });
+            (Fate::Replaced, keep.then_some(masked))
+        } else {
+            match MaskedRows::treat(&plan, frames, &mut result.finds)? {
+                Treated::Same(same) => {
+                    execution.bytes += frames.len() as u64;
+                    let fate = if over {
+                        replacement.extend_from_slice(frames);
+                        Fate::Replaced
+                    } else {
+                        Fate::Verbatim
+                    };
+                    (fate, keep.then(|| same.kept()))
+                }
+                Treated::Changed(masked) => {
+                    execution.bytes += masked.bytes().len() as u64;
+                    replacement.extend_from_slice(masked.bytes());
+                    (Fate::Replaced, keep.then_some(masked))
                 }
             }
-            execution.bytes += frames.len() as u64;
-            if over {
-                replacement.extend_from_slice(frames);
-                Fate::Replaced
-            } else {
-                Fate::Verbatim
-            }
-        } else {
-            let masked = MaskedRows::mask(&plan, frames)?;
-            execution.bytes += masked.bytes().len() as u64;
-            replacement.extend_from_slice(masked.bytes());
-            if keep {
-                let head = result.head.take();
-                self.owed = Some(Delivered {
-                    seq,
-                    head,
-                    rows: masked,
-                });
-            }
-            Fate::Replaced
         };
+        if let Some(rows) = rows {
+            let head = result.head.take();
+            self.owed = Some(Delivered { seq, head, rows });
+        }
         let bytes = self
             .link
             .current()
@@ -358,11 +344,11 @@ impl<W: Wire> Session<W> {
         if self.dropping {
             return Ok(Settled::Fate(Fate::Replaced));
         }
-        let passes = match &execution.result {
-            Some(result) => result.plan.passes(),
-            None => execution.obligations.masks.is_empty(),
+        let changes = match &execution.result {
+            Some(result) => result.plan.changes(),
+            None => execution.obligations.plans(),
         };
-        if row && !passes {
+        if row && changes {
             // Only whole rows can be masked; the machine was told to hold them.
             let words = "a row in pieces under a mask".to_owned();
             return Err(Broken::Ended(Why::MaskFailed(words)));
@@ -388,10 +374,7 @@ impl<W: Wire> Session<W> {
             let asked =
                 matches!(analysis.sureness, Sureness::Opaque(_)) || kinds.any(|seen| *seen == kind);
             let obligations = &execution.obligations;
-            if kind == StatementKind::CopyOut
-                && obligations.touches_masked
-                && !obligations.masks.is_empty()
-            {
+            if kind == StatementKind::CopyOut && obligations.covers_copies() {
                 // Copy data has no columns that a mask could follow. Policy refuses such a copy
                 // before it runs; should one begin all the same, nothing of it passes.
                 let words = "copy data of a relation with masks".to_owned();
@@ -446,7 +429,7 @@ impl<W: Wire> Session<W> {
                 };
                 let (statement, index) = (execution.statement.clone(), execution.done);
                 execution.done += 1;
-                execution.result = None;
+                execution.end_result();
                 let told = match execution.copying {
                     Some(_) => Copying::tag(execution.rows),
                     None => tag.clone(),
@@ -538,24 +521,24 @@ impl<W: Wire> Session<W> {
             ));
         };
         let (plan, by) = self.plan_of(&head, &obligations).await?;
-        // The statement was judged by another catalogue than the one that its result was planned by.
-        let plan = if catalogue == Some(by) {
-            plan
-        } else {
-            let obligations = self.judged_anew(&obligations).await?;
-            self.plan_of(&head, &obligations).await?.0
+        let (plan, by) = match &by {
+            // The statement was judged by another catalogue than the one that its result was planned by.
+            Some(read) if catalogue != Some(read.version()) => {
+                let anew = self.judged_anew(&obligations).await?;
+                self.plan_of(&head, &anew).await?
+            }
+            Some(_) | None => (plan, by),
         };
         self.plan_copy(&head).await?;
         let copies = self.link.current().is_some_and(|e| e.copying.is_some());
-        self.link.hold_rows(copies || !plan.passes());
+        self.link.hold_rows(copies || plan.changes());
+        let head = Arc::new(head);
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
             execution.masked.truncate(4096);
-            let plan = Arc::new(plan);
-            execution.result = Some(Relaying {
-                plan,
-                head: Some(Arc::new(head)),
-            });
+            let mut result = Relaying::new(plan, Some(head.clone()));
+            result.named = (!obligations.content.is_empty()).then_some((head, by));
+            execution.result = Some(result);
         }
         Ok(())
     }
@@ -577,13 +560,21 @@ impl<W: Wire> Session<W> {
         &mut self,
         head: &ResultHead,
         obligations: &Obligations,
-    ) -> Result<(MaskPlan, u64), Why> {
+    ) -> Result<(MaskPlan, Option<Arc<Catalogue>>), Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
         let key = &self.shared.mask_key;
-        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
+        let catalogue = match self.lookup.current::<W>().await {
+            Ok(catalogue) => catalogue,
+            // The content net looks into whatever cannot be placed: it can do without.
+            Err(_) if obligations.masks.is_empty() => {
+                let plan = crate::mask::plan(head, obligations, &Catalogue::default(), key);
+                return Ok((plan, None));
+            }
+            Err(error) => return Err(failed(error)),
+        };
         let plan = crate::mask::plan(head, obligations, &*catalogue, key);
         if !plan.met_unknown() && !doubtful(head, obligations, &*catalogue) {
-            return Ok((plan, catalogue.version()));
+            return Ok((plan, Some(catalogue)));
         }
         let newer = self
             .lookup
@@ -591,7 +582,7 @@ impl<W: Wire> Session<W> {
             .await
             .map_err(failed)?;
         let plan = crate::mask::plan(head, obligations, &*newer, key);
-        Ok((plan, newer.version()))
+        Ok((plan, Some(newer)))
     }
 
     /// What must be done with the answer of the statement under way by the catalogue as it is now, and by that

@@ -79,8 +79,7 @@ pub(super) fn instead(
     counted: bool,
 ) -> Result<Option<CopyRows>, Refusal> {
     let copies = |facts: &crate::sql::StatementFacts| facts.kinds.contains(&StatementKind::CopyOut);
-    let bare = obligations.masks.is_empty() || !obligations.touches_masked;
-    if bare || !analysis.statements.iter().any(copies) {
+    if !obligations.covers_copies() || !analysis.statements.iter().any(copies) {
         return Ok(None);
     }
     let why = match analysis.statements.as_slice() {

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::mask::MaskPlan;
+use crate::mask::{Finds, MaskPlan};
 use crate::model::{Refusal, ResultHead, StatementSeq};
 use crate::policy::{Obligations, RuleRef, Watched};
-use crate::record::End;
+use crate::record::{End, Found};
+use crate::upstream::Catalogue;
 
 use super::copied::Copying;
 use super::verdict::Prepared;
@@ -33,6 +34,8 @@ pub(super) struct Execution {
     pub(super) result: Option<Relaying>,
     /// Masks applied so far, by column.
     pub(super) masked: Vec<(u16, RuleRef)>,
+    /// What the content net found in results that are over.
+    pub(super) found: Vec<Found>,
     /// Set when the agent stops the answer: what the client is told in place of the rest.
     pub(super) stopped: Option<Refusal>,
     /// What it changes is counted, and its end withheld until the count is judged.
@@ -55,6 +58,21 @@ pub(super) struct Relaying {
     pub(super) plan: Arc<MaskPlan>,
     /// Given to the recorder with the first rows, then taken.
     pub(super) head: Option<Arc<ResultHead>>,
+    /// What the content net found so far.
+    pub(super) finds: Finds,
+    /// What says where that was, where it looks at all.
+    pub(super) named: Option<(Arc<ResultHead>, Option<Arc<Catalogue>>)>,
+}
+
+impl Relaying {
+    pub(super) fn new(plan: MaskPlan, head: Option<Arc<ResultHead>>) -> Self {
+        Relaying {
+            plan: Arc::new(plan),
+            head,
+            finds: Finds::default(),
+            named: None,
+        }
+    }
 }
 
 impl Execution {
@@ -88,6 +106,7 @@ impl Execution {
             end: None,
             result: None,
             masked: Vec::new(),
+            found: Vec::new(),
             stopped: None,
             counted: false,
             withheld: Bytes::new(),

@@ -9,6 +9,7 @@ mod count;
 mod ending;
 mod errors;
 mod execution;
+mod found;
 mod judge;
 mod limits;
 mod login;

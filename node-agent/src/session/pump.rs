@@ -23,6 +23,7 @@ use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
 use super::execution::Execution;
+use super::found::Totals;
 use super::login::Opened;
 use super::names::Known;
 use super::verdict::Prepared;
@@ -72,6 +73,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) undone: bool,
     /// The answer that comes in pieces is dropped, from its first piece on.
     pub(super) dropping: bool,
+    /// What the content net found, by where and what it looks like.
+    pub(super) found: Totals,
     /// Rows that the record must have before the client gets them.
     pub(super) owed: Option<crate::record::Delivered>,
     /// For the client, in order.
@@ -150,6 +153,7 @@ impl<W: Wire> Session<W> {
             touched: false,
             undone: false,
             dropping: false,
+            found: Totals::default(),
             owed: None,
             out: BytesMut::new(),
             told: false,
@@ -177,6 +181,7 @@ impl<W: Wire> Session<W> {
         };
         self.part(&why).await;
         self.close_executions();
+        self.report_all();
         self.recorder.close(why.clone());
         why
     }

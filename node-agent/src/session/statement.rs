@@ -124,7 +124,7 @@ impl<W: Wire> Session<W> {
             Arc::make_mut(&mut obligations).touches_masked = true;
         }
         let wants = Wants {
-            head: !obligations.masks.is_empty(),
+            head: obligations.plans(),
             names: makes_names(&prepared.analysis),
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),
@@ -241,7 +241,9 @@ impl<W: Wire> Session<W> {
     }
 
     /// Records how an execution ended.
-    pub(super) fn record_end(&mut self, execution: Execution, end: End) {
+    pub(super) fn record_end(&mut self, mut execution: Execution, end: End) {
+        execution.end_result();
+        self.report(&execution.found);
         let micros = u64::try_from(execution.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let observed = self.beyond(&execution, micros);
         self.shared
@@ -256,6 +258,7 @@ impl<W: Wire> Session<W> {
             bytes: execution.bytes,
             error: execution.error,
             masked: execution.masked,
+            found: execution.found,
             observed,
             changed: execution.changed,
             end: execution.end.unwrap_or(end),

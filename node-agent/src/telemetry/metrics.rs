@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::policy::Detector;
 use crate::sql::Second;
 
 /// What a metric means, for the generated reference.
@@ -85,6 +86,12 @@ pub const METRICS: &[Meaning] = &[
         "counter",
         "",
         "bytes of rows delivered to clients",
+    ),
+    of(
+        "node_agent_content_found_total",
+        "counter",
+        "detector, done",
+        "what the content net found in answers, by what it looks like: email, phone, card, ssn, iban, secret; and by what was done: masked, reported",
     ),
     of(
         "node_agent_closed_unread_total",
@@ -238,6 +245,12 @@ struct Says {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Content {
+    detector: &'static str,
+    done: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
     result: &'static str,
 }
@@ -303,6 +316,7 @@ pub struct Metrics {
     second: Family<Says, Counter>,
     rows: Counter,
     bytes: Counter,
+    content: Family<Content, Counter>,
     unread: Counter,
     unconfirmed: Counter,
     governing: Gauge<u64, AtomicU64>,
@@ -357,6 +371,7 @@ impl Metrics {
             second,
             rows: Counter::default(),
             bytes: Counter::default(),
+            content: Family::default(),
             unread: Counter::default(),
             unconfirmed: Counter::default(),
             governing: Gauge::default(),
@@ -413,6 +428,11 @@ impl Metrics {
             registry,
             "node_agent_delivered_bytes_total",
             metrics.bytes.clone(),
+        );
+        add(
+            registry,
+            "node_agent_content_found_total",
+            metrics.content.clone(),
         );
         add(
             registry,
@@ -564,6 +584,15 @@ impl Metrics {
         self.bytes.inc_by(bytes);
     }
 
+    /// The content net found something, so often.
+    pub fn content_found(&self, detector: Detector, covered: bool, count: u64) {
+        let content = Content {
+            detector: detector.word(),
+            done: if covered { "masked" } else { "reported" },
+        };
+        self.content.get_or_create(&content).inc_by(count);
+    }
+
     /// A connection went to an undeclared database.
     pub fn undeclared(&self) {
         self.undeclared.inc();
@@ -680,6 +709,7 @@ mod tests {
         metrics.session_ended("w", "t", "client_quit");
         metrics.policies_reloaded(true);
         metrics.mask_lost("t", "p", "m");
+        metrics.content_found(Detector::Email, true, 3);
         metrics.kernel("redirected", 7);
         metrics.bypasses("packet", 1);
         metrics.databases_met("mysql", 1);

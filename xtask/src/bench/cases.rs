@@ -199,6 +199,14 @@ impl Bench<'_> {
                 "rows: the same, 2 of 10 masked",
                 "SELECT * FROM wide_masked",
             ),
+            (
+                "rows: the content net on, no finds",
+                "SELECT * FROM wide_plain",
+            ),
+            (
+                "rows: the content net on, finds in 1 of 10",
+                "SELECT * FROM wide_found",
+            ),
             ("rows: COPY of a million", "COPY wide TO STDOUT"),
         ];
         for (name, statement) in cases {

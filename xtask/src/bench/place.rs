@@ -119,6 +119,7 @@ fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
             )?,
             place.write("limits.yaml", include_str!("limits.yaml"))?,
             place.write("masks.yaml", include_str!("masks.yaml"))?,
+            place.write("content.yaml", include_str!("content.yaml"))?,
         ],
     };
     let mut agent = Agent::prepare(place, &programs, postgres, &issuer, &plan, true)?;
@@ -131,7 +132,8 @@ fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
     })
 }
 
-/// pgbench's tables, and two wide ones of a million rows: the second has masked columns.
+/// pgbench's tables, and wide ones of a million rows: one has masked columns, and into two the content net
+/// looks, of which it finds something in one.
 fn fill(postgres: &Postgres) -> Result<()> {
     postgres.run("postgres", "CREATE DATABASE bench")?;
     let mut pgbench = Command::new(postgres.program("pgbench"));
@@ -141,13 +143,19 @@ fn fill(postgres: &Postgres) -> Result<()> {
         .arg(postgres.address().ip().to_string())
         .args(["-p", &postgres.port().to_string()]);
     run::captured(pgbench.arg("bench"))?;
-    for table in ["wide", "wide_masked"] {
+    let tables = [
+        ("wide", "@"),
+        ("wide_masked", "@"),
+        ("wide_found", "@"),
+        ("wide_plain", " at "),
+    ];
+    for (table, at) in tables {
         postgres.run(
             "bench",
             &format!(
                 "CREATE TABLE {table} AS SELECT n AS id, n % 1000 AS a, n * 1.5 AS b, \
                  'name ' || n AS c, md5(n::text) AS d, date '2020-01-01' + n % 1000 AS e, \
-                 n % 2 = 0 AS f, 'x' || n % 10 AS g, 'mail' || n || '@example.com' AS h, \
+                 n % 2 = 0 AS f, 'x' || n % 10 AS g, 'mail' || n || '{at}example.com' AS h, \
                  lpad(n::text, 9, '0') AS ssn FROM generate_series(1, {ROWS}) n"
             ),
         )?;

@@ -9,8 +9,8 @@ use node_agent::clock;
 use node_agent::feed::load_policies;
 use node_agent::policy::cases::Asker;
 use node_agent::policy::{
-    ColumnNote, Decision, Explanation, MaskNote, Mode, ObjectNote, Predicates, RuleNote,
-    StatementNote, explain,
+    ColumnNote, ContentMode, ContentRule, Decision, Explanation, MaskNote, Mode, ObjectNote,
+    Predicates, RuleNote, StatementNote, explain,
 };
 
 use super::super::{Answer, catalogue, out};
@@ -226,6 +226,10 @@ fn show(explanation: &Explanation) -> anyhow::Result<()> {
     )?;
     section("masks in force", explanation.masks.iter().map(mask_line))?;
     section(
+        "content nets in force",
+        explanation.content.iter().map(content_line),
+    )?;
+    section(
         "policies about somebody else",
         explanation.other_policies.iter().cloned(),
     )
@@ -334,6 +338,15 @@ fn mask_line(mask: &MaskNote) -> String {
         named(&mask.rule),
         mask.columns.join(", ")
     )
+}
+
+fn content_line(net: &ContentRule) -> String {
+    let detect: Vec<&str> = net.detect.iter().map(|detector| detector.word()).collect();
+    let done = match net.mode {
+        ContentMode::Mask => "covers",
+        ContentMode::Report => "reports",
+    };
+    format!("{} {done} {}", named(&net.rule), detect.join(", "))
 }
 
 fn section(title: &str, lines: impl IntoIterator<Item = String>) -> anyhow::Result<()> {

@@ -3,9 +3,10 @@
 use super::Found;
 use super::scope;
 use crate::policy::compile::kinds;
+use crate::policy::content::{Content, Detector};
 use crate::policy::document::{Document, Effect, Mask, Rule, Subject};
 use crate::policy::judge::about_tables;
-use crate::policy::pattern::{FunctionPattern, Glob, TablePattern};
+use crate::policy::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use crate::policy::places::Step;
 use crate::policy::words::{KindSet, Word, writing};
 use crate::sql::{FunctionClass, StatementKind as K, classify_function};
@@ -13,7 +14,8 @@ use crate::sql::{FunctionClass, StatementKind as K, classify_function};
 pub(super) fn check(found: &mut Found<'_>) {
     let document = found.document;
     if says_nothing(document) {
-        let message = "it has no rules, masks, functions, limits or budgets".to_owned();
+        let message =
+            "it has no rules, masks, content nets, functions, limits or budgets".to_owned();
         found.note(&[], "says-nothing", message);
     }
     twice(
@@ -40,12 +42,16 @@ pub(super) fn check(found: &mut Found<'_>) {
     for (at, mask) in document.masks.iter().enumerate() {
         mask_alone(found, at, mask);
     }
+    for (at, net) in document.content.iter().enumerate() {
+        content_alone(found, at, net);
+    }
     functions(found);
 }
 
 fn says_nothing(document: &Document) -> bool {
     document.rules.is_empty()
         && document.masks.is_empty()
+        && document.content.is_empty()
         && document.functions.allow.is_empty()
         && document.functions.deny.is_empty()
         && document.limits == Default::default()
@@ -159,15 +165,38 @@ fn mask_alone(found: &mut Found<'_>, at: usize, mask: &Mask) {
     let columns = format!("mask `{}`, columns", mask.name);
     let path = [&own[..], &[Step::Key("columns")]].concat();
     twice(found, &path, &mask.columns, scope::column, &columns);
-    let Some(unless) = &mask.unless else { return };
-    let path = [&own[..], &[Step::Key("unless")]].concat();
+    let what = format!("mask `{}`", mask.name);
+    exempts_all(found, &own, mask.unless.as_ref(), &what);
+}
+
+fn content_alone(found: &mut Found<'_>, at: usize, net: &Content) {
+    let own = [Step::Key("content"), Step::Item(at)];
+    let what = format!("content `{}`", net.name);
+    for (key, list) in [("columns", &net.columns), ("except", &net.except)] {
+        let path = [&own[..], &[Step::Key(key)]].concat();
+        twice(found, &path, list, scope::column, &format!("{what}, {key}"));
+    }
+    let path = [&own[..], &[Step::Key("detect")]].concat();
+    let same = |one: &Detector, other: &Detector| one == other;
+    twice(found, &path, &net.detect, same, &format!("{what}, detect"));
+    let out = |column: &ColumnName| net.except.iter().any(|one| scope::column(one, column));
+    if net.columns.iter().all(out) {
+        let path = [&own[..], &[Step::Key("except")]].concat();
+        let message = format!("{what} looks into no column: `except` leaves none");
+        found.note(&path, "never-in-force", message);
+    }
+    exempts_all(found, &own, net.unless.as_ref(), &what);
+}
+
+/// An exemption of everybody.
+fn exempts_all(found: &mut Found<'_>, own: &[Step<'_>], unless: Option<&Subject>, what: &str) {
+    let Some(unless) = unless else { return };
+    let path = [own, &[Step::Key("unless")]].concat();
     nobody(found, &path, unless);
     let subjects = &found.document.subjects;
     if !subjects.is_empty() && subjects.iter().all(|one| scope::subject(unless, one)) {
-        let message = format!(
-            "mask `{}` is never in force: everybody whom the policy is about is exempt",
-            mask.name
-        );
+        let message =
+            format!("{what} is never in force: everybody whom the policy is about is exempt");
         found.note(&path, "never-in-force", message);
     }
 }

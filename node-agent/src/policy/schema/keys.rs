@@ -55,6 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Document", "rules", AsLikes, "What may be done. Their order means nothing, except that the first matching approve rule names the reviewers."),
     may("Document", "functions", AsLikes, "Functions beyond the built-in pure ones."),
     may("Document", "masks", AsLikes, "Columns whose values are not shown."),
+    may("Document", "content", AsLikes, "What is looked for in the texts of columns that no mask is on."),
     may("Document", "limits", AsLikes, "Limits on every statement. Of all policies that are about it, the smallest count."),
     may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
     may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
@@ -72,7 +73,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Subject", "databases", Items, "The database is one of these. Not for `unless`."),
     may("Subject", "roles", Items, "The role that the agent uses in the database is one of these. Not for `unless`."),
 
-    must("Rule", "name", Letters, "Unique among the rules and masks of the policy; refusals and records name it."),
+    must("Rule", "name", Letters, "Unique among the rules, masks and nets of the policy; refusals and records name it."),
     must("Rule", "effect", AsLikes, "Deny beats approve beats allow."),
     must("Rule", "statements", Items, "Which statements: single words or groups."),
     may("Rule", "tables", Items, "Which tables: `schema.table` patterns; all when absent."),
@@ -89,7 +90,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Functions", "allow", AsLikes, "Vouched for: `schema.name(*)`, or `*` for every function there is, the dangerous ones too."),
     may("Functions", "deny", AsLikes, "Refused, even the pure ones."),
 
-    must("Mask", "name", Letters, "Unique among the rules and masks of the policy."),
+    must("Mask", "name", Letters, "Unique among the rules, masks and nets of the policy."),
     may("Mask", "columns", AsLikes, "Which columns: `schema.table.column` patterns. It needs columns or tags."),
     may("Mask", "tags", AsLikes, "Which columns besides: those with such a tag in their comment, or in that of their table."),
     must("Mask", "with", AsLikes, "What replaces a value."),
@@ -98,6 +99,14 @@ pub(super) const KEYS: &[Key] = &[
 
     must("JsonMask", "paths", Items, "Where the values are: `$.ssn`, `$.contacts[*].email`, `$..phone`. Names look through arrays."),
     must("JsonMask", "with", AsLikes, "What replaces each value."),
+
+    must("Content", "name", Letters, "Unique among the rules, masks and nets of the policy."),
+    may("Content", "detect", Items, "What is looked for; everything when absent."),
+    may("Content", "columns", Items, "In which columns: `schema.table.column` patterns; all when absent."),
+    may("Content", "except", AsLikes, "In which of them not."),
+    may("Content", "with", AsLikes, "What covers a find; `redact` when absent."),
+    may("Content", "mode", AsLikes, "What happens to finds; `mask` when absent."),
+    may("Content", "unless", AsLikes, "Who sees the values."),
 
     may("LimitWords", "rows_returned", AsLikes, "How many rows one statement may return."),
     may("LimitWords", "bytes_returned", AsLikes, "How many bytes one statement may return."),
@@ -134,6 +143,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     ("Functions", "`functions`"),
     ("Mask", "`masks[]`"),
     ("JsonMask", "`masks[].with.json`"),
+    ("Content", "`content[]`"),
     ("LimitWords", "`limits`"),
     ("BudgetWords", "`budgets`"),
     ("Require", "`require`"),
@@ -149,6 +159,9 @@ pub(super) const WORDS_OF: &[(&str, &str, &str)] = &[
     ("Mask", "with", "Masker"),
     ("Mask", "predicates", "Predicates"),
     ("JsonMask", "with", "PartMasker"),
+    ("Content", "detect", "Detector"),
+    ("Content", "with", "ContentMasker"),
+    ("Content", "mode", "ContentMode"),
 ];
 
 /// Every word of every enum.
@@ -184,6 +197,17 @@ pub(super) const WORDS: &[(&str, &str, &str)] = &[
     ("DateUnit", "year", "To the first of January."),
     ("DateUnit", "month", "To the first of the month."),
     ("DateUnit", "day", "To midnight."),
+    ("Detector", "email", "E-mail addresses."),
+    ("Detector", "phone", "Phone numbers with `+` and a country, and as they are commonly grouped within one."),
+    ("Detector", "card", "Payment card numbers, by issuer, length and check digit."),
+    ("Detector", "ssn", "US social security numbers, in the ranges that are given out."),
+    ("Detector", "iban", "International bank account numbers, by country, length and check digits."),
+    ("Detector", "secret", "Private keys, tokens with a known prefix, JSON Web Tokens, `password=`, passwords in URLs."),
+    ("ContentMasker", "redact", "`***` stands for it; a bare number in JSON becomes `null`."),
+    ("ContentMasker", "keep_last", "`***` and so many of its last letters and digits, for cards, phones, SSNs and IBANs; for others as `redact`."),
+    ("ContentMasker", "cell", "The whole cell is redacted."),
+    ("ContentMode", "mask", "They are covered, and counted."),
+    ("ContentMode", "report", "They are counted."),
 ];
 
 /// Forms of texts, by what the parser says that it expects.
@@ -265,6 +289,10 @@ pub(super) const CONDITIONS: &[(&str, &str)] = &[
         r#"{ "anyOf": [
                { "required": ["groups"], "properties": { "groups": { "minItems": 1 } } },
                { "required": ["users"], "properties": { "users": { "minItems": 1 } } } ] }"#,
+    ),
+    (
+        "Content",
+        r#"{ "properties": { "unless": { "properties": { "databases": false, "roles": false } } } }"#,
     ),
     (
         "Mask",
