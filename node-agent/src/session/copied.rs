@@ -131,6 +131,7 @@ mod tests {
                 rule: "m".into(),
             },
             columns: Vec::new(),
+            tags: Vec::new(),
             with: crate::policy::Masker::Redact,
         }]);
         let of = |touches_masked| Obligations {

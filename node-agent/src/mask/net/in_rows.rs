@@ -173,6 +173,7 @@ fn a_masked_column_is_left_to_its_mask_and_the_others_are_looked_into() {
         masks: vec![MaskRule {
             rule: of("id"),
             columns: vec![pattern(&["app", "notes", "id"])],
+            tags: Vec::new(),
             with: Masker::KeepFirst(3),
         }],
         ..obliged(vec![rule(&[["*", "*", "*"]], &[])])

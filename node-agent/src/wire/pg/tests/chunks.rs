@@ -108,6 +108,7 @@ fn masked(input: &[u8], cuts: &[usize]) -> Vec<u8> {
             table: "t".to_owned(),
             column: column.to_owned(),
         }],
+        tags: Vec::new(),
         with,
     };
     let paths = vec![JsonPath::new("$.a").unwrap()];
