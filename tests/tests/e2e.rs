@@ -32,6 +32,7 @@ mod e2e {
     mod label;
     mod leaks;
     mod lifecycle;
+    mod lineage;
     mod masks;
     mod names;
     mod observe;

@@ -25,6 +25,7 @@
 //! sessions, and `token` also length and punctuation; `date_trunc` the kept part. Types without a
 //! row of their own, which includes every type of an extension (citext too), become NULL.
 
+mod carries;
 mod cell;
 mod date;
 mod key;
@@ -33,10 +34,15 @@ mod plan;
 mod rows;
 mod token;
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::sql::Base;
+
+pub use carries::shape;
 pub use key::MaskKey;
-pub use plan::{MaskPlan, plan};
+pub use plan::{MaskPlan, plan, traced};
 pub use rows::{Undecodable, apply};
 
 /// Whole row frames, in the dialect's own encoding, that went through a plan (even when the plan
@@ -105,6 +111,47 @@ pub trait Relations {
         let _ = relation;
         false
     }
+
+    /// The relation of that name in that schema.
+    fn relation(&self, schema: &str, name: &str) -> Option<u32> {
+        let _ = (schema, name);
+        None
+    }
+
+    /// A relation's schema and name.
+    fn name(&self, relation: u32) -> Option<(&str, &str)> {
+        let _ = relation;
+        None
+    }
+
+    /// The names of a relation's columns in their order; `None`: not known.
+    fn columns(&self, relation: u32) -> Option<Vec<Arc<str>>> {
+        let _ = relation;
+        None
+    }
+
+    /// A relation's rows are stored data.
+    fn stored(&self, relation: u32) -> bool {
+        let _ = relation;
+        false
+    }
+
+    /// What a column's values are made of.
+    fn made(&self, relation: u32, column: &str) -> Made {
+        let _ = (relation, column);
+        Made::Unknown
+    }
+}
+
+/// What the values of a relation's column are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Of nothing else: they were written there. So say columns that the relation does not have.
+    Stored,
+    /// Of these columns, whose relations are named with their schemas: a view's, a generated one.
+    Of(Vec<Base>),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// One attribute of a relation.
@@ -124,3 +171,5 @@ pub use rows::fuzz_mask_rows;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tracing;

@@ -14,7 +14,7 @@ use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
 use super::pattern::{Glob, TablePattern};
 use super::words::KindSet;
-use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources};
+use super::{Allow, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources, Trace};
 use super::{own, refuse};
 use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
 use StatementKind as K;
@@ -158,6 +158,10 @@ impl<'a> Judge<'a> {
                 Sources::of(self.question)
             } else {
                 Sources::Any
+            },
+            trace: match touches_masked {
+                true => masked::trace(self),
+                false => Trace::Nothing,
             },
             limits: self.limits.get(),
             rows_rule: self.rows_rule.borrow().clone(),

@@ -15,6 +15,7 @@ use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
+use super::trace::lineage;
 use super::verdict::Prepared;
 
 /// Relaying cannot go on.
@@ -492,12 +493,15 @@ impl<W: Wire> Session<W> {
                 "a result whose columns are not known".to_owned(),
             ));
         };
-        let Some(obligations) = self.link.current().map(|e| e.obligations.clone()) else {
+        let execution = self.link.current();
+        let execution = execution.map(|e| (e.obligations.clone(), e.statement.clone()));
+        let Some((obligations, statement)) = execution else {
             return Err(Why::MaskFailed(
                 "a result that belongs to no statement".to_owned(),
             ));
         };
-        let plan = self.plan_of(&head, &obligations).await?;
+        let plan = self.plan_of(&head, &obligations, &statement).await?;
+        self.shared.metrics.disagreed(plan.disagreements());
         self.link.hold_rows(!plan.passes());
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
@@ -515,11 +519,14 @@ impl<W: Wire> Session<W> {
         &mut self,
         head: &ResultHead,
         obligations: &crate::policy::Obligations,
+        statement: &Prepared,
     ) -> Result<MaskPlan, Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
-        let key = &self.shared.mask_key;
         let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
-        let plan = crate::mask::plan(head, obligations, &*catalogue, key);
+        let own = self.known.own();
+        let traced = lineage(W::DIALECT, statement, obligations, own, &catalogue).await;
+        let key = &self.shared.mask_key;
+        let plan = crate::mask::plan(head, obligations, &traced, &*catalogue, key);
         if !plan.met_unknown() {
             return Ok(plan);
         }
@@ -528,7 +535,15 @@ impl<W: Wire> Session<W> {
             .newer::<W>(catalogue.version())
             .await
             .map_err(failed)?;
-        Ok(crate::mask::plan(head, obligations, &*newer, key))
+        let traced = lineage(W::DIALECT, statement, obligations, own, &newer).await;
+        let key = &self.shared.mask_key;
+        Ok(crate::mask::plan(
+            head,
+            obligations,
+            &traced,
+            &*newer,
+            key,
+        ))
     }
 }
 

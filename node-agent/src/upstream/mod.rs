@@ -3,6 +3,7 @@
 //! what somebody without the credential would see.
 
 mod catalogue;
+mod definitions;
 mod dial;
 mod inventory;
 mod leg;
