@@ -94,7 +94,7 @@ impl Columns for Judged<'_> {
 /// The shape of a relation.
 pub fn shape(relations: &dyn Relations, relation: u32) -> Option<Shape> {
     let columns = relations.columns(relation)?;
-    let rows = match relations.stored(relation) {
+    let rows = match relations.stored(relation) && !relations.ruled(relation) {
         true => Rows::Stored,
         false => Rows::Computed,
     };

@@ -136,6 +136,12 @@ pub trait Relations {
         false
     }
 
+    /// Rules may say what a change of the relation gives back.
+    fn ruled(&self, relation: u32) -> bool {
+        let _ = relation;
+        false
+    }
+
     /// What a column's values are made of.
     fn made(&self, relation: u32, column: &str) -> Made {
         let _ = (relation, column);

@@ -353,6 +353,10 @@ impl Relations for Catalogue {
         self.relations.get(&relation).is_some_and(|r| r.stored)
     }
 
+    fn ruled(&self, relation: u32) -> bool {
+        self.definitions.has_rules(relation)
+    }
+
     fn made(&self, relation: u32, column: &str) -> Made {
         match self.relations.get(&relation) {
             Some(known) if known.stored => self.generated(relation, column),
@@ -530,6 +534,9 @@ pub(super) async fn fetch<W: Wire>(
     let mut definitions = Definitions::default();
     connection
         .each(definitions::GENERATED, |cells| definitions.generated(cells))
+        .await?;
+    connection
+        .each(definitions::RULED, |cells| definitions.ruled(cells))
         .await?;
     connection.each(definitions::NO_PATH, |_| {}).await?;
     let read = connection

@@ -1,7 +1,7 @@
 //! What columns are made of, by the database's own word: views by their definitions, generated
 //! columns by what they depend on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::model::Dialect;
@@ -14,6 +14,9 @@ pub(super) const VIEWS: &str = "select c.oid, c.relkind, pg_catalog.pg_get_viewd
      from pg_catalog.pg_class c \
      where c.relkind in ('v', 'm') and c.oid >= 16384 and c.relpersistence <> 't' \
      order by c.oid limit 5000";
+/// oid of what has rules for changes: what they give back, the rules say.
+pub(super) const RULED: &str =
+    "select distinct ev_class from pg_catalog.pg_rewrite where ev_type <> '1'";
 /// oid, column, and a column of the same relation that it is generated from: none where no such is
 /// noted, `*` where code of the owner's makes it.
 pub(super) const GENERATED: &str = "with own (relation, number, name, expression) as ( \
@@ -62,6 +65,7 @@ pub(super) enum Source {
 pub(super) struct Definitions {
     views: HashMap<u32, View>,
     generated: HashMap<u32, HashMap<Arc<str>, Source>>,
+    ruled: HashSet<u32>,
     bytes: usize,
 }
 
@@ -101,6 +105,18 @@ impl Definitions {
             (Some(source), Source::Columns(columns)) => columns.push((*source).into()),
             (None, _) | (Some(_), Source::Code) => {}
         }
+    }
+
+    /// One row of `RULED`.
+    pub(super) fn ruled(&mut self, cells: &[Option<&str>]) {
+        if let [Some(oid)] = cells {
+            self.ruled.extend(oid.parse::<u32>());
+        }
+    }
+
+    /// Whether rules may say what a change of it gives back.
+    pub(super) fn has_rules(&self, oid: u32) -> bool {
+        self.ruled.contains(&oid)
     }
 
     /// What the columns of a view are made of, in the order of its definition, and whether its rows

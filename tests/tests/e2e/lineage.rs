@@ -81,7 +81,7 @@ fn columns_that_carry_nothing_masked_come_through_in_clear() -> Result<()> {
             "Bern/first|***6789\nBasel/second|***4321",
         ),
         (
-            "select * from sales.orders join (select id as customer, ssn, lower(city) from sales.customers) x using (customer) order by 1",
+            "select * from sales.orders join (select id as customer, ssn, lower(city) from sales.customers) x using (customer)",
             "1|7|first|***6789|bern\n2|8|second|***4321|basel",
         ),
         (
@@ -125,11 +125,11 @@ fn columns_that_carry_nothing_masked_come_through_in_clear() -> Result<()> {
         // Views by their definitions.
         (
             "select id, city, s, both_of, n from app.plain where id = 1",
-            "1|BERN|***|***|1",
+            "1|BERN|***|***|2",
         ),
         (
             "select city || '!', n + 1, s || '!' from app.plain where id = 1",
-            "BERN!|2|***",
+            "BERN!|3|***",
         ),
         (
             "select note, city, t from app.over where note = 'first'",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
-use super::scope::{Column, Item, Name, Order, Table};
+use super::scope::{Column, Item, Merges, Name, Order, Table};
 use super::{Carried, Tracer};
 use crate::sql::pg::names;
 
@@ -196,6 +196,11 @@ impl Tracer<'_> {
         };
         let left = side(self, join.larg.as_deref());
         let right = side(self, join.rarg.as_deref());
+        if join.is_natural || !join.using_clause.is_empty() {
+            if let Some(level) = self.levels.last_mut() {
+                level.merges = Merges::Yes;
+            }
+        }
         let condition = self.optional(join.quals.as_deref());
         let (mut whole, merged) = match join.is_natural {
             true => match common(&left, &right) {

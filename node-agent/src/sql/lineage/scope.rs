@@ -166,6 +166,17 @@ pub(super) struct Level {
     pub(super) windows: Carried,
     /// What says how many rows its functions make.
     pub(super) makes: Carried,
+    /// Whether a join may make one column of two of the same name.
+    pub(super) merges: Merges,
+}
+
+/// Whether a name can be that of several columns at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merges {
+    /// The server refuses it as ambiguous.
+    No,
+    /// USING and NATURAL make one of them.
+    Yes,
 }
 
 impl Level {
@@ -174,6 +185,7 @@ impl Level {
             items: Vec::new(),
             windows: Carried::nothing(),
             makes: Carried::nothing(),
+            merges: Merges::No,
         }
     }
 }
@@ -326,7 +338,10 @@ fn column_of(level: &Level, name: &str, found: &mut Found) {
                 found.carried.add(&Carried::one(relation, &name));
             }
         }
-        return;
+        // Another of the same name would be ambiguous, unless a join makes one of both.
+        if level.merges == Merges::No {
+            return;
+        }
     }
     // One of those whose names nobody knows.
     for item in &level.items {

@@ -380,6 +380,23 @@ fn each_column_carries_what_stands_in_it() {
             "select city from people tablesample system (10)",
             "people.city",
         ),
+        // A merged column is whichever side the join takes it from.
+        (
+            "select upper(note) from people p, (notes n right join json_to_record(to_json(p.ssn)) as r(note text) using (note))",
+            "notes.note+people.note+people.ssn",
+        ),
+        (
+            "select upper from notes n(id, upper) right join (select upper(ssn) from people) r using (upper)",
+            "notes.id+notes.note+notes.person+notes.upper+people.ssn",
+        ),
+        (
+            "select upper from notes n(id, upper) natural right join (select upper(ssn) from people) r",
+            "notes.id+notes.note+notes.person+notes.upper+people.ssn",
+        ),
+        (
+            "select * from notes n(id, upper) natural right join (select upper(ssn) from people) r",
+            "each notes.id+notes.note+notes.person+people.ssn",
+        ),
         // Functions in FROM.
         (
             "select g, g.g, upper(city) from people, generate_series(1, 3) g",

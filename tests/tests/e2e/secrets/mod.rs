@@ -23,7 +23,7 @@ fn policy(unless: &str, more: &str) -> String {
          subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nrules:\n  \
          - {{ name: all, effect: allow, statements: ['*', opaque], without_where: true }}\n\
          masks:\n  \
-         - {{ name: whole, columns: [pii.people.ssn, pii.people.doc, pii.people.tags, pii.part.ssn], with: redact{unless} }}\n  \
+         - {{ name: whole, columns: [pii.people.ssn, pii.people.doc, pii.people.tags, pii.part.ssn, pii.loud.ssn], with: redact{unless} }}\n  \
          - {{ name: same, columns: [pii.people.email, pii.people.key, pii.people.num], with: token{unless} }}\n  \
          - {{ name: none, columns: [pii.people.blob, pii.people.w, pii.people.both_of], with: 'null'{unless} }}\n  \
          - {{ name: year, columns: [pii.people.born], with: {{ date_trunc: year }}{unless} }}\n{more}"
@@ -234,6 +234,15 @@ fn files_with(markers: &Markers, place: &Path) -> Result<Vec<String>> {
     Ok(held)
 }
 
+/// What is said of a session, without the moments: the milliseconds of a day hold any six digits.
+fn without_moments(text: &str) -> String {
+    let mut parts = text.split("\"at\":");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        all + "\"at\":" + part.trim_start_matches(|c: char| c.is_ascii_digit())
+    })
+}
+
 #[test]
 fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     if !agent_is_here() {
@@ -269,7 +278,8 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
             .as_str()
             .with_context(|| session.to_string())?;
         let words = ["replay", id, "--format", "json", "--width", "0"];
-        if let Some(piece) = markers.found(world.cli(&words)?.all().as_bytes()) {
+        let replayed = without_moments(&world.cli(&words)?.all());
+        if let Some(piece) = markers.found(replayed.as_bytes()) {
             leaks.push(format!("the recording {id}: {piece}"));
         }
     }
