@@ -1,10 +1,11 @@
-//! Pure. `plan(head, obligations, catalogue, key) -> MaskPlan`; applying it gives `MaskedRows`, the
+//! Pure. `plan(head, obligations, lineage, catalogue, key) -> MaskPlan`; applying it gives `MaskedRows`, the
 //! only rows that the recorder and the client's side accept.
 //!
 //! A column is masked by where its values come from, as the wire proves it (table and attribute
 //! number), never by its output name: `SELECT id AS ssn` is left alone and `SELECT ssn AS id` is
-//! masked. Where the wire proves nothing and the statement touches a masked column, the value is
-//! masked whole.
+//! masked. Where the wire proves nothing and the statement touches a masked column, the text says what
+//! the value is made of (`traced`, `carries.rs`): it passes if that is nothing masked, and is masked
+//! whole if it is, or if nobody knows. Where text and wire disagree, it is masked whole.
 //!
 //! What a masker yields is valid for the column's type in the column's format, so that typed
 //! clients can read it. Where a masker has nothing valid to offer, it yields NULL, also for a column
