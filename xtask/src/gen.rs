@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{ground, run};
+use crate::{compile, ground, run};
 
 /// What the agent is asked for; each answer becomes one file under docs/reference.
 const PAGES: [(&[&str], &str); 6] = [
@@ -51,10 +51,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
 
 /// Builds the agent and goes through its pages.
 pub(crate) fn generate(mode: Mode) -> Result<()> {
-    run::quiet(
-        "gen-build",
-        ground::cargo().args(["build", "--package", "node-agent"]),
-    )?;
+    compile::everything(compile::Said::Kept)?;
     let agent = ground::target().join("debug/node-agent");
     let mut stale = Vec::new();
     for (words, page) in PAGES {

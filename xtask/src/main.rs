@@ -7,6 +7,7 @@
 
 mod ground;
 mod run;
+mod compile;
 mod interrupt;
 mod install;
 mod layers;

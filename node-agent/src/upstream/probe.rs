@@ -153,7 +153,7 @@ pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \
       and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
      where r.ev_type in ('2', '3', '4') and d.refobjid <> r.ev_class";
 /// The path that this session's unqualified names are looked for in.
-pub(super) const PATH: &str = "select pg_catalog.current_setting('search_path')";
+pub(super) const PATH: &str = "show search_path";
 
 /// The largest single row that a catalogue answer may hold.
 const ROW_BYTES: usize = 1 << 20;

@@ -25,40 +25,40 @@ pub(super) struct Bench<'b> {
     pub(super) figures: &'b mut Figures,
     pub(super) effort: &'b Effort,
     pub(super) ways: &'b [Way],
+    /// What the names of the cases to run hold; none: all of them.
+    pub(super) words: &'b [String],
     /// Statements that pgbench says it sent through the agent.
     pub(super) sent: u64,
 }
 
 impl Bench<'_> {
-    pub(super) fn run(&mut self, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+    /// Whether a case is asked for, by its own name or by its group's.
+    fn wants(&self, group: &str, case: &str) -> bool {
+        let mut words = self.words.iter();
+        self.words.is_empty() || words.any(|word| group.contains(word) || case.contains(word))
+    }
+
+    pub(super) fn run(&mut self) -> Result<()> {
         // First, while no memory has been used and given back.
-        if wanted("idle") {
+        if self.wants("idle", "") {
             self.idle()?;
         }
         for round in 1..=self.effort.rounds {
             println!("bench: round {round} of {}", self.effort.rounds);
-            if wanted("select") {
-                self.selects()?;
+            self.selects()?;
+            for (name, tls) in [
+                ("new connection each, plain", "disable"),
+                ("new connection each, TLS", "require"),
+            ] {
+                if self.wants("connections", name) {
+                    self.pgbench(name, &["-C", "-S", "-c", "4", "-j", "2"], tls)?;
+                }
             }
-            if wanted("connections") {
-                self.pgbench(
-                    "new connection each, plain",
-                    &["-C", "-S", "-c", "4", "-j", "2"],
-                    "disable",
-                )?;
-                self.pgbench(
-                    "new connection each, TLS",
-                    &["-C", "-S", "-c", "4", "-j", "2"],
-                    "require",
-                )?;
-            }
-            if wanted("points") {
+            if self.wants("points", "") {
                 self.points()?;
             }
-            if wanted("rows") {
-                self.rows()?;
-            }
-            if wanted("connect()") {
+            self.rows()?;
+            if self.wants("connect()", "") {
                 self.connects()?;
             }
         }
@@ -107,6 +107,9 @@ impl Bench<'_> {
                 for clients in self.effort.clients {
                     let seal = if tls == "require" { "TLS" } else { "plain" };
                     let name = format!("select {mode}, {clients} clients, {seal}");
+                    if !self.wants("select", &name) {
+                        continue;
+                    }
                     let count = clients.to_string();
                     let threads = (*clients).min(2).to_string();
                     self.pgbench(
@@ -199,6 +202,9 @@ impl Bench<'_> {
             ("rows: COPY of a million", "COPY wide TO STDOUT"),
         ];
         for (name, statement) in cases {
+            if !self.wants("rows", name) {
+                continue;
+            }
             for way in self.ways.iter().copied() {
                 let before = self.proxy(way).map(usage::cpu_seconds);
                 let address = self.address(way).to_string();

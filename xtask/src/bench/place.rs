@@ -113,7 +113,11 @@ fn govern(place: &Place, postgres: &Postgres) -> Result<Governed> {
         account: "postgres",
         account_password: "",
         policies: &[
-            place.write("read-write.yaml", include_str!("read-write.yaml"))?,
+            place.write(
+                "read-write.yaml",
+                include_str!("../../../policies/read-write.yaml"),
+            )?,
+            place.write("limits.yaml", include_str!("limits.yaml"))?,
             place.write("masks.yaml", include_str!("masks.yaml"))?,
         ],
     };

@@ -12,7 +12,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{fuzz, ground, install, interrupt, run, vm};
+use crate::{compile, fuzz, ground, install, interrupt, run, vm};
 use skips::Skips;
 
 /// Which tests.
@@ -54,8 +54,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
             Suite::E2e | Suite::Kernel | Suite::All => install::For::Test,
         })?;
     }
-    // The end-to-end tests run these programs; building them first is one compilation for both.
-    run::shown(ground::cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
+    compile::everything(compile::Said::Shown)?;
     let mut skips = Skips::default();
     let passed = if install::has_nextest() {
         with_nextest(arguments, &mut skips)?
@@ -310,7 +309,8 @@ fn shown_and_kept(command: &mut Command) -> Result<(bool, String)> {
 fn doc_tests() -> Result<bool> {
     println!("test: examples in the documentation");
     let mut command = ground::cargo();
-    command.args(["test", "--locked", "--doc", "--package", "node-agent"]);
+    // All of the workspace, so that features are as for the rest and nothing is built twice.
+    command.args(["test", "--locked", "--doc", "--workspace"]);
     let good = command.stdin(Stdio::null()).status()?.success();
     interrupt::check()?;
     Ok(good)
