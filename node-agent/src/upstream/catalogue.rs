@@ -359,9 +359,9 @@ impl Relations for Catalogue {
 
     fn made(&self, relation: u32, column: &str) -> Made {
         match self.relations.get(&relation) {
-            Some(known) if known.stored => self.generated(relation, column),
+            Some(known) if known.stored => self.stored_of(relation, column),
             Some(known) if known.columns.values().all(|name| **name != *column) => Made::Stored,
-            Some(_) => self.viewed(relation, column),
+            Some(_) => self.view_of(relation, column),
             None => Made::Unknown,
         }
     }
@@ -379,7 +379,7 @@ impl Columns for Whole<'_> {
 
 impl Catalogue {
     /// What a column of stored rows is made of. In a parent's rows the children's are.
-    fn generated(&self, relation: u32, column: &str) -> Made {
+    fn stored_of(&self, relation: u32, column: &str) -> Made {
         if !self.definitions.generates() {
             return Made::Stored;
         }
@@ -411,7 +411,7 @@ impl Catalogue {
     }
 
     /// What a column of a view is made of. Of a foreign table nobody knows.
-    fn viewed(&self, relation: u32, column: &str) -> Made {
+    fn view_of(&self, relation: u32, column: &str) -> Made {
         if self.reach.is_opaque(relation) {
             return Made::Unknown;
         }

@@ -180,5 +180,8 @@ fn columns_that_carry_nothing_masked_come_through_in_clear() -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // The database and the text never said different things.
+    let disagreements = "node_agent_mask_disagreements_total";
+    assert_eq!(world.agent().metric(disagreements)?, 0.0);
     Ok(())
 }

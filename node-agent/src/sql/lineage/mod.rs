@@ -20,6 +20,8 @@
 
 use std::sync::Arc;
 
+use pg_query::protobuf::node::Node as NodeKind;
+
 use super::{RelationName, pg};
 use crate::model::Dialect;
 
@@ -123,7 +125,10 @@ pub fn trace(dialect: Dialect, text: &str, columns: &dyn Columns) -> Lineage {
         return Lineage::unknown();
     };
     let mut tracer = Tracer::new(columns);
-    let table = tracer.statement(statement);
+    let table = match &statement.node {
+        Some(NodeKind::CopyStmt(copy)) => tracer.copied(copy),
+        _ => tracer.statement(statement),
+    };
     tracer.lineage(table)
 }
 

@@ -30,6 +30,31 @@ impl Tracer<'_> {
         }
     }
 
+    /// The rows of `COPY … TO`, as a query for the same would return them.
+    pub(super) fn copied(&mut self, copy: &pb::CopyStmt) -> Table {
+        let (var, listed) = match (copy.is_from, copy.query.as_deref(), &copy.relation) {
+            (false, Some(query), None) => return self.statement(query),
+            (false, None, Some(var)) => (var, names::texts(&copy.attlist)),
+            _ => return Table::unknown(),
+        };
+        let (table, _) = self.relation(&Arc::new(names::relation(var)));
+        let Some(columns) = table.columns else {
+            return Table::unknown();
+        };
+        if listed.is_empty() {
+            // All but those that are generated.
+            return Table::of_all(table.all);
+        }
+        let listed = listed.into_iter().map(|name| {
+            let mut columns = columns.iter();
+            columns.find(|column| column.name.is(name)).cloned()
+        });
+        match listed.collect() {
+            Some(columns) => Table::of(columns, Order::Text),
+            None => Table::unknown(),
+        }
+    }
+
     pub(super) fn select(&mut self, select: &pb::SelectStmt) -> Table {
         // SELECT INTO returns nothing.
         if select.into_clause.is_some() || !self.spend(1) {

@@ -271,6 +271,8 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     }
     println!("{} cases, {tried} tries", cases.len());
     assert!(cases.len() >= 250, "{}", cases.len());
+    let disagreements = world.agent().metric("node_agent_mask_disagreements_total")?;
+    println!("{disagreements} disagreements");
     let sessions = world.cli(&["sessions", "ls", "--json"])?.good()?.stdout;
     for session in sessions.lines() {
         let session: serde_json::Value = serde_json::from_str(session)?;
