@@ -119,3 +119,9 @@ with people as (select ssn as note from pii.people) select upper(note) from peop
 with w as (with people as (select ssn as note from pii.people) select note from people) select upper(note) from w
 select upper(people.note) from (select ssn as note from pii.people) people
 select upper(pii.people.ssn) from pii.people, pii.notes people2
+select upper(note) from pii.people p, (pii.notes n right join jsonb_to_record(jsonb_build_object('note', p.ssn)) as r(note text) using (note))
+select upper || '' from pii.notes n(id, upper) right join (select upper(ssn) from pii.people) r using (upper)
+select u || '' from pii.notes n(id, u) natural full join (select ssn as u from pii.people) r
+select coalesce(note, '') from (select ssn as note from pii.people) a full join pii.notes b using (note)
+select upper(j.u) from (pii.notes n(id, u) natural full join (select ssn as u from pii.people) r) as j
+select upper(k.note) from (select ssn as note from pii.people) a right join pii.notes b using (note) as k

@@ -327,6 +327,39 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     Ok(())
 }
 
+/// Where predicates are refused, many a statement never comes to what its columns are made of.
+#[test]
+fn no_piece_comes_out_where_predicates_are_allowed() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let markers = Markers::new();
+    let world = World::builder()
+        .policy_text("masked.yaml", &policy(", predicates: allow", ""))
+        .seed(SEED)
+        .start()?;
+    let mut attacker = Attacker::new(&world, Place::Inside)?;
+    let (mut tried, mut leaks) = (0, Vec::new());
+    for case in cases()? {
+        for form in [Form::Simple, Form::Binary] {
+            // What ends the connection shows nothing further.
+            let _ended = attacker.tries(&case, form);
+            tried += 1;
+            if let Some(piece) = markers.found(attacker.news()) {
+                leaks.push(format!("{} {form:?}: {piece}", case.name()));
+            }
+        }
+    }
+    println!("{tried} tries");
+    ensure!(
+        leaks.is_empty(),
+        "{} leaks:\n{}",
+        leaks.len(),
+        leaks.join("\n")
+    );
+    Ok(())
+}
+
 /// What an answer says, but for what two connections never have in common: settings, and numbers of
 /// tables that came after `newest`.
 fn said(messages: Option<Vec<Message>>, newest: u32) -> Option<Vec<(u8, Vec<u8>)>> {
