@@ -18,6 +18,7 @@ mod e2e {
     mod canary;
     mod cancel;
     mod confined;
+    mod copied;
     mod counted;
     mod counted_storm;
     mod disguise;
@@ -33,6 +34,8 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod lineage;
+    mod masked_sqlx;
+    mod masked_types;
     mod masks;
     mod names;
     mod observe;

@@ -1,40 +1,24 @@
 //! Pure. One cell in, one masked cell out; knows types and formats, not rows.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 
-use super::date::{self, Kind};
+use super::array::{self, Elements};
+use super::bytea;
+use super::date;
+use super::json::{self, Paths};
 use super::key::MaskKey;
+use super::net_address;
+use super::numeric;
+use super::span;
 use super::token;
+use super::types::{Address, Blanks, Clock, Document, Moment, Number, Type, Width, element_of};
 use crate::model::Format;
-use crate::policy::{DateUnit, Masker};
+use crate::policy::{DateUnit, JsonMask, Masker};
 
 /// What stands for a redacted text. Short, so that it fits almost any declared length.
-const REDACTED: &[u8] = b"***";
-
-/// OIDs of `pg_type.dat`, which never change.
-mod oid {
-    pub(super) const NAME: u32 = 19;
-    pub(super) const INT8: u32 = 20;
-    pub(super) const INT2: u32 = 21;
-    pub(super) const INT4: u32 = 23;
-    pub(super) const TEXT: u32 = 25;
-    pub(super) const JSON: u32 = 114;
-    pub(super) const BPCHAR: u32 = 1042;
-    pub(super) const VARCHAR: u32 = 1043;
-    pub(super) const DATE: u32 = 1082;
-    pub(super) const TIMESTAMP: u32 = 1114;
-    pub(super) const TIMESTAMPTZ: u32 = 1184;
-    pub(super) const UUID: u32 = 2950;
-    pub(super) const JSONB: u32 = 3802;
-}
-
-/// The width of an integer type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    Two,
-    Four,
-    Eight,
-}
+pub(super) const REDACTED: &[u8] = b"***";
 
 /// What is done to the cells of one column, settled once per result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,29 +35,50 @@ pub(super) enum Op {
     KeepFirst { kept: usize, blanks: Blanks },
     /// Hex.
     Hash { key: MaskKey, blanks: Blanks },
-    /// Digits for digits, letters for letters.
-    TokenText { key: MaskKey, blanks: Blanks },
-    /// A number of the same width.
-    TokenInt {
+    /// Sixteen bytes.
+    HashBytea { key: MaskKey, format: Format },
+    /// Something of the same type.
+    Token {
         key: MaskKey,
-        width: Width,
+        of: Tokened,
         format: Format,
     },
-    /// A version 8 UUID.
-    TokenUuid { key: MaskKey, format: Format },
     /// Cut.
     Date {
-        kind: Kind,
+        kind: Moment,
         unit: DateUnit,
         format: Format,
     },
+    /// Cut.
+    Interval { unit: DateUnit, format: Format },
+    /// Cut to nothing.
+    Midnight { kind: Clock, format: Format },
+    /// Values within a document.
+    Json {
+        paths: Arc<Paths>,
+        document: Document,
+    },
+    /// Each element by itself.
+    Array(Arc<Elements>),
 }
 
-/// Whether blanks at the end are padding, as in `char(n)`.
+/// What has a stand-in of its own type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blanks {
-    Count,
-    Pad,
+pub(super) enum Tokened {
+    /// Digits for digits, letters for letters.
+    Text(Blanks),
+    /// A number of the same width.
+    Int(Width),
+    /// A whole number of a fixed range.
+    Number(Number),
+    /// A version 8 UUID.
+    Uuid,
+    /// Sixteen bytes.
+    Bytea,
+    /// As many bits.
+    Bits,
+    /// An address that belongs to nobody.
+    Address(Address),
 }
 
 /// What a masked cell became.
@@ -85,84 +90,150 @@ pub(super) enum Written {
     Value,
 }
 
-/// The types that have more to offer than NULL.
-enum Type {
-    Text(Blanks),
-    Int(Width),
-    Uuid,
-    Date(Kind),
-    Json(&'static [u8]),
-    Other,
-}
-
-impl Type {
-    fn of(type_id: u32, format: Format) -> Type {
-        match (type_id, format) {
-            // Text has one form in both formats.
-            (oid::TEXT | oid::VARCHAR | oid::NAME, _) => Type::Text(Blanks::Count),
-            (oid::BPCHAR, _) => Type::Text(Blanks::Pad),
-            (oid::INT2, _) => Type::Int(Width::Two),
-            (oid::INT4, _) => Type::Int(Width::Four),
-            (oid::INT8, _) => Type::Int(Width::Eight),
-            (oid::UUID, _) => Type::Uuid,
-            (oid::DATE, _) => Type::Date(Kind::Date),
-            (oid::TIMESTAMP | oid::TIMESTAMPTZ, _) => Type::Date(Kind::Timestamp),
-            (oid::JSON, _) | (oid::JSONB, Format::Text) => Type::Json(b"null"),
-            // Version 1 of the binary form, then text (jsonb_recv).
-            (oid::JSONB, Format::Binary) => Type::Json(b"\x01null"),
-            _ => Type::Other,
-        }
-    }
-}
-
 impl Op {
     /// What a masker does to cells of this type and format.
     pub(super) fn of(masker: &Masker, type_id: u32, format: Format, key: &MaskKey) -> Op {
+        match masker {
+            Masker::Json(mask) => Op::by_paths(&[mask], type_id, format, key),
+            Masker::Redact
+            | Masker::Null
+            | Masker::KeepLast(_)
+            | Masker::KeepFirst(_)
+            | Masker::Hash
+            | Masker::Token
+            | Masker::DateTrunc(_) => match element_of(type_id) {
+                Some(element) => {
+                    let op = Op::of_one(masker, Type::of(element, format), format, key);
+                    Op::each(op, element, format)
+                }
+                None => Op::of_one(masker, Type::of(type_id, format), format, key),
+            },
+        }
+    }
+
+    /// What several masks by path do together.
+    pub(super) fn by_paths(masks: &[&JsonMask], type_id: u32, format: Format, key: &MaskKey) -> Op {
+        let element = element_of(type_id);
+        let document = match Type::of(element.unwrap_or(type_id), format) {
+            Type::Json(document) => document,
+            Type::Text(_) => Document::Text,
+            // Whatever it holds, it is no document that a path could lead into.
+            Type::Int(_)
+            | Type::Number(_)
+            | Type::Uuid
+            | Type::Moment(_)
+            | Type::Clock(_)
+            | Type::Interval
+            | Type::Xml
+            | Type::Bytea
+            | Type::Bits
+            | Type::Address(_)
+            | Type::Other => return Op::Null,
+        };
+        let op = match Paths::new(masks, key) {
+            Some(paths) => Op::Json {
+                paths: Arc::new(paths),
+                document,
+            },
+            // More paths than can be followed: nothing of the document is shown.
+            None => Op::Constant(json::redacted(document)),
+        };
+        match element {
+            Some(element) => Op::each(op, element, format),
+            None => op,
+        }
+    }
+
+    /// Each element by itself. Where nothing is said of any, the array says nothing either, not even
+    /// how many there are.
+    fn each(op: Op, element: u32, format: Format) -> Op {
+        match op {
+            Op::Null | Op::Constant(_) => Op::Null,
+            Op::Pass
+            | Op::KeepLast { .. }
+            | Op::KeepFirst { .. }
+            | Op::Hash { .. }
+            | Op::HashBytea { .. }
+            | Op::Token { .. }
+            | Op::Date { .. }
+            | Op::Interval { .. }
+            | Op::Midnight { .. }
+            | Op::Json { .. }
+            | Op::Array(_) => Op::Array(Arc::new(Elements {
+                op,
+                type_id: element,
+                format,
+            })),
+        }
+    }
+
+    fn of_one(masker: &Masker, of: Type, format: Format, key: &MaskKey) -> Op {
         let kept = |kept: &u32| usize::try_from(*kept).unwrap_or(usize::MAX);
-        match (masker, Type::of(type_id, format)) {
-            (Masker::Null, _) | (_, Type::Other) => Op::Null,
-            (Masker::Redact, Type::Text(_)) => Op::Constant(REDACTED),
-            (Masker::Redact, Type::Json(null)) => Op::Constant(null),
-            // No number or date says "not shown": every one would be taken for real.
-            (Masker::Redact, Type::Int(_) | Type::Uuid | Type::Date(_)) => Op::Null,
-            (Masker::KeepLast(n), Type::Text(blanks)) => Op::KeepLast {
-                kept: kept(n),
-                blanks,
+        // What a type is not named for below, it has nothing valid to offer to.
+        match masker {
+            Masker::Null | Masker::Json(_) => Op::Null,
+            Masker::Redact => match of {
+                Type::Text(_) | Type::Xml => Op::Constant(REDACTED),
+                Type::Json(document) => Op::Constant(json::redacted(document)),
+                // No number, date or address says "not shown": every one would be taken for real.
+                _ => Op::Null,
             },
-            (Masker::KeepFirst(n), Type::Text(blanks)) => Op::KeepFirst {
-                kept: kept(n),
-                blanks,
+            Masker::KeepLast(n) => match of {
+                Type::Text(blanks) => Op::KeepLast {
+                    kept: kept(n),
+                    blanks,
+                },
+                _ => Op::Null,
             },
-            (Masker::Hash, Type::Text(blanks)) => Op::Hash {
-                key: key.clone(),
-                blanks,
+            Masker::KeepFirst(n) => match of {
+                Type::Text(blanks) => Op::KeepFirst {
+                    kept: kept(n),
+                    blanks,
+                },
+                _ => Op::Null,
             },
-            (Masker::Token, Type::Text(blanks)) => Op::TokenText {
-                key: key.clone(),
-                blanks,
-            },
-            (Masker::Token, Type::Int(width)) => Op::TokenInt {
-                key: key.clone(),
-                width,
-                format,
-            },
-            (Masker::Token, Type::Uuid) => Op::TokenUuid {
-                key: key.clone(),
-                format,
-            },
-            (Masker::DateTrunc(unit), Type::Date(kind)) => Op::Date {
-                kind,
-                unit: *unit,
-                format,
-            },
-            (Masker::Token, Type::Date(_) | Type::Json(_))
-            | (
-                Masker::KeepLast(_) | Masker::KeepFirst(_) | Masker::Hash,
-                Type::Int(_) | Type::Uuid | Type::Date(_) | Type::Json(_),
-            )
-            | (Masker::DateTrunc(_), Type::Text(_) | Type::Int(_) | Type::Uuid | Type::Json(_)) => {
-                Op::Null
+            Masker::Hash => {
+                let key = key.clone();
+                match of {
+                    Type::Text(blanks) => Op::Hash { key, blanks },
+                    Type::Xml => Op::Hash {
+                        key,
+                        blanks: Blanks::Count,
+                    },
+                    Type::Bytea => Op::HashBytea { key, format },
+                    _ => Op::Null,
+                }
             }
+            Masker::Token => {
+                let of = match of {
+                    Type::Text(blanks) => Tokened::Text(blanks),
+                    Type::Int(width) => Tokened::Int(width),
+                    Type::Number(number) => Tokened::Number(number),
+                    Type::Uuid => Tokened::Uuid,
+                    Type::Bytea => Tokened::Bytea,
+                    Type::Bits => Tokened::Bits,
+                    Type::Address(address) => Tokened::Address(address),
+                    _ => return Op::Null,
+                };
+                Op::Token {
+                    key: key.clone(),
+                    of,
+                    format,
+                }
+            }
+            Masker::DateTrunc(unit) => match of {
+                Type::Moment(kind) => Op::Date {
+                    kind,
+                    unit: *unit,
+                    format,
+                },
+                Type::Clock(kind) => Op::Midnight { kind, format },
+                Type::Interval => Op::Interval {
+                    unit: *unit,
+                    format,
+                },
+                _ => Op::Null,
+            },
         }
     }
 
@@ -199,19 +270,27 @@ impl Op {
                 out.put_slice(hex.as_bytes().get(..32).unwrap_or_default());
                 Written::Value
             }
-            Op::TokenText { key, blanks } => token::text(key, blanks.trim(value), out),
-            Op::TokenInt { key, width, format } => token::int(key, *width, *format, value, out),
-            Op::TokenUuid { key, format } => token::uuid(key, *format, value, out),
+            Op::HashBytea { key, format } => bytea::hash(key, *format, value, out),
+            Op::Token { key, of, format } => of.token(key, *format, value, out),
             Op::Date { kind, unit, format } => date::cut(*kind, *unit, *format, value, out),
+            Op::Interval { unit, format } => span::cut(*unit, *format, value, out),
+            Op::Midnight { kind, format } => span::midnight(*kind, *format, value, out),
+            Op::Json { paths, document } => json::mask(paths, *document, value, out),
+            Op::Array(elements) => array::mask(elements, value, out),
         }
     }
 }
 
-impl Blanks {
-    fn trim(self, value: &[u8]) -> &[u8] {
+impl Tokened {
+    fn token(self, key: &MaskKey, format: Format, value: &[u8], out: &mut BytesMut) -> Written {
         match self {
-            Blanks::Count => value,
-            Blanks::Pad => value.trim_ascii_end(),
+            Tokened::Text(blanks) => token::text(key, blanks.trim(value), out),
+            Tokened::Int(width) => token::int(key, width, format, value, out),
+            Tokened::Number(number) => numeric::token(key, number, format, value, out),
+            Tokened::Uuid => token::uuid(key, format, value, out),
+            Tokened::Bytea => bytea::token(key, format, value, out),
+            Tokened::Bits => bytea::bits(key, format, value, out),
+            Tokened::Address(address) => net_address::token(key, address, format, value, out),
         }
     }
 }
@@ -219,7 +298,7 @@ impl Blanks {
 /// The last `kept` characters of a text that has more than twice as many; else nothing, because
 /// too little of it would be hidden. Nothing either when it is not UTF-8: then nobody knows where
 /// its characters begin.
-fn last(value: &[u8], kept: usize) -> &[u8] {
+pub(super) fn last(value: &[u8], kept: usize) -> &[u8] {
     let Some(text) = longer_than_twice(value, kept) else {
         return b"";
     };
@@ -234,7 +313,7 @@ fn last(value: &[u8], kept: usize) -> &[u8] {
 }
 
 /// The first `kept` characters, likewise.
-fn first(value: &[u8], kept: usize) -> &[u8] {
+pub(super) fn first(value: &[u8], kept: usize) -> &[u8] {
     let Some(text) = longer_than_twice(value, kept) else {
         return b"";
     };

@@ -1,7 +1,7 @@
 //! Pure. Dates and timestamps cut to year, month or day.
 //!
-//! Text is cut as it is written: `DateStyle` ISO, years after Christ; any other style, `infinity`
-//! and years before Christ become NULL. A `timestamptz` in text is cut in the session's time zone,
+//! Text is cut as it is written: `DateStyle` ISO; any other style and `infinity` become NULL, and so
+//! does what would be before the type's first day. A `timestamptz` in text is cut in the session's time zone,
 //! as shown, and keeps its offset; in binary it is cut in UTC, because that is all the value says.
 
 use std::fmt::Write;
@@ -9,6 +9,7 @@ use std::fmt::Write;
 use bytes::{BufMut, BytesMut};
 
 use super::cell::Written;
+use super::types::Moment;
 use crate::model::Format;
 use crate::policy::DateUnit;
 
@@ -18,17 +19,9 @@ const EPOCH: i64 = 10_957;
 /// Julian day 0, the first date of the type (`DATETIME_MIN_JULIAN`), counted from day 0.
 const FIRST_DAY: i64 = -2_451_545;
 
-/// What is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Date,
-    /// With or without time zone.
-    Timestamp,
-}
-
 /// Appends the value, cut.
 pub(super) fn cut(
-    kind: Kind,
+    kind: Moment,
     unit: DateUnit,
     format: Format,
     value: &[u8],
@@ -43,12 +36,49 @@ pub(super) fn cut(
     written.map_or(Written::Null, |()| Written::Value)
 }
 
-fn cut_text(kind: Kind, unit: DateUnit, text: &str, out: &mut BytesMut) -> Option<()> {
+/// How date and time are set apart, and which zones there are besides an offset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// As the server writes it.
+    Server,
+    /// As documents have it (RFC 3339): also with `T` and `Z`.
+    Document,
+}
+
+/// Appends a date, or a date with a time, that stands in a document; none if it is neither.
+pub(super) fn cut_in_document(unit: DateUnit, text: &str, out: &mut BytesMut) -> Option<()> {
+    let kind = match text.len() {
+        ..=10 => Moment::Date,
+        _ => Moment::Timestamp,
+    };
+    cut_styled(kind, unit, Style::Document, text, out)
+}
+
+fn cut_text(kind: Moment, unit: DateUnit, text: &str, out: &mut BytesMut) -> Option<()> {
+    cut_styled(kind, unit, Style::Server, text, out)
+}
+
+fn cut_styled(
+    kind: Moment,
+    unit: DateUnit,
+    style: Style,
+    text: &str,
+    out: &mut BytesMut,
+) -> Option<()> {
+    let (text, era) = match text.strip_suffix(" BC") {
+        Some(text) => (text, " BC"),
+        None => (text, ""),
+    };
     let (date, time) = match kind {
-        Kind::Date => (text, None),
-        Kind::Timestamp => text
-            .split_once(' ')
-            .map(|(date, time)| (date, Some(time)))?,
+        Moment::Date => (text, None),
+        Moment::Timestamp => {
+            let gap = |c: char| c == ' ' || (c == 'T' && style == Style::Document);
+            let at = text.find(gap)?;
+            (
+                text.get(..at)?,
+                Some((text.get(at..=at)?, text.get(at + 1..)?)),
+            )
+        }
     };
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -63,22 +93,33 @@ fn cut_text(kind: Kind, unit: DateUnit, text: &str, out: &mut BytesMut) -> Optio
     }
     let zone = match time {
         None => "",
-        Some(time) => zone_of(time)?,
+        Some((_, time)) => match time.strip_suffix('Z') {
+            Some(time) if style == Style::Document => zone_of(time)?.is_empty().then_some("Z")?,
+            Some(_) | None => zone_of(time)?,
+        },
     };
+    // The first day is 4714-11-24 BC: the first of its month and year came before it.
+    if era == " BC"
+        && year == "4714"
+        && (unit == DateUnit::Year || (unit == DateUnit::Month && month == "11"))
+    {
+        return None;
+    }
     let (month, day) = match unit {
         DateUnit::Year => ("01", "01"),
         DateUnit::Month => (month, "01"),
         DateUnit::Day => (month, day),
     };
     write!(out, "{year}-{month}-{day}").ok()?;
-    if time.is_some() {
-        write!(out, " 00:00:00{zone}").ok()?;
+    if let Some((gap, _)) = time {
+        write!(out, "{gap}00:00:00{zone}").ok()?;
     }
+    out.put_slice(era.as_bytes());
     Some(())
 }
 
 /// The offset behind `HH:MM:SS[.ffffff]`: empty, or `+HH[:MM[:SS]]`.
-fn zone_of(time: &str) -> Option<&str> {
+pub(super) fn zone_of(time: &str) -> Option<&str> {
     let (clock, rest) = time.split_at_checked(8)?;
     let shape = clock.bytes().enumerate().all(|(at, byte)| match at {
         2 | 5 => byte == b':',
@@ -102,17 +143,17 @@ fn zone_of(time: &str) -> Option<&str> {
     (shape && fits).then_some(rest)
 }
 
-fn cut_binary(kind: Kind, unit: DateUnit, value: &[u8], out: &mut BytesMut) -> Option<()> {
+fn cut_binary(kind: Moment, unit: DateUnit, value: &[u8], out: &mut BytesMut) -> Option<()> {
     // The largest and the smallest number stand for infinity.
     match kind {
-        Kind::Date => {
+        Moment::Date => {
             let days = i32::from_be_bytes(value.try_into().ok()?);
             if matches!(days, i32::MAX | i32::MIN) {
                 return None;
             }
             out.put_i32(i32::try_from(cut_days(i64::from(days), unit)?).ok()?);
         }
-        Kind::Timestamp => {
+        Moment::Timestamp => {
             let micros = i64::from_be_bytes(value.try_into().ok()?);
             if matches!(micros, i64::MAX | i64::MIN) {
                 return None;

@@ -30,10 +30,21 @@ impl MaskKey {
         blake3::keyed_hash(self.0.hash.expose(), value)
     }
 
-    /// An endless keyed stream for a value. `kind` keeps values of different types apart.
-    pub(super) fn stream(&self, kind: u8, value: &[u8]) -> blake3::OutputReader {
+    /// A keyed hash of a value that comes in pieces.
+    pub(super) fn begin_hash(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(self.0.hash.expose())
+    }
+
+    /// A keyed stream for a value that comes in pieces. `kind` keeps values of different types apart.
+    pub(super) fn begin(&self, kind: u8) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(self.0.token.expose());
         hasher.update(&[kind]);
+        hasher
+    }
+
+    /// An endless keyed stream for a value. `kind` keeps values of different types apart.
+    pub(super) fn stream(&self, kind: u8, value: &[u8]) -> blake3::OutputReader {
+        let mut hasher = self.begin(kind);
         hasher.update(value);
         hasher.finalize_xof()
     }

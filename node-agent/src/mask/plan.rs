@@ -8,7 +8,9 @@ use super::key::MaskKey;
 use super::pattern::{names, of_table};
 use super::{Attribute, Relations};
 use crate::model::{ColumnHead, ColumnOrigin, Dialect, ResultHead};
-use crate::policy::{DateUnit, MaskRule, Masker, Obligations, ResolvedNames, RuleRef, Trace};
+use crate::policy::{
+    DateUnit, JsonMask, MaskRule, Masker, Obligations, ResolvedNames, RuleRef, Trace,
+};
 use crate::sql::{Carried, Lineage, trace};
 
 /// What happens to each column of one result.
@@ -102,7 +104,7 @@ impl MaskPlan {
 /// What is done to a column, and why.
 enum Treatment<'a> {
     Pass,
-    Mask(&'a MaskRule),
+    Mask(Strongest<'a>),
     /// Masked whole: nothing proves that its values are not masked ones.
     Whole(&'static str),
     /// The same, and a newer catalogue may know better.
@@ -172,7 +174,12 @@ pub fn plan(
                     rule: None,
                 },
                 Treatment::Mask(mask) => Column {
-                    op: Op::of(&mask.with, column.type_id, column.format, key),
+                    op: match mask.with {
+                        With::One(masker) => Op::of(masker, column.type_id, column.format, key),
+                        With::Paths(masks) => {
+                            Op::by_paths(&masks, column.type_id, column.format, key)
+                        }
+                    },
                     rule: Some(mask.rule.clone()),
                 },
                 Treatment::Whole(why) => whole(why),
@@ -307,13 +314,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What masks a column, and which rule says so.
+struct Strongest<'a> {
+    rule: &'a RuleRef,
+    with: With<'a>,
+}
+
+enum With<'a> {
+    One(&'a Masker),
+    /// Masks by path hide different things of one value, so all of them count.
+    Paths(Vec<&'a JsonMask>),
+}
+
 /// Of the masks for this column, under its own table's name or an ancestor's, the one that shows
 /// least: policies are added up, and adding one must never show more.
 fn strongest<'a>(
     masks: &'a [MaskRule],
     attribute: &Attribute<'_>,
     ancestors: &[(&str, &str)],
-) -> Option<&'a MaskRule> {
+) -> Option<Strongest<'a>> {
     let column = attribute.column;
     let meets = |mask: &&MaskRule| {
         mask.columns.iter().any(|pattern| {
@@ -323,10 +342,38 @@ fn strongest<'a>(
                     .any(|(schema, table)| names(pattern, schema, table, column))
         })
     };
-    masks
-        .iter()
-        .filter(meets)
-        .min_by_key(|mask| shows(&mask.with))
+    let meeting = || masks.iter().filter(meets);
+    let mask = meeting().min_by_key(|mask| shows(&mask.with))?;
+    let paths = || {
+        meeting().filter_map(|mask| match &mask.with {
+            Masker::Json(json) => Some(json),
+            Masker::Redact
+            | Masker::Null
+            | Masker::KeepLast(_)
+            | Masker::KeepFirst(_)
+            | Masker::Hash
+            | Masker::Token
+            | Masker::DateTrunc(_) => None,
+        })
+    };
+    let with = match &mask.with {
+        Masker::Json(_) => With::Paths(paths().collect()),
+        // What one keeps of a text, the other may hide in the document that the text is.
+        Masker::KeepLast(_) | Masker::KeepFirst(_) | Masker::Token if paths().next().is_some() => {
+            With::One(&Masker::Redact)
+        }
+        with @ (Masker::Redact
+        | Masker::Null
+        | Masker::KeepLast(_)
+        | Masker::KeepFirst(_)
+        | Masker::Hash
+        | Masker::Token
+        | Masker::DateTrunc(_)) => With::One(with),
+    };
+    Some(Strongest {
+        rule: &mask.rule,
+        with,
+    })
 }
 
 /// How much a masker shows: less sorts first.
@@ -340,5 +387,6 @@ fn shows(masker: &Masker) -> (u8, u32) {
         Masker::DateTrunc(DateUnit::Month) => (4, 1),
         Masker::DateTrunc(DateUnit::Day) => (4, 2),
         Masker::KeepLast(kept) | Masker::KeepFirst(kept) => (5, *kept),
+        Masker::Json(_) => (6, 0),
     }
 }

@@ -131,7 +131,7 @@ fn write_cell(op: &Op, cell: Cell<'_>, out: &mut BytesMut) -> Result<(), Undecod
 #[cfg(any(test, feature = "fuzzing"))]
 pub fn fuzz_mask_rows(bytes: &[u8]) {
     use crate::model::{Format, Secret};
-    use crate::policy::{DateUnit, Masker};
+    use crate::policy::{DateUnit, JsonMask, JsonPath, Masker, PartMasker};
 
     let Some((&[width, seed], run)) = bytes.split_first_chunk::<2>() else {
         return;
@@ -146,9 +146,17 @@ pub fn fuzz_mask_rows(bytes: &[u8]) {
         Masker::Token,
         Masker::DateTrunc(DateUnit::Year),
         Masker::DateTrunc(DateUnit::Month),
+        Masker::Json(JsonMask {
+            paths: ["$.a", "$..b[*].c"]
+                .iter()
+                .filter_map(|path| JsonPath::new(path).ok())
+                .collect(),
+            with: PartMasker::KeepLast(1),
+        }),
     ];
     let types = [
-        25, 1042, 21, 23, 20, 2950, 1082, 1114, 1184, 114, 3802, 17, 99_999,
+        25, 1042, 21, 23, 20, 2950, 1082, 1114, 1184, 114, 3802, 17, 99_999, 700, 701, 1700, 869,
+        650, 829, 774, 1083, 1266, 1186, 1560, 1562, 142, 1009, 1007, 3807, 1231, 1187, 1001,
     ];
     let mut state = usize::from(seed);
     let mut pick = |count: usize| {

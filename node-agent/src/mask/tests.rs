@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::cell::{Op, Written};
 use super::{Attribute, Made, MaskKey, MaskPlan, MaskedRows, Relations, Undecodable, apply};
 use crate::model::{ColumnHead, ColumnOrigin, Format, ResultHead, Secret};
-use crate::policy::{ColumnPattern, DateUnit, MaskRule, Masker, Obligations, RuleRef};
+use crate::policy::{
+    ColumnPattern, DateUnit, JsonMask, JsonPath, MaskRule, Masker, Obligations, PartMasker, RuleRef,
+};
 use crate::sql::Lineage;
 
 const TEXT: u32 = 25;
@@ -23,9 +25,11 @@ const TIMESTAMP: u32 = 1114;
 const TIMESTAMPTZ: u32 = 1184;
 const JSON: u32 = 114;
 const JSONB: u32 = 3802;
-/// Types that have only NULL to offer: bool, bytea, float8, numeric, inet, interval, text[], char,
-/// oid, money, xml, and one of an extension.
-const OTHERS: [u32; 12] = [16, 17, 701, 1700, 869, 1186, 1009, 18, 26, 790, 142, 16_400];
+/// Types that have only NULL to offer: bool, "char", oid, money, point, int4range, arrays of bool and
+/// oid, record, tsvector, a reference to a cursor, and one of an extension.
+const OTHERS: [u32; 12] = [
+    16, 18, 26, 790, 600, 3904, 1000, 1028, 2249, 3614, 1790, 16_400,
+];
 
 fn key() -> MaskKey {
     MaskKey::new(&Secret::new([1; 32]))
@@ -206,7 +210,11 @@ fn dates_are_cut_in_text_and_in_binary() {
         (Month, DATE, "2020-05-06", Some("2020-05-01")),
         (Day, DATE, "2020-05-06", Some("2020-05-06")),
         (Year, DATE, "12020-05-06", Some("12020-01-01")),
-        (Year, DATE, "0044-03-15 BC", None),
+        (Year, DATE, "0044-03-15 BC", Some("0044-01-01 BC")),
+        (Month, DATE, "4714-12-15 BC", Some("4714-12-01 BC")),
+        (Month, DATE, "4714-11-24 BC", None),
+        (Day, DATE, "4714-11-24 BC", Some("4714-11-24 BC")),
+        (Year, DATE, "5874897-12-31", Some("5874897-01-01")),
         (Year, DATE, "infinity", None),
         (Year, DATE, "05/06/2020", None),
         (Year, DATE, "06.05.2020", None),
@@ -249,7 +257,14 @@ fn dates_are_cut_in_text_and_in_binary() {
             "1880-05-06 07:08:09-03:30:52",
             Some("1880-05-06 00:00:00-03:30:52"),
         ),
-        (Day, TIMESTAMP, "2020-05-06 07:08:09 BC", None),
+        (
+            Day,
+            TIMESTAMPTZ,
+            "0044-05-06 07:08:09+00 BC",
+            Some("0044-05-06 00:00:00+00 BC"),
+        ),
+        (Day, TIMESTAMP, "2020-05-06T07:08:09", None),
+        (Day, TIMESTAMP, "2020-05-06 07:08:09Z", None),
         (Day, TIMESTAMP, "2020-05-06", None),
         (Day, TIMESTAMP, "Wed May 06 07:08:09 2020", None),
         (Day, TIMESTAMPTZ, "2020-05-06 07:08:09 CEST", None),
@@ -786,6 +801,58 @@ fn of_several_masks_the_one_that_shows_least_counts() {
         let applied = made.applied();
         assert_eq!(applied.len(), 1);
         assert_eq!((applied[0].0, &*applied[0].1.rule), (1, want));
+    }
+}
+
+#[test]
+fn masks_by_path_on_one_column_all_count() {
+    let by_path = |name: &str, path: &str| {
+        let json = JsonMask {
+            paths: vec![JsonPath::new(path).unwrap()],
+            with: PartMasker::Redact,
+        };
+        mask(name, ["sales", "customers", "ssn"], Masker::Json(json))
+    };
+    let any = ["*", "*", "ssn"];
+    let (one, two) = (by_path("one", "$.a"), by_path("two", "$.b"));
+    let document = r#"{"a":1,"b":2,"c":"345"}"#;
+    for (masks, who, want) in [
+        (
+            vec![one.clone(), two.clone()],
+            "one",
+            Some(r#"{"a":"***","b":"***","c":"345"}"#),
+        ),
+        (
+            vec![two.clone()],
+            "two",
+            Some(r#"{"a":1,"b":"***","c":"345"}"#),
+        ),
+        (
+            vec![one.clone(), mask("null", any, Masker::Null)],
+            "null",
+            None,
+        ),
+        // What one keeps of the text may be what the other hides in the document.
+        (
+            vec![one.clone(), mask("keep", any, Masker::KeepLast(4))],
+            "keep",
+            Some("***"),
+        ),
+        (
+            vec![one, mask("keep", any, Masker::Token)],
+            "keep",
+            Some("***"),
+        ),
+    ] {
+        let obligations = Obligations {
+            masks,
+            touches_masked: false,
+            ..Obligations::default()
+        };
+        let made = plan(&head(&[at(1, 2)]), &obligations, &Sales, &key());
+        assert_eq!(&*made.applied()[0].1.rule, who);
+        let rows = MaskedRows::mask(&made, &row(&[Some(document.as_bytes())])).unwrap();
+        assert_eq!(rows.bytes(), &row(&[want.map(str::as_bytes)])[..], "{who}");
     }
 }
 

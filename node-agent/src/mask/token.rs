@@ -8,8 +8,9 @@ use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 
-use super::cell::{Width, Written};
+use super::cell::Written;
 use super::key::MaskKey;
+use super::types::Width;
 use crate::model::Format;
 
 const TEXT: u8 = b't';

@@ -33,6 +33,8 @@ pub enum Spent {
     BytesReturned,
     /// Rows changed, counted before they are committed.
     RowsAffected,
+    /// Statements that masks refused: what is learned of a masked value by trying is bounded.
+    MaskRefusals,
 }
 
 /// The span of a budget.
@@ -62,6 +64,7 @@ impl fmt::Display for Spent {
             Spent::RowsReturned => "rows_returned",
             Spent::BytesReturned => "bytes_returned",
             Spent::RowsAffected => "rows_affected",
+            Spent::MaskRefusals => "mask_refusals",
         })
     }
 }

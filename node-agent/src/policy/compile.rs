@@ -14,7 +14,7 @@ use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use super::places::Step;
 use super::require::Wanted;
 use super::words::{KindSet, Word};
-use super::{Limits, MaskRule, Obligations, Question, RuleRef};
+use super::{Limits, MOST_STEPS, MaskRule, Masker, Obligations, Question, RuleRef};
 use crate::model::{Principal, TargetName};
 use crate::sql::StatementKind;
 
@@ -208,6 +208,15 @@ impl PolicySet {
                 .extend(masks.map(|mask| mask.mask.clone()));
         }
         Arc::new(obligations)
+    }
+
+    /// The budgets of this principal on this target, whatever it asks.
+    pub fn budgets_for(&self, principal: &Principal, target: &TargetName) -> Vec<Budget> {
+        let documents = self.possible(principal, target);
+        let enforcing = documents.filter(|document| document.mode == Mode::Enforce);
+        enforcing
+            .flat_map(|document| document.budgets.iter().cloned())
+            .collect()
     }
 }
 
@@ -489,6 +498,17 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         }
         if mask.columns.is_empty() {
             wrong(format!("mask `{name}`: no columns"));
+        }
+        if let Masker::Json(json) = &mask.with {
+            if json.paths.is_empty() {
+                wrong(format!("mask `{name}`: no paths"));
+            }
+            let steps: usize = json.paths.iter().map(|path| path.steps().len()).sum();
+            if steps > MOST_STEPS {
+                wrong(format!(
+                    "mask `{name}`: its paths have {steps} steps together; at most {MOST_STEPS} are allowed"
+                ));
+            }
         }
         if let Some(unless) = &mask.unless {
             if *unless == Subject::default() {

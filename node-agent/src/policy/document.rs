@@ -261,6 +261,8 @@ pub enum Predicates {
     /// No: an answer that depends on the value tells of the value.
     #[default]
     Deny,
+    /// By asking whether it is a value that the statement names, and by nothing else.
+    Equality,
     /// Yes.
     Allow,
 }
@@ -323,6 +325,15 @@ pub struct BudgetWords {
     /// Rows changed, per day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_affected_per_day: Option<u64>,
+    /// Statements that masks refused, per minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_refusals_per_minute: Option<u64>,
+    /// Statements that masks refused, per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_refusals_per_hour: Option<u64>,
+    /// Statements that masks refused, per day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_refusals_per_day: Option<u64>,
 }
 
 impl BudgetWords {
@@ -366,6 +377,13 @@ impl BudgetWords {
             ),
             (Spent::RowsAffected, Per::Hour, self.rows_affected_per_hour),
             (Spent::RowsAffected, Per::Day, self.rows_affected_per_day),
+            (
+                Spent::MaskRefusals,
+                Per::Minute,
+                self.mask_refusals_per_minute,
+            ),
+            (Spent::MaskRefusals, Per::Hour, self.mask_refusals_per_hour),
+            (Spent::MaskRefusals, Per::Day, self.mask_refusals_per_day),
         ];
         let named = every.into_iter().filter_map(|(of, per, most)| {
             Some(Budget {

@@ -8,9 +8,9 @@ use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
 use super::{Denial, RuleRef, Trace};
-use super::{own, refuse};
+use super::{equality, own, refuse, views};
 use crate::sql::{
-    ColumnRole, ColumnUse, FunctionClass, ROW_READERS, RelationName, RelationUse, Second,
+    ColumnRole, ColumnUse, CopyOut, FunctionClass, ROW_READERS, RelationName, RelationUse, Second,
     StatementFacts, StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
@@ -73,7 +73,7 @@ fn blind(judge: &Judge<'_>, facts: &StatementFacts) -> bool {
 }
 
 /// Whether a mask is about a relation, or may be.
-fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
+pub(super) fn on(judge: &Judge<'_>, mask: &CompiledMask, used: &RelationUse) -> bool {
     let relation = &used.relation;
     let meets = |schema: &str, table: &str| {
         mask.columns
@@ -129,12 +129,16 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
         used.touch == Touch::Read && relevant.iter().any(|mask| on(judge, mask, used))
     };
     if let Some(read) = facts.relations.iter().find(masked_read) {
-        if case.kinds.has(K::CopyOut) {
+        // A copy that can be asked for as rows is masked as they are.
+        if case.kinds.has(K::CopyOut)
+            && let Some(why) = not_rows(facts)
+        {
             return Err(refuse::copy_of_masked(
                 judge,
                 rule,
                 &read.relation,
                 reason(judge, &read.relation),
+                why,
             ));
         }
         // Reading what the same statement changes (RETURNING) is no way out of the table; a copy
@@ -168,31 +172,58 @@ pub(super) fn check(judge: &Judge<'_>, case: &Case<'_>) -> Result<(), Box<Denial
             reason(judge, &used.relation),
         ));
     }
-    let tainted = Tainted::new(facts, |name| holds(&relevant, name));
+    let tainted = Tainted::new(facts, holding(judge, &relevant, facts));
     let sources = tainted.among(facts, ColumnRole::Source);
     if let Some(column) = sources.first() {
-        let rule = owner(&relevant, facts, ColumnRole::Source, column).unwrap_or(rule);
+        let rule = owner(judge, &relevant, facts, ColumnRole::Source, column).unwrap_or(rule);
         return Err(refuse::source_of_write(judge, rule, column, &sources));
     }
     let strict: Vec<&CompiledMask> = relevant
         .iter()
         .copied()
-        .filter(|m| m.predicates == Predicates::Deny)
+        .filter(|m| match m.predicates {
+            Predicates::Deny => true,
+            Predicates::Equality => !equality::only(judge, m, facts),
+            Predicates::Allow => false,
+        })
         .collect();
     if let Some(first) = strict.first() {
-        let tainted = Tainted::new(facts, |name| holds(&strict, name));
+        let tainted = Tainted::new(facts, holding(judge, &strict, facts));
         let deciding = tainted.among(facts, ColumnRole::Predicate);
         if let Some(column) = deciding.first() {
             let role = ColumnRole::Predicate;
-            let rule = owner(&strict, facts, role, column).unwrap_or(&first.mask.rule);
+            let rule = owner(judge, &strict, facts, role, column).unwrap_or(&first.mask.rule);
             return Err(refuse::predicate(judge, rule, column, &deciding));
         }
     }
     Ok(())
 }
 
+/// Why a copy cannot be asked for as rows, to end a sentence; `None`: it can.
+fn not_rows(facts: &StatementFacts) -> Option<&'static str> {
+    match &facts.copy {
+        Some(CopyOut::Rows(_)) => None,
+        Some(CopyOut::Otherwise(why)) => Some(why),
+        None => Some("copy data has no columns that a mask could follow"),
+    }
+}
+
+/// The columns that decide in a statement and may carry what a mask protects.
+pub(super) fn deciding<'f>(
+    judge: &Judge<'_>,
+    facts: &'f StatementFacts,
+    mask: &CompiledMask,
+) -> Vec<&'f ColumnUse> {
+    let masks = [mask];
+    let tainted = Tainted::new(facts, holding(judge, &masks, facts));
+    let columns = facts.columns.iter();
+    let decides = columns.filter(|column| column.role == ColumnRole::Predicate);
+    decides.filter(|column| tainted.has(column)).collect()
+}
+
 /// The first mask that a column is refused by, for whoever reads the refusal.
 fn owner<'m>(
+    judge: &Judge<'_>,
     masks: &[&'m CompiledMask],
     facts: &StatementFacts,
     role: ColumnRole,
@@ -200,16 +231,24 @@ fn owner<'m>(
 ) -> Option<&'m RuleRef> {
     let mut by = masks.iter();
     let by = by.find(|mask| {
-        let tainted = Tainted::new(facts, |name| holds(&[mask], name));
+        let masks = [**mask];
+        let tainted = Tainted::new(facts, holding(judge, &masks, facts));
         tainted.among(facts, role).contains(&column)
     });
     by.map(|mask| &mask.mask.rule)
 }
 
-fn holds(masks: &[&CompiledMask], column: &str) -> bool {
-    masks
-        .iter()
-        .any(|mask| mask.columns.iter().any(|c| c.column.matches(column)))
+/// Whether a column of this name may hold what the masks protect: in a table, or in a view.
+fn holding<'a>(
+    judge: &Judge<'_>,
+    masks: &'a [&'a CompiledMask],
+    facts: &StatementFacts,
+) -> impl Fn(&str) -> bool + use<'a> {
+    let shown = views::shown(judge, masks, facts);
+    move |column| {
+        let matches = |mask: &&CompiledMask| mask.columns.iter().any(|c| c.column.matches(column));
+        shown.contains(column) || masks.iter().any(matches)
+    }
 }
 
 /// The names of one statement that carry a protected value: the masked columns, every `*`, whole

@@ -22,8 +22,10 @@ mod condition;
 mod context;
 mod decide;
 mod document;
+mod equality;
 mod explain;
 mod inventory;
+mod json_path;
 mod judge;
 mod masked;
 mod meanings;
@@ -36,6 +38,7 @@ mod refuse;
 mod require;
 mod schema;
 mod suggest;
+mod views;
 mod words;
 
 pub mod cases;
@@ -53,6 +56,7 @@ pub use explain::{
     ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
+pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 pub use places::{Place, Places};
 pub use require::{Require, TicketPattern};
@@ -103,6 +107,9 @@ pub struct ResolvedNames {
     /// reaches only itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<(RelationName, Vec<(String, String)>)>,
+    /// As written → the columns of the views that it may stand for, where these read other relations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<(RelationName, Vec<ViewColumn>)>,
     /// As written: a view among what it may stand for has its rows, or those of a view that it
     /// reads, from code (functions, operators); what that reads, nothing shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -139,6 +146,17 @@ pub struct ResolvedNames {
     /// Names that no schema of the path has → schemas that have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<(RelationName, Vec<String>)>,
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: String,
+    /// The columns of tables (schema, table, column) that its values can come from; `None`: of whatever
+    /// the view reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<(String, String, String)>>,
 }
 
 /// A call, by its name as written and the number of its arguments.
@@ -329,6 +347,28 @@ pub enum Masker {
     /// A keyed token in the type's format.
     Token,
     /// A date cut to `year`, `month` or `day`.
+    DateTrunc(DateUnit),
+    /// Values within a JSON document, by path.
+    Json(JsonMask),
+}
+
+/// What replaces a value within a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartMasker {
+    /// A constant.
+    Redact,
+    /// JSON's `null`.
+    Null,
+    /// All but the last n characters of a string.
+    KeepLast(u32),
+    /// All but the first n characters of a string.
+    KeepFirst(u32),
+    /// A keyed hash of a string, hex.
+    Hash,
+    /// A keyed token of a string or a number.
+    Token,
+    /// A date in a string cut to `year`, `month` or `day`.
     DateTrunc(DateUnit),
 }
 

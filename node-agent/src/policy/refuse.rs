@@ -406,9 +406,11 @@ pub(super) fn copy_of_masked(
     rule: &RuleRef,
     relation: &RelationName,
     reason: &str,
+    why: &str,
 ) -> Box<Denial> {
     let what = format!("copy_out on {}", Shown(relation));
-    leaves_unmasked(judge, rule, relation, &what, reason, Cause::MaskedCopy)
+    let reason = format!("{reason}, and {why}");
+    leaves_unmasked(judge, rule, relation, &what, &reason, Cause::MaskedCopy)
 }
 
 pub(super) fn written_elsewhere(

@@ -89,7 +89,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "select distinct name from sales.customers",
     ),
     (
-        "copy sales.customers to stdout",
+        "copy sales.customers to stdout (format binary)",
         "Use SELECT alone",
         "select * from sales.customers",
     ),

@@ -107,7 +107,8 @@ fn names_are_needed_only_where_a_rule_names_one() {
     assert!(needs(&[EVERYTHING]).calls == Needed::No);
     assert!(needs(&[EVERYTHING, DEMO]).calls != Needed::No);
     // What is denied by name may be behind an operator, which only its definition tells.
-    let denying = format!("{EVERYTHING}\nfunctions: {{ allow: ['*'], deny: ['app.f(*)'] }}\n");
+    let denying = EVERYTHING.replace("allow: [\"*\"]", "allow: ['*'], deny: ['app.f(*)']");
+    assert_ne!(denying, EVERYTHING);
     assert!(needs(&[&denying]).calls != Needed::No);
 }
 
@@ -129,8 +130,9 @@ masks:
         (false, "SELECT n FROM app.v", Some(false)),
         (true, "SELECT n FROM app.v", Some(true)),
         (false, "COPY app.v TO STDOUT", Some(false)),
-        (true, "COPY app.v TO STDOUT", None),
-        (true, "COPY (SELECT n FROM app.v) TO STDOUT", None),
+        (true, "COPY app.v TO STDOUT", Some(true)),
+        (true, "COPY (SELECT n FROM app.v) TO STDOUT", Some(true)),
+        (true, "COPY app.v TO STDOUT (FORMAT binary)", None),
         (true, "CREATE TABLE app.t AS SELECT n FROM app.v", None),
         (true, "SELECT n FROM app.v WHERE ssn LIKE '1%'", None),
     ] {
@@ -684,4 +686,219 @@ budgets: { statements_per_minute: 60, bytes_returned_per_day: 1GiB }
         )
         .is_err()
     );
+}
+
+#[test]
+fn equality_with_a_named_value_is_all_that_equality_allows() {
+    let policy = set(&["\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: p }
+mode: enforce
+subjects: [ { groups: [ai-agents] } ]
+targets: [ '*' ]
+rules:
+  - { name: all, effect: allow, statements: ['*'], tables: ['*.*'], without_where: true }
+masks:
+  - { name: ssn, columns: ['*.*.ssn'], with: redact, predicates: equality }
+  - { name: email, columns: [sales.customers.email], with: redact }
+"]);
+    let mut asker = Asker::default();
+    asker
+        .names
+        .insert("customers".to_owned(), vec!["sales".to_owned()]);
+    let from = vec!["sales.customers".to_owned()];
+    asker.reaches.insert("app.v".to_owned(), from);
+    for (text, allowed) in [
+        ("SELECT id FROM sales.customers WHERE ssn = '1'", true),
+        (
+            "SELECT id FROM sales.customers c WHERE '1' = c.ssn AND id > 5",
+            true,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = $1 OR ssn IN ('1', '2')",
+            true,
+        ),
+        (
+            "SELECT id FROM customers WHERE ssn = ANY ($1) AND NOT (ssn = '1'::text)",
+            true,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = ANY (ARRAY['1', '2'])",
+            true,
+        ),
+        (
+            "SELECT count(*) FILTER (WHERE ssn = '1') FROM sales.customers",
+            true,
+        ),
+        (
+            "UPDATE sales.customers SET note = 'x' WHERE ssn = '1'",
+            true,
+        ),
+        ("DELETE FROM sales.customers WHERE ssn = '1'", true),
+        ("SELECT id FROM sales.customers WHERE email = 'a'", false),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = '1' AND email = 'a'",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = '1' ORDER BY ssn",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = '1' OR ssn > '2'",
+            false,
+        ),
+        ("SELECT id FROM sales.customers WHERE ssn <> '1'", false),
+        ("SELECT id FROM sales.customers WHERE ssn LIKE '1'", false),
+        (
+            "SELECT id FROM sales.customers WHERE ssn NOT IN ('1')",
+            false,
+        ),
+        ("SELECT id FROM sales.customers WHERE ssn IS NULL", false),
+        ("SELECT id FROM sales.customers WHERE ssn = note", false),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = lower($1)",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn = ALL ('{1}')",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE ssn OPERATOR(app.=) '1'",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE lower(ssn) = '1'",
+            false,
+        ),
+        ("SELECT id FROM sales.customers WHERE ssn::int = 1", false),
+        (
+            "SELECT id FROM sales.customers WHERE ssn COLLATE app.c = '1'",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE (id, ssn) = (1, '1')",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers WHERE CASE ssn WHEN '1' THEN true END",
+            false,
+        ),
+        (
+            "SELECT a.id FROM sales.customers a JOIN sales.customers b USING (ssn)",
+            false,
+        ),
+        (
+            "SELECT a.id FROM sales.customers a JOIN sales.customers b ON a.ssn = b.ssn",
+            false,
+        ),
+        (
+            "SELECT id FROM (SELECT id, left(ssn, 1) AS ssn FROM sales.customers) x WHERE ssn = '1'",
+            false,
+        ),
+        (
+            "WITH x AS (SELECT id, left(ssn, 1) AS ssn FROM sales.customers) SELECT id FROM x WHERE ssn = '1'",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers c (ssn, id) WHERE ssn = '1'",
+            false,
+        ),
+        (
+            "SELECT ssn.id FROM sales.customers ssn WHERE ssn = '1'",
+            false,
+        ),
+        (
+            "SELECT DISTINCT ssn FROM sales.customers WHERE ssn = '1'",
+            false,
+        ),
+        (
+            "SELECT id FROM sales.customers GROUP BY ssn, id HAVING ssn = '1'",
+            false,
+        ),
+        ("SELECT id FROM app.v WHERE ssn = '1'", false),
+        ("SELECT id FROM unknown WHERE ssn = '1'", false),
+    ] {
+        let mut question = asker.question(text).unwrap();
+        let mut names = (*question.names).clone();
+        if text.contains("unknown") {
+            names.unknown.push(RelationName {
+                schema: None,
+                name: "unknown".to_owned(),
+            });
+        }
+        question.names = Arc::new(names.clone());
+        match decide(&policy, &question) {
+            Decision::Allow(_) => assert!(allowed, "{text} is allowed"),
+            Decision::Deny(denial) => assert!(!allowed, "{text}: {}", denial.refusal),
+            Decision::Hold(_) => panic!("nobody asks"),
+        }
+        // Whose `=` it is, nobody can say.
+        names.operators.push(("=".to_owned(), Vec::new()));
+        question.names = Arc::new(names);
+        let seen = decide(&policy, &question);
+        assert!(matches!(seen, Decision::Deny(_)), "{text}");
+    }
+}
+
+#[test]
+fn a_view_decides_by_what_it_shows_under_whatever_name() {
+    let policy = |predicates: &str| {
+        set(&[&format!(
+            "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: {{ name: p }}
+mode: enforce
+subjects: [ {{ groups: [ai-agents] }} ]
+targets: [ '*' ]
+rules:
+  - {{ name: all, effect: allow, statements: ['*'], tables: ['*.*'] }}
+masks:
+  - {{ name: ssn, columns: [sales.customers.ssn], with: redact, predicates: {predicates} }}
+"
+        )])
+    };
+    let view = RelationName {
+        schema: Some("app".to_owned()),
+        name: "v".to_owned(),
+    };
+    let column = |name: &str, from: Option<&str>| ViewColumn {
+        name: name.to_owned(),
+        from: from.map(|base| vec![("sales".to_owned(), "customers".to_owned(), base.to_owned())]),
+    };
+    let mut asker = Asker::default();
+    let from = vec!["sales.customers".to_owned()];
+    asker.reaches.insert("app.v".to_owned(), from);
+    for (text, denied) in [
+        ("SELECT s FROM app.v", false),
+        ("SELECT s FROM app.v WHERE id = 1", false),
+        ("SELECT s FROM app.v WHERE s = '1'", true),
+        ("SELECT id FROM app.v ORDER BY s", true),
+        (
+            "SELECT x FROM (SELECT s AS x FROM app.v) t WHERE x > '1'",
+            true,
+        ),
+        ("SELECT id FROM app.v WHERE what = 1", true),
+        ("SELECT id FROM app.v WHERE none = 1", false),
+        ("SELECT id FROM sales.orders WHERE s = '1'", false),
+    ] {
+        for (predicates, asks) in [("deny", true), ("equality", true), ("allow", false)] {
+            let mut question = asker.question(text).unwrap();
+            let mut names = (*question.names).clone();
+            names.views.push((
+                view.clone(),
+                vec![
+                    column("id", Some("id")),
+                    column("s", Some("ssn")),
+                    column("what", None),
+                ],
+            ));
+            question.names = Arc::new(names);
+            let seen = matches!(decide(&policy(predicates), &question), Decision::Deny(_));
+            assert_eq!(seen, denied && asks, "{predicates} {text}");
+        }
+    }
 }

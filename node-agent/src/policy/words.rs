@@ -158,6 +158,11 @@ const BUDGETS: &[(&str, &str, &str)] = &[
         "number",
         "rows changed, counted before they are committed; what would be too much is undone",
     ),
+    (
+        "mask_refusals",
+        "number",
+        "statements refused because of a mask; once it is spent, nothing that has a mask is read",
+    ),
 ];
 
 /// The words that stand for several kinds. `admin` the word includes `admin` the kind.

@@ -12,6 +12,7 @@ use crate::record::{Delivered, End, Why};
 use crate::sql::{StatementKind, Sureness};
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
+use super::copied::Copying;
 use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
@@ -136,7 +137,7 @@ impl<W: Wire> Session<W> {
                     }
                     // The last result's plan ended with its `Done`.
                     return Ok(if self.masks_in_force() {
-                        self.plan_later()
+                        self.plan_later(replacement)
                     } else {
                         Settled::Fate(Fate::Verbatim)
                     });
@@ -159,7 +160,10 @@ impl<W: Wire> Session<W> {
             }
             Answer::Done { .. } | Answer::Suspended => match self.link.current() {
                 Some(execution) if execution.stopped.is_some() => self.cut_short(replacement)?,
-                Some(_) | None => Fate::Verbatim,
+                // A copy of no rows has a head all the same.
+                Some(execution) if execution.unplanned_copy() => return Ok(Settled::NeedsPlan),
+                Some(_) => self.copy_done(replacement)?,
+                None => Fate::Verbatim,
             },
             Answer::Failed(error) => self.failed(error, replacement),
             Answer::Refused(refusal) => {
@@ -182,14 +186,20 @@ impl<W: Wire> Session<W> {
         Ok(Settled::Fate(fate))
     }
 
-    fn plan_later(&mut self) -> Settled {
-        match self
-            .link
-            .current()
-            .map(|execution| execution.result.is_some())
-        {
-            Some(true) | None => Settled::Fate(Fate::Verbatim),
-            Some(false) => Settled::NeedsPlan,
+    fn plan_later(&mut self, replacement: &mut BytesMut) -> Settled {
+        let Some(execution) = self.link.current() else {
+            return Settled::Fate(Fate::Verbatim);
+        };
+        if execution.result.is_none() {
+            return Settled::NeedsPlan;
+        }
+        // To the client of a copy its rows have no head, but the copy has.
+        match &mut execution.copying {
+            Some(copying) => {
+                copying.begin::<W>(replacement);
+                Settled::Fate(Fate::Replaced)
+            }
+            None => Settled::Fate(Fate::Verbatim),
         }
     }
 
@@ -245,7 +255,28 @@ impl<W: Wire> Session<W> {
         let keep = self.shared.rows && execution.bytes < KEPT_BYTES && count > 0;
         execution.rows += count;
         let before = execution.bytes;
-        let fate = if plan.passes() {
+        let fate = if let Some(copying) = &mut execution.copying {
+            let masked = match MaskedRows::pass(&plan, Bytes::copy_from_slice(frames)) {
+                Some(rows) => rows,
+                None => MaskedRows::mask(&plan, frames)?,
+            };
+            copying.begin::<W>(replacement);
+            let Some(copied) = copying.copied.clone() else {
+                return Ok(Settled::NeedsPlan);
+            };
+            let start = replacement.len();
+            W::Talk::<Arc<Prepared>, Execution>::copy_rows(&copied, &masked, replacement)?;
+            execution.bytes += (replacement.len() - start) as u64;
+            if keep {
+                let head = result.head.take();
+                self.owed = Some(Delivered {
+                    seq,
+                    head,
+                    rows: masked,
+                });
+            }
+            Fate::Replaced
+        } else if plan.passes() {
             if keep {
                 let head = result.head.take();
                 let rows = MaskedRows::pass(&plan, Bytes::copy_from_slice(frames));
@@ -416,8 +447,12 @@ impl<W: Wire> Session<W> {
                 let (statement, index) = (execution.statement.clone(), execution.done);
                 execution.done += 1;
                 execution.result = None;
+                let told = match execution.copying {
+                    Some(_) => Copying::tag(execution.rows),
+                    None => tag.clone(),
+                };
                 if execution.tags.len() < 64 && !tag.is_empty() {
-                    execution.tags.push(tag.clone());
+                    execution.tags.push(told);
                 }
                 let copied_out = statement.analysis.statements.get(index);
                 let copied_out =
@@ -502,7 +537,9 @@ impl<W: Wire> Session<W> {
         };
         let plan = self.plan_of(&head, &obligations, &statement).await?;
         self.shared.metrics.disagreed(plan.disagreements());
-        self.link.hold_rows(!plan.passes());
+        self.plan_copy(&head).await?;
+        let copies = self.link.current().is_some_and(|e| e.copying.is_some());
+        self.link.hold_rows(copies || !plan.passes());
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
             execution.masked.truncate(4096);
@@ -513,6 +550,19 @@ impl<W: Wire> Session<W> {
             });
         }
         Ok(())
+    }
+
+    /// How the rows of a copy are written, where they are.
+    async fn plan_copy(&mut self, head: &ResultHead) -> Result<(), Why> {
+        if self.link.current().is_none_or(|e| e.copying.is_none()) {
+            return Ok(());
+        }
+        let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
+        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
+        match self.link.current().and_then(|e| e.copying.as_mut()) {
+            Some(copying) => copying.learn(head, &*catalogue),
+            None => Ok(()),
+        }
     }
 
     async fn plan_of(

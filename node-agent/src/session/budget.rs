@@ -83,6 +83,8 @@ impl<W: Wire> Session<W> {
             .iter()
             .filter(|budget| match budget.of {
                 Spent::RowsReturned | Spent::BytesReturned => reads,
+                // Who has tried too often reads nothing masked for a while.
+                Spent::MaskRefusals => obligations.touches_masked,
                 Spent::Statements | Spent::RowsAffected => false,
             })
             .cloned()
@@ -97,6 +99,41 @@ impl<W: Wire> Session<W> {
                     None => ledger.take_all(who, budgets, Spent::Statements, statements, now),
                 });
         spent.map_err(|exhausted| refusal(&exhausted, Outcome::Deny))
+    }
+
+    /// Charges a statement that a mask refused, and says so where that spends a budget.
+    pub(super) fn charge_refusal(&self, refusal: &Refusal) {
+        let cause = refusal.particulars.as_ref().and_then(|said| said.cause);
+        if !cause.is_some_and(by_mask) {
+            return;
+        }
+        self.shared.metrics.mask_refused();
+        let policies = self.policies();
+        let budgets = policies.budgets_for(&self.principal, &self.arrived.reachable.target.name);
+        let counted: Vec<Budget> = budgets
+            .into_iter()
+            .filter(|budget| budget.of == Spent::MaskRefusals)
+            .collect();
+        if counted.is_empty() {
+            return;
+        }
+        let who = &self.identity;
+        let stopped = self.shared.budgets.with(|ledger, now| {
+            let before = ledger.exhausted(who, &counted, now).is_some();
+            ledger.charge(who, &counted, Spent::MaskRefusals, 1, now);
+            ledger.exhausted(who, &counted, now).filter(|_| !before)
+        });
+        if let Some(Exhausted::Spent { budget, .. }) = stopped {
+            self.shared.metrics.mask_budget_spent();
+            tracing::warn!(
+                session = %self.id,
+                issuer = %who.issuer,
+                subject = %who.subject,
+                policy = %budget.policy,
+                budget = %budget,
+                "an identity was refused by masks so often that it reads nothing masked any more"
+            );
+        }
     }
 
     /// Takes rows that are about to be delivered: how many may be, and why not all.
@@ -251,6 +288,7 @@ pub(super) fn refusal(exhausted: &Exhausted, outcome: Outcome) -> Refusal {
         Spent::RowsReturned => "rows returned",
         Spent::BytesReturned => "bytes returned",
         Spent::RowsAffected => "rows affected",
+        Spent::MaskRefusals => "statements refused by masks",
     };
     let seconds = wait.div_ceil(1000);
     let hint = if budget.most == 0 {
@@ -278,6 +316,19 @@ pub(super) fn refusal(exhausted: &Exhausted, outcome: Outcome) -> Refusal {
         retry_after_seconds: (budget.most > 0).then_some(seconds),
         ..Particulars::default()
     })
+}
+
+/// Whether a refusal is a mask's.
+fn by_mask(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::MaskedCode
+            | Cause::MaskedCopy
+            | Cause::MaskedWrite
+            | Cause::MaskedMove
+            | Cause::MaskedSource
+            | Cause::MaskedPredicate
+    )
 }
 
 /// A statement that only ends a transaction, or forgets names: who may do nothing more must still be able

@@ -10,6 +10,7 @@ use crate::model::{Refusal, ResultHead, StatementSeq};
 use crate::policy::{Obligations, RuleRef, Watched};
 use crate::record::End;
 
+use super::copied::Copying;
 use super::verdict::Prepared;
 
 /// An execution that is under way at the database.
@@ -42,6 +43,8 @@ pub(super) struct Execution {
     pub(super) tagged: u64,
     /// What only observes.
     pub(super) watched: Option<Arc<Watched>>,
+    /// It is a copy, and the database was asked for its rows.
+    pub(super) copying: Option<Box<Copying>>,
 }
 
 /// One result of an execution.
@@ -56,6 +59,12 @@ impl Execution {
     /// The obligations, where they hold a budget that its answer is charged to.
     pub(super) fn charged(&self) -> Option<Arc<Obligations>> {
         (!self.obligations.budgets.is_empty()).then(|| self.obligations.clone())
+    }
+
+    /// The rows of a copy are over, and their head has not been looked at.
+    pub(super) fn unplanned_copy(&self) -> bool {
+        let copying = self.copying.as_ref();
+        copying.is_some_and(|copying| copying.copied.is_none())
     }
 
     pub(super) fn new(
@@ -82,6 +91,7 @@ impl Execution {
             changed: None,
             tagged: 0,
             watched: None,
+            copying: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod budget;
 mod cancel;
+mod copied;
 mod count;
 mod ending;
 mod errors;

@@ -13,6 +13,7 @@ use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, Record
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
+use super::copied::{Copying, instead};
 use super::count::{Counting, estimable};
 use super::execution::Execution;
 use super::pump::Session;
@@ -86,6 +87,13 @@ impl<W: Wire> Session<W> {
                 return self.refuse(asked, &prepared, &verdict, refusal).await;
             }
         };
+        let instead = match instead(&prepared.analysis, cleared.obligations(), counted) {
+            Ok(instead) => instead,
+            Err(refusal) => {
+                let verdict = verdict.refused(&refusal);
+                return self.refuse(asked, &prepared, &verdict, refusal).await;
+            }
+        };
         if let Err(refusal) = self.afford(cleared.obligations(), &prepared.analysis) {
             let verdict = verdict.refused(&refusal);
             return self.refuse(asked, &prepared, &verdict, refusal).await;
@@ -100,12 +108,23 @@ impl<W: Wire> Session<W> {
                 return Ok(());
             }
         };
+        if let Some(rows) = &instead
+            && let Err(error) = self
+                .recorder
+                .note(self.instead(&prepared, &rows.query))
+                .await
+        {
+            self.link
+                .refuse(asked, &error.refusal().at(self.reference()), &mut self.out);
+            return Ok(());
+        }
         let obligations = cleared.obligations().clone();
         let wants = Wants {
             head: !obligations.masks.is_empty(),
             names: makes_names(&prepared.analysis),
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),
+            instead: instead.as_ref().map(|rows| rows.query.clone().into()),
         };
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
@@ -115,6 +134,7 @@ impl<W: Wire> Session<W> {
         let mut execution = Execution::new(StatementSeq(self.seq), prepared, obligations);
         execution.counted = counted;
         execution.watched = verdict.watched();
+        execution.copying = instead.map(|rows| Box::new(Copying::new(rows)));
         self.live.statement();
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
@@ -122,6 +142,23 @@ impl<W: Wire> Session<W> {
         self.link.execute(permit, asked, execution, wants);
         self.skipped();
         Ok(())
+    }
+
+    /// The record has what was sent, where that is not what was asked. It holds nothing that the
+    /// statement's own text does not.
+    fn instead(&self, prepared: &Prepared, query: &str) -> Note {
+        let secret = prepared.analysis.statements.iter().any(|f| f.secret);
+        let text = match secret {
+            true => "its rows were asked for in its place".to_owned(),
+            false => format!("its rows were asked for in its place: {}", query.trim()),
+        };
+        Note {
+            at: clock::now(),
+            seq: Some(StatementSeq(self.seq)),
+            from: NoteFrom::Agent,
+            code: None,
+            text,
+        }
     }
 
     /// A text is prepared unless nothing could allow its execution; each execution is judged then.
@@ -155,6 +192,7 @@ impl<W: Wire> Session<W> {
         let refusal = refusal.at(self.reference());
         self.live.denied();
         self.shared.metrics.statement_refused();
+        self.charge_refusal(&refusal);
         let decided = self.decided(&asked, prepared, verdict);
         // A refusal that cannot be recorded is a refusal all the same.
         if let Err(error) = self.recorder.decided(decided).await {

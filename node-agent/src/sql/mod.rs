@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Dialect;
 
+mod copied;
 mod functions;
 mod lineage;
 mod named;
@@ -37,6 +38,7 @@ mod shape;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
+pub use copied::{CopyColumns, CopyForm, CopyLayout, CopyOut, CopyRows, ForceQuote};
 pub(crate) use functions::ROW_READERS;
 pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
 pub use lineage::{
@@ -89,6 +91,11 @@ pub struct StatementFacts {
     pub operators: Vec<String>,
     /// Every column reference.
     pub columns: Vec<ColumnUse>,
+    /// Of the predicates, those that are compared for equality with values that the text or a
+    /// parameter names, wherever they stand: bare columns of the statement's own tables, not of
+    /// anything computed inside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equated: Vec<ColumnUse>,
     /// An UPDATE or DELETE (anywhere in it) has no WHERE.
     pub missing_where: bool,
     /// Where it stands in the text, bytes.
@@ -116,6 +123,10 @@ pub struct StatementFacts {
     /// stands for a whole row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<String>,
+    /// It copies to the client: how that can be made of rows. Follows from the text, so the record
+    /// has it already.
+    #[serde(skip)]
+    pub copy: Option<CopyOut>,
 }
 
 /// A name inside a statement that carries the values of columns.

@@ -111,10 +111,10 @@ pub fn shape(text: &str) -> Option<String> {
 /// session that a value could matter to.
 pub fn stands_for_its_shape(analysis: &Analysis) -> bool {
     analysis.sureness == Sureness::Complete
-        && analysis
-            .statements
-            .iter()
-            .all(|facts| facts.effects.is_empty() && !facts.secret && !facts.moves)
+        && analysis.statements.iter().all(|facts| {
+            // What a copy is asked for by has its values in it.
+            facts.effects.is_empty() && !facts.secret && !facts.moves && facts.copy.is_none()
+        })
 }
 
 /// Part of an identifier (every byte beyond ASCII is), a word or a number.

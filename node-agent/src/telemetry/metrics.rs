@@ -57,6 +57,18 @@ pub const METRICS: &[Meaning] = &[
         "statements judged: allowed, refused",
     ),
     of(
+        "node_agent_mask_refusals_total",
+        "counter",
+        "",
+        "statements that masks refused: what is tried on masked values",
+    ),
+    of(
+        "node_agent_mask_budgets_spent_total",
+        "counter",
+        "",
+        "how often an identity's budget of `mask_refusals` was spent",
+    ),
+    of(
         "node_agent_second_parser_total",
         "counter",
         "says",
@@ -277,6 +289,8 @@ pub struct Metrics {
     sessions: Family<Ended, Counter>,
     allowed: Counter,
     refused: Counter,
+    mask_refused: Counter,
+    mask_spent: Counter,
     /// Nearly every statement's; the others are looked up.
     agreed: Counter,
     second: Family<Says, Counter>,
@@ -330,6 +344,8 @@ impl Metrics {
             sessions: Family::default(),
             allowed,
             refused,
+            mask_refused: Counter::default(),
+            mask_spent: Counter::default(),
             agreed,
             second,
             disagreements: Counter::default(),
@@ -370,6 +386,16 @@ impl Metrics {
             metrics.sessions.clone(),
         );
         add(registry, "node_agent_statements_total", statements);
+        add(
+            registry,
+            "node_agent_mask_refusals_total",
+            metrics.mask_refused.clone(),
+        );
+        add(
+            registry,
+            "node_agent_mask_budgets_spent_total",
+            metrics.mask_spent.clone(),
+        );
         add(
             registry,
             "node_agent_second_parser_total",
@@ -487,6 +513,16 @@ impl Metrics {
     /// A statement may run.
     pub fn statement_allowed(&self) {
         self.allowed.inc();
+    }
+
+    /// A mask refused a statement.
+    pub fn mask_refused(&self) {
+        self.mask_refused.inc();
+    }
+
+    /// An identity has no room for more of those.
+    pub fn mask_budget_spent(&self) {
+        self.mask_spent.inc();
     }
 
     /// A statement may not run.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mask::{Attribute, Made, Relations, shape};
-use crate::policy::{OwnCall, ResolvedNames};
+use crate::policy::{OwnCall, ResolvedNames, ViewColumn};
 use crate::sql::{
     Analysis, Base, Carried, Columns, RelationName, RelationUse, Scope, Shape, StatementKind,
     TEMPORARY, Touch,
@@ -58,6 +58,8 @@ pub struct Catalogue {
     code: Code,
     /// Of `probe::BARE`.
     bare: HashSet<String>,
+    /// Of `probe::GENERATED`.
+    generated: HashSet<(u32, i16)>,
 }
 
 impl Catalogue {
@@ -186,7 +188,14 @@ impl Catalogue {
         let mut schemas: Vec<String> = Vec::new();
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut opaque = false;
+        let mut views: Vec<ViewColumn> = Vec::new();
         for (oid, relation) in self.candidates(wanted, scope) {
+            if !relation.stored && self.reach.from(oid).next().is_some() {
+                views.extend(relation.columns.values().map(|name| ViewColumn {
+                    name: name.to_string(),
+                    from: None,
+                }));
+            }
             // As statements name it: which session's it is, nobody writes.
             let schema = match relation.schema.starts_with(OF_A_SESSION) {
                 true => TEMPORARY,
@@ -235,6 +244,10 @@ impl Catalogue {
         resolved.relations.push((wanted.clone(), schemas));
         if opaque {
             resolved.opaque.push(wanted.clone());
+        }
+        if !views.is_empty() {
+            views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            resolved.views.push((wanted.clone(), views));
         }
         if !reached.is_empty() {
             resolved
@@ -329,6 +342,10 @@ impl Relations for Catalogue {
 
     fn opaque(&self, relation: u32) -> bool {
         self.reach.is_opaque(relation)
+    }
+
+    fn generated(&self, relation: u32, number: i16) -> bool {
+        self.generated.contains(&(relation, number))
     }
 
     fn relation(&self, schema: &str, name: &str) -> Option<u32> {
@@ -492,6 +509,15 @@ pub(super) async fn fetch<W: Wire>(
             });
             if let Some(relation) = catalogue.relations.get_mut(&oid) {
                 relation.columns.insert(attribute, name);
+            }
+        })
+        .await?;
+    connection
+        .each(probe::GENERATED, |cells| {
+            if let [oid, Some(attribute)] = cells
+                && let (Some(oid), Ok(attribute)) = (number(*oid), attribute.parse())
+            {
+                catalogue.generated.insert((oid, attribute));
             }
         })
         .await?;

@@ -18,6 +18,11 @@ pub(super) const RELATIONS: &str = "select c.oid, n.nspname, c.relname, c.relkin
 pub(super) const COLUMNS: &str = "select a.attrelid, a.attnum, a.attname \
      from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
      where a.attnum > 0 and not a.attisdropped and c.relkind in ('r','p','v','m','f','t')";
+/// oid, attribute number of generated columns. By way of JSON, for older servers have no such column
+/// of the catalogue.
+pub(super) const GENERATED: &str = "select a.attrelid, a.attnum from pg_catalog.pg_attribute a \
+     where a.atthasdef and a.attnum > 0 and not a.attisdropped \
+       and pg_catalog.to_jsonb(a) ->> 'attgenerated' <> ''";
 /// What a relation's rows can come from: views through their rules; children and their parents;
 /// and code.
 ///

@@ -10,10 +10,14 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::mask::{MaskedRows, Undecodable};
 use crate::model::{Dialect, Format, Refusal, ResultHead, Secret};
 
+mod copied;
 pub mod pg;
 mod reader;
+
+pub use copied::{Copied, CopiedCells, CopiedColumn};
 
 /// How one database talks.
 pub trait Wire: 'static {
@@ -451,6 +455,9 @@ pub struct Wants {
     /// one statement that EXPLAIN can stand before. Only with `count`; where an estimate could do
     /// harm there is none.
     pub estimate: Option<Text>,
+    /// A text to send in place of what was asked, which is a copy: its rows come as those of any query,
+    /// and it is the session that makes a copy of them. Not with `count`.
+    pub instead: Option<Text>,
 }
 
 /// What became of a count that the session has judged.
@@ -567,6 +574,19 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// Whether the rows of the current execution must come whole (a mask plan reads them), up to
     /// the limit of a message; a larger one then ends the session. Holds until the execution ends.
     fn hold_rows(&mut self, whole: bool);
+
+    /// Appends the beginning of a copy that is made of rows (see `Wants::instead`).
+    fn copy_begins(copied: &Copied, out: &mut BytesMut);
+
+    /// Appends rows as the copy data that they are.
+    ///
+    /// # Errors
+    /// They are no rows of this copy; nothing is appended then.
+    fn copy_rows(copied: &Copied, rows: &MaskedRows, out: &mut BytesMut)
+    -> Result<(), Undecodable>;
+
+    /// Appends the end of a copy of so many rows.
+    fn copy_ends(rows: u64, out: &mut BytesMut);
 
     /// How many bytes the first `count` of some whole row or copy frames take.
     fn span_of(frames: &[u8], count: u64) -> usize;

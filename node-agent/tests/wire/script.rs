@@ -227,9 +227,10 @@ impl Script {
         let wants = Wants {
             head: word.contains("SSN"),
             names: names.iter().any(|name| word.starts_with(name)),
-            // Counting has tests of its own, beside the machine.
+            // Counting and copies have tests of their own.
             count: false,
             estimate: None,
+            instead: None,
         };
         self.texts.insert(seq, text);
         self.talk.send(asked, seq, wants, &mut self.up);

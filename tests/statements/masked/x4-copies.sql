@@ -103,3 +103,63 @@ delete from pii.notes n using pii.people p where n.id = p.id returning p.ssn || 
 with d as (delete from pii.notes n using pii.people p where n.id = p.id returning p.ssn as s) select upper(s) from d
 insert into pii.people (id, note) values (77, 'x') returning upper(note), upper(ssn), people
 insert into pii.people (id, note) values (1, 'x') on conflict (id) do update set note = excluded.note returning upper(ssn)
+select set_config('app.z', email, true) from pii.people ;; select current_setting('app.z', true)
+select set_config('DateStyle', 'ISO', false) from pii.people where ssn like 'a%'
+set app.w = 'x' ;; select set_config('app.w', (table pii.v limit 1), false) ;; show app.w
+select setval('pub.seq', length(ssn)) from pii.people ;; select last_value from pub.seq
+select nextval('pub.seq') from pii.people where ssn like 'a%' ;; select last_value from pub.seq
+create sequence pub.seq2 ;; select setval('pub.seq2', (select num from pii.people limit 1)) ;; select * from pub.seq2
+~ select pg_advisory_xact_lock(num) from pii.people
+~ select pg_advisory_lock(hashtext(ssn)) from pii.people ;; select classid, objid from pg_locks where locktype = 'advisory'
+~ select pg_try_advisory_lock(length(ssn), id) from pii.people
+~ begin ;; select pg_advisory_xact_lock(num) from pii.people ;; select * from pg_locks ;; rollback
+~ listen ch2 ;; begin ;; select pg_notify('ch2', email) from pii.people ;; commit
+~ select pg_notify(ssn, '') from pii.people
+~ select lo_put(1, 0, blob) from pii.people
+~ select lowrite(lo_open(lo_create(0), 131072), ssn::bytea) from pii.people
+~ select lo_get(lo_from_bytea(0, convert_to(ssn, 'UTF8'))) from pii.people
+create temp table if not exists t1 (a text) ;; insert into t1 select ssn from pii.people ;; table t1
+create temp table t2 on commit drop as select ssn from pii.people
+create table pub.copy12 as select id, note from pii.people where ssn like 'a%' ;; table pub.copy12
+create materialized view if not exists pub.mat3 as select max(ssn) from pii.people ;; table pub.mat3
+create view pub.view6 as select id from pii.people where ssn like 'a%' ;; table pub.view6
+create view pub.view7 with (security_barrier) as select email as note from pii.people ;; table pub.view7
+begin ;; alter view pii.v alter column s set default 'x' ;; select s from pii.v ;; rollback
+alter materialized view pii.mat rename column kept to shown ;; select shown from pii.mat
+alter table pii.people add column c1 text default (select ssn from pii.people limit 1)
+alter table pii.people add column c2 text ;; update pii.people set c2 = ssn where true ;; select c2 from pii.people
+alter table pub.log add check (line <> (select ssn from pii.people limit 1))
+alter table pii.people add check (ssn not like '1%') not valid
+alter table pii.people add constraint oracle check (num < 5) not valid ;; alter table pii.people validate constraint oracle
+alter table pii.people add constraint len check (length(ssn) = 13)
+alter table pii.people alter column ssn set not null
+alter table pii.people alter column ssn type varchar(13) using left(ssn, 13)
+alter table pii.people alter column note set default 'Q'
+alter table pii.people add exclude using btree ((length(ssn)) with =)
+create index on pii.people ((ssn || email))
+create index on pii.people ((1 / (num - 5)))
+create unique index on pii.people ((left(ssn, 1)))
+create unique index on pii.people (ssn) where ssn like 'a%'
+create statistics pub.st2 (mcv) on (upper(ssn)), id from pii.people ;; analyze pii.people ;; select * from pg_stats_ext_exprs
+create statistics pub.st3 (ndistinct) on ssn, note from pii.people ;; analyze pii.people ;; select * from pg_statistic_ext_data
+create policy p1 on pii.people using (ssn like 'a%')
+create publication pub1 for table pii.people where (ssn like 'a%')
+create trigger tr before update on pii.people for each row when (old.ssn like 'a%') execute function suppress_redundant_updates_trigger()
+create rule r2 as on update to pii.people do also insert into pub.other values (old.ssn)
+create aggregate pub.agg (text) (sfunc = textcat, stype = text) ;; select pub.agg(ssn) from pii.people
+create cast (text as pii.pair) with inout ;; select ssn::pii.pair from pii.people
+create domain pub.d as text check (value < 'M') ;; select ssn::pub.d from pii.people
+create function pub.t() returns trigger language plpgsql as $$ begin raise notice '%', old.ssn; return new; end $$
+create event trigger ev on ddl_command_end execute function pub.t()
+comment on table pii.people is 'x' ;; select obj_description('pii.people'::regclass)
+insert into pub.other select to_json(p)::text from pii.people p ;; table pub.other
+insert into pub.other (line) select p.* from (select ssn from pii.people) p ;; table pub.other
+insert into pub.other values ((select max(email) from pii.people)) returning *
+update pub.other set line = (select string_agg(ssn, ',') from pii.people) where true ;; table pub.other
+update pub.other o set line = m.kept from pii.mat m where true returning o.line
+update pub.other set line = excluded.line from (select ssn as line from pii.people) excluded where true returning *
+insert into pub.log (line) values ('first') on conflict (line) do update set line = (select email from pii.people limit 1) returning line
+insert into pub.log (line) values ('first') on conflict (line) do nothing returning (select ssn from pii.people limit 1)
+merge into pub.other o using (select ssn from pii.people) p on true when matched then update set line = p.ssn when not matched then insert values (p.ssn)
+merge into pub.log l using (values (1)) v on false when not matched then insert (line) values ((select ssn from pii.people limit 1))
+delete from pub.other using pii.people p where true returning p.ssn

@@ -43,3 +43,48 @@ select * from pg_largeobject
 select description from pg_description
 ~ select ctid, xmin, tableoid from pii.people
 ~ select tableoid::regclass, ctid from pii.people
+explain (analyze, costs off, timing off, summary off) select id from pii.people where num > 5
+explain (costs on) select id from pii.people where ssn = 'a'
+explain (generic_plan) select id from pii.people where ssn = $1
+explain select ssn from pii.people order by ssn
+explain (verbose) select upper(ssn) from pii.people where id = 1
+explain (verbose, costs off) select id from pii.people where id = (select id from pii.people where ssn like 'a%' limit 1)
+explain (format json, verbose) update pii.people set note = ssn where id = 1
+~ explain (analyze, buffers, verbose) select id, ssn from pii.people
+explain verbose declare c cursor for select ssn from pii.people where ssn > 'a'
+~ explain analyze create table pub.copy20 as select ssn from pii.people
+explain create materialized view pub.mat20 as select ssn from pii.people
+select n_distinct, most_common_freqs, correlation from pg_stats where attname = 'ssn'
+select elem_count_histogram from pg_stats where tablename = 'people'
+select (pg_stats.*)::text from pg_stats
+select row_to_json(s) from pg_stats s
+select to_jsonb(s) from pg_catalog.pg_statistic s
+select stavalues1::text, stavalues2::text from pg_catalog.pg_statistic
+select most_common_val_nulls, most_common_vals from pg_stats_ext
+select most_common_vals from pg_stats_ext_exprs
+select stxdmcv from pg_statistic_ext_data
+select pg_mcv_list_items(stxdmcv) from pg_statistic_ext_data
+select relname, reltuples from pg_class where relname = 'people'
+~ select query, query_start from pg_catalog.pg_stat_activity
+~ select a.query from pg_stat_activity a
+~ select (pg_stat_get_activity(null)).query
+~ select * from pg_stat_get_activity(null)
+~ select pg_stat_get_backend_activity(1)
+~ select s.query from pg_stat_get_activity(null) s
+select query from public.pg_stat_statements
+select * from pg_stat_statements(true)
+~ select statement from pg_prepared_statements
+~ select statement from pg_cursors
+~ select * from pg_prepared_statement()
+~ select * from pg_cursor()
+~ select * from pg_locks
+select * from pg_stat_progress_copy
+select * from pg_db_role_setting
+select loid, data from pg_largeobject
+~ select lo_get(oid) from pg_largeobject_metadata
+select pg_read_binary_file('global/pg_control')
+select pg_ls_dir('pg_stat')
+select pg_stat_file('PG_VERSION')
+~ select pg_current_logfile()
+copy (select most_common_vals from pg_stats) to stdout
+~ copy (select query from pg_stat_activity) to stdout

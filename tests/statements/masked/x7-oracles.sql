@@ -60,3 +60,74 @@ with w(a, b) as (select id, ssn from pii.people) select a from w order by b
 select x.i from (select id i, ssn s from pii.people) x where x.s > 'a'
 select id from pii.people natural join (select 'a' as ssn) g
 select id from pii.people join (values ('a')) g(ssn) using (ssn)
+select id from pii.people where ssn is null
+select id from pii.people where num = 1 or num > 5
+select id from pii.people where not (ssn = 'a')
+select id from pii.people where (ssn = 'a') is true
+select id from pii.people where ssn in (select note from pii.notes)
+select id from pii.people where ssn = any (array(select note from pii.notes))
+select id from pii.people where ssn = note
+select id from pii.people where ssn::varchar = 'a'
+select id from pii.people where lower(ssn) = 'a'
+select id from pii.people where ssn collate "C" = 'a'
+select id from pii.people where left(ssn, 1) = 'a'
+select id from pii.people where ssn || '' = 'a'
+select id from pii.people where coalesce(ssn, '') = ''
+select id from pii.people where 'a' = ssn and id = 1
+select id from pii.people where num % 2 = 0
+select id from pii.people where num between 1 and 5
+select id from pii.people where born = '1900-01-01'
+select id from pii.people where key = '00000000-0000-0000-0000-000000000000'
+select id from pii.people where doc @> '{"k": "a"}'
+select id from pii.people where doc ? 'k'
+select id from pii.people where tags && array['a']
+select id from pii.people where 'a' = any (tags)
+select id from pii.people order by num limit 1
+select id from pii.people order by born desc nulls last
+select max(id) from pii.people group by born
+select id from pii.people order by case when ssn = 'a' then 0 else 1 end
+select id from (select id, ssn from pii.people order by ssn limit 1) x
+select id from (select id, left(ssn, 1) as ssn from pii.people) x where ssn = 'a'
+with x(id, ssn) as (select id, left(ssn, 1) from pii.people) select id from x where ssn = 'a'
+select a.id from pii.people a join pii.people b on a.ssn = b.ssn and a.id <> b.id
+select first_value(id) over (order by num) from pii.people
+select sum(id) over (partition by born) from pii.people
+select percentile_disc(0.5) within group (order by num) from pii.people
+select mode() within group (order by ssn) from pii.people
+select array_agg(id order by ssn) from pii.people
+select string_agg(note, ',' order by ssn) from pii.people
+select count(*) from pii.people where exists (select 1 where people.ssn like 'a%')
+select least(num, 5) from pii.people
+select num > 5 from pii.people
+select ssn = 'a' from pii.people
+select ssn like 'a%' as hit, id from pii.people
+select sign(num - 5) from pii.people
+select pg_typeof(ssn), pg_column_size(ssn) from pii.people
+select octet_length(ssn), bit_length(ssn), char_length(email) from pii.people
+select hashtext(ssn), md5(ssn), sha256(ssn::bytea) from pii.people
+update pii.people set note = 'x' where ssn like 'a%' returning id
+update pii.people set note = 'x' where id = 1 and ssn > 'm'
+delete from pii.people where ssn like 'zzz%'
+select id from pii.v_star where ssn = 'a'
+select 1 from pii.v where s = 'a'
+select 1 from pii.v order by s
+select 1 from pii.v_over where o > 'm'
+select x from (select s as x from pii.v) t where x > 'm'
+select count(*) from pii.v_expr where u like 'A%'
+select count(*) from pii.v_agg where a like 'a%'
+select count(*) from pii.v_part where s < 'm'
+select count(*) from pii.mat group by kept
+select 1 / (num - 5) from pii.people
+select num + 9223372036854775807 from pii.people
+select -num from pii.people
+select substr('abc', small) from pii.people
+select chr(ascii(ssn)) from pii.people
+select date_trunc(ssn, now()) from pii.people
+select substr(ssn, 1, 1)::int from pii.people
+select (left(ssn, 1) || '.5')::numeric from pii.people
+select array[1, ssn::int] from pii.people
+select json_build_object(ssn, 1) from pii.people
+alter domain pii.words add constraint w1 check (value < 'a')
+alter domain pii.words add constraint w2 check (value < 'a') not valid ;; alter domain pii.words validate constraint w2
+create unique index on pii.people (ssn)
+alter table pii.people add unique (ssn)

@@ -90,7 +90,7 @@ const SUGGESTED: &[(&str, &str, &str)] = &[
         "select distinct id, name, note from sales.customers",
     ),
     (
-        "copy sales.customers to stdout",
+        "copy sales.customers to stdout (format binary)",
         "{\"changes\":[{\"change\":\"use_select\"}],\"decision\":\"allow\"}",
         "select * from sales.customers",
     ),

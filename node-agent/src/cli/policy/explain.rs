@@ -321,6 +321,7 @@ fn mask_line(mask: &MaskNote) -> String {
     let with = with.replace(['"', '{', '}'], "").replace(':', " ");
     let predicates = match mask.predicates {
         Predicates::Deny => "",
+        Predicates::Equality => ", equality allowed",
         Predicates::Allow => ", filters allowed",
     };
     let place = mask

@@ -95,6 +95,9 @@ pub(super) const KEYS: &[Key] = &[
     may("Mask", "predicates", AsLikes, "Whether a statement may filter, join, sort or group by the column."),
     may("Mask", "unless", AsLikes, "Who sees the values."),
 
+    must("JsonMask", "paths", Items, "Where the values are: `$.ssn`, `$.contacts[*].email`, `$..phone`. Names look through arrays."),
+    must("JsonMask", "with", AsLikes, "What replaces each value."),
+
     may("LimitWords", "rows_returned", AsLikes, "How many rows one statement may return."),
     may("LimitWords", "bytes_returned", AsLikes, "How many bytes one statement may return."),
     may("LimitWords", "statement_timeout", AsLikes, "How long one statement may run."),
@@ -112,6 +115,9 @@ pub(super) const KEYS: &[Key] = &[
     may("BudgetWords", "rows_affected_per_minute", AsLikes, "How many rows changed, per minute."),
     may("BudgetWords", "rows_affected_per_hour", AsLikes, "How many rows changed, per hour."),
     may("BudgetWords", "rows_affected_per_day", AsLikes, "How many rows changed, per day."),
+    may("BudgetWords", "mask_refusals_per_minute", AsLikes, "How many statements that masks refused, per minute."),
+    may("BudgetWords", "mask_refusals_per_hour", AsLikes, "How many statements that masks refused, per hour."),
+    may("BudgetWords", "mask_refusals_per_day", AsLikes, "How many statements that masks refused, per day."),
 
     may("Require", "reason", AsLikes, "A reason must be told."),
     may("Require", "ticket", AsLikes, "A ticket must be told: any, or one that the whole expression matches."),
@@ -126,6 +132,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     ("Reviewers", "`reviewers`"),
     ("Functions", "`functions`"),
     ("Mask", "`masks[]`"),
+    ("JsonMask", "`masks[].with.json`"),
     ("LimitWords", "`limits`"),
     ("BudgetWords", "`budgets`"),
     ("Require", "`require`"),
@@ -140,6 +147,7 @@ pub(super) const WORDS_OF: &[(&str, &str, &str)] = &[
     ("Rule", "effect", "Effect"),
     ("Mask", "with", "Masker"),
     ("Mask", "predicates", "Predicates"),
+    ("JsonMask", "with", "PartMasker"),
 ];
 
 /// Every word of every enum.
@@ -155,6 +163,7 @@ pub(super) const WORDS: &[(&str, &str, &str)] = &[
     ("Effect", "approve", "It is held until a reviewer decides."),
     ("Effect", "deny", "It may not run, whatever else allows it."),
     ("Predicates", "deny", "No: an answer that depends on the value tells of the value."),
+    ("Predicates", "equality", "By `=`, IN and `= ANY` between the column of a table that the mask names and values that the statement names; nothing else."),
     ("Predicates", "allow", "Yes."),
     ("Masker", "redact", "A constant."),
     ("Masker", "null", "NULL."),
@@ -163,6 +172,14 @@ pub(super) const WORDS: &[(&str, &str, &str)] = &[
     ("Masker", "hash", "A keyed hash: equal values stay equal."),
     ("Masker", "token", "A keyed token in the format of the type."),
     ("Masker", "date_trunc", "A date cut to its year, month or day."),
+    ("Masker", "json", "Values within a JSON document, by path."),
+    ("PartMasker", "redact", "A constant."),
+    ("PartMasker", "null", "JSON's `null`."),
+    ("PartMasker", "keep_last", "All but the last so many characters of a string are covered."),
+    ("PartMasker", "keep_first", "All but the first so many characters of a string are covered."),
+    ("PartMasker", "hash", "A keyed hash of a string: equal values stay equal."),
+    ("PartMasker", "token", "A keyed token of a string or a number."),
+    ("PartMasker", "date_trunc", "A date in a string cut to its year, month or day."),
     ("DateUnit", "year", "To the first of January."),
     ("DateUnit", "month", "To the first of the month."),
     ("DateUnit", "day", "To midnight."),
@@ -185,6 +202,12 @@ pub(super) const FORMS: &[(&str, &str)] = &[
         r#"{ "type": "string",
              "pattern": "^(\"[^\"*]+\"|[^\\s\".]+)\\.(\"[^\"*]+\"|[^\\s\".]+)\\.(\"[^\"*]+\"|[^\\s\".]+)$",
              "examples": ["sales.customers.ssn", "*.*.email"] }"#,
+    ),
+    (
+        "a path such as $.ssn or $.contacts[*].email",
+        r#"{ "type": "string", "maxLength": 512,
+             "pattern": "^\\$(\\.\\.?([^\\x00-@\\[-\\^`{-\\x7f][^\\x00-/:-@\\[-\\^`{-\\x7f]*|\\*)|(\\.\\.)?\\[(\\*|[0-9]{1,9}|'([^'\\\\]|\\\\['\"\\\\])*'|\"([^\"\\\\]|\\\\['\"\\\\])*\")\\])*$",
+             "examples": ["$.ssn", "$.contacts[*].email", "$..phone"] }"#,
     ),
     (
         "schema.name(*) or *",

@@ -3,6 +3,7 @@
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
+use super::failing::{is_total_call, is_total_operator};
 use super::names;
 use super::settings;
 use super::types;
@@ -44,6 +45,53 @@ const ROW_MAKERS: &[&str] = &[
     "ts_parse",
     "unnest",
 ];
+
+/// `column = value`, the other way round, `column IN (values)` and `column = ANY (values)`.
+fn is_equality(expression: &pb::AExpr) -> bool {
+    use pb::AExprKind as K;
+    if !matches!(
+        names::texts(&expression.name).as_slice(),
+        ["="] | ["pg_catalog", "="]
+    ) {
+        return false;
+    }
+    let (Some(left), Some(right)) = (expression.lexpr.as_deref(), expression.rexpr.as_deref())
+    else {
+        return false;
+    };
+    match expression.kind() {
+        K::AexprOp => (is_column(left) && is_value(right)) || (is_value(left) && is_column(right)),
+        K::AexprIn | K::AexprOpAny => is_column(left) && is_value(right),
+        K::Undefined
+        | K::AexprOpAll
+        | K::AexprDistinct
+        | K::AexprNotDistinct
+        | K::AexprNullif
+        | K::AexprLike
+        | K::AexprIlike
+        | K::AexprSimilar
+        | K::AexprBetween
+        | K::AexprNotBetween
+        | K::AexprBetweenSym
+        | K::AexprNotBetweenSym => false,
+    }
+}
+
+fn is_column(node: &pb::Node) -> bool {
+    let named = |field: &pb::Node| matches!(field.node, Some(N::String(_)));
+    matches!(&node.node, Some(N::ColumnRef(column)) if column.fields.iter().all(named))
+}
+
+/// Written out, or a parameter; a list of such.
+fn is_value(node: &pb::Node) -> bool {
+    match &node.node {
+        Some(N::AConst(_) | N::ParamRef(_)) => true,
+        Some(N::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_value),
+        Some(N::List(list)) => list.items.iter().all(is_value),
+        Some(N::AArrayExpr(array)) => array.elements.iter().all(is_value),
+        Some(_) | None => false,
+    }
+}
 
 impl Walk {
     pub(super) fn column_ref(&mut self, column: &pb::ColumnRef) {
@@ -136,10 +184,24 @@ impl Walk {
         } else {
             ColumnRole::Predicate
         };
+        let mark = self.mark();
         self.with_role(role, |w| {
-            w.optional(expression.lexpr.as_deref());
-            w.optional(expression.rexpr.as_deref());
+            w.computed(is_total_operator(expression), |w| {
+                w.optional(expression.lexpr.as_deref());
+                w.optional(expression.rexpr.as_deref());
+            });
         });
+        if is_equality(expression) {
+            self.equated_since(mark);
+        }
+    }
+
+    /// The one column seen since `mark` is compared with values.
+    fn equated_since(&mut self, mark: usize) {
+        if let [column] = self.facts.columns.get(mark..).unwrap_or_default() {
+            let column = column.clone();
+            self.facts.equated.push(column);
+        }
     }
 
     /// `OPERATOR(schema.op)` names somebody's code as a call would; without a schema the server looks
@@ -188,7 +250,8 @@ impl Walk {
         } else {
             self.role
         };
-        self.with_role(role, |w| w.nodes(&call.args));
+        let total = is_total_call(call);
+        self.with_role(role, |w| w.computed(total, |w| w.nodes(&call.args)));
         self.predicate(|w| {
             w.nodes(&call.agg_order);
             w.optional(call.agg_filter.as_deref());

@@ -2,11 +2,15 @@
 
 use std::ops::Range;
 
+use pg_query::protobuf::node::Node as N;
+
 use super::second::{self, First, Known};
-use super::{Analysis, Sureness};
+use super::{Analysis, CopyOut, StatementKind, Sureness};
 
 mod attribute;
+mod copied;
 mod expression;
+mod failing;
 pub(in crate::sql) mod names;
 mod query;
 mod settings;
@@ -44,7 +48,15 @@ pub(super) fn analyze(text: &str, known: Known) -> Analysis {
         let mut walk = Walk::new();
         walk.optional(raw.stmt.as_deref());
         misread.push(walk.misread);
-        let (facts, doubt) = walk.finish(span);
+        let (mut facts, doubt) = walk.finish(span);
+        if let Some(N::CopyStmt(copy)) = raw.stmt.as_deref().and_then(|stmt| stmt.node.as_ref())
+            && facts.kinds.contains(&StatementKind::CopyOut)
+        {
+            facts.copy = Some(match parsed.protobuf.stmts.len() {
+                1 => copied::copied(text, copy, &facts),
+                _ => CopyOut::Otherwise("it stands in one text with other statements"),
+            });
+        }
         if facts.columns.len() + facts.relations.len() + facts.functions.len() > MAX_FACTS {
             return Analysis::opaque(format!("a statement has more than {MAX_FACTS} names"));
         }

@@ -205,6 +205,7 @@ impl Walk {
     }
 
     pub(super) fn cte(&mut self, cte: &pb::CommonTableExpr) {
+        self.derived = true;
         let mark = self.mark();
         self.optional(cte.ctequery.as_deref());
         let from = self.names_since(mark);
@@ -275,6 +276,7 @@ impl Walk {
     }
 
     pub(super) fn subselect_in_from(&mut self, sub: &pb::RangeSubselect) {
+        self.derived = true;
         let mark = self.mark();
         self.optional(sub.subquery.as_deref());
         let from = self.names_since(mark);
@@ -282,6 +284,7 @@ impl Walk {
     }
 
     pub(super) fn function_in_from(&mut self, function: &pb::RangeFunction) {
+        self.derived = true;
         let mark = self.mark();
         let mut last = String::new();
         for item in &function.functions {
@@ -331,6 +334,7 @@ impl Walk {
     }
 
     pub(super) fn xml_table(&mut self, table: &pb::RangeTableFunc) {
+        self.derived = true;
         let mark = self.mark();
         self.predicate(|w| {
             w.nodes(&table.namespaces);
@@ -348,6 +352,7 @@ impl Walk {
     }
 
     pub(super) fn json_table(&mut self, table: &pb::JsonTable) {
+        self.derived = true;
         let mark = self.mark();
         self.predicate(|w| {
             w.json_value(table.context_item.as_deref());

@@ -1,7 +1,7 @@
 //! The walk: one arm for every kind of node the grammar can produce, and one for every kind it
 //! cannot (those appear only after the server's own analysis, so meeting one is a doubt).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use pg_query::protobuf as pb;
@@ -32,6 +32,10 @@ pub(super) struct Walk {
     doubt: Option<String>,
     /// Names inside carries so far: bounds their product.
     weight: usize,
+    /// Something in FROM is computed: a name may be that of a piece of a column.
+    pub(super) derived: bool,
+    /// What stands here is part of something that can fail.
+    pub(super) failing: bool,
 }
 
 impl Walk {
@@ -45,11 +49,14 @@ impl Walk {
             misread: None,
             doubt: None,
             weight: 0,
+            derived: false,
+            failing: false,
         }
     }
 
     /// The facts without repetitions, and the first doubt.
     pub(super) fn finish(mut self, span: Range<usize>) -> (StatementFacts, Option<String>) {
+        self.only_equated();
         let facts = &mut self.facts;
         distinct(&mut facts.kinds);
         distinct(&mut facts.relations);
@@ -65,6 +72,37 @@ impl Walk {
                 .get_or_insert_with(|| "an unknown statement".to_owned());
         }
         (self.facts, self.doubt)
+    }
+
+    /// Leaves among the equated columns those that decide in no other way.
+    fn only_equated(&mut self) {
+        let facts = &mut self.facts;
+        if self.derived {
+            facts.equated.clear();
+            return;
+        }
+        let mut uses: HashMap<&ColumnUse, (usize, usize)> = HashMap::new();
+        for column in facts
+            .columns
+            .iter()
+            .filter(|column| column.role == ColumnRole::Predicate)
+        {
+            uses.entry(column).or_default().0 += 1;
+        }
+        for column in &facts.equated {
+            uses.entry(column).or_default().1 += 1;
+        }
+        let mut only: Vec<ColumnUse> = facts
+            .equated
+            .iter()
+            .filter(|column| {
+                uses.get(column)
+                    .is_some_and(|(all, equated)| all == equated)
+            })
+            .cloned()
+            .collect();
+        distinct(&mut only);
+        facts.equated = only;
     }
 
     pub(super) fn doubt(&mut self, why: &str) {
@@ -270,10 +308,7 @@ impl Walk {
             N::BoolExpr(n) => self.nodes(&n.args),
             N::NullTest(n) => self.optional(n.arg.as_deref()),
             N::BooleanTest(n) => self.optional(n.arg.as_deref()),
-            N::TypeCast(n) => {
-                self.optional(n.arg.as_deref());
-                self.type_name(n.type_name.as_ref());
-            }
+            N::TypeCast(n) => self.cast(n),
             N::CollateClause(n) => self.optional(n.arg.as_deref()),
             N::FuncCall(n) => self.call(n),
             N::NamedArgExpr(n) => self.optional(n.arg.as_deref()),
@@ -301,13 +336,13 @@ impl Walk {
                 self.operator_name(&n.oper_name);
                 self.optional(n.subselect.as_deref());
             }
-            N::XmlExpr(n) => {
-                self.nodes(&n.named_args);
-                self.nodes(&n.arg_names);
-                self.nodes(&n.args);
-            }
+            N::XmlExpr(n) => self.computed(false, |w| {
+                w.nodes(&n.named_args);
+                w.nodes(&n.arg_names);
+                w.nodes(&n.args);
+            }),
             N::XmlSerialize(n) => {
-                self.optional(n.expr.as_deref());
+                self.computed(false, |w| w.optional(n.expr.as_deref()));
                 self.type_name(n.type_name.as_ref());
             }
             N::MultiAssignRef(n) => self.optional(n.source.as_deref()),
@@ -337,10 +372,10 @@ impl Walk {
             N::JsonTable(n) => self.json_table(n),
             N::JsonTableColumn(n) => self.json_table_column(n),
             N::JsonKeyValue(n) => {
-                self.optional(n.key.as_deref());
+                self.computed(false, |w| w.optional(n.key.as_deref()));
                 self.json_value(n.value.as_deref());
             }
-            N::JsonParseExpr(n) => self.json_value(n.expr.as_deref()),
+            N::JsonParseExpr(n) => self.computed(false, |w| w.json_value(n.expr.as_deref())),
             N::JsonScalarExpr(n) => self.optional(n.expr.as_deref()),
             N::JsonSerializeExpr(n) => self.json_value(n.expr.as_deref()),
             N::JsonObjectConstructor(n) => self.nodes(&n.exprs),
@@ -519,7 +554,11 @@ impl Walk {
                 self.nodes(&n.constraints);
             }
             N::AlterDomainStmt(n) => {
-                self.define(StatementKind::Alter, None);
+                match n.subtype.as_str() {
+                    // Every value of the type is held against it, in whatever table.
+                    "C" | "V" | "O" => self.code(StatementKind::Alter, None),
+                    _ => self.define(StatementKind::Alter, None),
+                }
                 self.optional(n.def.as_deref());
             }
             N::CreateEnumStmt(_) | N::AlterEnumStmt(_) => {

@@ -187,6 +187,7 @@ fn hear(
                         names: mood & 8 != 0,
                         count: mood & 16 != 0 && talk.can_count(&asked),
                         estimate: (mood & 64 != 0).then(|| Text::of_static("delete")),
+                        instead: (mood & 144 == 128).then(|| Text::of_static("select 1")),
                     };
                     talk.send(asked, mood, wants, up);
                 }

@@ -106,6 +106,13 @@ impl<S: Clone, E> Talk<S, E> {
             && run.flow == Flow::Fresh
         {
             self.patched = OnceCell::new();
+            if let Some(instead) = &run.instead {
+                self.shown = match &instead.described {
+                    Some(described) => Shown::Exact(Arc::clone(described)),
+                    None => Shown::Nothing,
+                };
+                return;
+            }
             self.shown = match self.portals.confirmed(portal) {
                 None => Shown::Nothing,
                 Some(portal) => match (&portal.described, self.heads.get(&portal.statement)) {
@@ -157,6 +164,17 @@ impl<S: Clone, E> Talk<S, E> {
             Step::Parameters => {
                 answer::parameters(frame)?;
                 Answer::Control
+            }
+            Step::Aside => {
+                if kind == Kind::RowDescription {
+                    let described = self.described(kind, frame)?;
+                    if let Some(instead) = self.queue.running().and_then(|r| r.instead.as_mut()) {
+                        instead.described = Some(described);
+                    }
+                } else {
+                    answer::empty("an empty answer", frame)?;
+                }
+                Answer::Hidden
             }
             Step::Described {
                 which,

@@ -4,7 +4,8 @@
 //! machines that use them. `command` and `answer` are the words after login; `prepared` (names),
 //! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
 //! which `hear` is the client's half, `listen` the database's and `deny` our own word. `count`,
-//! `estimate` and `counting` are what goes round a statement whose changes are counted.
+//! `estimate` and `counting` are what goes round a statement whose changes are counted; `instead` is
+//! rows asked for in place of a copy, and `copied` writes them as one.
 
 use crate::model::Dialect;
 use crate::wire::Wire;
@@ -24,6 +25,8 @@ mod queue;
 mod estimate;
 mod count;
 mod bulk;
+mod copied;
+mod instead;
 mod talk;
 mod deny;
 mod counting;

@@ -11,6 +11,7 @@ use crate::model::Refusal;
 use super::answer::Kind;
 use super::command::Which;
 use super::count::{Counted, Ending, How, Stage};
+use super::instead::Instead;
 use super::prepared::Name;
 
 /// One expected answer (or group of answers, for an execution).
@@ -68,6 +69,8 @@ pub(super) struct Running<E> {
     pub(super) whole: bool,
     /// It may change what names stand for.
     pub(super) names: bool,
+    /// In the extended protocol: what is said around it, if rows are asked for in its place.
+    pub(super) instead: Option<Box<Instead>>,
 }
 
 /// Where an execution stands.
@@ -96,6 +99,7 @@ impl<E> Running<E> {
             flow: Flow::Fresh,
             whole,
             names,
+            instead: None,
         }
     }
 }
@@ -107,6 +111,8 @@ pub(super) enum Step<E> {
     Bound(Name),
     Closed(Which, Name),
     Parameters,
+    /// An answer to what is said around rows that are asked for in place of a statement.
+    Aside,
     Described {
         which: Which,
         name: Name,
@@ -251,6 +257,16 @@ impl<E> Queue<E> {
         self.due.front()
     }
 
+    /// The entry whose answer comes next, but for what is still said behind rows that are over.
+    pub(super) fn next(&self) -> Option<&Due<E>> {
+        match self.due.front() {
+            Some(Due::Execute { run, .. }) if run.execution.is_none() && run.instead.is_some() => {
+                self.due.get(1)
+            }
+            front => front,
+        }
+    }
+
     /// The latest entry.
     pub(super) fn back(&self) -> Option<&Due<E>> {
         self.due.back()
@@ -362,11 +378,23 @@ impl<E> Queue<E> {
                     Err("RowDescription or NoData")
                 }
             },
-            Due::Execute { run, .. } => match execute(run, kind)? {
+            Due::Execute { run, .. } => match around_or_own(run, kind)? {
                 Over::Not(step) => Ok(step),
+                Over::Around => {
+                    let over = run.instead.as_ref().is_none_or(|instead| instead.is_over());
+                    if over {
+                        self.pop();
+                    }
+                    Ok(Step::Aside)
+                }
                 Over::Done => {
                     let over = run.execution.take();
-                    self.pop();
+                    match &mut run.instead {
+                        Some(instead) => instead.ran(),
+                        None => {
+                            self.pop();
+                        }
+                    }
                     Ok(Step::Done(over))
                 }
                 Over::Suspended => {
@@ -391,6 +419,7 @@ impl<E> Queue<E> {
             Due::Counted(counted) => match (counted.stage, counted.how) {
                 (Stage::Running, How::Joined) => match execute(&mut counted.run, kind)? {
                     Over::Not(step) => Ok(step),
+                    Over::Around => Err("what is said around a counted statement"),
                     // The execution stays until the count is known.
                     Over::Done => {
                         counted.stage = Stage::Ran;
@@ -548,8 +577,24 @@ impl<E> Queue<E> {
 
 enum Over<E> {
     Not(Step<E>),
+    /// It is about rows that are asked for in place of the statement.
+    Around,
     Done,
     Suspended,
+}
+
+/// An answer to an Execute, or to what is said around the rows that are asked for in its place.
+fn around_or_own<E>(run: &mut Running<E>, kind: Kind) -> Result<Over<E>, &'static str> {
+    let Some(instead) = &mut run.instead else {
+        return execute(run, kind);
+    };
+    match instead.step(kind) {
+        Some(around) => around.map(|()| Over::Around),
+        None => match execute(run, kind)? {
+            Over::Suspended => Err("all rows, as they were asked for"),
+            over @ (Over::Not(_) | Over::Around | Over::Done) => Ok(over),
+        },
+    }
 }
 
 /// An answer to an Execute. There is no head: that is Describe's.

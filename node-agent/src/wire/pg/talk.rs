@@ -8,18 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::mask::{MaskedRows, Undecodable};
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled, Transaction,
-    Wants,
+    Answer, Asked, Copied, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled,
+    Transaction, Wants,
 };
 
 use super::answer::{Described, HeadCache, with_formats};
 use super::bulk::{Bulk, CopyIn};
 use super::command::{self, Formats, Which};
+use super::instead::Instead;
 use super::prepared::{Found, Names};
 use super::queue::{Due, Protocol, Queue, Running};
-use super::{deny, frame, refusal};
+use super::{copied, deny, frame, refusal};
 
 /// The dialogue with PostgreSQL after login.
 pub struct Talk<S, E> {
@@ -288,16 +290,27 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         if wants.count {
             return self.send_counted(asked, execution, wants, up);
         }
-        let run = Running::new(execution, wants.head, wants.names);
+        let mut run = Running::new(execution, wants.head, wants.names);
         match asked.phase {
             Phase::Run { .. } => {
                 self.query_goes_up();
-                up.extend_from_slice(&asked.frame);
+                match wants.instead {
+                    Some(text) => frame::message(up, b'Q', |up| frame::text(up, text.as_str())),
+                    None => up.extend_from_slice(&asked.frame),
+                }
                 self.queue.push(Due::Run { run });
             }
             Phase::Execute { portal, .. } => {
-                self.describe_first(&portal, wants.head, up);
-                up.extend_from_slice(&asked.frame);
+                match wants.instead {
+                    Some(text) => {
+                        self.describe_first(&portal, false, up);
+                        run.instead = Some(Box::new(Instead::ask(text.as_str(), up)));
+                    }
+                    None => {
+                        self.describe_first(&portal, wants.head, up);
+                        up.extend_from_slice(&asked.frame);
+                    }
+                }
                 self.extended_goes_up(Due::Execute {
                     portal: portal[..].into(),
                     run,
@@ -374,7 +387,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
     }
 
     fn break_off(&mut self) -> bool {
-        match self.queue.front() {
+        match self.queue.next() {
             // A Query ends with its ReadyForQuery, error or not.
             Some(Due::Run { .. }) => self.owner == Owner::Running,
             Some(Due::Sync) => true,
@@ -432,6 +445,22 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         if let Some(run) = self.queue.running() {
             run.whole = whole;
         }
+    }
+
+    fn copy_begins(copied: &Copied, out: &mut BytesMut) {
+        copied::begin(copied, out);
+    }
+
+    fn copy_rows(
+        copied: &Copied,
+        rows: &MaskedRows,
+        out: &mut BytesMut,
+    ) -> Result<(), Undecodable> {
+        copied::rows(copied, rows, out)
+    }
+
+    fn copy_ends(rows: u64, out: &mut BytesMut) {
+        copied::end(rows, out);
     }
 
     fn span_of(frames: &[u8], count: u64) -> usize {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 const PIECE: usize = 6;
 
 /// Texts of the seed's masked cells.
-pub(super) const TEXTS: [&str; 14] = [
+pub(super) const TEXTS: [&str; 17] = [
     "Qx7Kz9Vw3LpHm",
     "Jd4Rn8Tb6YcSf",
     "Mk2Gv5XsBq9Nz",
@@ -25,6 +25,9 @@ pub(super) const TEXTS: [&str; 14] = [
     "Oi8Mb5KtVz1Dg",
     "Xp2Lc7QyTn9Ws",
     "Rf4Jx8Bd2VgMk",
+    "Wq7Tz3NmXc5Lb",
+    "5928174630291",
+    "8b4d:17e9:3c5f",
 ];
 
 /// The pieces of all markers: as they are, backwards, in capitals or not, as hexadecimal digits, in

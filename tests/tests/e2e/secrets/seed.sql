@@ -14,6 +14,9 @@ create table pii.uniq (a text unique);
 create table pii.part (id int, ssn text) partition by list (id);
 create table pii.part_one partition of pii.part for values in (1);
 create table pii.loud (id int, ssn text, loud text generated always as (upper(ssn)) stored);
+create table pii.papers (
+    id int primary key, doc jsonb, txt text, tags text[], amount numeric, spot inet, raw bytea, due interval
+);
 create table pub.log (line text unique);
 create table pub.other (line text);
 create sequence pub.seq;
@@ -26,6 +29,11 @@ insert into pii.part values (1, 'Rf4Jx8Bd2VgMk');
 insert into pii.loud values (1, 'Rf4Jx8Bd2VgMk');
 insert into pii.notes values (1, 'one'), (2, 'two'), (3, 'three');
 insert into pii.uniq values ('taken');
+insert into pii.papers values
+    (1, '{"k": {"ssn": "Wq7Tz3NmXc5Lb"}, "list": [{"ssn": "Wq7Tz3NmXc5Lb"}], "kept": "seen"}',
+     '{"k": {"ssn": "Wq7Tz3NmXc5Lb"}, "kept": "seen"}', array['Ub3Fm9PxLd7Cv', null], 5928174630291.5, '8b4d:17e9:3c5f::1/64',
+     'Zt5Gh2NkWq8Xe', '7 years 3 days'),
+    (2, '{"ssn": ["Wq7Tz3NmXc5Lb"]}', 'ssn Wq7Tz3NmXc5Lb', '{}', -1, null, '', null);
 insert into pub.log values ('first');
 create view pii.v as select ssn as s from pii.people;
 create view pii.v_expr as select upper(ssn) as u from pii.people;

@@ -115,7 +115,9 @@ const WHOLE: &str = r#"{
     { "name": "m", "columns": ["s.t.c"], "with": "redact", "predicates": "allow", "unless": { "groups": ["p"] } },
     { "name": "n", "columns": ["s.t.d"], "with": { "date_trunc": "month" } },
     { "name": "o", "columns": ["s.t.e"], "with": "null" },
-    { "name": "p", "columns": ["s.t.f"], "with": { "keep_first": 2 } } ],
+    { "name": "p", "columns": ["s.t.f"], "with": { "keep_first": 2 } },
+    { "name": "q", "columns": ["s.t.g"],
+      "with": { "json": { "paths": ["$.a", "$..b[*]['it\\'s'].*", "$[0]"], "with": { "keep_last": 4 } } } } ],
   "limits": { "rows_returned": 1, "bytes_returned": "64MiB", "statement_timeout": "30s", "rows_affected": 2 }
 }"#;
 
@@ -150,6 +152,7 @@ fn the_schema_takes_what_the_parser_takes_and_refuses_what_it_refuses() {
         ("/rules/1", "Rule"),
         ("/functions", "Functions"),
         ("/masks/0", "Mask"),
+        ("/masks/4/with/json", "JsonMask"),
         ("/limits", "LimitWords"),
         ("/budgets", "BudgetWords"),
         ("/require", "Require"),
@@ -200,6 +203,18 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/0", "with", json!({ "keep_last": "four" })),
         ("/masks/0", "with", json!({ "date_trunc": "week" })),
         ("/masks/0", "columns", json!(["t.c"])),
+        ("/masks/0", "with", json!("json")),
+        (
+            "/masks/0",
+            "with",
+            json!({ "json": { "paths": ["$.a"], "with": { "json": {} } } }),
+        ),
+        ("/masks/4/with/json", "paths", json!([])),
+        ("/masks/4/with/json", "paths", json!("$.a")),
+        ("/masks/4/with/json", "paths", json!(["a"])),
+        ("/masks/4/with/json", "paths", json!(["$.a-b"])),
+        ("/masks/4/with/json", "paths", json!(["$[1:2]"])),
+        ("/masks/4/with/json", "with", json!("blank")),
         ("/masks/0", "predicates", json!("maybe")),
         ("/masks/0", "unless", json!({})),
         ("/masks/0", "unless", json!({ "roles": ["r"] })),
