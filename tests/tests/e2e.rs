@@ -36,6 +36,7 @@ mod e2e {
     mod label;
     mod leaks;
     mod lifecycle;
+    mod lineage;
     mod masked_types;
     mod masks;
     mod names;

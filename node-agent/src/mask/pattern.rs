@@ -13,7 +13,8 @@ pub(super) fn of_table(pattern: &ColumnPattern, schema: &str, table: &str) -> bo
     fits(&pattern.schema, schema) && fits(&pattern.table, table)
 }
 
-fn fits(pattern: &str, text: &str) -> bool {
+/// Whether one part of a pattern fits a name.
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use super::carries::{Carries, Following, Judged};
 use super::cell::Op;
 use super::key::MaskKey;
 use super::net::Look;
 use super::pattern::{names, of_table};
 use super::tagged::bound;
 use super::{Attribute, Relations};
-use crate::model::{ColumnHead, ColumnOrigin, ResultHead};
-use crate::policy::{ContentRule, DateUnit, JsonMask, MaskRule, Masker, Obligations, RuleRef};
+use crate::model::{ColumnHead, ColumnOrigin, Dialect, ResultHead};
+use crate::policy::{
+    ContentRule, DateUnit, JsonMask, MaskRule, Masker, Obligations, ResolvedNames, RuleRef, Trace,
+};
+use crate::sql::{Carried, Lineage, trace};
 
 /// What happens to each column of one result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,7 @@ pub struct MaskPlan {
     passes: Passes,
     met_unknown: bool,
     changes: bool,
+    disagreements: u32,
 }
 
 /// Whether every cell passes. Its own type, because the default of a plan is to pass.
@@ -53,15 +58,22 @@ impl MaskPlan {
         self.changes
     }
 
-    /// An origin was met that the catalogue does not know, or that the text does not name; its column
-    /// is masked whole. A newer catalogue may know it: plan again with one.
+    /// An origin was met that the catalogue does not know, or that the text does not name, or not for this
+    /// column; its column is masked whole. A newer catalogue may know it: plan again with one.
     pub fn met_unknown(&self) -> bool {
         self.met_unknown
     }
 
+    /// How many columns the database says to come from elsewhere than the text does; as one counts a
+    /// result whose columns are not those that the text asks for.
+    pub fn disagreements(&self) -> u32 {
+        self.disagreements
+    }
+
     /// Which rule masks which column, by position from 0. Columns that are masked whole because
-    /// nothing proves where they come from name the policy `node-agent` and the reason as rule:
-    /// `unknown-origin`, `unknown-relation`, `unnamed-relation`, `whole-row`, `computed-relation`.
+    /// they are made of masked ones, or because nothing proves where they come from, name the policy
+    /// `node-agent` and the reason as rule: `made-of-masked`, `unknown-origin`, `unknown-relation`,
+    /// `unnamed-relation`, `disagreement`, `whole-row`, `computed-relation`.
     pub fn applied(&self) -> Vec<(u16, RuleRef)> {
         (0..=u16::MAX)
             .zip(&self.columns)
@@ -92,6 +104,7 @@ impl MaskPlan {
             passes: if all { Passes::All } else { Passes::NotAll },
             met_unknown,
             changes,
+            disagreements: 0,
         }
     }
 
@@ -118,18 +131,57 @@ enum Treatment<'a> {
     Whole(&'static str),
     /// The same, and a newer catalogue may know better.
     Unknown(&'static str),
+    /// The same: the database and the text say different things.
+    Disagreement,
 }
 
-/// Plans one result. Fails closed: what the wire or the catalogue cannot place is masked whole as
-/// soon as it could matter.
+/// What the columns of a text's result can carry, by the names it was judged with.
+pub fn traced(
+    dialect: Dialect,
+    text: &str,
+    names: &ResolvedNames,
+    relations: &dyn Relations,
+) -> Lineage {
+    trace(dialect, text, &Judged { names, relations })
+}
+
+/// Plans one result. Fails closed: what the wire, the text and the catalogue together cannot place is
+/// masked whole as soon as it could matter.
+///
+/// `lineage` is that of the text that was judged; it counts where the obligations say that it can be
+/// followed.
 pub fn plan(
     head: &ResultHead,
     obligations: &Obligations,
+    lineage: &Lineage,
     relations: &dyn Relations,
     key: &MaskKey,
 ) -> MaskPlan {
     let obligations = &*bound(head, obligations, relations);
+    let judged = match &obligations.trace {
+        Trace::By(names) => Some(Judged { names, relations }),
+        Trace::Nothing => None,
+    };
+    let names = head.columns.iter().map(|column| &*column.name);
     let mut met_unknown = false;
+    let mut disagreements = 0;
+    let carried = match (&judged, lineage.fit(names)) {
+        (Some(_), Some(carried)) => carried,
+        (Some(_), None) => {
+            // Of a result with other columns than the text asks for, by this catalogue, the text says nothing.
+            met_unknown = true;
+            disagreements = 1;
+            Vec::new()
+        }
+        (None, _) => Vec::new(),
+    };
+    let mut reader = Reader {
+        obligations,
+        relations,
+        judged,
+        following: Following::new(relations, &obligations.masks),
+    };
+    let mut carried = carried.into_iter();
     let columns = head
         .columns
         .iter()
@@ -139,7 +191,8 @@ pub fn plan(
                 rule: Some(own_rule(why)),
                 look: None,
             };
-            match treat(column, obligations, relations) {
+            let carried = carried.next().unwrap_or(&Carried::Unknown);
+            match reader.treat(column, carried) {
                 Treatment::Pass => Column {
                     op: Op::Pass,
                     rule: None,
@@ -160,10 +213,18 @@ pub fn plan(
                     met_unknown = true;
                     whole(why)
                 }
+                Treatment::Disagreement => {
+                    met_unknown = true;
+                    disagreements += 1;
+                    whole("disagreement")
+                }
             }
         })
         .collect();
-    MaskPlan::of(columns, met_unknown)
+    MaskPlan {
+        disagreements,
+        ..MaskPlan::of(columns, met_unknown)
+    }
 }
 
 fn own_rule(why: &str) -> RuleRef {
@@ -173,57 +234,110 @@ fn own_rule(why: &str) -> RuleRef {
     }
 }
 
-fn treat<'a>(
-    column: &ColumnHead,
+/// Two witnesses of where a column comes from: the wire and the text.
+struct Reader<'a> {
     obligations: &'a Obligations,
-    relations: &dyn Relations,
-) -> Treatment<'a> {
-    if obligations.masks.is_empty() && !obligations.touches_masked {
-        return Treatment::Pass;
-    }
-    let (relation, number) = match column.origin {
-        // An expression, a union, a function: it may carry anything that the statement touches.
-        ColumnOrigin::Unknown | ColumnOrigin::Attribute { relation: 0, .. } => {
-            return if obligations.touches_masked {
-                Treatment::Whole("unknown-origin")
-            } else {
-                Treatment::Pass
+    relations: &'a dyn Relations,
+    judged: Option<Judged<'a>>,
+    following: Following<'a>,
+}
+
+impl<'a> Reader<'a> {
+    fn treat(&mut self, column: &ColumnHead, carried: &Carried) -> Treatment<'a> {
+        let (obligations, relations) = (self.obligations, self.relations);
+        if obligations.masks.is_empty() && !obligations.touches_masked {
+            return Treatment::Pass;
+        }
+        let (relation, number) = match column.origin {
+            // An expression, a union, a function: what the text says that it is made of, else anything
+            // that the statement touches.
+            ColumnOrigin::Unknown | ColumnOrigin::Attribute { relation: 0, .. } => {
+                if !obligations.touches_masked {
+                    return Treatment::Pass;
+                }
+                return match self.carries(carried) {
+                    Carries::Clear => Treatment::Pass,
+                    Carries::Masked => Treatment::Whole("made-of-masked"),
+                    Carries::Unknown => Treatment::Whole("unknown-origin"),
+                };
+            }
+            ColumnOrigin::Attribute { relation, number } => (relation, number),
+        };
+        if number == 0 {
+            // A whole row holds every column of its table: by the word of both.
+            return match self.carries(carried) {
+                Carries::Clear if self.holds_relation(carried, relation) => Treatment::Pass,
+                Carries::Clear | Carries::Masked | Carries::Unknown => {
+                    Treatment::Whole("whole-row")
+                }
             };
         }
-        ColumnOrigin::Attribute { relation, number } => (relation, number),
-    };
-    if number == 0 {
-        // A whole row holds every column of its table.
-        return Treatment::Whole("whole-row");
+        if number < 0 {
+            // System columns (ctid, xmin, …) hold nothing that anybody wrote.
+            return Treatment::Pass;
+        }
+        let Some(attribute) = relations.attribute(relation, number) else {
+            return Treatment::Unknown("unknown-relation");
+        };
+        // The catalogue's word against the text's: one of them is about another relation, so neither
+        // says what the values are.
+        if obligations.touches_masked
+            && !obligations.sources.hold(attribute.schema, attribute.table)
+        {
+            return Treatment::Unknown("unnamed-relation");
+        }
+        if let Some(judged) = &self.judged
+            && !judged.hold(carried, &attribute)
+        {
+            return Treatment::Disagreement;
+        }
+        let ancestors = relations.ancestors(relation);
+        if let Some(mask) = strongest(&obligations.masks, &attribute, &ancestors) {
+            return Treatment::Mask(mask);
+        }
+        if attribute.stored {
+            // What is generated from a masked column is made of it, under whatever name.
+            return match self.following.column(relation, &attribute.column.into()) {
+                Carries::Clear => Treatment::Pass,
+                Carries::Masked => Treatment::Whole("made-of-masked"),
+                Carries::Unknown if obligations.touches_masked => {
+                    Treatment::Whole("unknown-origin")
+                }
+                Carries::Unknown => Treatment::Pass,
+            };
+        }
+        // A view's column is named after the view, whatever it is computed from: its definition says.
+        if self.carries(carried) == Carries::Clear {
+            return Treatment::Pass;
+        }
+        let of_masked = |(schema, table): &(&str, &str)| {
+            let mut patterns = obligations.masks.iter().flat_map(|mask| &mask.columns);
+            patterns.any(|pattern| of_table(pattern, schema, table))
+        };
+        if obligations.touches_masked
+            || relations.opaque(relation)
+            || ancestors.iter().any(of_masked)
+        {
+            return Treatment::Whole("computed-relation");
+        }
+        Treatment::Pass
     }
-    if number < 0 {
-        // System columns (ctid, xmin, …) hold nothing that anybody wrote.
-        return Treatment::Pass;
+
+    /// What a column carries by the text's words, where these can be followed.
+    fn carries(&mut self, carried: &Carried) -> Carries {
+        match &self.judged {
+            Some(judged) => self.following.carries(judged, carried),
+            None => Carries::Unknown,
+        }
     }
-    let Some(attribute) = relations.attribute(relation, number) else {
-        return Treatment::Unknown("unknown-relation");
-    };
-    // The catalogue's word against the text's: one of them is about another relation, so neither
-    // says what the values are.
-    if obligations.touches_masked && !obligations.sources.hold(attribute.schema, attribute.table) {
-        return Treatment::Unknown("unnamed-relation");
+
+    /// Whether the text's words can be about rows of this relation.
+    fn holds_relation(&self, carried: &Carried, relation: u32) -> bool {
+        match &self.judged {
+            Some(judged) => judged.hold_relation(carried, relation),
+            None => false,
+        }
     }
-    let ancestors = relations.ancestors(relation);
-    if let Some(mask) = strongest(&obligations.masks, &attribute, &ancestors) {
-        return Treatment::Mask(mask);
-    }
-    if attribute.stored {
-        return Treatment::Pass;
-    }
-    // A view's column is named after the view, whatever it is computed from.
-    let of_masked = |(schema, table): &(&str, &str)| {
-        let mut patterns = obligations.masks.iter().flat_map(|mask| &mask.columns);
-        patterns.any(|pattern| of_table(pattern, schema, table))
-    };
-    if obligations.touches_masked || relations.opaque(relation) || ancestors.iter().any(of_masked) {
-        return Treatment::Whole("computed-relation");
-    }
-    Treatment::Pass
 }
 
 /// How the content net looks into a column that passes. What nothing places may be any column: it is looked

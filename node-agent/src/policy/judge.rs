@@ -17,6 +17,7 @@ use super::pattern::{Glob, TablePattern};
 use super::words::KindSet;
 use super::{
     Allow, ContentRule, Decision, Denial, Hold, Limits, Obligations, Question, RuleRef, Sources,
+    Trace,
 };
 use super::{own, refuse};
 use crate::sql::{RelationUse, Second, StatementFacts, StatementKind, Sureness, Touch};
@@ -163,6 +164,10 @@ impl<'a> Judge<'a> {
                 Sources::of(self.question)
             } else {
                 Sources::Any
+            },
+            trace: match touches_masked {
+                true => masked::trace(self),
+                false => Trace::Nothing,
             },
             limits: self.limits.get(),
             rows_rule: self.rows_rule.borrow().clone(),

@@ -7,10 +7,10 @@ use super::compile::CompiledMask;
 use super::document::Predicates;
 use super::judge::{Case, Judge, unresolved};
 use super::names::Candidates;
-use super::{Denial, RuleRef};
+use super::{Denial, RuleRef, Trace};
 use super::{equality, own, refuse, views};
 use crate::sql::{
-    ColumnRole, ColumnUse, CopyOut, FunctionClass, ROW_READERS, RelationName, RelationUse,
+    ColumnRole, ColumnUse, CopyOut, FunctionClass, ROW_READERS, RelationName, RelationUse, Second,
     StatementFacts, StatementKind, Sureness, Touch, classify_function,
 };
 use StatementKind as K;
@@ -30,6 +30,23 @@ pub(super) fn touches(judge: &Judge<'_>) -> bool {
                     .iter()
                     .any(|used| judge.masks.iter().any(|m| on(judge, m, used)))
         })
+}
+
+/// Whether the columns of the answer can be followed to what they are made of: one statement, read
+/// alike by both witnesses, that runs nothing which the text does not show.
+pub(super) fn trace(judge: &Judge<'_>) -> Trace {
+    let analysis = &judge.question.analysis;
+    let followed = analysis.sureness == Sureness::Complete
+        && analysis.statements.len() == 1
+        && match &analysis.second {
+            Second::Unasked | Second::Agrees | Second::Alone(_) => true,
+            Second::Differs(_) => false,
+        }
+        && !analysis.judged().any(|facts| blind(judge, facts));
+    match followed {
+        true => Trace::By(judge.question.names.clone()),
+        false => Trace::Nothing,
+    }
 }
 
 /// Whether one mask is about anything that a text touches, or may be.

@@ -263,6 +263,9 @@ pub struct Obligations {
     /// Where the columns of the answer can come from.
     #[serde(skip)]
     pub sources: Sources,
+    /// Whether what its columns are made of can be followed.
+    #[serde(skip)]
+    pub trace: Trace,
     /// Limits.
     pub limits: Limits,
     /// Which rule gives `limits.rows_affected`; the rule `limits` is that of a whole document.
@@ -295,6 +298,17 @@ pub struct Watched {
     /// The budgets of observing policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+}
+
+/// Whether what the columns of an answer are made of can be followed from its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trace {
+    /// No: the text is not all that runs, or nothing hangs on it. Whatever the wire does not prove may be
+    /// anything.
+    #[default]
+    Nothing,
+    /// By the names that it was judged with.
+    By(Arc<ResolvedNames>),
 }
 
 /// The relations that a text names or reaches. An answer that touches masked data and claims a

@@ -77,6 +77,19 @@ impl ResolvedNames {
         about.flat_map(|(_, then)| then)
     }
 
+    /// The schemas that a name as written may stand for; `None`: the catalogue does not have it.
+    pub fn schemas<'a>(
+        &'a self,
+        relation: &RelationName,
+    ) -> Option<impl ExactSizeIterator<Item = &'a str>> {
+        if self.is_unknown(relation) {
+            return None;
+        }
+        let mut relations = self.relations.iter();
+        let (_, schemas) = relations.find(|(name, _)| name == relation)?;
+        Some(schemas.iter().map(String::as_str))
+    }
+
     /// Whether code may make the rows of what a name stands for.
     pub(super) fn is_opaque(&self, relation: &RelationName) -> bool {
         self.opaque.contains(relation)

@@ -8,9 +8,9 @@ use bytes::BytesMut;
 
 use crate::mask::{MaskPlan, MaskedRows, Treated, Undecodable, doubtful};
 use crate::model::{Refusal, ResultHead};
-use crate::policy::{Decision, Obligations};
+use crate::policy::{Decision, Obligations, Trace};
 use crate::record::{Delivered, End, Why};
-use crate::sql::{StatementKind, Sureness};
+use crate::sql::{Lineage, StatementKind, Sureness};
 use crate::upstream::Catalogue;
 use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
 
@@ -18,6 +18,7 @@ use super::copied::Copying;
 use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
+use super::trace::lineage;
 use super::verdict::Prepared;
 
 /// Relaying cannot go on.
@@ -511,24 +512,24 @@ impl<W: Wire> Session<W> {
                 "a result whose columns are not known".to_owned(),
             ));
         };
-        let Some((obligations, catalogue)) = self
-            .link
-            .current()
-            .map(|e| (e.obligations.clone(), e.catalogue))
-        else {
+        let execution = self.link.current();
+        let execution =
+            execution.map(|e| (e.obligations.clone(), e.statement.clone(), e.catalogue));
+        let Some((obligations, statement, catalogue)) = execution else {
             return Err(Why::MaskFailed(
                 "a result that belongs to no statement".to_owned(),
             ));
         };
-        let (plan, by) = self.plan_of(&head, &obligations).await?;
+        let (plan, by) = self.plan_of(&head, &obligations, &statement).await?;
         let (plan, by) = match &by {
             // The statement was judged by another catalogue than the one that its result was planned by.
             Some(read) if catalogue != Some(read.version()) => {
-                let anew = self.judged_anew(&obligations).await?;
-                self.plan_of(&head, &anew).await?
+                let anew = self.judged_anew(&obligations, &statement).await?;
+                self.plan_of(&head, &anew, &statement).await?
             }
             Some(_) | None => (plan, by),
         };
+        self.shared.metrics.disagreed(plan.disagreements());
         self.plan_copy(&head).await?;
         let copies = self.link.current().is_some_and(|e| e.copying.is_some());
         self.link.hold_rows(copies || plan.changes());
@@ -560,19 +561,24 @@ impl<W: Wire> Session<W> {
         &mut self,
         head: &ResultHead,
         obligations: &Obligations,
+        statement: &Prepared,
     ) -> Result<(MaskPlan, Option<Arc<Catalogue>>), Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
-        let key = &self.shared.mask_key;
         let catalogue = match self.lookup.current::<W>().await {
             Ok(catalogue) => catalogue,
             // The content net looks into whatever cannot be placed: it can do without.
             Err(_) if obligations.masks.is_empty() => {
-                let plan = crate::mask::plan(head, obligations, &Catalogue::default(), key);
+                let (none, nobody) = (Catalogue::default(), Lineage::unknown());
+                let key = &self.shared.mask_key;
+                let plan = crate::mask::plan(head, obligations, &nobody, &none, key);
                 return Ok((plan, None));
             }
             Err(error) => return Err(failed(error)),
         };
-        let plan = crate::mask::plan(head, obligations, &*catalogue, key);
+        let own = self.known.own();
+        let traced = lineage(W::DIALECT, statement, obligations, own, &catalogue).await;
+        let key = &self.shared.mask_key;
+        let plan = crate::mask::plan(head, obligations, &traced, &*catalogue, key);
         if !plan.met_unknown() && !doubtful(head, obligations, &*catalogue) {
             return Ok((plan, Some(catalogue)));
         }
@@ -581,18 +587,20 @@ impl<W: Wire> Session<W> {
             .newer::<W>(catalogue.version())
             .await
             .map_err(failed)?;
-        let plan = crate::mask::plan(head, obligations, &*newer, key);
+        let traced = lineage(W::DIALECT, statement, obligations, own, &newer).await;
+        let key = &self.shared.mask_key;
+        let plan = crate::mask::plan(head, obligations, &traced, &*newer, key);
         Ok((plan, Some(newer)))
     }
 
     /// What must be done with the answer of the statement under way by the catalogue as it is now, and by that
     /// of its judgement: a view may read something else since, a column may have got a tag.
-    async fn judged_anew(&mut self, then: &Obligations) -> Result<Obligations, Why> {
-        let Some(statement) = self.link.current().map(|e| e.statement.clone()) else {
-            let words = "a result that belongs to no statement".to_owned();
-            return Err(Why::MaskFailed(words));
-        };
-        let verdict = self.decide(&statement).await?;
+    async fn judged_anew(
+        &mut self,
+        then: &Obligations,
+        statement: &Arc<Prepared>,
+    ) -> Result<Obligations, Why> {
+        let verdict = self.decide(statement).await?;
         let now = match &*verdict.decision {
             Decision::Allow(allow) => Some(&allow.obligations),
             Decision::Hold(hold) => Some(&hold.obligations),
@@ -612,6 +620,7 @@ impl<W: Wire> Session<W> {
                 Some(now) if now.touches_masked => now.sources.clone(),
                 Some(_) | None => then.sources.clone(),
             },
+            trace: now.map_or(Trace::Nothing, |now| now.trace.clone()),
             ..then.clone()
         })
     }

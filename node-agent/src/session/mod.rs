@@ -17,6 +17,7 @@ mod names;
 mod parting;
 mod pump;
 mod statement;
+mod trace;
 mod verdict;
 mod watch;
 

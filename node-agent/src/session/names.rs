@@ -10,6 +10,7 @@ use crate::upstream::{Lookup, Lost};
 use crate::wire::{CursorLife, Wire};
 
 use super::pump::Session;
+use super::trace::Own;
 use super::verdict::{Prepared, Texts};
 
 /// The session's memory.
@@ -48,6 +49,14 @@ impl Known {
 
     pub(super) fn no_names(&self) -> Arc<ResolvedNames> {
         self.none.clone()
+    }
+
+    /// Whether the session has defined something that nobody else may see yet.
+    pub(super) fn own(&self) -> Own {
+        match self.defined {
+            true => Own::Pending,
+            false => Own::None,
+        }
     }
 
     /// A message group ended outside a transaction: definitions made in it are visible now.

@@ -10,6 +10,8 @@ use crate::policy::{Allow, Decision, Denial, PolicySet, Question, ResolvedNames,
 use crate::sql::{Analysis, Purpose, stands_for_its_shape};
 use crate::wire::Text;
 
+use super::trace::Traces;
+
 /// How many texts a session remembers.
 const TEXTS: usize = 64;
 
@@ -65,6 +67,8 @@ pub(super) struct Prepared {
     /// The last verdict, with what it hangs on besides the text and the session's principal. Texts of
     /// one shape share it.
     verdict: Arc<Mutex<Option<(Circumstances, Verdict)>>>,
+    /// What the columns of its result are made of, where that was asked.
+    pub(super) traced: Traces,
 }
 
 /// The version of the catalogue in which names were looked up, and of the scope.
@@ -124,6 +128,7 @@ impl Prepared {
             purpose,
             touched: false,
             verdict: Arc::default(),
+            traced: Traces::default(),
         }
     }
 
@@ -137,6 +142,7 @@ impl Prepared {
             purpose: self.purpose.clone(),
             touched: self.touched,
             verdict: self.verdict.clone(),
+            traced: self.traced.clone(),
         }
     }
 

@@ -85,6 +85,7 @@ fn holds(text: &str) -> Analysis {
         assert!(!differing.about.is_empty() && !differing.what.is_empty());
     }
     assert_eq!(analysis, analyze(Dialect::Postgres, text));
+    super::lineage::holds(text);
     analysis
 }
 

@@ -27,6 +27,7 @@ use crate::model::Dialect;
 
 mod copied;
 mod functions;
+mod lineage;
 mod named;
 mod pg;
 mod purpose;
@@ -40,6 +41,7 @@ pub mod fuzzing;
 pub use copied::{CopyColumns, CopyForm, CopyLayout, CopyOut, CopyRows, ForceQuote};
 pub(crate) use functions::ROW_READERS;
 pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
+pub use lineage::{Base, Carried, Columns, Lineage, MAX_TRACED, OutputColumn, Rows, Shape, trace};
 pub use named::{Named, expand_named, runs_by_name};
 pub use purpose::Purpose;
 pub use scope::{Scope, TEMPORARY};
@@ -205,7 +207,7 @@ pub enum StatementKind {
 }
 
 /// A relation as written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelationName {
     /// Folded as the server folds it; `None`: unqualified.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,6 +76,12 @@ pub const METRICS: &[Meaning] = &[
         "statements judged, by what a second parser says of their text: agrees, alone (it has nothing to say), unasked (the text was not understood), or what it differs in: count, class, relations, where",
     ),
     of(
+        "node_agent_mask_disagreements_total",
+        "counter",
+        "",
+        "columns masked whole because the database names another origin than the text does, and results with other columns than the text asks for",
+    ),
+    of(
         "node_agent_rows_total",
         "counter",
         "",
@@ -314,6 +320,7 @@ pub struct Metrics {
     /// Nearly every statement's; the others are looked up.
     agreed: Counter,
     second: Family<Says, Counter>,
+    disagreements: Counter,
     rows: Counter,
     bytes: Counter,
     content: Family<Content, Counter>,
@@ -369,6 +376,7 @@ impl Metrics {
             mask_spent: Counter::default(),
             agreed,
             second,
+            disagreements: Counter::default(),
             rows: Counter::default(),
             bytes: Counter::default(),
             content: Family::default(),
@@ -422,6 +430,11 @@ impl Metrics {
             registry,
             "node_agent_second_parser_total",
             metrics.second.clone(),
+        );
+        add(
+            registry,
+            "node_agent_mask_disagreements_total",
+            metrics.disagreements.clone(),
         );
         add(registry, "node_agent_rows_total", metrics.rows.clone());
         add(
@@ -555,6 +568,13 @@ impl Metrics {
     /// A statement may not run.
     pub fn statement_refused(&self) {
         self.refused.inc();
+    }
+
+    /// So many columns of a result are said to come from elsewhere than its text says.
+    pub fn disagreed(&self, columns: u32) {
+        if columns > 0 {
+            self.disagreements.inc_by(columns.into());
+        }
     }
 
     /// What the second parser says of a statement that was judged.

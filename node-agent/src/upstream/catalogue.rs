@@ -9,14 +9,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::mask::{Attribute, Relations};
+use crate::mask::{Attribute, Made, Relations, shape};
 use crate::policy::{
     Classified, ColumnPattern, Glob, MaskRule, OwnCall, ResolvedNames, TagPattern, ViewColumn,
 };
-use crate::sql::{Analysis, RelationName, RelationUse, Scope, StatementKind, TEMPORARY, Touch};
+use crate::sql::{
+    Analysis, Base, Carried, Columns, RelationName, RelationUse, Scope, Shape, StatementKind,
+    TEMPORARY, Touch,
+};
 use crate::wire::{BackLogin, Wire};
 
 use super::classify::{Comments, Former};
+use super::definitions::{self, Definitions, Source};
 use super::dial::{Endpoint, UpstreamError, dial};
 use super::own::{Changes, Code};
 use super::probe::{self, Probe};
@@ -70,6 +74,7 @@ pub struct Catalogue {
     classified: HashMap<u32, Vec<Classified>>,
     /// Of `probe::PULSE`, asked before anything else.
     pulse: String,
+    definitions: Definitions,
     changes: Changes,
     code: Code,
     /// Of `probe::BARE`.
@@ -432,6 +437,119 @@ impl Relations for Catalogue {
     fn generated(&self, relation: u32, number: i16) -> bool {
         self.generated.contains(&(relation, number))
     }
+
+    fn relation(&self, schema: &str, name: &str) -> Option<u32> {
+        let named = self.by_name.get(name)?.iter().copied();
+        let of = |oid: &u32| {
+            self.relations
+                .get(oid)
+                .is_some_and(|r| *r.schema == *schema)
+        };
+        named.into_iter().find(of)
+    }
+
+    fn name(&self, relation: u32) -> Option<(&str, &str)> {
+        let relation = self.relations.get(&relation)?;
+        Some((&relation.schema, &relation.name))
+    }
+
+    fn columns(&self, relation: u32) -> Option<Vec<Arc<str>>> {
+        let columns = &self.relations.get(&relation)?.columns;
+        let mut columns: Vec<(&i16, &Arc<str>)> = columns.iter().collect();
+        columns.sort_unstable();
+        Some(columns.into_iter().map(|(_, name)| name.clone()).collect())
+    }
+
+    fn stored(&self, relation: u32) -> bool {
+        self.relations.get(&relation).is_some_and(|r| r.stored)
+    }
+
+    fn ruled(&self, relation: u32) -> bool {
+        self.definitions.has_rules(relation)
+    }
+
+    fn made(&self, relation: u32, column: &str) -> Made {
+        match self.relations.get(&relation) {
+            Some(known) if known.stored => self.stored_of(relation, column),
+            Some(known) if known.columns.values().all(|name| **name != *column) => Made::Stored,
+            Some(_) => self.view_of(relation, column),
+            None => Made::Unknown,
+        }
+    }
+}
+
+/// Relations as definitions name them: by schema and name.
+struct Whole<'a>(&'a Catalogue);
+
+impl Columns for Whole<'_> {
+    fn of(&self, relation: &RelationName) -> Option<Shape> {
+        let schema = relation.schema.as_deref()?;
+        shape(self.0, self.0.relation(schema, &relation.name)?)
+    }
+}
+
+impl Catalogue {
+    /// What a column of stored rows is made of. In a parent's rows the children's are.
+    fn stored_of(&self, relation: u32, column: &str) -> Made {
+        if !self.definitions.generates() {
+            return Made::Stored;
+        }
+        let mut bases: Vec<Base> = Vec::new();
+        for oid in std::iter::once(relation).chain(self.reach.from(relation)) {
+            let sources = match self.definitions.of_generated(oid, column) {
+                None => continue,
+                Some(Source::Code) => return Made::Unknown,
+                Some(Source::Columns(columns)) if columns.is_empty() => self.columns(oid),
+                Some(Source::Columns(columns)) => Some(columns.clone()),
+            };
+            let (Some(sources), Some((schema, name))) = (sources, self.name(oid)) else {
+                return Made::Unknown;
+            };
+            let of = Arc::new(RelationName {
+                schema: Some(schema.to_owned()),
+                name: name.to_owned(),
+            });
+            let others = sources.into_iter().filter(|source| **source != *column);
+            bases.extend(others.map(|column| Base {
+                relation: of.clone(),
+                column,
+            }));
+        }
+        match bases.is_empty() {
+            true => Made::Stored,
+            false => Made::Of(bases),
+        }
+    }
+
+    /// What a column of a view is made of. Of a foreign table nobody knows.
+    fn view_of(&self, relation: u32, column: &str) -> Made {
+        if self.reach.is_opaque(relation) {
+            return Made::Unknown;
+        }
+        let (Some(columns), Some((lineage, materialised))) = (
+            self.columns(relation),
+            self.definitions.of_view(relation, &Whole(self)),
+        ) else {
+            return Made::Unknown;
+        };
+        let Some(carried) = lineage.fit(columns.iter().map(|name| &**name)) else {
+            return Made::Unknown;
+        };
+        let mut both = columns.iter().zip(carried);
+        let Some((_, Carried::Of(bases))) = both.find(|(name, _)| ***name == *column) else {
+            return Made::Unknown;
+        };
+        // What a view below was when the rows were made, nobody knows any more.
+        let is_stored = |base: &Base| {
+            let schema = base.relation.schema.as_deref();
+            let number = schema.and_then(|schema| self.relation(schema, &base.relation.name));
+            number.is_some_and(|number| self.stored(number))
+        };
+        if materialised && !bases.iter().all(is_stored) {
+            return Made::Unknown;
+        }
+        Made::Of(bases.iter().cloned().collect())
+    }
 }
 
 fn note(list: &mut Vec<Classified>, one: &Classified) {
@@ -594,7 +712,24 @@ pub(super) async fn fetch<W: Wire>(
             }
         })
         .await?;
-    connection.close().await;
+    let mut definitions = Definitions::default();
+    connection
+        .each(definitions::GENERATED, |cells| definitions.generated(cells))
+        .await?;
+    connection
+        .each(definitions::RULED, |cells| definitions.ruled(cells))
+        .await?;
+    connection.each(definitions::NO_PATH, |_| {}).await?;
+    let read = connection
+        .each(definitions::VIEWS, |cells| definitions.view(cells))
+        .await;
+    match read {
+        Ok(()) => connection.close().await,
+        // A view that goes in that moment is an error. Those that were read are as good as before; of
+        // the others nobody knows what they are made of.
+        Err(error) => tracing::debug!(%error, "not all definitions of views can be read"),
+    }
+    catalogue.definitions = definitions;
     // Long enough for large databases to keep other sessions of an I/O thread waiting.
     catalogue.reach = tokio::task::spawn_blocking(move || edges.close())
         .await

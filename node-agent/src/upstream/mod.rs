@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod classify;
+mod definitions;
 mod dial;
 mod guard;
 mod inventory;

@@ -94,3 +94,34 @@ select "ssn" "x" from "pii" . "people" /* ssn */ -- ssn
 select/**/ssn/**/from/**/pii.people
 select ssn from pii.people; select ssn from pii.people
 select 1; select ssn as one from pii.people
+select t.b from (select * from pii.people) as t(a, b)
+select upper(b) from (select * from pii.people) as t(a, b)
+select upper(t.b) from pii.people as t(a, b)
+with w(a, b) as (select * from pii.people) select lower(b) from w
+with w(a, b) as (table pii.people) select b || '' from w
+select upper(q) from (select note as q from pii.notes union all select ssn from pii.people) x
+select upper(n.note) from (select * from pii.notes union all select id, ssn from pii.people) n
+select upper(x.id) from (select ssn as id from pii.people) x
+select upper(x.note) from (select ssn as note from pii.people) x, pii.notes n
+select (select upper(note) from (select p.ssn as note) x) from pii.people p
+select (select upper(p.note) from (select p.ssn as note) p) from pii.people p
+select (select upper(x.a) from pii.notes p, lateral (select q.ssn as a from pii.people q) x limit 1) from pii.people p
+select upper(p.note) from pii.notes n, lateral (select q.ssn as note from pii.people q) p
+select (select upper(x.a) from pii.notes p, (select p.ssn as a) x limit 1) from pii.people p
+select upper(j.note) from (pii.people a cross join pii.notes b) as j(x, note)
+select upper(u.ssn) from (pii.people join pii.notes using (id)) as u
+select upper(u.ssn), count(*) over () from pii.people join pii.notes using (id) as v, pii.people u
+with recursive w(n, a, b) as (select 1, 'x', ssn from pii.people union all select n + 1, b, a from w where n < 3) select upper(a) from w
+with recursive a as (select upper(x) as y from b), b as (select ssn as x from pii.people) select y || '' from a
+with people as (select 'x' as ssn) select upper(p.ssn) from pii.people p, people
+with people as (select 'x' as ssn) select upper(people.ssn) from pii.people
+with people as (select ssn as note from pii.people) select upper(note) from people
+with w as (with people as (select ssn as note from pii.people) select note from people) select upper(note) from w
+select upper(people.note) from (select ssn as note from pii.people) people
+select upper(pii.people.ssn) from pii.people, pii.notes people2
+select upper(note) from pii.people p, (pii.notes n right join jsonb_to_record(jsonb_build_object('note', p.ssn)) as r(note text) using (note))
+select upper || '' from pii.notes n(id, upper) right join (select upper(ssn) from pii.people) r using (upper)
+select u || '' from pii.notes n(id, u) natural full join (select ssn as u from pii.people) r
+select coalesce(note, '') from (select ssn as note from pii.people) a full join pii.notes b using (note)
+select upper(j.u) from (pii.notes n(id, u) natural full join (select ssn as u from pii.people) r) as j
+select upper(k.note) from (select ssn as note from pii.people) a right join pii.notes b using (note) as k

@@ -173,3 +173,33 @@ select ssn ~ '^a' from pii.people
 select ssn > 'm' from pii.people
 select starts_with(ssn, 'a') from pii.people
 select array_position(array[ssn], 'a') from pii.people
+select upper(s.coalesce) from (select coalesce(ssn, '') from pii.people) s
+select lower(s."case") from (select case when id = 1 then ssn else note end from pii.people) s
+select ((array_agg(p))[1]).ssn || '' from pii.people p
+select upper((select q.ssn from pii.people q where q.id = p.id)) from pii.people p
+select string_agg(x.v, ',') from pii.people p, lateral (values (p.ssn), (p.note)) x(v)
+select upper(v) from pii.people p, jsonb_each_text(to_jsonb(p)) j(k, v)
+select upper(v) from pii.people p, jsonb_each_text(jsonb_build_object('a', p.ssn)) j(k, v)
+select max(j.value) from pii.people p, json_each_text(row_to_json(p)) j
+select first_value(note) over w || last_value(ssn) over w from pii.people window w as ()
+select lag(note) over (order by id) || lead(ssn) over (order by id) from pii.people
+select t.c from pii.people p, xmltable('/r' passing (xmlelement(name r, p.ssn)) columns c text path '.') t
+select (x.r).f2 || '' from (select row(id, ssn) as r from pii.people) x
+select upper(g.x) from pii.people p cross join lateral unnest(array[p.ssn, p.note]) with ordinality g(x, n)
+select upper(f) from (select unnest(tags) f from pii.people) x
+select p.note || n.note from (select ssn as note from pii.people) p join pii.notes n on true
+select upper(a || b) from (values ('x', (select ssn from pii.people where id = 1))) v(a, b)
+select string_agg(column1, ',') from (values ('x'), ((select ssn from pii.people where id = 1))) v
+select count(*) filter (where id = 1) || max(ssn) from pii.people
+select exists (select ssn from pii.people), upper((select ssn from pii.people where id = 1))
+select array_to_string(array(select ssn from pii.people), ',')
+select (select string_agg(o.ssn || n.note, ',') from pii.notes n) from pii.people o
+select loud from pii.loud
+select upper(loud) from pii.loud
+select * from pii.loud
+select l from pii.loud l
+select row_to_json(l) from pii.loud l
+select l from (select loud as l from pii.loud) x
+select loud from pii.v_loud
+select loud || '' from pii.v_loud
+update pii.loud set id = id returning loud, upper(loud)

@@ -97,6 +97,12 @@ lock table pii.people in access share mode ;; select ssn from pii.people
 truncate pub.log ;; insert into pub.log select ssn from pii.people returning *
 grant select on pii.people to public ;; select ssn from pii.people
 security label on column pii.people.ssn is 'x'
+update pii.people set note = note where id = 1 returning upper(ssn), lower(people.ssn)
+update pii.notes n set note = n.note from pii.people p where n.id = p.id returning upper(p.ssn)
+delete from pii.notes n using pii.people p where n.id = p.id returning p.ssn || n.note
+with d as (delete from pii.notes n using pii.people p where n.id = p.id returning p.ssn as s) select upper(s) from d
+insert into pii.people (id, note) values (77, 'x') returning upper(note), upper(ssn), people
+insert into pii.people (id, note) values (1, 'x') on conflict (id) do update set note = excluded.note returning upper(ssn)
 select set_config('app.z', email, true) from pii.people ;; select current_setting('app.z', true)
 select set_config('DateStyle', 'ISO', false) from pii.people where ssn like 'a%'
 set app.w = 'x' ;; select set_config('app.w', (table pii.v limit 1), false) ;; show app.w

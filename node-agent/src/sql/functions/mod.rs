@@ -34,6 +34,7 @@ pub enum FunctionClass {
 
 /// A pure name.
 struct Known {
+    family: &'static str,
     schema: &'static str,
     counts: &'static [usize],
     more: Option<usize>,
@@ -50,6 +51,7 @@ static KNOWN: LazyLock<HashMap<&'static str, Known>> = LazyLock::new(|| {
             (
                 name,
                 Known {
+                    family: family.of,
                     schema,
                     counts,
                     more,
@@ -67,6 +69,27 @@ static REASONS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(||
         .flat_map(|(reason, names)| names.iter().map(|name| (*name, *reason)))
         .collect()
 });
+
+/// Families whose results are not made of their arguments alone: of the session, of the shape and
+/// the rights of what is there.
+const OF_OTHER_THINGS: &[&str] = &[
+    "the session and the server",
+    "locks of the session's own, given back",
+    "numbers of transactions",
+    "definitions, as tools ask for them",
+    "rights",
+    "sizes",
+    INFORMATION_SCHEMA,
+];
+
+/// Whether a call is pure and its result made of nothing but its arguments, the clock and chance: it
+/// carries what these carry.
+pub(crate) fn is_of_arguments(schema: Option<&str>, name: &str, args: usize) -> bool {
+    classify_function(schema, name, args) == FunctionClass::Pure
+        && KNOWN
+            .get(name)
+            .is_some_and(|known| !OF_OTHER_THINGS.contains(&known.family))
+}
 
 /// Looks a call up, its name as the server folded it. Without a schema a name is looked for where
 /// the server looks first, in `pg_catalog`; any other schema makes it unknown, except that the
@@ -146,6 +169,25 @@ mod tests {
         }
         let refused: usize = REFUSED.iter().map(|(_, names)| names.len()).sum();
         assert_eq!(refused, REASONS.len());
+    }
+
+    #[test]
+    fn the_families_of_other_things_exist_and_are_left_out() {
+        for other in OF_OTHER_THINGS {
+            assert!(PURE.iter().any(|family| family.of == *other), "{other}");
+        }
+        for (name, args, is) in [
+            ("upper", 1, true),
+            ("count", 0, true),
+            ("now", 0, true),
+            ("currval", 1, false),
+            ("current_setting", 1, false),
+            ("pg_get_viewdef", 1, false),
+            ("query_to_xml", 4, false),
+            ("price", 1, false),
+        ] {
+            assert_eq!(is_of_arguments(None, name, args), is, "{name}");
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ mod attribute;
 mod copied;
 mod expression;
 mod failing;
-mod names;
+pub(in crate::sql) mod names;
 mod query;
 mod settings;
-mod types;
+pub(in crate::sql) mod types;
 mod utility;
 mod walk;
 
@@ -23,6 +23,11 @@ use walk::Walk;
 /// Facts (names, columns) one statement may yield before it is called opaque: policy looks at
 /// each of them.
 const MAX_FACTS: usize = 20_000;
+
+/// The tree of a text; `None`: it does not parse, or would take too long to.
+pub(super) fn tree(text: &str) -> Option<pg_query::ParseResult> {
+    scans_fast(text).then(|| pg_query::parse(text, 0).ok())?
+}
 
 /// Parses and walks. The parser's recursion limits (the grammar's own stack check, and the depth
 /// limit of the tree's decoding) come back as errors, so the walk below is bounded too.

@@ -6,7 +6,7 @@ use pg_query::protobuf::node::Node as N;
 use crate::sql::RelationName;
 
 /// The string of a `String` node.
-pub(super) fn text(node: &pb::Node) -> Option<&str> {
+pub(in crate::sql) fn text(node: &pb::Node) -> Option<&str> {
     match &node.node {
         Some(N::String(s)) => Some(&s.sval),
         _ => None,
@@ -14,12 +14,12 @@ pub(super) fn text(node: &pb::Node) -> Option<&str> {
 }
 
 /// The strings of a list of `String` nodes; anything else in it is left out.
-pub(super) fn texts(nodes: &[pb::Node]) -> Vec<&str> {
+pub(in crate::sql) fn texts(nodes: &[pb::Node]) -> Vec<&str> {
     nodes.iter().filter_map(text).collect()
 }
 
 /// The relation a `RangeVar` names. A temporary relation without a schema is in `pg_temp`.
-pub(super) fn relation(var: &pb::RangeVar) -> RelationName {
+pub(in crate::sql) fn relation(var: &pb::RangeVar) -> RelationName {
     let schema = if !var.schemaname.is_empty() {
         Some(var.schemaname.clone())
     } else if var.relpersistence == "t" {

@@ -33,7 +33,7 @@ const SERIAL: &[&str] = &[
 ];
 
 /// Whether a type is the server's own. Without a schema a name is looked for in `pg_catalog` first.
-pub(super) fn is_the_servers(schema: Option<&str>, name: &str) -> bool {
+pub(in crate::sql) fn is_the_servers(schema: Option<&str>, name: &str) -> bool {
     match schema {
         None => {
             TYPES.binary_search(&name).is_ok()

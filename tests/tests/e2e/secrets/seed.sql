@@ -13,6 +13,7 @@ create table pii.notes (id int primary key, note text);
 create table pii.uniq (a text unique);
 create table pii.part (id int, ssn text) partition by list (id);
 create table pii.part_one partition of pii.part for values in (1);
+create table pii.loud (id int, ssn text, loud text generated always as (upper(ssn)) stored);
 create table pii.papers (
     id int primary key, doc jsonb, txt text, tags text[], amount numeric, spot inet, raw bytea, due interval
 );
@@ -25,6 +26,7 @@ insert into pii.people values
     (2, 'Jd4Rn8Tb6YcSf', null, 8420573916284, null, null, null, null, null, null, null, 'two');
 insert into pii.member (id, ssn, note) values (4, 'Mk2Gv5XsBq9Nz', 'four');
 insert into pii.part values (1, 'Rf4Jx8Bd2VgMk');
+insert into pii.loud values (1, 'Rf4Jx8Bd2VgMk');
 insert into pii.notes values (1, 'one'), (2, 'two'), (3, 'three');
 insert into pii.uniq values ('taken');
 insert into pii.papers values
@@ -49,6 +51,7 @@ create view pii.v_union as select ssn as a from pii.people union all select note
 create view pii.v_cte as with w as (select ssn as a from pii.people) select a from w;
 create view pii.v_agg as select string_agg(ssn, ',') as a from pii.people;
 create view pii.v_part as select ssn as s from pii.part;
+create view pii.v_loud as select loud from pii.loud;
 create materialized view pii.mat as select ssn as kept from pii.people;
 alter schema pii owner to svc;
 alter schema pub owner to svc;

@@ -140,7 +140,13 @@ fn masked(input: &[u8], cuts: &[usize]) -> Vec<u8> {
             let frames = buffer.split_to(span);
             match answer {
                 Answer::Head => {
-                    made = Some(plan(talk.head().unwrap(), &obligations, &Abc, &key));
+                    made = Some(plan(
+                        talk.head().unwrap(),
+                        &obligations,
+                        &crate::sql::Lineage::unknown(),
+                        &Abc,
+                        &key,
+                    ));
                     talk.hold_rows(true);
                     got.extend_from_slice(&frames);
                 }
