@@ -170,6 +170,7 @@ mod tests {
             let made = plan(
                 &head("x", relation, number),
                 &obligations,
+                &crate::sql::Lineage::unknown(),
                 &relations(),
                 &key,
             );

@@ -89,6 +89,7 @@ fn planned(origins: &[ColumnOrigin], obligations: &Obligations) -> MaskPlan {
     plan(
         &head,
         obligations,
+        &crate::sql::Lineage::unknown(),
         &App,
         &MaskKey::new(&Secret::new([1; 32])),
     )
