@@ -239,18 +239,6 @@ fn files_with(markers: &Markers, place: &Path) -> Result<Vec<String>> {
     Ok(held)
 }
 
-/// Without the milliseconds at which things happened: among thousands of them some hold six digits of a
-/// marker by chance.
-fn without_moments(json: &str) -> String {
-    let mut parts = json.split("\"at\":");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain += "\"at\":";
-        plain += part.trim_start_matches(|c: char| c.is_ascii_digit());
-    }
-    plain
-}
-
 #[test]
 fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     if !agent_is_here() {
