@@ -524,7 +524,11 @@ impl<W: Wire> Session<W> {
         let (plan, by) = match &by {
             // The statement was judged by another catalogue than the one that its result was planned by.
             Some(read) if catalogue != Some(read.version()) => {
-                let anew = self.judged_anew(&obligations, &statement).await?;
+                let mut anew = self.judged_anew(&obligations, &statement).await?;
+                // Its rows may be of the time before: what the text would read now proves nothing of them.
+                if catalogue.is_none_or(|judged| read.changed_since(judged)) {
+                    anew.trace = Trace::Nothing;
+                }
                 self.plan_of(&head, &anew, &statement).await?
             }
             Some(_) | None => (plan, by),

@@ -74,6 +74,8 @@ pub struct Catalogue {
     classified: HashMap<u32, Vec<Classified>>,
     /// Of `probe::PULSE`, asked before anything else.
     pulse: String,
+    /// The first reading of those that all said so.
+    since: u64,
     definitions: Definitions,
     changes: Changes,
     code: Code,
@@ -89,6 +91,12 @@ impl Catalogue {
         self.version
     }
 
+    /// Whether a reading of that version may have shown another schema: what the database told since is not all the
+    /// same.
+    pub fn changed_since(&self, version: u64) -> bool {
+        self.since > version
+    }
+
     /// What `probe::PULSE` said before it was read.
     pub(super) fn pulse(&self) -> &str {
         &self.pulse
@@ -97,6 +105,10 @@ impl Catalogue {
     /// Remembers what relations and columns were called in the one that was read before, so that masks,
     /// which go by names, follow what is renamed.
     pub(super) fn follow(&mut self, before: Option<&Catalogue>) {
+        self.since = match before {
+            Some(before) if before.pulse == self.pulse => before.since,
+            Some(_) | None => self.version,
+        };
         if let Some(before) = before {
             self.former = before.former.grown(&before.relations, &self.relations);
         }

@@ -524,6 +524,12 @@ mod tests {
         age(&lookup, CONFIRMED);
         assert_eq!((source.current(&lookup).await.unwrap(), asked()), (2, 2));
         assert_eq!((source.current(&lookup).await.unwrap(), asked()), (2, 2));
+        // A reading that only was old says nothing else.
+        age(&lookup, BELIEVED);
+        assert_eq!(source.current(&lookup).await.unwrap(), 3);
+        let newest = lookup.shelf.newest.load_full().unwrap();
+        let changed = [1, 2, 3].map(|version| newest.catalogue.changed_since(version));
+        assert_eq!(changed, [true, false, false]);
     }
 
     #[tokio::test]
