@@ -222,7 +222,7 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ("/masks/0", "tags", json!(["pii ssn:x"])),
         ("/masks/0", "tags", json!(["s/t:x"])),
         ("/masks/0", "tags", json!("pii:ssn")),
-        ("/masks/4", "tags", json!([])),
+        ("/masks/5", "tags", json!([])),
         ("/masks/0", "predicates", json!("maybe")),
         ("/masks/0", "unless", json!({})),
         ("/masks/0", "unless", json!({ "roles": ["r"] })),
