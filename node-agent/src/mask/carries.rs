@@ -1,7 +1,7 @@
 //! Pure. Whether a column of a result can carry a masked one: what the text says that it is made of,
 //! followed through views and generated columns down to what is stored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::pattern::{fits, of_table};
@@ -101,6 +101,52 @@ pub fn shape(relations: &dyn Relations, relation: u32) -> Option<Shape> {
     Some(Shape { columns, rows })
 }
 
+/// Columns that the values of one can come from, at most.
+const SOURCES: usize = 1_000;
+
+/// Every column (schema, table, column) that the values of a relation's column can come from, itself
+/// among them, and under the names by which masks hold for it; `None`: nobody knows.
+pub fn sources(
+    relations: &dyn Relations,
+    relation: u32,
+    column: &Arc<str>,
+) -> Option<Vec<(String, String, String)>> {
+    let mut seen = HashSet::from([(relation, column.clone())]);
+    let mut below = vec![(relation, column.clone())];
+    let mut found = BTreeSet::new();
+    while let Some((relation, column)) = below.pop() {
+        let own = relations.name(relation)?;
+        for (schema, table) in relations.ancestors(relation).into_iter().chain([own]) {
+            found.insert((schema.to_owned(), table.to_owned(), column.to_string()));
+        }
+        if found.len() > SOURCES {
+            return None;
+        }
+        match relations.made(relation, &column) {
+            Made::Stored => {}
+            Made::Unknown => return None,
+            Made::Of(bases) => {
+                for base in bases {
+                    let next = (named(relations, &base.relation)?, base.column);
+                    if seen.insert(next.clone()) {
+                        below.push(next);
+                    }
+                }
+            }
+        }
+    }
+    Some(found.into_iter().collect())
+}
+
+/// A relation by its whole name.
+fn named(relations: &dyn Relations, name: &RelationName) -> Option<u32> {
+    let schema = name.schema.as_deref()?;
+    match is_apart(schema) {
+        true => None,
+        false => relations.relation(schema, &name.name),
+    }
+}
+
 /// Follows columns down.
 pub(super) struct Following<'a> {
     relations: &'a dyn Relations,
@@ -166,7 +212,7 @@ impl<'a> Following<'a> {
                 Made::Unknown => found = Carries::Unknown,
                 Made::Of(bases) => {
                     for Base { relation, column } in bases {
-                        match self.named(&relation) {
+                        match named(self.relations, &relation) {
                             Some(number) => {
                                 if seen.insert((number, column.clone())) {
                                     below.push((number, column));
@@ -180,15 +226,6 @@ impl<'a> Following<'a> {
         }
         self.known.insert(start, found);
         found
-    }
-
-    /// A relation by its whole name.
-    fn named(&self, name: &RelationName) -> Option<u32> {
-        let schema = name.schema.as_deref()?;
-        match is_apart(schema) {
-            true => None,
-            false => self.relations.relation(schema, &name.name),
-        }
     }
 
     fn is_masked(&mut self, relation: u32, column: &str) -> bool {

@@ -73,7 +73,7 @@ use bytes::{Bytes, BytesMut};
 use crate::policy::Classified;
 use crate::sql::Base;
 
-pub use carries::shape;
+pub use carries::{shape, sources};
 pub use key::MaskKey;
 pub use net::{Find, Finds};
 pub use plan::{MaskPlan, plan, traced};

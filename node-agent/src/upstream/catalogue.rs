@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::mask::{Attribute, Made, Relations, shape};
+use crate::mask::{self, Attribute, Made, Relations, shape};
 use crate::policy::{
     Classified, ColumnPattern, Glob, MaskRule, OwnCall, ResolvedNames, TagPattern, ViewColumn,
 };
@@ -280,10 +280,7 @@ impl Catalogue {
         }
         for (oid, relation) in self.candidates(wanted, scope) {
             if !relation.stored && self.reach.from(oid).next().is_some() {
-                views.extend(relation.columns.values().map(|name| ViewColumn {
-                    name: name.to_string(),
-                    from: None,
-                }));
+                views.extend(self.view_columns(oid));
             }
             // As statements name it: which session's it is, nobody writes.
             let schema = match relation.schema.starts_with(OF_A_SESSION) {
@@ -530,6 +527,28 @@ impl Catalogue {
         match bases.is_empty() {
             true => Made::Stored,
             false => Made::Of(bases),
+        }
+    }
+
+    /// The columns of what computes its rows. Of a foreign table nobody knows what they show.
+    fn view_columns(&self, relation: u32) -> Vec<ViewColumn> {
+        let names = || self.columns(relation).into_iter().flatten();
+        let shown = self.definitions.shown(relation, || {
+            let column = |name: Arc<str>| ViewColumn {
+                from: mask::sources(self, relation, &name),
+                name: name.to_string(),
+            };
+            names().map(column).collect()
+        });
+        match shown {
+            Some(shown) => shown.to_vec(),
+            None => {
+                let column = |name: Arc<str>| ViewColumn {
+                    name: name.to_string(),
+                    from: None,
+                };
+                names().map(column).collect()
+            }
         }
     }
 

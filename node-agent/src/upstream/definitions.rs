@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::model::Dialect;
+use crate::policy::ViewColumn;
 use crate::sql::{Columns, Lineage, MAX_TRACED, trace};
 
 /// From now on definitions name every relation with its schema, but for those of `pg_catalog`.
@@ -49,6 +50,7 @@ struct View {
     /// Its rows were made when it was refreshed, by what its sources were then.
     materialised: bool,
     lineage: OnceLock<Lineage>,
+    shown: OnceLock<Vec<ViewColumn>>,
 }
 
 /// What a generated column is made of.
@@ -86,6 +88,7 @@ impl Definitions {
             text: (*text).into(),
             materialised: *kind != "v",
             lineage: OnceLock::new(),
+            shown: OnceLock::new(),
         };
         self.views.insert(oid, view);
     }
@@ -127,6 +130,15 @@ impl Definitions {
             .lineage
             .get_or_init(|| trace(Dialect::Postgres, &view.text, known));
         Some((lineage, view.materialised))
+    }
+
+    /// The columns of a view as statements are judged by them: asked for by each, made once.
+    pub(super) fn shown(
+        &self,
+        oid: u32,
+        make: impl FnOnce() -> Vec<ViewColumn>,
+    ) -> Option<&[ViewColumn]> {
+        Some(self.views.get(&oid)?.shown.get_or_init(make))
     }
 
     /// Whether any column is generated.

@@ -18,7 +18,7 @@ rules:
     statements: [read, write, create, drop, transaction, set, explain]
     tables: ['*.*']
 masks:
-  - { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 }, predicates: allow }
+  - { name: ssn, columns: [sales.customers.ssn], with: { keep_last: 4 } }
 ";
 
 const SEED: &str = "\

@@ -285,7 +285,10 @@ fn no_piece_of_a_masked_value_comes_out_on_any_way() -> Result<()> {
     }
     assert!(!sessions.is_empty());
     leaks.extend(files_with(&markers, world.agent().state_dir())?);
-    leaks.extend(files_with(&markers, &world.agent().log())?);
+    let log = fs::read_to_string(world.agent().log())?;
+    let log: Vec<&str> = log.lines().map(after_its_moment).collect();
+    let piece = markers.found(log.join("\n").as_bytes());
+    leaks.extend(piece.map(|piece| format!("the agent's log: {piece}")));
     // Nothing of it lies where unmasked readers could get it.
     for kept in [
         "select string_agg(concat(note, must), ',') from only pii.people",
@@ -356,6 +359,20 @@ fn no_piece_comes_out_where_predicates_are_allowed() -> Result<()> {
         leaks.join("\n")
     );
     Ok(())
+}
+
+/// A line of a log without the moment at its beginning, for the same reason as `without_moments`.
+fn after_its_moment(line: &str) -> &str {
+    match line.split_once("Z ") {
+        Some((moment, rest))
+            if moment
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"-:.T".contains(&b)) =>
+        {
+            rest
+        }
+        _ => line,
+    }
 }
 
 /// A recording without when and how long: of so many numbers some hold six digits of a marker.

@@ -252,7 +252,7 @@ fn what_people_get_wrong_is_refused_by_schema_and_parser_alike() {
         ),
         ("/functions", "allow", json!([])),
         ("/masks/0", "tags", json!(["pii:ssn"])),
-        ("/masks/4", "columns", json!([])),
+        ("/masks/5", "columns", json!([])),
     ] {
         let good = changed(whole.clone(), at, key, Some(value.clone()));
         assert_eq!(
