@@ -14,6 +14,9 @@ use crate::model::Format;
 /// `MAXDIM` of PostgreSQL's `array.h`.
 const DIMENSIONS: usize = 6;
 
+/// By how many bytes an array may grow: stand-ins can be longer than what they stand for.
+const GROWTH: usize = 1 << 20;
+
 /// What is done to the elements of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elements {
@@ -23,7 +26,8 @@ pub(super) struct Elements {
     pub(super) format: Format,
 }
 
-/// Appends an array whose elements are masked. One that is not in the form its type says becomes NULL.
+/// Appends an array whose elements are masked. One that is not in the form its type says, or
+/// would grow by more than `GROWTH`, becomes NULL.
 pub(super) fn mask(elements: &Elements, value: &[u8], out: &mut BytesMut) -> Written {
     let written = match elements.format {
         Format::Text => mask_text(&elements.op, value, out),
@@ -57,6 +61,9 @@ fn mask_binary(elements: &Elements, value: &[u8], out: &mut BytesMut) -> Option<
     out.put_slice(value.get(..value.len() - rest.len())?);
     let mut nulls = has_null == 1;
     for _ in 0..count {
+        if out.len() - start > value.len() + GROWTH {
+            return None;
+        }
         let (length, behind) = int(rest)?;
         let cell = if length == -1 {
             rest = behind;
@@ -92,6 +99,7 @@ fn int(value: &[u8]) -> Option<(i32, &[u8])> {
 }
 
 fn mask_text(op: &Op, value: &[u8], out: &mut BytesMut) -> Option<()> {
+    let start = out.len();
     let mut rest = value;
     if value.first() == Some(&b'[') {
         let equals = value.iter().position(|byte| *byte == b'=')?;
@@ -110,6 +118,9 @@ fn mask_text(op: &Op, value: &[u8], out: &mut BytesMut) -> Option<()> {
     let mut depth = 0_usize;
     let (mut element, mut masked) = (Vec::new(), BytesMut::new());
     loop {
+        if out.len() - start > value.len() + GROWTH {
+            return None;
+        }
         // Here begins an array or an element.
         if let Some(inner) = rest.strip_prefix(b"{") {
             depth += 1;

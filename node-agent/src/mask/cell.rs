@@ -13,7 +13,7 @@ use super::net_address;
 use super::numeric;
 use super::span;
 use super::token;
-use super::types::{Address, Blanks, Clock, Document, Moment, Number, Type, Width, element_of};
+use super::types::{Address, Blanks, Clock, Document, Moment, Type, Width, element_of};
 use crate::model::Format;
 use crate::policy::{DateUnit, JsonMask, Masker};
 
@@ -70,7 +70,7 @@ pub(super) enum Tokened {
     /// A number of the same width.
     Int(Width),
     /// A whole number of a fixed range.
-    Number(Number),
+    Numeric,
     /// A version 8 UUID.
     Uuid,
     /// Sixteen bytes.
@@ -119,7 +119,7 @@ impl Op {
             Type::Text(_) => Document::Text,
             // Whatever it holds, it is no document that a path could lead into.
             Type::Int(_)
-            | Type::Number(_)
+            | Type::Numeric
             | Type::Uuid
             | Type::Moment(_)
             | Type::Clock(_)
@@ -208,7 +208,7 @@ impl Op {
                 let of = match of {
                     Type::Text(blanks) => Tokened::Text(blanks),
                     Type::Int(width) => Tokened::Int(width),
-                    Type::Number(number) => Tokened::Number(number),
+                    Type::Numeric => Tokened::Numeric,
                     Type::Uuid => Tokened::Uuid,
                     Type::Bytea => Tokened::Bytea,
                     Type::Bits => Tokened::Bits,
@@ -286,7 +286,7 @@ impl Tokened {
         match self {
             Tokened::Text(blanks) => token::text(key, blanks.trim(value), out),
             Tokened::Int(width) => token::int(key, width, format, value, out),
-            Tokened::Number(number) => numeric::token(key, number, format, value, out),
+            Tokened::Numeric => numeric::token(key, format, value, out),
             Tokened::Uuid => token::uuid(key, format, value, out),
             Tokened::Bytea => bytea::token(key, format, value, out),
             Tokened::Bits => bytea::bits(key, format, value, out),

@@ -1,8 +1,9 @@
 //! Pure. Dates and timestamps cut to year, month or day.
 //!
 //! Text is cut as it is written: `DateStyle` ISO; any other style and `infinity` become NULL, and so
-//! does what would be before the type's first day. A `timestamptz` in text is cut in the session's time zone,
-//! as shown, and keeps its offset; in binary it is cut in UTC, because that is all the value says.
+//! does what would be before the type's first day. What has an offset is cut in UTC, in both formats: the
+//! session chooses its time zone, and a day that is another one in another zone would tell the time, as an
+//! offset tells summer from winter.
 
 use std::fmt::Write;
 
@@ -105,6 +106,26 @@ fn cut_styled(
     {
         return None;
     }
+    if let (Some((gap, clock)), false) = (time, matches!(zone, "" | "Z")) {
+        let seconds = seconds_of(clock)?.checked_sub(offset_of(zone)?)?;
+        let number = |part: &str| part.parse::<i64>().ok();
+        let (year, month, day) = (number(year)?, number(month)?, number(day)?);
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return None;
+        }
+        let year = if era.is_empty() { year } else { 1 - year };
+        let days = days_of(year, month) + day - 1 + seconds.div_euclid(SECONDS_PER_DAY);
+        let (year, month, day) = civil(cut_days(days - EPOCH, unit)? + EPOCH);
+        let (year, era) = match year {
+            1.. => (year, ""),
+            _ => (1 - year, " BC"),
+        };
+        let zone = match style {
+            Style::Server => "+00",
+            Style::Document => "+00:00",
+        };
+        return write!(out, "{year:04}-{month:02}-{day:02}{gap}00:00:00{zone}{era}").ok();
+    }
     let (month, day) = match unit {
         DateUnit::Year => ("01", "01"),
         DateUnit::Month => (month, "01"),
@@ -116,6 +137,25 @@ fn cut_styled(
     }
     out.put_slice(era.as_bytes());
     Some(())
+}
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The seconds of `HH[:MM[:SS]]`, and what may stand behind that.
+fn seconds_of(clock: &str) -> Option<i64> {
+    let part = |at: usize| match clock.get(at..at + 2) {
+        None => Some(0),
+        Some(digits) => digits.parse::<i64>().ok(),
+    };
+    Some(part(0)? * 3_600 + part(3)? * 60 + part(6)?)
+}
+
+/// The seconds of an offset from UTC, as `zone_of` gives it.
+fn offset_of(zone: &str) -> Option<i64> {
+    match zone.strip_prefix('-') {
+        Some(west) => seconds_of(west).map(|seconds| -seconds),
+        None => seconds_of(zone.strip_prefix('+')?),
+    }
 }
 
 /// The offset behind `HH:MM:SS[.ffffff]`: empty, or `+HH[:MM[:SS]]`.

@@ -210,14 +210,11 @@ fn a_number_stands_for_a_number_and_says_nothing_of_its_size() {
     ] {
         assert_eq!(binary(&Masker::Token, NUMERIC, bad), None, "{bad:?}");
     }
-    // What the server takes for equal is equal.
-    assert_eq!(token(FLOAT8, "0"), token(FLOAT8, "-0"));
-    assert_eq!(token(FLOAT8, "1.5"), token(FLOAT8, "1.50"));
-    assert_ne!(token(FLOAT8, "Infinity"), token(FLOAT8, "NaN"));
-    assert!(token(FLOAT4, "1e30").unwrap().parse::<u32>().unwrap() < 1 << 24);
-    assert_eq!(token(FLOAT8, "one"), None);
-    assert_eq!(binary(&Masker::Token, FLOAT8, &[0; 4]), None);
-    assert_eq!(binary(&Masker::Token, FLOAT4, &[0; 8]), None);
+    // How a float is written, the session chooses.
+    for float in [FLOAT4, FLOAT8] {
+        assert_eq!(token(float, "1.5"), None);
+        assert_eq!(binary(&Masker::Token, float, &[0; 8]), None);
+    }
 }
 
 #[test]
@@ -694,16 +691,6 @@ proptest! {
             binary(&Masker::Token, NUMERIC, &as_binary).unwrap(),
             numeric(false, &stand_in, "")
         );
-    }
-
-    #[test]
-    fn a_float_has_one_stand_in_in_both_formats(one: f32, two: f64) {
-        let text = |number: f64| if number.is_nan() { "NaN".to_owned() } else { number.to_string() };
-        let four: f32 = token(FLOAT4, &if one.is_nan() { "NaN".to_owned() } else { one.to_string() })
-            .unwrap().parse().unwrap();
-        let eight: f64 = token(FLOAT8, &text(two)).unwrap().parse().unwrap();
-        prop_assert_eq!(binary(&Masker::Token, FLOAT4, &one.to_be_bytes()).unwrap(), four.to_be_bytes());
-        prop_assert_eq!(binary(&Masker::Token, FLOAT8, &two.to_be_bytes()).unwrap(), eight.to_be_bytes());
     }
 
     #[test]

@@ -17,8 +17,7 @@
 //! | text, varchar, bpchar, name | `***` | `***` and n characters | 32 hex digits | same shape | NULL | by path |
 //! | json, jsonb | `null` | NULL | NULL | NULL | NULL | by path |
 //! | int2, int4, int8 | NULL | NULL | NULL | a number of the type from 0 | NULL | NULL |
-//! | numeric, float8 | NULL | NULL | NULL | a whole number below 10^15 | NULL | NULL |
-//! | float4 | NULL | NULL | NULL | a whole number below 2^24 | NULL | NULL |
+//! | numeric | NULL | NULL | NULL | a whole number below 10^15 | NULL | NULL |
 //! | uuid | NULL | NULL | NULL | of version 8 | NULL | NULL |
 //! | bytea | NULL | NULL | 16 bytes | 16 bytes | NULL | NULL |
 //! | bit, varbit | NULL | NULL | NULL | as many bits | NULL | NULL |

@@ -1,9 +1,9 @@
-//! Pure. Keyed stand-ins of numeric, float4 and float8: whole numbers of a fixed range, whatever the
-//! size, sign and scale of what they stand for.
+//! Pure. Keyed stand-ins of numeric: whole numbers of a fixed range, whatever the size, sign and scale of what
+//! they stand for. A float has none: how many of its digits the server writes, the session chooses
+//! (`extra_float_digits`), and equal beginnings would show.
 //!
 //! Binary forms: `numeric_send` in PostgreSQL's `numeric.c` (count of digits, weight, sign and scale,
-//! two bytes each, then digits to the base 10,000, the first counting 10,000^weight);
-//! `float4send` and `float8send` in `float.c` (IEEE 754, network order).
+//! two bytes each, then digits to the base 10,000, the first counting 10,000^weight).
 
 use std::fmt::Write;
 
@@ -11,32 +11,16 @@ use bytes::{BufMut, BytesMut};
 
 use super::cell::Written;
 use super::key::MaskKey;
-use super::types::Number;
 use crate::model::Format;
 
 const NUMERIC: u8 = b'n';
-const FLOAT4: u8 = b'f';
-const FLOAT8: u8 = b'd';
 
 /// Stand-ins are below this: fifteen digits, which a double holds exactly.
 const NUMERIC_RANGE: u64 = 1_000_000_000_000_000;
-/// As many as a float4 holds exactly.
-const FLOAT4_RANGE: u64 = 1 << 24;
 
 /// Appends a keyed number for a number.
-pub(super) fn token(
-    key: &MaskKey,
-    kind: Number,
-    format: Format,
-    value: &[u8],
-    out: &mut BytesMut,
-) -> Written {
-    let written = match kind {
-        Number::Numeric => numeric(key, format, value, out),
-        Number::Float4 => float4(key, format, value, out),
-        Number::Float8 => float8(key, format, value, out),
-    };
-    written.map_or(Written::Null, |()| Written::Value)
+pub(super) fn token(key: &MaskKey, format: Format, value: &[u8], out: &mut BytesMut) -> Written {
+    numeric(key, format, value, out).map_or(Written::Null, |()| Written::Value)
 }
 
 /// A keyed number for a number as JSON writes it.
@@ -63,49 +47,6 @@ fn numeric(key: &MaskKey, format: Format, value: &[u8], out: &mut BytesMut) -> O
             put_numeric(number, out);
             Some(())
         }
-    }
-}
-
-fn float4(key: &MaskKey, format: Format, value: &[u8], out: &mut BytesMut) -> Option<()> {
-    let real: f32 = match format {
-        Format::Text => std::str::from_utf8(value).ok()?.parse().ok()?,
-        Format::Binary => f32::from_be_bytes(value.try_into().ok()?),
-    };
-    let mut hasher = key.begin(FLOAT4);
-    hasher.update(&one_spelling(f64::from(real)).to_be_bytes());
-    let number = below(&hasher, FLOAT4_RANGE);
-    match format {
-        Format::Text => write!(out, "{number}").ok()?,
-        // 24 bits fit.
-        Format::Binary => out.put_f32(number as f32),
-    }
-    Some(())
-}
-
-fn float8(key: &MaskKey, format: Format, value: &[u8], out: &mut BytesMut) -> Option<()> {
-    let real: f64 = match format {
-        Format::Text => std::str::from_utf8(value).ok()?.parse().ok()?,
-        Format::Binary => f64::from_be_bytes(value.try_into().ok()?),
-    };
-    let mut hasher = key.begin(FLOAT8);
-    hasher.update(&one_spelling(real).to_be_bytes());
-    let number = below(&hasher, NUMERIC_RANGE);
-    match format {
-        Format::Text => write!(out, "{number}").ok()?,
-        // Fifteen digits fit.
-        Format::Binary => out.put_f64(number as f64),
-    }
-    Some(())
-}
-
-/// What the server takes for equal gets one spelling: the two zeros, and all that is no number.
-fn one_spelling(real: f64) -> f64 {
-    if real.is_nan() {
-        f64::NAN
-    } else if real == 0.0 {
-        0.0
-    } else {
-        real
     }
 }
 

@@ -98,14 +98,6 @@ pub(super) enum Width {
     Eight,
 }
 
-/// Numbers that are not integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Number {
-    Numeric,
-    Float4,
-    Float8,
-}
-
 /// Addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Address {
@@ -146,7 +138,7 @@ pub(super) enum Document {
 pub(super) enum Type {
     Text(Blanks),
     Int(Width),
-    Number(Number),
+    Numeric,
     Uuid,
     Moment(Moment),
     Clock(Clock),
@@ -169,9 +161,7 @@ impl Type {
             oid::INT2 => Type::Int(Width::Two),
             oid::INT4 => Type::Int(Width::Four),
             oid::INT8 => Type::Int(Width::Eight),
-            oid::NUMERIC => Type::Number(Number::Numeric),
-            oid::FLOAT4 => Type::Number(Number::Float4),
-            oid::FLOAT8 => Type::Number(Number::Float8),
+            oid::NUMERIC => Type::Numeric,
             oid::UUID => Type::Uuid,
             oid::DATE => Type::Moment(Moment::Date),
             oid::TIMESTAMP | oid::TIMESTAMPTZ => Type::Moment(Moment::Timestamp),

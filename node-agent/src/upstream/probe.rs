@@ -62,8 +62,8 @@ pub(super) const COMMENTS: &str = "select d.objoid, d.objsubid, \
        and pg_catalog.strpos(d.description, ':') > 0";
 /// One cell that is another whenever something is defined, changed or dropped that the other questions ask
 /// for: for each catalogue how many rows it has, and the sum of the numbers of the transactions that wrote them.
-/// A row that is written has a greater number than any that was there before, so that with as many rows the sum
-/// can only grow. What came with the server is left out, and tables of single sessions, which come and go.
+/// A row that is written gets the number of its transaction, mostly a greater one than any before, so that with as
+/// many rows the sum grows; where two changes cancel each other out, the next full reading shows them. What came with the server is left out, and tables of single sessions, which come and go.
 pub(super) const PULSE: &str = "select pg_catalog.concat_ws(' ', \
        (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
             pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
@@ -85,7 +85,7 @@ pub(super) const PULSE: &str = "select pg_catalog.concat_ws(' ', \
         where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and objoid >= 16384), \
        (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
             pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_namespace where pg_catalog.strpos(nspname, 'temp_') = 0), \
+        from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp_'), \
        (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
             pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
         from pg_catalog.pg_proc where oid >= 16384), \

@@ -131,3 +131,17 @@ alter domain pii.words add constraint w1 check (value < 'a')
 alter domain pii.words add constraint w2 check (value < 'a') not valid ;; alter domain pii.words validate constraint w2
 create unique index on pii.people (ssn)
 alter table pii.people add unique (ssn)
+select (select "coalesce"."coalesce" from coalesce(p.ssn, '')) from pii.people p, (select 'a'::text as "coalesce") "coalesce"
+select (select "upper"."upper" from rows from (upper(p.ssn), lower('x'))) from pii.people p, (select 'a'::text as "upper") "upper"
+select (select "ssn"."ssn" from cast(p.ssn as text)) from pii.people p, (select 'a'::text as ssn) ssn
+select c, 0, array_agg(id) from (select id, substr(ssn, 1, 1) from pii.people) s(id, c) group by (1, 2)
+select c, 0, array_agg(id) from (select id, substr(ssn, 1, 1) from pii.people) s(id, c) group by rollup ((1, 2))
+select count(*) from (select ((substr(ssn, 1, 1) || ' 0 1 2').to_tsvector).unnest from pii.people where id = 1) s
+select count(*) from (select (tags).unnest from pii.people where id = 1) s
+select 1 from pii.people p, unnest(p.tags, array[1]) where p.id = 1
+with recursive r(id, k) as (select id, substr(ssn, 1, 1) from pii.people where id = 1 union all select id, '5' from r) cycle k set c using p select count(*) from r
+select starts_with(ssn, '5') and 1 / (id - 1) = 0 from pii.people where id = 1
+select ssn in (select 'a') and 1 / (id - 1) = 0 from pii.people where id = 1
+select coalesce(ssn, (1 / (id - 1))::text) from pii.people where id = 1
+select (translate(substr(ssn, 1, 1), '5', 'x')).int4 from pii.people where id = 1
+select id from (select id, ssn as system_user from pii.people) s where system_user = 'a'

@@ -156,6 +156,7 @@ const OPTIONS: &[&str] = &[
     "(encoding 'UTF8')",
     "(format csv)",
     "(format csv, header)",
+    "(format csv, header, null 'note')",
     "(format csv, header, force_quote *)",
     "(format csv, force_quote (note, id))",
     "(format csv, delimiter ';', quote '''', null 'x')",

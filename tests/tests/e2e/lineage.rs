@@ -144,18 +144,12 @@ fn columns_that_carry_nothing_masked_come_through_in_clear() -> Result<()> {
             "select town, ssn, id, calm, loud from app.named where id = 1",
             "Bern|***6789|1|BERN|***",
         ),
-        (
-            "select city, id, h from app.by_code where id = 1",
-            "***||***",
-        ),
+        ("select city, id, h from app.by_code limit 1", "***||***"),
         (
             "select city, ssn from app.kept where city = 'Bern'",
             "Bern|***6789",
         ),
-        (
-            "select city, s from app.kept_over where city = 'BERN'",
-            "***|***",
-        ),
+        ("select city, s from app.kept_over limit 1", "***|***"),
         // What a change gives back.
         (
             "update sales.orders set note = note where id = 7 returning upper(note), id",

@@ -140,6 +140,7 @@ impl Tracer<'_> {
         let name = alias.map_or(&var.relname, |alias| &alias.aliasname);
         let own_name = alias.is_none();
         self.bring(Some(name), own_name, Some(relation), table.clone());
+        self.brought_is_stored(table.columns.is_some());
         table
     }
 

@@ -7,7 +7,7 @@ use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
 use super::scope::{Column, Item, Merges, Name, Order, Table};
-use super::{Carried, Tracer};
+use super::{Carried, Rows, Tracer};
 use crate::sql::pg::names;
 
 impl Tracer<'_> {
@@ -61,7 +61,7 @@ impl Tracer<'_> {
                     };
                     all.add(&carried);
                 }
-                self.made_by_call(all, "xmltable", xml.alias.as_ref())
+                self.made_by_call(all, xml.alias.as_ref())
             }
             // What JSON_TABLE is to one server is somebody's function to another.
             _ => self.nobody_knows(),
@@ -87,6 +87,7 @@ impl Tracer<'_> {
                 name: name.map(Arc::from),
                 own_name,
                 relation,
+                stored: false,
                 table: Rc::new(table),
             });
         }
@@ -97,12 +98,12 @@ impl Tracer<'_> {
             true => self.cte_named(&var.relname),
             false => None,
         };
-        let (mut table, relation) = match cte {
-            Some(table) => (Table::clone(&table), None),
+        let (mut table, relation, stored) = match cte {
+            Some(table) => (Table::clone(&table), None, false),
             None => {
                 let relation = Arc::new(names::relation(var));
-                let (table, _) = self.relation(&relation);
-                (table, Some(relation))
+                let (table, rows) = self.relation(&relation);
+                (table, Some(relation), rows == Some(Rows::Stored))
             }
         };
         if !self.spend(table.columns.iter().flatten().count()) {
@@ -114,7 +115,19 @@ impl Tracer<'_> {
         }
         let name = alias.map_or(&var.relname, |alias| &alias.aliasname);
         self.bring(Some(name), alias.is_none(), relation, table.clone());
+        self.brought_is_stored(stored);
         table
+    }
+
+    /// Says of the last item that it is a table whose columns are known.
+    pub(super) fn brought_is_stored(&mut self, stored: bool) {
+        let item = self
+            .levels
+            .last_mut()
+            .and_then(|level| level.items.last_mut());
+        if let Some(item) = item {
+            item.stored = stored;
+        }
     }
 
     fn subquery(&mut self, sub: &pb::RangeSubselect) -> Table {
@@ -141,7 +154,6 @@ impl Tracer<'_> {
     /// Functions in FROM. How many columns they have, the text rarely shows: any may carry all.
     fn function(&mut self, function: &pb::RangeFunction) -> Table {
         let mut all = Carried::nothing();
-        let mut name = String::new();
         let mut defined: Vec<&pb::Node> = function.coldeflist.iter().collect();
         for item in &function.functions {
             let Some(N::List(list)) = &item.node else {
@@ -153,11 +165,6 @@ impl Tracer<'_> {
             };
             let carried = self.expression(call);
             self.add(&mut all, &carried);
-            if let Some(N::FuncCall(call)) = &call.node {
-                name = names::texts(&call.funcname)
-                    .last()
-                    .map_or_else(String::new, |name| (*name).to_owned());
-            }
             for column in columns {
                 match &column.node {
                     Some(N::List(list)) => defined.extend(&list.items),
@@ -173,17 +180,17 @@ impl Tracer<'_> {
             };
             all.add(&carried);
         }
-        self.made_by_call(all, &name, function.alias.as_ref())
+        self.made_by_call(all, function.alias.as_ref())
     }
 
-    fn made_by_call(&mut self, all: Carried, name: &str, alias: Option<&pb::Alias>) -> Table {
+    fn made_by_call(&mut self, all: Carried, alias: Option<&pb::Alias>) -> Table {
         let table = Table {
             makes: all.clone(),
             decides: all.clone(),
             ..Table::of_all(all)
         };
-        let name = alias.map_or(name, |alias| alias.aliasname.as_str());
-        self.bring(Some(name), false, None, table.clone());
+        let name = alias.map(|alias| alias.aliasname.as_str());
+        self.bring(name, false, None, table.clone());
         table
     }
 

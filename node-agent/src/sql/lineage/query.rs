@@ -159,6 +159,10 @@ impl Tracer<'_> {
         if cte.search_clause.is_some() || cte.cycle_clause.is_some() {
             // They add columns that are made of others.
             table.columns = None;
+            // Where the values of some columns come again, there are no more rows.
+            let all = table.all.clone();
+            table.makes.add(&all);
+            table.decides.add(&all);
             if let Some(cycle) = &cte.cycle_clause {
                 for value in [&cycle.cycle_mark_value, &cycle.cycle_mark_default] {
                     let value = self.optional(value.as_deref());
@@ -253,9 +257,7 @@ impl Tracer<'_> {
             if plain.is_none() {
                 // A function among them can make rows, or none.
                 decides.add(&carried);
-                if carried == Carried::Unknown {
-                    makes = Carried::Unknown;
-                }
+                makes.add(&carried);
             }
             let name = match (target.name.as_str(), plain) {
                 ("", Some(name)) => Name::Sure(name.into()),

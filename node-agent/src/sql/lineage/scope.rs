@@ -155,6 +155,8 @@ pub(super) struct Item {
     pub(super) own_name: bool,
     /// A relation of the catalogue's.
     pub(super) relation: Option<Arc<RelationName>>,
+    /// A table whose columns are known: only that surely has the system's columns.
+    pub(super) stored: bool,
     pub(super) table: Rc<Table>,
 }
 
@@ -276,7 +278,7 @@ impl Tracer<'_> {
                 carried.add(&column.carried);
                 sure = true;
             }
-            if sure || (item.relation.is_some() && is_system(name)) {
+            if sure || (item.stored && is_system(name)) {
                 continue;
             }
             let made = |columns: &Vec<Column>| columns.iter().any(|c| c.name == Name::Made);
@@ -289,10 +291,11 @@ impl Tracer<'_> {
         carried
     }
 
-    /// The items that a qualifier names: those of the innermost query that has some.
+    /// The items that a qualifier names: those of the innermost query that has some. What has no name in the
+    /// text may have any: the server gives one to a function, and another one in another version.
     pub(super) fn named(&self, of: &str) -> Vec<Item> {
         for level in self.levels.iter().rev() {
-            let named = |item: &&Item| item.name.as_deref() == Some(of);
+            let named = |item: &&Item| item.name.as_deref().is_none_or(|name| name == of);
             let items: Vec<Item> = level.items.iter().filter(named).cloned().collect();
             if !items.is_empty() {
                 return items;
@@ -328,7 +331,7 @@ fn column_of(level: &Level, name: &str, found: &mut Found) {
                 sure = true;
             }
         }
-        sure |= item.relation.is_some() && is_system(name);
+        sure |= item.stored && is_system(name);
     }
     if sure {
         found.any = true;

@@ -419,6 +419,38 @@ fn each_column_carries_what_stands_in_it() {
             "select j.key, o from people, json_each(row_to_json(people)) with ordinality j(k, v, o)",
             &format!("{PEOPLE} {PEOPLE}"),
         ),
+        // The server names them; what is named so outside is another.
+        (
+            r#"select (select "coalesce"."coalesce" from coalesce(p.ssn, ''))
+               from people p, (select 'a'::text as "coalesce") "coalesce""#,
+            "people.ssn",
+        ),
+        (
+            r#"select (select "upper"."upper" from rows from (upper(p.ssn), lower('x')))
+               from people p, (select 'a'::text as "upper") "upper""#,
+            "people.ssn",
+        ),
+        (
+            "select (select j.x from json_table(to_jsonb(p.ssn), '$' columns (x text path '$')) j)
+             from people p, (select 'a'::text as x) j",
+            "?",
+        ),
+        // What makes rows is counted.
+        (
+            "select count(*) from (select (email).unnest from people) s",
+            "people.email",
+        ),
+        (
+            "select count(*) from (select generate_series(1, id) from people) s",
+            "people.id",
+        ),
+        (
+            "with recursive r(id, k) as (select id, ssn from people union all select id, '5' from r)
+             cycle k set c using p select count(*) from r",
+            "people.id+people.ssn",
+        ),
+        ("select upper(xmin::text) from v", "?"),
+        ("select upper(xmin::text) from people", "-"),
         ("select x from app.f(1) x", "?"),
         ("select x.a from json_to_record('{}') as x(a int)", "-"),
         (

@@ -144,12 +144,16 @@ fn yielded(call: &pb::FuncCall) -> Option<&'static [&'static str]> {
 impl Walk {
     /// `(value).name`.
     pub(super) fn attribute(&mut self, value: Option<&pb::Node>, name: &str) {
-        let known = match value.and_then(|value| value.node.as_ref()) {
+        if !self.is_yielded(value, name) {
+            self.column_or_call(name);
+        }
+    }
+
+    /// Whether a value is that of a call which is known to yield such a column.
+    pub(super) fn is_yielded(&self, value: Option<&pb::Node>, name: &str) -> bool {
+        match value.and_then(|value| value.node.as_ref()) {
             Some(N::FuncCall(call)) => yielded(call).is_some_and(|c| c.contains(&name)),
             _ => false,
-        };
-        if !known {
-            self.column_or_call(name);
         }
     }
 

@@ -3,13 +3,13 @@
 use pg_query::protobuf as pb;
 use pg_query::protobuf::node::Node as N;
 
-use super::failing::{is_total_call, is_total_operator};
+use super::failing::{cannot_fail, is_total_call, is_total_name, is_total_operator};
 use super::names;
 use super::settings;
 use super::types;
 use super::walk::Walk;
 use crate::sql::second::Misread;
-use crate::sql::{ColumnRole, StatementKind};
+use crate::sql::{ColumnRole, FunctionClass, StatementKind, classify_function};
 
 /// Operators whose result carries the operands' values on; every other one compares, and so turns
 /// a value into a decision.
@@ -120,8 +120,8 @@ impl Walk {
 
     /// `(expression).field[1].*`.
     pub(super) fn indirection(&mut self, path: &pb::AIndirection) {
-        self.optional(path.arg.as_deref());
         let role = self.role;
+        self.before_steps(path);
         for step in &path.indirection {
             match &step.node {
                 Some(N::String(s)) => {
@@ -131,6 +131,45 @@ impl Walk {
                 Some(N::AStar(_)) => self.column(Vec::new(), "*".to_owned(), role),
                 _ => self.node(step),
             }
+        }
+    }
+
+    /// What stands before the steps: a step may be a call with it (`(x).int4`), and decides as that call would.
+    fn before_steps(&mut self, path: &pb::AIndirection) {
+        let steps = names::texts(&path.indirection);
+        let called = |name: &&str| {
+            !matches!(classify_function(None, name, 1), FunctionClass::Unknown)
+                && !self.is_yielded(path.arg.as_deref(), name)
+        };
+        let called: Vec<&str> = steps.into_iter().filter(called).collect();
+        let role = match called.iter().any(|name| ROW_MAKERS.contains(name)) {
+            true => ColumnRole::Predicate,
+            false => self.role,
+        };
+        let total = called.iter().all(|name| is_total_name(name));
+        self.with_role(role, |w| {
+            w.computed(total, |w| w.optional(path.arg.as_deref()));
+        });
+    }
+
+    /// AND and OR leave out what need not be asked any more: what is left out cannot fail, so each decides.
+    pub(super) fn boolean(&mut self, expression: &pb::BoolExpr) {
+        use pb::BoolExprType as B;
+        match expression.boolop() {
+            B::NotExpr => self.nodes(&expression.args),
+            B::AndExpr | B::OrExpr | B::Undefined => {
+                self.predicate(|w| w.nodes(&expression.args));
+            }
+        }
+    }
+
+    /// COALESCE leaves out what stands behind the first value: where that could fail, the others decide.
+    pub(super) fn coalesce(&mut self, expression: &pb::CoalesceExpr) {
+        let behind = expression.args.iter().skip(1);
+        if behind.into_iter().all(cannot_fail) {
+            self.nodes(&expression.args);
+        } else {
+            self.predicate(|w| w.nodes(&expression.args));
         }
     }
 
@@ -243,6 +282,11 @@ impl Walk {
         self.current_setting(&parts, &call.args);
         if !self.set_config(&parts, &call.args) {
             self.function(&parts, args);
+        }
+        if args == 0 && parts == ["pg_catalog", "system_user"] {
+            // Before PostgreSQL 16 the word was a column's name like any other.
+            let role = self.role;
+            self.column(Vec::new(), "system_user".to_owned(), role);
         }
         let last = parts.last().copied().unwrap_or_default();
         let role = if ROW_MAKERS.contains(&last) || call.agg_distinct {

@@ -149,6 +149,32 @@ pub(super) fn is_total_call(call: &pb::FuncCall) -> bool {
             && position_of_value(name, &call.args))
 }
 
+/// Whether the function of that name has a value whatever its only argument is.
+pub(super) fn is_total_name(name: &str) -> bool {
+    TOTAL.binary_search(&name).is_ok()
+}
+
+/// Whether a value is there whatever the columns hold: no computation, or one that always has a value.
+pub(super) fn cannot_fail(node: &pb::Node) -> bool {
+    match &node.node {
+        Some(N::AConst(_) | N::ColumnRef(_) | N::ParamRef(_)) => true,
+        Some(N::FuncCall(call)) => is_total_call(call) && call.args.iter().all(cannot_fail),
+        Some(N::TypeCast(cast)) => {
+            let to = cast
+                .type_name
+                .as_ref()
+                .map(|name| names::texts(&name.names));
+            let total = match to.as_deref() {
+                Some([name] | ["pg_catalog", name]) => TOTAL_TYPES.contains(name),
+                Some(_) | None => false,
+            };
+            let arg = cast.arg.as_deref();
+            arg.is_some_and(is_written_out) || (total && arg.is_some_and(cannot_fail))
+        }
+        Some(_) | None => false,
+    }
+}
+
 /// The argument that may be a column stands where the function takes any value.
 fn position_of_value(name: &str, args: &[pb::Node]) -> bool {
     let value = match name {
@@ -218,6 +244,53 @@ mod tests {
                 |column: &ColumnUse| column.name == "a" && column.role == ColumnRole::Predicate;
             assert_eq!(facts.columns.iter().any(is), decides, "{expression}");
         }
+    }
+
+    fn decides(text: &str, column: &str) -> bool {
+        let facts = analyze(Dialect::Postgres, text).statements.swap_remove(0);
+        let is = |one: &ColumnUse| one.name == column && one.role == ColumnRole::Predicate;
+        facts.columns.iter().any(is)
+    }
+
+    #[test]
+    fn what_leaves_out_a_failure_or_makes_rows_decides() {
+        for (text, want) in [
+            (
+                "select starts_with(a, '5') and 1 / (id - 7) = 0 from t",
+                true,
+            ),
+            ("select starts_with(a, '5') or id = 7 from t", true),
+            ("select not starts_with(a, '5') from t", false),
+            ("select a in (select 'x') from t", true),
+            ("select a = any (select 'x') from t", true),
+            ("select coalesce(a, 'x', b) from t", false),
+            ("select coalesce(a, upper(b)) from t", false),
+            ("select coalesce(a, (1 / (id - 7))::text) from t", true),
+            ("select (substr(a, 1, 1)).int4 from t", true),
+            ("select (a).unnest from t", true),
+            ("select ((a || ' 0').to_tsvector).unnest from t", true),
+            ("select (a).upper from t", false),
+            ("select (a).b from t", false),
+            ("select 1 from t, unnest(t.a, array[1])", true),
+            (
+                "select c, 0, array_agg(id) from (select id, a from t) s(id, c) group by (1, 2)",
+                true,
+            ),
+            (
+                "select c, 0, count(*) from (select id, a from t) s(id, c) group by rollup ((1, 2))",
+                true,
+            ),
+            (
+                "with recursive r(id, a) as (select id, a from t union all select id, '5' from r) \
+                 cycle a set c using p select count(*) from r",
+                true,
+            ),
+        ] {
+            let column = if text.contains("s(id, c)") { "c" } else { "a" };
+            assert_eq!(decides(text, column), want, "{text}");
+        }
+        let text = "select id from (select id, a as system_user from t) s where system_user = 'x'";
+        assert!(decides(text, "system_user"));
     }
 
     #[test]

@@ -163,6 +163,8 @@ impl Walk {
                     }
                 }
                 Some(N::GroupingSet(set)) => self.by_position(&set.content, targets),
+                // `GROUP BY (1, 2)` is `GROUP BY 1, 2` (flatten_grouping_sets).
+                Some(N::RowExpr(row)) => self.by_position(&row.args, targets),
                 Some(N::AConst(_)) => {
                     let position = names::literal(item).and_then(|n| n.parse::<usize>().ok());
                     let target = position.and_then(|n| targets.get(n.saturating_sub(1)));
@@ -216,6 +218,10 @@ impl Walk {
             self.carry(&search.search_seq_column, &from);
         }
         if let Some(cycle) = &cte.cycle_clause {
+            // Rows end where these come again.
+            for name in names::texts(&cycle.cycle_col_list) {
+                self.column(Vec::new(), name.to_owned(), ColumnRole::Predicate);
+            }
             self.carry(&cycle.cycle_mark_column, &from);
             self.carry(&cycle.cycle_path_column, &from);
             self.optional(cycle.cycle_mark_value.as_deref());
@@ -291,7 +297,8 @@ impl Walk {
             // A list: the call and its column definitions.
             match many_unnested(item) {
                 Some(arrays) => {
-                    self.nodes(arrays);
+                    // As many rows as the longest has elements.
+                    self.predicate(|w| w.nodes(arrays));
                     self.function(&["pg_catalog", "unnest"], 1);
                 }
                 None => self.node(item),

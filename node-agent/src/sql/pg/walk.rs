@@ -305,7 +305,7 @@ impl Walk {
             // Expressions.
             N::ColumnRef(n) => self.column_ref(n),
             N::AExpr(n) => self.operator(n),
-            N::BoolExpr(n) => self.nodes(&n.args),
+            N::BoolExpr(n) => self.boolean(n),
             N::NullTest(n) => self.optional(n.arg.as_deref()),
             N::BooleanTest(n) => self.optional(n.arg.as_deref()),
             N::TypeCast(n) => self.cast(n),
@@ -324,11 +324,12 @@ impl Walk {
                 self.predicate(|w| w.optional(n.expr.as_deref()));
                 self.optional(n.result.as_deref());
             }
-            N::CoalesceExpr(n) => self.nodes(&n.args),
+            N::CoalesceExpr(n) => self.coalesce(n),
             N::MinMaxExpr(n) => self.nodes(&n.args),
             N::GroupingFunc(n) => self.nodes(&n.args),
             N::SubLink(n) => {
-                self.optional(n.testexpr.as_deref());
+                // It is compared.
+                self.predicate(|w| w.optional(n.testexpr.as_deref()));
                 if n.oper_name.is_empty() && n.testexpr.is_some() {
                     // `a IN (SELECT …)`.
                     self.an_operator("=");

@@ -34,7 +34,7 @@ pub(super) fn begin(copied: &Copied, out: &mut BytesMut) {
             Ok((cells, Some(column.name.as_bytes())))
         });
         // Names are at hand: nothing of them can be cut off.
-        let _ = line(&copied.layout, width, names, Null::Impossible, out);
+        let _ = line(&copied.layout, width, names, out);
     }
 }
 
@@ -78,7 +78,7 @@ fn each(copied: &Copied, mut run: &[u8], out: &mut BytesMut) -> Result<(), Undec
             };
             Ok((column.cells, cell))
         });
-        line(&copied.layout, width, cells, Null::Written, out)?;
+        line(&copied.layout, width, cells, out)?;
         reader
             .end()
             .map_err(|_| Undecodable("it has bytes behind its last cell"))?;
@@ -92,19 +92,10 @@ pub(super) fn end(rows: u64, out: &mut BytesMut) {
     frame::message(out, b'C', |out| frame::text(out, &format!("COPY {rows}")));
 }
 
-/// Whether what the copy writes for NULL can be misread in this line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Null {
-    Written,
-    /// No cell of it is NULL, and none is taken for it.
-    Impossible,
-}
-
 fn line<'a>(
     layout: &CopyLayout,
     width: usize,
     cells: impl Iterator<Item = Result<(CopiedCells, Option<&'a [u8]>), Undecodable>>,
-    null: Null,
     out: &mut BytesMut,
 ) -> Result<(), Undecodable> {
     let mut failed = Ok(());
@@ -129,7 +120,8 @@ fn line<'a>(
                 Some(cell) => match layout.form {
                     CopyForm::Text => escaped(layout.delimiter, cell, out),
                     CopyForm::Csv { quote, escape, .. } => {
-                        let looks = null == Null::Written && cell == layout.null.as_bytes();
+                        // Names too, though none is NULL (CopyAttributeOutCSV).
+                        let looks = cell == layout.null.as_bytes();
                         let ends = width == 1 && cell == b"\\.";
                         let parts = [layout.delimiter, quote, b'\n', b'\r'];
                         let needs = cells == CopiedCells::Quoted || looks || ends;
