@@ -40,12 +40,12 @@ fn domain(text: Text<'_>, at: usize) -> Option<usize> {
     let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || !byte.is_ascii();
     let whole = text.behind(at);
     let mut end = 0;
-    let mut dots = 0;
     let mut good = None;
-    for label in whole
+    for (dots, label) in whole
         .get(..whole.len().min(DOMAIN))
         .unwrap_or(whole)
         .split(|b| *b == b'.')
+        .enumerate()
     {
         let length = label.iter().take_while(|byte| is_label(**byte)).count();
         let own = label.get(..length).unwrap_or_default();
@@ -61,7 +61,6 @@ fn domain(text: Text<'_>, at: usize) -> Option<usize> {
             break;
         }
         end += length + 1;
-        dots += 1;
     }
     let mut good = good?;
     // A character is not cut.

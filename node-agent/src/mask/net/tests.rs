@@ -470,8 +470,8 @@ fn row(columns: &[(u32, Option<&[u8]>)]) -> Vec<u8> {
 #[test]
 fn binary_arrays_and_rows_keep_their_form() {
     let rules = [rule(&Detector::ALL, ContentMasker::Redact)];
-    let mail = Some(&b"mail ann@example.com"[..]);
-    let masked = Some(&b"mail ***"[..]);
+    let (own, own_masked) = (&b"mail ann@example.com"[..], &b"mail ***"[..]);
+    let (mail, masked) = (Some(own), Some(own_masked));
     let (json, less) = (
         Some(&b"{\"a\": 4111111111111111}"[..]),
         Some(&b"{\"a\": null}"[..]),
@@ -495,7 +495,7 @@ fn binary_arrays_and_rows_keep_their_form() {
             row(&[(TEXTS, Some(&inner(masked, None))), (JSON, less)]),
         ),
         (OWN, array(OWN, &[mail]), array(OWN, &[masked])),
-        (OWN, mail.unwrap().to_vec(), masked.unwrap().to_vec()),
+        (OWN, own.to_vec(), own_masked.to_vec()),
     ];
     for (type_id, cell, want) in table {
         let out = seen(&rules, type_id, Format::Binary, &cell).0;

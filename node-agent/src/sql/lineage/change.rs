@@ -72,7 +72,7 @@ impl Tracer<'_> {
             tracer.levels.push(Level::empty());
             tracer.target(merge.relation.as_ref(), &Carried::nothing());
             if let Some(source) = merge.source_relation.as_deref() {
-                tracer.from_item(source);
+                tracer.item_of_from(source);
             }
             let mut written = Carried::nothing();
             for clause in &merge.merge_when_clauses {
@@ -92,7 +92,7 @@ impl Tracer<'_> {
                 &written,
                 |tracer| {
                     let mut source = match merge.source_relation.as_deref() {
-                        Some(source) => tracer.from_item(source),
+                        Some(source) => tracer.item_of_from(source),
                         None => Table::unknown(),
                     };
                     // Its columns stand before those of the target, or behind them.

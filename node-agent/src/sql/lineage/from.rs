@@ -15,13 +15,13 @@ impl Tracer<'_> {
     pub(super) fn from(&mut self, items: &[pb::Node]) -> Table {
         let mut whole = Table::of(Vec::new(), Order::Text);
         for item in items {
-            let table = self.from_item(item);
+            let table = self.item_of_from(item);
             whole = whole.beside(&table);
         }
         whole
     }
 
-    pub(super) fn from_item(&mut self, node: &pb::Node) -> Table {
+    pub(super) fn item_of_from(&mut self, node: &pb::Node) -> Table {
         if !self.spend(1) {
             return self.nobody_knows();
         }
@@ -32,7 +32,7 @@ impl Tracer<'_> {
             Some(N::RangeFunction(function)) => self.function(function),
             Some(N::RangeTableSample(sample)) => {
                 let mut table = match sample.relation.as_deref() {
-                    Some(relation) => self.from_item(relation),
+                    Some(relation) => self.item_of_from(relation),
                     None => self.nobody_knows(),
                 };
                 let chosen = self.all(&sample.args);
@@ -198,15 +198,15 @@ impl Tracer<'_> {
         let held = |tracer: &Self| tracer.levels.last().map_or(0, |level| level.items.len());
         let begin = held(self);
         let side = |tracer: &mut Self, node: Option<&pb::Node>| match node {
-            Some(node) => tracer.from_item(node),
+            Some(node) => tracer.item_of_from(node),
             None => tracer.nobody_knows(),
         };
         let left = side(self, join.larg.as_deref());
         let right = side(self, join.rarg.as_deref());
-        if join.is_natural || !join.using_clause.is_empty() {
-            if let Some(level) = self.levels.last_mut() {
-                level.merges = Merges::Yes;
-            }
+        if (join.is_natural || !join.using_clause.is_empty())
+            && let Some(level) = self.levels.last_mut()
+        {
+            level.merges = Merges::Yes;
         }
         let condition = self.optional(join.quals.as_deref());
         let (mut whole, merged) = match join.is_natural {

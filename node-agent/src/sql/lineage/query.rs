@@ -260,7 +260,7 @@ impl Tracer<'_> {
                 makes.add(&carried);
             }
             let name = match (target.name.as_str(), plain) {
-                ("", Some(name)) => Name::Sure(name.into()),
+                ("", Some(name)) => Name::Sure(name),
                 ("", None) => Name::Made,
                 (alias, _) => Name::Sure(alias.into()),
             };
