@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use node_agent::config::Config;
 use node_agent::feed::read_policies;
-use node_agent::policy::{Audit, AuditedColumn, AuditedMask, Document, PolicySet, audit, detected};
+use node_agent::mask::detected;
+use node_agent::policy::{Audit, AuditedColumn, AuditedMask, Document, PolicySet, audit};
 use node_agent::upstream::{Endpoint, databases, inventory, sample};
 use node_agent::wire::pg::Pg;
 
@@ -237,7 +238,7 @@ impl Seen {
     fn look(&mut self, value: &str) {
         self.values += 1;
         if let Some(detector) = detected(value) {
-            *self.found.entry(detector).or_default() += 1;
+            *self.found.entry(detector.likeness()).or_default() += 1;
         }
     }
 }

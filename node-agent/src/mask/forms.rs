@@ -3,9 +3,10 @@
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
-use super::cell::{Op, Written};
-use super::{MaskKey, MaskPlan, MaskedRows};
-use crate::model::{Format, Secret};
+use super::cell::Op;
+use super::tests::{key, masked, row};
+use super::{MaskPlan, MaskedRows};
+use crate::model::Format;
 use crate::policy::{DateUnit, JsonMask, JsonPath, Masker, PartMasker};
 
 const BYTEA: u32 = 17;
@@ -32,10 +33,6 @@ const EVERY: &[u32] = &[
     1270, 1561, 1563, 2951, 3807, 2249, 3904, 16_400,
 ];
 
-fn key() -> MaskKey {
-    MaskKey::new(&Secret::new([1; 32]))
-}
-
 fn by_path() -> Masker {
     Masker::Json(JsonMask {
         paths: vec![JsonPath::new("$..a").unwrap()],
@@ -56,14 +53,6 @@ fn every_masker() -> Vec<Masker> {
         Masker::DateTrunc(DateUnit::Day),
         by_path(),
     ]
-}
-
-fn masked(masker: &Masker, type_id: u32, format: Format, cell: Option<&[u8]>) -> Option<Vec<u8>> {
-    let mut out = BytesMut::new();
-    match Op::of(masker, type_id, format, &key()).mask(cell, &mut out) {
-        Written::Null => None,
-        Written::Value => Some(out.to_vec()),
-    }
 }
 
 fn text(masker: &Masker, type_id: u32, cell: &str) -> Option<String> {
@@ -832,22 +821,7 @@ proptest! {
             let number = number.map(i32::to_be_bytes);
             let cells = [words.as_deref().map(str::as_bytes), number.as_ref().map(|bytes| &bytes[..]),
                 words.as_deref().map(str::as_bytes)];
-            let mut body = BytesMut::new();
-            body.put_u16(3);
-            for cell in cells {
-                match cell {
-                    None => body.put_i32(-1),
-                    Some(cell) => {
-                        body.put_i32(i32::try_from(cell.len()).unwrap());
-                        body.put_slice(cell);
-                    }
-                }
-            }
-            let mut frame = BytesMut::new();
-            frame.put_u8(b'D');
-            frame.put_i32(i32::try_from(body.len() + 4).unwrap());
-            frame.put_slice(&body);
-            frame.to_vec()
+            row(&cells)
         }).collect();
         let plan = MaskPlan::of_ops(vec![
             Op::of(&Masker::KeepLast(2), 25, Format::Text, &key()),

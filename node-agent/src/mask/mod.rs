@@ -74,7 +74,7 @@ use crate::sql::Base;
 
 pub use carries::{shape, sources};
 pub use key::MaskKey;
-pub use net::{Find, Finds};
+pub use net::{Find, Finds, detected};
 pub use plan::{MaskPlan, plan, traced};
 pub use rows::{Undecodable, apply};
 pub use tagged::doubtful;

@@ -31,11 +31,16 @@ const OTHERS: [u32; 12] = [
     16, 18, 26, 790, 600, 3904, 1000, 1028, 2249, 3614, 1790, 16_400,
 ];
 
-fn key() -> MaskKey {
+pub(super) fn key() -> MaskKey {
     MaskKey::new(&Secret::new([1; 32]))
 }
 
-fn masked(masker: &Masker, type_id: u32, format: Format, cell: Option<&[u8]>) -> Option<Vec<u8>> {
+pub(super) fn masked(
+    masker: &Masker,
+    type_id: u32,
+    format: Format,
+    cell: Option<&[u8]>,
+) -> Option<Vec<u8>> {
     let mut out = BytesMut::new();
     match Op::of(masker, type_id, format, &key()).mask(cell, &mut out) {
         Written::Null => None,
@@ -374,7 +379,7 @@ fn null_stays_null_except_where_it_would_be_told_apart_from_a_redacted_value() {
     }
 }
 
-fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
+pub(in crate::mask) fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
     let mut body = BytesMut::new();
     body.put_u16(u16::try_from(cells.len()).unwrap());
     for cell in cells {

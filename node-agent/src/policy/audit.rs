@@ -224,12 +224,7 @@ fn anywhere(mask: &Mask, by: &str, inventory: &Inventory) -> bool {
     let tag = mask.tags.iter().find(|tag| tag.to_string() == by);
     inventory.relations.iter().any(|table| {
         table.columns.iter().any(|one| {
-            let is = |pattern: &super::ColumnName| {
-                pattern.of.schema.matches(&table.schema)
-                    && pattern.of.table.matches(&table.name)
-                    && pattern.column.matches(&one.name)
-            };
-            column.is_some_and(is)
+            column.is_some_and(|column| column.matches(&table.schema, &table.name, &one.name))
                 || tag.is_some_and(|tag| tags(table, one).iter().any(|found| tag.matches(found)))
         })
     })
@@ -237,11 +232,8 @@ fn anywhere(mask: &Mask, by: &str, inventory: &Inventory) -> bool {
 
 /// By which pattern or tag a mask is about a column of that name of a relation.
 fn named(mask: &Mask, table: &Table, column: &str) -> Option<String> {
-    let pattern = mask.columns.iter().find(|pattern| {
-        pattern.of.schema.matches(&table.schema)
-            && pattern.of.table.matches(&table.name)
-            && pattern.column.matches(column)
-    });
+    let mut patterns = mask.columns.iter();
+    let pattern = patterns.find(|pattern| pattern.matches(&table.schema, &table.name, column));
     pattern.map(ToString::to_string).or_else(|| {
         let column = table.columns.iter().find(|one| one.name == column)?;
         let found = tags(table, column);

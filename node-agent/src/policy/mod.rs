@@ -63,7 +63,6 @@ pub use explain::{
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};
-pub use likeness::detected;
 pub use pattern::{ColumnName, FunctionPattern, Glob, TablePattern, TagPattern};
 pub use places::{Place, Places};
 pub use require::{Require, TicketPattern};

@@ -182,6 +182,13 @@ impl ColumnName {
         }
     }
 
+    /// Whether it is about a column.
+    pub(super) fn matches(&self, schema: &str, table: &str, column: &str) -> bool {
+        self.of.schema.matches(schema)
+            && self.of.table.matches(table)
+            && self.column.matches(column)
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         let parts = parts(text)?;
         match <[Glob; 3]>::try_from(parts) {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
+use crate::mask::tests::row;
 use crate::mask::{
     Attribute, Find, Finds, MaskKey, MaskPlan, MaskedRows, Relations, Treated, Undecodable, plan,
 };
@@ -104,25 +104,6 @@ fn obliged(content: Vec<ContentRule>) -> Obligations {
 
 fn at(relation: u32, number: i16) -> ColumnOrigin {
     ColumnOrigin::Attribute { relation, number }
-}
-
-fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut body = BytesMut::new();
-    body.put_u16(u16::try_from(cells.len()).unwrap());
-    for cell in cells {
-        match cell {
-            None => body.put_i32(-1),
-            Some(cell) => {
-                body.put_i32(i32::try_from(cell.len()).unwrap());
-                body.put_slice(cell);
-            }
-        }
-    }
-    let mut frame = BytesMut::new();
-    frame.put_u8(b'D');
-    frame.put_i32(i32::try_from(body.len()).unwrap() + 4);
-    frame.put_slice(&body);
-    frame.to_vec()
 }
 
 fn treated(plan: &MaskPlan, run: &[u8]) -> (Vec<u8>, bool, Finds) {

@@ -30,6 +30,7 @@ use crate::model::Format;
 use crate::policy::{ContentMasker, ContentMode, ContentRule, Detector, Masker};
 
 pub(super) use cell::{Desk, Seen};
+use scan::{Spans, Within, scan};
 
 /// What happens to what one detector finds. Later ones show less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,6 +234,21 @@ impl Reading {
             _ => Reading::Unknown,
         };
         Some(reading)
+    }
+}
+
+/// What a value is as a whole, but for blanks around it; `None`: nothing that a detector knows.
+pub fn detected(value: &str) -> Option<Detector> {
+    let value = value.trim();
+    let mut spans = Spans::default();
+    let all = Detector::ALL.into_iter();
+    let on = all.fold(Detectors::default(), Detectors::with);
+    scan(value.as_bytes(), Within::Itself, on, &mut spans);
+    match spans.all() {
+        [span] if span.end - span.start == value.len() => {
+            Detector::ALL.into_iter().find(|one| span.by.has(*one))
+        }
+        _ => None,
     }
 }
 

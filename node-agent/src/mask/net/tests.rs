@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
 use super::scan::{Spans, Within, scan};
-use super::{Desk, Finds, Look, Seen};
+use super::{Desk, Finds, Look, Seen, detected};
 use crate::mask::MaskKey;
 use crate::mask::cell::Written;
 use crate::model::{Format, Secret};
@@ -718,5 +718,28 @@ fn time_grows_with_the_length_and_no_faster() {
         // Sixteen times the length; a hundred and sixty times the time would be a square's.
         let most = small.max(std::time::Duration::from_millis(1)) * 160;
         assert!(large < most, "{piece:?}: {small:?} and {large:?}");
+    }
+}
+
+#[test]
+fn a_value_is_what_its_form_says() {
+    for (value, want) in [
+        ("ann@example.org", Some("e-mail")),
+        ("ann@localhost", None),
+        ("a@b@c.org", None),
+        ("@x.org", None),
+        ("123-45-6789", Some("national number")),
+        ("123-45-67890", None),
+        ("4111 1111 1111 1111", Some("card")),
+        ("4111 1111 1111 1112", None),
+        ("0000000000000000", None),
+        ("DE89 3704 0044 0532 0130 00", Some("bank account")),
+        ("DE88370400440532013000", None),
+        ("+49 30 901820", Some("phone")),
+        ("030 901820", None),
+        ("", None),
+        ("é", None),
+    ] {
+        assert_eq!(detected(value).map(Detector::likeness), want, "{value}");
     }
 }

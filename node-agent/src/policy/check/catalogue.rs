@@ -213,11 +213,7 @@ fn missed(pattern: &ColumnName, about: &[&Document], inventory: &Inventory) -> O
         {
             return true;
         }
-        let on = |schema: &str, name: &str| {
-            masks.iter().any(|m| {
-                m.of.schema.matches(schema) && m.of.table.matches(name) && m.column.matches(column)
-            })
-        };
+        let on = |schema: &str, name: &str| masks.iter().any(|m| m.matches(schema, name, column));
         on(&table.schema, &table.name) || table.reaches.iter().any(|(s, n)| on(s, n))
     };
     let stored = |table: &&Table| !table.kind.ends_with("view");
