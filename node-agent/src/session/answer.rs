@@ -534,8 +534,14 @@ impl<W: Wire> Session<W> {
             Some(_) | None => (plan, by),
         };
         self.shared.metrics.disagreed(plan.disagreements());
-        self.plan_copy(&head).await?;
-        let copies = self.link.current().is_some_and(|e| e.copying.is_some());
+        let mut copies = false;
+        if let Some(copying) = self.link.current().and_then(|e| e.copying.as_mut()) {
+            let Some(by) = &by else {
+                return Err(Why::MaskFailed("a copy without a catalogue".to_owned()));
+            };
+            copying.learn(&head, &**by)?;
+            copies = true;
+        }
         self.link.hold_rows(copies || plan.changes());
         let head = Arc::new(head);
         if let Some(execution) = self.link.current() {
@@ -546,19 +552,6 @@ impl<W: Wire> Session<W> {
             execution.result = Some(result);
         }
         Ok(())
-    }
-
-    /// How the rows of a copy are written, where they are.
-    async fn plan_copy(&mut self, head: &ResultHead) -> Result<(), Why> {
-        if self.link.current().is_none_or(|e| e.copying.is_none()) {
-            return Ok(());
-        }
-        let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
-        let catalogue = self.lookup.current::<W>().await.map_err(failed)?;
-        match self.link.current().and_then(|e| e.copying.as_mut()) {
-            Some(copying) => copying.learn(head, &*catalogue),
-            None => Ok(()),
-        }
     }
 
     async fn plan_of(

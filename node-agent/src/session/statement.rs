@@ -152,8 +152,7 @@ impl<W: Wire> Session<W> {
     /// The record has what was sent, where that is not what was asked. It holds nothing that the
     /// statement's own text does not.
     fn instead(&self, prepared: &Prepared, query: &str) -> Note {
-        let secret = prepared.analysis.statements.iter().any(|f| f.secret);
-        let text = match secret {
+        let text = match prepared.analysis.is_secret() {
             true => "its rows were asked for in its place".to_owned(),
             false => format!("its rows were asked for in its place: {}", query.trim()),
         };
@@ -215,11 +214,7 @@ impl<W: Wire> Session<W> {
     ) -> Decided {
         self.shared.metrics.witnessed(&prepared.analysis.second);
         let understood = !matches!(prepared.analysis.sureness, Sureness::Opaque(_));
-        let secret = prepared
-            .analysis
-            .statements
-            .iter()
-            .any(|facts| facts.secret);
+        let secret = prepared.analysis.is_secret();
         let params = match &asked.phase {
             Phase::Execute { params, .. } if secret => {
                 // A secret's parameters are as secret as its text.

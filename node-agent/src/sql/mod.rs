@@ -44,7 +44,7 @@ pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_func
 pub use lineage::{Base, Carried, Columns, Lineage, MAX_TRACED, OutputColumn, Rows, Shape, trace};
 pub use named::{Named, expand_named, runs_by_name};
 pub use purpose::Purpose;
-pub use scope::{Scope, TEMPORARY};
+pub use scope::{Scope, TEMPORARY, quoted};
 pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
 
@@ -389,6 +389,11 @@ impl Analysis {
     /// witness sees.
     pub fn judged(&self) -> impl Iterator<Item = &StatementFacts> {
         self.statements.iter().chain(self.second.adds())
+    }
+
+    /// Whether its text, and what it is given, must not be kept.
+    pub fn is_secret(&self) -> bool {
+        self.statements.iter().any(|facts| facts.secret)
     }
 }
 

@@ -358,11 +358,16 @@ fn split(value: &str) -> Option<Vec<String>> {
 }
 
 /// A name as an element of a `search_path`.
-pub(super) fn quoted(name: &str) -> String {
+pub(super) fn quoted_if_needed(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.is_empty() && name.chars().all(plain) {
         return name.to_owned();
     }
+    quoted(name)
+}
+
+/// A name as the server takes it, whatever is in it.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -404,7 +409,7 @@ mod tests {
             assert_eq!(split(value), expected, "{value}");
         }
         for name in ["a", "A b", "x\"y", "$user", "", "ä"] {
-            assert_eq!(split(&quoted(name)), Some(vec![name.to_owned()]));
+            assert_eq!(split(&quoted_if_needed(name)), Some(vec![name.to_owned()]));
         }
     }
 

@@ -81,8 +81,6 @@ pub struct Catalogue {
     code: Code,
     /// Of `probe::BARE`.
     bare: HashSet<String>,
-    /// Of `probe::GENERATED`.
-    generated: HashSet<(u32, i16)>,
 }
 
 impl Catalogue {
@@ -335,7 +333,6 @@ impl Catalogue {
             resolved.opaque.push(wanted.clone());
         }
         if !views.is_empty() {
-            views.sort_unstable_by(|one, other| one.name.cmp(&other.name));
             resolved.views.push((wanted.clone(), views));
         }
         if !reached.is_empty() {
@@ -444,7 +441,9 @@ impl Relations for Catalogue {
     }
 
     fn generated(&self, relation: u32, number: i16) -> bool {
-        self.generated.contains(&(relation, number))
+        let known = self.relations.get(&relation);
+        let name = known.and_then(|known| known.columns.get(&number));
+        name.is_some_and(|name| self.definitions.of_generated(relation, name).is_some())
     }
 
     fn relation(&self, schema: &str, name: &str) -> Option<u32> {
@@ -690,15 +689,6 @@ pub(super) async fn fetch<W: Wire>(
             });
             if let Some(relation) = catalogue.relations.get_mut(&oid) {
                 relation.columns.insert(attribute, name);
-            }
-        })
-        .await?;
-    connection
-        .each(probe::GENERATED, |cells| {
-            if let [oid, Some(attribute)] = cells
-                && let (Some(oid), Ok(attribute)) = (number(*oid), attribute.parse())
-            {
-                catalogue.generated.insert((oid, attribute));
             }
         })
         .await?;

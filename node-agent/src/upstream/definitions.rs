@@ -19,12 +19,14 @@ pub(super) const VIEWS: &str = "select c.oid, c.relkind, pg_catalog.pg_get_viewd
 pub(super) const RULED: &str =
     "select distinct ev_class from pg_catalog.pg_rewrite where ev_type <> '1'";
 /// oid, column, and a column of the same relation that it is generated from: none where no such is
-/// noted, `*` where code of the owner's makes it.
+/// noted, `*` where code of the owner's makes it. By way of JSON, for older servers have no such column
+/// of the catalogue.
 pub(super) const GENERATED: &str = "with own (relation, number, name, expression) as ( \
        select a.attrelid, a.attnum, a.attname, f.oid \
        from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef f \
          on f.adrelid = a.attrelid and f.adnum = a.attnum \
-       where a.attgenerated <> '' and not a.attisdropped), \
+       where a.atthasdef and a.attnum > 0 and not a.attisdropped \
+         and pg_catalog.to_jsonb(a) ->> 'attgenerated' <> ''), \
      needs (relation, number, name, class, object, part) as ( \
        select o.relation, o.number, o.name, d.refclassid, d.refobjid, d.refobjsubid \
        from own o join pg_catalog.pg_depend d \

@@ -18,11 +18,6 @@ pub(super) const RELATIONS: &str = "select c.oid, n.nspname, c.relname, c.relkin
 pub(super) const COLUMNS: &str = "select a.attrelid, a.attnum, a.attname \
      from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
      where a.attnum > 0 and not a.attisdropped and c.relkind in ('r','p','v','m','f','t')";
-/// oid, attribute number of generated columns. By way of JSON, for older servers have no such column
-/// of the catalogue.
-pub(super) const GENERATED: &str = "select a.attrelid, a.attnum from pg_catalog.pg_attribute a \
-     where a.atthasdef and a.attnum > 0 and not a.attisdropped \
-       and pg_catalog.to_jsonb(a) ->> 'attgenerated' <> ''";
 /// What a relation's rows can come from: views through their rules; children and their parents;
 /// and code.
 ///
@@ -60,44 +55,46 @@ pub(super) const COMMENTS: &str = "select d.objoid, d.objsubid, \
      from pg_catalog.pg_description d \
      where d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objoid >= 16384 \
        and pg_catalog.strpos(d.description, ':') > 0";
+/// How many rows a part of a catalogue has, and the sum of the numbers of the transactions that wrote them.
+macro_rules! written {
+    ($from:literal) => {
+        concat!(
+            ", (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
+                    pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8)) \
+                from pg_catalog.",
+            $from,
+            ")"
+        )
+    };
+}
+
 /// One cell that is another whenever something is defined, changed or dropped that the other questions ask
 /// for: for each catalogue how many rows it has, and the sum of the numbers of the transactions that wrote them.
 /// A row that is written gets the number of its transaction, mostly a greater one than any before, so that with as
 /// many rows the sum grows; where two changes cancel each other out, the next full reading shows them. What came with the server is left out, and tables of single sessions, which come and go.
-pub(super) const PULSE: &str = "select pg_catalog.concat_ws(' ', \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_class where oid >= 16384 and relkind in ('r','p','v','m','f') \
-          and relpersistence <> 't'), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
-        where c.oid >= 16384 and a.attnum > 0 and c.relkind in ('r','p','v','m','f') \
-          and c.relpersistence <> 't'), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_rewrite where ev_class >= 16384), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_inherits), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_description \
-        where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and objoid >= 16384), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp_'), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_proc where oid >= 16384), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_operator where oid >= 16384), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_constraint where contype = 'f' or contypid <> 0), \
-       (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-            pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8)) \
-        from pg_catalog.pg_cast where oid >= 16384))";
+pub(super) const PULSE: &str = concat!(
+    "select pg_catalog.concat_ws(' '",
+    written!(
+        "pg_class t where oid >= 16384 and relkind in ('r','p','v','m','f') and relpersistence <> 't'"
+    ),
+    written!(
+        "pg_attribute t join pg_catalog.pg_class c on c.oid = t.attrelid \
+         where c.oid >= 16384 and t.attnum > 0 and c.relkind in ('r','p','v','m','f') \
+           and c.relpersistence <> 't'"
+    ),
+    written!("pg_rewrite t where ev_class >= 16384"),
+    written!("pg_inherits t"),
+    written!(
+        "pg_description t where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           and objoid >= 16384"
+    ),
+    written!("pg_namespace t where nspname !~ '^pg_(toast_)?temp_'"),
+    written!("pg_proc t where oid >= 16384"),
+    written!("pg_operator t where oid >= 16384"),
+    written!("pg_constraint t where contype = 'f' or contypid <> 0"),
+    written!("pg_cast t where oid >= 16384"),
+    ")"
+);
 /// Schemas: what a search_path of the role can lead to.
 pub(super) const SCHEMAS: &str = "select nspname from pg_catalog.pg_namespace \
      where pg_catalog.has_schema_privilege(oid, 'usage')";

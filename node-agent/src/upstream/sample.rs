@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::policy::Table;
+use crate::sql::quoted;
 use crate::wire::{BackLogin, Wire};
 
 use super::catalogue::CatalogueError;
@@ -110,11 +111,6 @@ fn question(table: &Table, rows: u32) -> String {
     let (schema, name) = (quoted(&table.schema), quoted(&table.name));
     let _ = write!(text, " from only {schema}.{name} limit {rows}");
     text
-}
-
-/// A name as the server takes it, whatever is in it.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

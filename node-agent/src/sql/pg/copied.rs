@@ -11,7 +11,7 @@ use super::names;
 use super::settings::is_true;
 use super::walk::Walk;
 use crate::sql::copied::{CopyColumns, CopyForm, CopyLayout, CopyOut, CopyRows, ForceQuote};
-use crate::sql::{StatementFacts, StatementKind};
+use crate::sql::{StatementFacts, StatementKind, quoted};
 
 const OPTIONS: &str = "only its options in text and csv can be followed";
 
@@ -116,10 +116,6 @@ fn reading(table: &pb::RangeVar, columns: &[pb::Node]) -> Result<String, &'stati
     };
     let name = quoted(&table.relname);
     Ok(format!("select {listed} from only {schema}{name}"))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Whether what was judged and what is asked for instead touch and call the same.

@@ -171,7 +171,10 @@ impl Walk {
                 let path = set.name.eq_ignore_ascii_case("search_path");
                 let value = values.map(|mut values| {
                     if path {
-                        values = values.iter().map(|schema| scope::quoted(schema)).collect();
+                        values = values
+                            .iter()
+                            .map(|schema| scope::quoted_if_needed(schema))
+                            .collect();
                     }
                     values.join(", ")
                 });
