@@ -11,11 +11,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From here on a signal only raises a flag; a second one ends the process at once.
+/// From here on a signal only raises a flag; a second Ctrl-C ends the process at once. Not a second
+/// SIGTERM: whoever ends a process group sends two (one to the group, one to its leader), and a labelled
+/// cgroup that is left behind is found by every agent that starts later.
 pub(crate) fn watch() -> Result<()> {
     let flag = Arc::clone(ASKED.get_or_init(Arc::default));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&flag))?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(())
