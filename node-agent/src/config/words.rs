@@ -245,7 +245,7 @@ pub const KEYS: &[Key] = &[
         "targets[].max_message_bytes",
         "bytes",
         "16777216",
-        "the largest message of a client that is taken",
+        "the largest message of a client that is taken, and the largest row that masks are applied to",
     ),
     key(
         "workloads[].name",

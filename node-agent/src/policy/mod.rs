@@ -281,10 +281,19 @@ impl Obligations {
         !self.masks.is_empty() || !self.content.is_empty()
     }
 
+    /// Whether some cell of a result of the statement may be covered.
+    pub fn covers(&self) -> bool {
+        !self.masks.is_empty() || self.nets_cover()
+    }
+
     /// Whether a copy of the statement's rows may hold what is to be covered.
     pub fn covers_copies(&self) -> bool {
-        let covers = |net: &ContentRule| net.mode == ContentMode::Mask;
-        (self.touches_masked && !self.masks.is_empty()) || self.content.iter().any(covers)
+        (self.touches_masked && !self.masks.is_empty()) || self.nets_cover()
+    }
+
+    fn nets_cover(&self) -> bool {
+        let mut nets = self.content.iter();
+        nets.any(|net| net.mode == ContentMode::Mask)
     }
 }
 

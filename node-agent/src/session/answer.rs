@@ -347,7 +347,7 @@ impl<W: Wire> Session<W> {
         }
         let changes = match &execution.result {
             Some(result) => result.plan.changes(),
-            None => execution.obligations.plans(),
+            None => execution.obligations.covers(),
         };
         if row && changes {
             // Only whole rows can be masked; the machine was told to hold them.

@@ -125,6 +125,7 @@ impl<W: Wire> Session<W> {
         }
         let wants = Wants {
             head: obligations.plans(),
+            whole: obligations.covers(),
             names: makes_names(&prepared.analysis),
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),

@@ -441,9 +441,10 @@ pub struct ServerError {
 #[derive(Clone, Debug, Default)]
 pub struct Wants {
     /// The result's head must be known before its first row, even if the client never asks for it
-    /// (a mask plan hangs on it). Rows are then delivered whole until `Talk::hold_rows` says
-    /// otherwise.
+    /// (a mask plan hangs on it).
     pub head: bool,
+    /// Rows are delivered whole, up to the limit of a message, until `Talk::hold_rows` says otherwise.
+    pub whole: bool,
     /// The execution may make or drop names (PREPARE, DEALLOCATE, DECLARE, CLOSE, DISCARD, or a
     /// text that was not understood). Names that the client uses before its answer is in wait for
     /// that answer, since until then nobody knows what they stand for.

@@ -226,6 +226,7 @@ impl Script {
         let names = ["PREPARE", "DEALLOCATE", "DECLARE", "CLOSE", "DISCARD"];
         let wants = Wants {
             head: word.contains("SSN"),
+            whole: word.contains("SSN"),
             names: names.iter().any(|name| word.starts_with(name)),
             // Counting and copies have tests of their own.
             count: false,

@@ -16,6 +16,8 @@ use super::agent_is_here;
 const MAIL: &str = "ann@example.com";
 const CARD: &str = "4111 1111 1111 1111";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// More bytes than a message may have that is held whole, when nothing is configured.
+const LARGER: usize = 17 * 1024 * 1024;
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 
 const SEED: &str = "create schema app; \
@@ -339,6 +341,14 @@ fn what_only_reports_covers_nothing_and_whom_it_exempts_sees_all() -> Result<()>
         asked(&mut raw, "select * from app.large", 0)?,
     );
     assert!(holds(&large, MAIL));
+    // Beyond the limit of a message as well, and also as the first row of a result.
+    let larger = format!("select repeat('x', {LARGER}), '{MAIL}'");
+    for format in [0, 1] {
+        let seen = asked(&mut raw, &larger, format)?;
+        let row = seen.iter().find(|message| message.kind == b'D');
+        assert!(row.is_some_and(|row| row.body.len() > LARGER), "{format}");
+        assert!(holds(&seen, MAIL), "{format}");
+    }
     assert_eq!(world.ask(text)?.good()?.stdout, plain);
     let counts = metrics::scrape(world.agent().admin())?;
     let reported = "node_agent_content_found_total{detector=\"card\",done=\"reported\"}";

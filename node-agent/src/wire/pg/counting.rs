@@ -398,7 +398,7 @@ impl<S: Clone, E> Talk<S, E> {
         wants: Wants,
         up: &mut BytesMut,
     ) {
-        let run = Running::new(execution, wants.head, wants.names);
+        let run = Running::new(execution, wants.whole, wants.names);
         match asked.phase {
             Phase::Run { .. } => {
                 let mut counted = Counted::simple(run, asked.frame);

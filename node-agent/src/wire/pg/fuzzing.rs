@@ -184,6 +184,7 @@ fn hear(
                 } else {
                     let wants = Wants {
                         head: mood & 4 != 0,
+                        whole: mood & 32 != 0,
                         names: mood & 8 != 0,
                         count: mood & 16 != 0 && talk.can_count(&asked),
                         estimate: (mood & 64 != 0).then(|| Text::of_static("delete")),

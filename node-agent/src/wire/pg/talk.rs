@@ -290,7 +290,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         if wants.count {
             return self.send_counted(asked, execution, wants, up);
         }
-        let mut run = Running::new(execution, wants.head, wants.names);
+        let mut run = Running::new(execution, wants.whole, wants.names);
         match asked.phase {
             Phase::Run { .. } => {
                 self.query_goes_up();
