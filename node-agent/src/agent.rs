@@ -32,7 +32,7 @@ use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
-use crate::upstream::Catalogues;
+use crate::upstream::{Catalogues, Warm};
 
 /// How long sessions may go on after SIGTERM before they are ended in the middle.
 const GRACE: Duration = Duration::from_secs(25);
@@ -103,6 +103,7 @@ pub struct Agent {
     recorder: Arc<Recorder>,
     orders: mpsc::Receiver<Order>,
     partings: Partings,
+    warm: Arc<Warm>,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -133,6 +134,7 @@ impl Agent {
         }
         let (drain, drained) = watch::channel(Drain::Running);
         let partings = Partings::default();
+        let warm = Arc::new(Warm::default());
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
@@ -144,6 +146,7 @@ impl Agent {
             budgets: Budgets::default(),
             cancels: Cancels::default(),
             partings: partings.clone(),
+            warm: warm.clone(),
             metrics: metrics.clone(),
             live: live.clone(),
             mask_key: mask_key(&config.state_dir)?,
@@ -187,9 +190,12 @@ impl Agent {
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
         tasks.spawn(prune_old(config.clone()));
+        let kept = warm.clone();
+        tasks.spawn(async move { kept.look_after().await });
         let admin = Arc::new(Admin {
             metrics,
             live,
+            warm: warm.clone(),
             recorder: recorder.clone(),
             policies,
             trouble,
@@ -206,6 +212,7 @@ impl Agent {
             recorder,
             orders,
             partings,
+            warm,
             _strands: strands,
         })
     }
@@ -222,13 +229,19 @@ impl Agent {
         let drain = loop {
             match self.orders.recv().await {
                 Some(Order::Reload) => self.reload.notify_one(),
-                Some(Order::Retire) => self.retire(),
+                Some(Order::Retire) => {
+                    self.retire();
+                    // New sessions are the other's, so nobody comes for them here.
+                    self.warm.end().await;
+                }
                 Some(Order::Drain) => break Drain::Soon,
                 // Without a keeper no token can be read and nobody is told of anything: whoever
                 // starts the agent again finds the ports free.
                 Some(Order::Stop) | None => break Drain::Now,
             }
         };
+        // First, so that what ends from here on is not kept.
+        self.warm.end().await;
         if drain == Drain::Soon {
             tracing::info!(
                 "stopping: sessions end when idle, the rest in {} s",

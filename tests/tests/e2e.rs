@@ -32,6 +32,7 @@ mod e2e {
     mod halves;
     mod flood;
     mod heal;
+    mod kept;
     mod hostile;
     mod label;
     mod leaks;

@@ -12,6 +12,7 @@ use crate::keeper::Link;
 use crate::record::Recorder;
 use crate::session::Drain;
 use crate::telemetry::{Metrics, Registry};
+use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
 pub use pages::serve_pages;
@@ -25,6 +26,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Live sessions.
     pub live: Arc<Registry>,
+    /// Connections that are kept for the next session.
+    pub warm: Arc<Warm>,
     /// The record.
     pub recorder: Arc<Recorder>,
     /// The policies of this moment.

@@ -93,6 +93,7 @@ impl Admin {
         let stats = self.recorder.stats();
         let mut scraped = Scraped {
             sessions_open: self.live.count(),
+            upstream_kept: self.warm.count(),
             queued_bytes: stats.queued_bytes,
             record_failures: stats.failures,
             record_lost: stats.lost,

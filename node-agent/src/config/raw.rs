@@ -88,6 +88,7 @@ pub(super) struct RawTarget {
     pub(super) credential: Option<Spanned<RawCredential>>,
     pub(super) client_tls: Maybe<String>,
     pub(super) max_message_bytes: Maybe<usize>,
+    pub(super) keep_warm: Maybe<String>,
 }
 
 /// `targets[].upstream`.

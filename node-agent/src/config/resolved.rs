@@ -144,6 +144,7 @@ pub struct Target {
     pub credentials: Credentials,
     pub client_tls: ClientTlsMode,
     pub limits: TargetLimits,
+    pub keep_warm: Duration,
 }
 
 /// Sizes a target's clients are held to.

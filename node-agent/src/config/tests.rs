@@ -127,6 +127,8 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("TLS spelt otherwise", target("  upstream: { tls: \"on\" }\n")),
         ("two passwords", "targets:\n- name: a\n  protocol: postgres\n  hosts: [a.example]\n  credential: { username: u, password_file: p, password_env: P }\n".into()),
         ("a message bound too small", target("  max_message_bytes: 10\n")),
+        ("a connection kept too long", target("  keep_warm: 61s\n")),
+        ("kept for no time that is known", target("  keep_warm: 5\n")),
         ("a duration without unit", "approvals: { timeout: 10 }\n".into()),
         ("a workload without issuer", "workloads: [ { name: w, token: [password] } ]\n".into()),
         ("a workload without token", format!("{}workloads: [ {{ name: w }} ]\n", issuer(""))),

@@ -248,6 +248,12 @@ pub const KEYS: &[Key] = &[
         "the largest message of a client that is taken, and the largest row that masks are applied to",
     ),
     key(
+        "targets[].keep_warm",
+        "duration, at most 60s",
+        "5s",
+        "how long a connection to the database is kept, made as new, for the next session of the same identity; 0s: it ends with its session",
+    ),
+    key(
         "workloads[].name",
         "name",
         "required",

@@ -59,9 +59,21 @@ pub enum Login {
         application: Option<String>,
         /// The client's leg is TLS.
         tls: bool,
+        /// The connection to the database was another session's before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<KeptFrom>,
     },
     /// Refused.
     Refused(Refusal),
+}
+
+/// Whose a connection to the database was before: one that was kept, and made as new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFrom {
+    /// The session that had it last.
+    pub session: SessionId,
+    /// The process id of the database's side, as its own log has it.
+    pub process: u32,
 }
 
 /// A decision, before anything runs.

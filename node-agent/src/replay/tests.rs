@@ -43,6 +43,10 @@ fn login(subject: &str) -> Login {
         role: "svc".into(),
         application: Some(NASTY.into()),
         tls: true,
+        kept: Some(crate::record::KeptFrom {
+            session: SessionId(0xabc),
+            process: 4711,
+        }),
     }
 }
 

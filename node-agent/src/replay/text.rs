@@ -244,6 +244,7 @@ fn login(event: &LoggedIn, out: &mut dyn Write) -> io::Result<()> {
             role,
             application,
             tls,
+            kept,
         } => {
             let user = &principal.user;
             writeln!(
@@ -263,7 +264,15 @@ fn login(event: &LoggedIn, out: &mut dyn Write) -> io::Result<()> {
                     .as_ref()
                     .map_or(String::new(), |a| format!("; application {}", visible(a))),
                 if *tls { "; TLS" } else { "; in clear" },
-            )
+            )?;
+            match kept {
+                Some(kept) => writeln!(
+                    out,
+                    "            kept from {}, server process {}",
+                    kept.session, kept.process
+                ),
+                None => Ok(()),
+            }
         }
         Login::Refused(refusal) => {
             writeln!(out, "  login     refused at {}", when::full(event.at))?;

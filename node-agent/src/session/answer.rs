@@ -476,16 +476,21 @@ impl<W: Wire> Session<W> {
                     self.touched &= !self.link.idle();
                 }
             }
-            // Newer servers say where they look for names, whoever changed it.
-            Answer::Parameter { name, value } if name == "search_path" => self.scope.told(value),
+            Answer::Parameter { name, value } => {
+                self.reported(name, value);
+                // Newer servers say where they look for names, whoever changed it.
+                if name == "search_path" {
+                    self.scope.told(value);
+                }
+            }
+            // Nobody listens in a session whose connection is kept.
+            Answer::Notification => self.ran(false),
             Answer::Control
             | Answer::Hidden
             | Answer::Head
             | Answer::Rows { .. }
             | Answer::Piece { .. }
             | Answer::Notice(_)
-            | Answer::Notification
-            | Answer::Parameter { .. }
             | Answer::CopyIn
             | Answer::CopyOut
             | Answer::CopyRows { .. } => {}

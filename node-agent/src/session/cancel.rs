@@ -16,6 +16,8 @@ struct Cancellable {
     secret: Vec<u8>,
     /// One request at a time per session: a flood of cancels becomes one.
     busy: Arc<tokio::sync::Semaphore>,
+    /// A request was sent, or is about to be. Whether the database has acted on it, nobody knows for certain.
+    sent: bool,
 }
 
 /// All live cancel keys.
@@ -29,6 +31,15 @@ pub struct Cancels {
 pub(super) struct CancelGuard {
     all: Arc<super::Shared>,
     key: CancelKey,
+}
+
+impl CancelGuard {
+    /// Ends the key before its session's connection goes to another: whether no request was ever sent for it.
+    /// From here on none is, since the key is looked up and marked under one lock.
+    pub(super) fn retire(&self) -> bool {
+        let gone = self.all.cancels.lock().remove(&self.key);
+        gone.is_some_and(|key| !key.sent)
+    }
 }
 
 impl Drop for CancelGuard {
@@ -58,6 +69,7 @@ impl Cancels {
             process,
             secret,
             busy,
+            sent: false,
         };
         shared.cancels.lock().insert(key.clone(), entry);
         CancelGuard {
@@ -66,15 +78,20 @@ impl Cancels {
         }
     }
 
+    /// What a key stands for, marked as used.
+    fn asked(&self, key: &CancelKey, workload: &str) -> Option<Cancellable> {
+        let mut keys = self.lock();
+        let found = keys.get_mut(key).filter(|c| &*c.workload == workload)?;
+        found.sent = true;
+        Some(found.clone())
+    }
+
     /// Acts on a cancel request. An unknown key, or one of another workload's session, is ignored
     /// without a word, as a server does: the answer must not tell a guess from a hit.
     pub(super) async fn request<B: Back>(&self, key: &CancelKey, workload: &str) {
-        let found = self
-            .lock()
-            .get(key)
-            .filter(|c| &*c.workload == workload)
-            .cloned();
-        let Some(found) = found else { return };
+        let Some(found) = self.asked(key, workload) else {
+            return;
+        };
         let Ok(_one_at_a_time) = found.busy.clone().try_acquire_owned() else {
             return;
         };

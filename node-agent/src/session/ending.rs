@@ -112,6 +112,7 @@ impl<W: Wire> Session<W> {
         if !self.cancelling.is_empty() {
             return;
         }
+        self.cancelled = true;
         let endpoint = self.endpoint.clone();
         let (process, secret) = self.server_key.clone();
         self.cancelling.spawn(async move {
@@ -166,6 +167,8 @@ impl<W: Wire> Session<W> {
     pub(super) async fn part(&mut self, why: &Why) {
         tracing::debug!(session = %self.id, ?why, "session ends");
         let running = !self.link.idle();
+        let keeping = self.keeps(why);
+        let kept = keeping.is_some();
         self.link.farewell();
         // A running statement would notice late that its client has gone. By a task of its own: a
         // client that does not read must not keep the database waiting.
@@ -176,7 +179,7 @@ impl<W: Wire> Session<W> {
                 let _ = self.client.flush().await;
             }
             let _ = self.client.shutdown().await;
-            if !running {
+            if !running && !kept {
                 // An open transaction is rolled back by the database when its client goes.
                 let goodbye = self.link.outgoing().bytes().to_vec();
                 let _ = self.upstream.write_all(&goodbye).await;
@@ -191,6 +194,9 @@ impl<W: Wire> Session<W> {
             }
         };
         let _ = tokio::join!(timeout(PARTING, parting), seeing_out);
+        if let Some(keeping) = keeping {
+            self.hand_over(keeping);
+        }
         self.cancelling.detach_all();
     }
 }

@@ -247,6 +247,7 @@ impl<W: Wire> Session<W> {
             names: self.known.no_names(),
             catalogue: None,
             decision: Arc::new(Decision::Deny(denial)),
+            leaves_no_trace: false,
         }
     }
 

@@ -16,16 +16,19 @@ use crate::model::{
 };
 use crate::origin::Flow;
 use crate::policy::Needs;
-use crate::record::{Began, Login, SessionRecorder, Why};
+use crate::record::{Began, KeptFrom, Login, SessionRecorder, Why};
 use crate::sql::Scope;
 use crate::telemetry::{LiveGuard, LiveSession};
 use crate::tls::{Opening, Prefixed};
-use crate::upstream::{Dialled, Endpoint, Leg, UpstreamError, begun, dial};
+use crate::upstream::{
+    Begun, Dialled, Endpoint, Key, Leg, UpstreamError, begun, dial, resume,
+};
 use crate::wire::{
     Ask4, BackLogin, Credential, Front, FrontLimits, Garbled, Hello, Need, Welcome, Wire,
 };
 
 use super::cancel::{CancelGuard, Cancels};
+use super::keep::Keeping;
 use super::{Arrived, Shared};
 
 /// From the accept to the client's last word about who it is, in total and not per byte or message.
@@ -41,6 +44,8 @@ pub(super) struct Opened {
     pub(super) database: Dialled,
     /// Where its unqualified names may be looked for.
     pub(super) scope: Scope,
+    /// What is needed to keep the connection, if it may be.
+    pub(super) keeping: Option<Keeping>,
     pub(super) endpoint: Endpoint,
     pub(super) back_login: BackLogin,
     pub(super) principal: Arc<Principal>,
@@ -379,6 +384,9 @@ struct Admitted {
     back_login: BackLogin,
     database: Dialled,
     scope: Scope,
+    keeping: Option<Keeping>,
+    /// The connection was another session's before.
+    kept: Option<KeptFrom>,
 }
 
 async fn admit<W: Wire>(
@@ -414,17 +422,26 @@ async fn admit<W: Wire>(
             .is_some_and(|tls| tls.verified()),
     };
     let endpoint = arrived.endpoint();
-    let database = dial::<W::Back>(&endpoint, back_login.clone())
-        .await
-        .map_err(Stop::Upstream)?;
-    let needs = shared.policies.load().needs(&principal, &target.name);
-    // Policies that come to need it later have names stand for whatever has them in any schema.
-    let (database, scope) = if needs != Needs::default() {
-        begun::<W>(&endpoint, database, &back_login.user)
-            .await
-            .map_err(Stop::Upstream)?
-    } else {
-        (database, Scope::unknown())
+    let policies = shared.policies.load_full();
+    let key = (!target.keep_warm.is_zero())
+        .then(|| {
+            let (warm, version) = (&shared.warm, policies.version());
+            warm.key(&target.name, &endpoint, &back_login, &principal, version)
+        })
+        .flatten();
+    let (database, begun, opened, kept) =
+        database::<W>(shared, &endpoint, &back_login, key.as_deref()).await?;
+    let keeping = key.zip(begun.settings).map(|(key, settings)| Keeping {
+        key,
+        settings,
+        parameters: database.greeted.parameters.clone(),
+        since: Vec::new(),
+        opened,
+    });
+    let scope = match policies.needs(&principal, &target.name) == Needs::default() {
+        // Policies that come to need it later have names stand for whatever has them in any schema.
+        true => Scope::unknown(),
+        false => begun.scope,
     };
     Ok(Admitted {
         principal,
@@ -432,7 +449,38 @@ async fn admit<W: Wire>(
         back_login,
         database,
         scope,
+        keeping,
+        kept,
     })
+}
+
+/// Opens the database: over the connection of an earlier session of this identity, if one was kept and is as a
+/// new one would be, else over a new one.
+async fn database<W: Wire>(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    login: &BackLogin,
+    key: Option<&Key>,
+) -> Result<(Dialled, Begun, std::time::Instant, Option<KeptFrom>), Stop> {
+    if let Some(parked) = key.and_then(|key| shared.warm.take(key)) {
+        let (opened, from) = (parked.opened, parked.from);
+        // One that is not fit is no reason to refuse anybody, and none to say a word.
+        let resumed = resume::<W>(endpoint, parked, &login.user, &login.database).await;
+        if let Some((database, begun)) = resumed {
+            shared.metrics.upstream_taken();
+            let kept = KeptFrom {
+                session: from,
+                process: database.greeted.process,
+            };
+            return Ok((database, begun, opened, Some(kept)));
+        }
+    }
+    let opened = std::time::Instant::now();
+    let dialled = dial::<W::Back>(endpoint, login.clone()).await;
+    let dialled = dialled.map_err(Stop::Upstream)?;
+    let begun = begun::<W>(endpoint, dialled, &login.user, key.is_some()).await;
+    let (database, begun) = begun.map_err(Stop::Upstream)?;
+    Ok((database, begun, opened, None))
 }
 
 /// Tries the workload's token sources in their order. A source that has nothing gives way to the
@@ -530,6 +578,8 @@ async fn welcome<W: Wire>(
         back_login,
         database,
         scope,
+        keeping,
+        kept,
     } = admitted;
     recorder.login(Login::Admitted {
         principal: Principal::clone(&principal),
@@ -538,6 +588,7 @@ async fn welcome<W: Wire>(
         role: back_login.user.clone(),
         application: hello.application.clone(),
         tls: greeting.leg.is_tls(),
+        kept,
     });
     let mut secret = [0_u8; 32];
     let mut process = [0_u8; 4];
@@ -589,6 +640,7 @@ async fn welcome<W: Wire>(
         client_rest: input,
         database,
         scope,
+        keeping,
         endpoint,
         back_login,
         principal,

@@ -11,6 +11,7 @@ mod errors;
 mod execution;
 mod found;
 mod judge;
+mod keep;
 mod limits;
 mod login;
 mod names;
@@ -38,7 +39,7 @@ use crate::policy::PolicySet;
 use crate::record::{Recorder, Why};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, UpstreamConnector};
-use crate::upstream::{Catalogues, Endpoint};
+use crate::upstream::{Catalogues, Endpoint, Warm};
 use crate::wire::Wire;
 
 pub use budget::Budgets;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub cancels: Cancels,
     /// Databases that sessions still say goodbye to.
     pub partings: Partings,
+    /// Connections that are kept for the next session.
+    pub warm: Arc<Warm>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Live sessions.

@@ -24,6 +24,7 @@ use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 use super::cancel::CancelGuard;
 use super::execution::Execution;
 use super::found::Totals;
+use super::keep::Keeping;
 use super::login::Opened;
 use super::names::Known;
 use super::verdict::Prepared;
@@ -84,7 +85,7 @@ pub(super) struct Session<W: Wire> {
     /// The client was told by the database that the session is over.
     pub(super) told: bool,
     pub(super) client: Leg,
-    client_in: Intake,
+    pub(super) client_in: Intake,
     pub(super) upstream: Leg,
     client_flush: bool,
     upstream_flush: bool,
@@ -94,7 +95,11 @@ pub(super) struct Session<W: Wire> {
     /// Cancel requests under way. Nothing new is heard until the database has taken them: one that
     /// came late would hit the next statement.
     pub(super) cancelling: JoinSet<()>,
-    _cancel: CancelGuard,
+    /// The agent has asked the database to cancel something of this session.
+    pub(super) cancelled: bool,
+    /// While it may be: what is needed to keep the connection for another session.
+    pub(super) keeping: Option<Keeping>,
+    pub(super) cancel: CancelGuard,
 }
 
 /// Why a round came to nothing.
@@ -166,9 +171,11 @@ impl<W: Wire> Session<W> {
             busy: 0,
             server_key: (greeted.process, greeted.secret),
             cancelling: JoinSet::new(),
+            cancelled: false,
+            keeping: opened.keeping,
             arrived: opened.arrived,
             shared,
-            _cancel: opened.cancel,
+            cancel: opened.cancel,
         }
     }
 

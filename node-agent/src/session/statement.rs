@@ -118,6 +118,7 @@ impl<W: Wire> Session<W> {
                 .refuse(asked, &error.refusal().at(self.reference()), &mut self.out);
             return Ok(());
         }
+        self.ran(verdict.leaves_no_trace);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.
@@ -175,6 +176,8 @@ impl<W: Wire> Session<W> {
     ) -> Result<(), Why> {
         match &*verdict.decision {
             Decision::Allow(_) | Decision::Hold(_) => {
+                // The database evaluates constants of a text when it reads it.
+                self.ran(verdict.leaves_no_trace);
                 self.link.prepare(asked, prepared);
                 Ok(())
             }

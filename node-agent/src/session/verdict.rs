@@ -10,6 +10,7 @@ use crate::policy::{Allow, Decision, Denial, PolicySet, Question, ResolvedNames,
 use crate::sql::{Analysis, Purpose, stands_for_its_shape};
 use crate::wire::Text;
 
+use super::keep::leaves_no_trace;
 use super::trace::Traces;
 
 /// How many texts a session remembers.
@@ -91,6 +92,8 @@ pub(super) struct Verdict {
     /// By which catalogue they were found; `None`: by none.
     pub(super) catalogue: Option<u64>,
     pub(super) decision: Arc<Decision>,
+    /// Whether it leaves nothing in the connection that a reset does not drop.
+    pub(super) leaves_no_trace: bool,
 }
 
 impl Verdict {
@@ -198,11 +201,16 @@ impl Prepared {
             Decision::Deny(denial) => denial.fleeting,
             Decision::Hold(_) => true,
         };
+        // Names that were not looked up are not known, though a lookup that failed left none.
+        let looked_up = circumstances.as_ref().is_some_and(|now| now.names.is_some());
+        let leaves_no_trace =
+            leaves_no_trace(&self.analysis, looked_up.then_some(&*names), &decision);
         let verdict = Verdict {
             policy_version: policies.version(),
             names,
             catalogue: circumstances.as_ref().and_then(|now| Some(now.names?.0)),
             decision: Arc::new(decision),
+            leaves_no_trace,
         };
         if !fleeting && let Some(circumstances) = circumstances {
             self.keep(circumstances, verdict.clone());

@@ -27,6 +27,7 @@ use crate::model::Dialect;
 
 mod copied;
 mod functions;
+mod leaves;
 mod lineage;
 mod named;
 mod pg;
@@ -41,6 +42,7 @@ pub mod fuzzing;
 pub use copied::{CopyColumns, CopyForm, CopyLayout, CopyOut, CopyRows, ForceQuote};
 pub(crate) use functions::ROW_READERS;
 pub use functions::{Family, FunctionClass, PURE as PURE_FUNCTIONS, classify_function};
+pub use leaves::leaves_nothing;
 pub use lineage::{Base, Carried, Columns, Lineage, MAX_TRACED, OutputColumn, Rows, Shape, trace};
 pub use named::{Named, expand_named, runs_by_name};
 pub use purpose::Purpose;

@@ -166,6 +166,18 @@ pub const METRICS: &[Meaning] = &[
         "databases that could not be opened",
     ),
     of(
+        "node_agent_upstream_kept",
+        "gauge",
+        "",
+        "connections to databases that wait for another session of the identity that they were opened for",
+    ),
+    of(
+        "node_agent_upstream_taken_total",
+        "counter",
+        "",
+        "sessions that went on with a kept connection to the database",
+    ),
+    of(
         "node_agent_policy_reloads_total",
         "counter",
         "result",
@@ -298,6 +310,7 @@ pub struct Scraped {
     pub standings: Vec<(String, &'static str)>,
     pub states: &'static [&'static str],
     pub sessions_open: u64,
+    pub upstream_kept: u64,
     pub queued_bytes: u64,
     pub record_failures: u64,
     pub record_lost: u64,
@@ -335,6 +348,8 @@ pub struct Metrics {
     cut: Counter,
     undeclared: Counter,
     upstream: Counter,
+    upstream_kept: Gauge<u64, AtomicU64>,
+    upstream_taken: Counter,
     reloads: Family<Reload, Counter>,
     masks_lost: Family<Lost, Counter>,
     sessions_open: Gauge<u64, AtomicU64>,
@@ -391,6 +406,8 @@ impl Metrics {
             cut: Counter::default(),
             undeclared: Counter::default(),
             upstream: Counter::default(),
+            upstream_kept: Gauge::default(),
+            upstream_taken: Counter::default(),
             reloads: Family::default(),
             masks_lost: Family::default(),
             sessions_open: Gauge::default(),
@@ -493,6 +510,16 @@ impl Metrics {
             registry,
             "node_agent_upstream_failures_total",
             metrics.upstream.clone(),
+        );
+        add(
+            registry,
+            "node_agent_upstream_kept",
+            metrics.upstream_kept.clone(),
+        );
+        add(
+            registry,
+            "node_agent_upstream_taken_total",
+            metrics.upstream_taken.clone(),
         );
         add(
             registry,
@@ -623,6 +650,11 @@ impl Metrics {
         self.upstream.inc();
     }
 
+    /// A session goes on with a kept connection.
+    pub fn upstream_taken(&self) {
+        self.upstream_taken.inc();
+    }
+
     /// Policies were loaded anew, or could not be.
     pub fn policies_reloaded(&self, good: bool) {
         let result = if good { "good" } else { "bad" };
@@ -664,6 +696,7 @@ impl Metrics {
     /// The text of a scrape.
     pub fn encode(&self, now: Scraped) -> String {
         self.sessions_open.set(now.sessions_open);
+        self.upstream_kept.set(now.upstream_kept);
         self.queued.set(now.queued_bytes);
         // The recorder and the keeper count; this repeats what they stand at.
         self.record_failures

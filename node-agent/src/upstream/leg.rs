@@ -1,8 +1,9 @@
 //! One side of a connection: plain or inside TLS, polled from one task.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -29,6 +30,33 @@ impl Leg {
             Leg::Plain(_) | Leg::Closed => false,
             Leg::Server(_) | Leg::Client(_) => true,
         }
+    }
+
+    /// Whether nothing has come and the peer has not gone, as far as is known without waiting. A byte that has
+    /// come is lost by this.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
+        let mut read = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(self).poll_read(&mut cx, &mut read).is_pending()
+    }
+
+    /// Hands the socket to the event loop of this thread: it was opened on another's, which would have to
+    /// wake this one for each answer.
+    ///
+    /// # Errors
+    /// There is no descriptor for it, or no socket.
+    pub fn rehome(&mut self) -> io::Result<()> {
+        let socket = match self {
+            Leg::Plain(stream) => stream,
+            Leg::Client(stream) => stream.get_mut().0,
+            // A client's connection is its session's alone.
+            Leg::Server(_) | Leg::Closed => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        // A descriptor of its own for the same socket; the first goes with its registration.
+        let again = socket.as_fd().try_clone_to_owned()?;
+        *socket = TcpStream::from_std(again.into())?;
+        Ok(())
     }
 }
 

@@ -11,13 +11,24 @@ use crate::wire::Wire;
 
 use super::dial::{Dialled, UpstreamError};
 use super::probe::{self, Probe};
-use super::{Endpoint, own};
+use super::renew::Settings;
+use super::{CatalogueError, Endpoint, own};
 
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The scope of the names of a session that was just opened as `role`. One question to the server, and
-/// none where it reports its path by itself (PostgreSQL 18).
+/// What a session begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// Where its unqualified names are looked for.
+    pub scope: Scope,
+    /// What its settings were made of; `None`: nobody asked, or the server does not say.
+    pub settings: Option<Settings>,
+}
+
+/// What a session that was just opened as `role` begins with; of its settings only where it may be kept for
+/// another. One question to the server, and none where it reports its path by itself (PostgreSQL 18) and
+/// nothing else is to be known.
 ///
 /// # Errors
 /// The connection failed.
@@ -25,21 +36,44 @@ pub async fn begun<W: Wire>(
     endpoint: &Endpoint,
     dialled: Dialled,
     role: &str,
-) -> Result<(Dialled, Scope), UpstreamError> {
+    keeps: bool,
+) -> Result<(Dialled, Begun), UpstreamError> {
     if W::DIALECT != Dialect::Postgres {
-        return Ok((dialled, Scope::unknown()));
+        let begun = Begun {
+            scope: Scope::unknown(),
+            settings: None,
+        };
+        return Ok((dialled, begun));
     }
     let mut reported = dialled.greeted.parameters.iter();
-    if let Some((_, path)) = reported.find(|(name, _)| name == "search_path") {
-        let scope = Scope::of_path(path, role);
-        return Ok((dialled, scope));
+    let reported = reported.find(|(name, _)| name == "search_path");
+    if !keeps && let Some((_, path)) = reported {
+        let begun = Begun {
+            scope: Scope::of_path(path, role),
+            settings: None,
+        };
+        return Ok((dialled, begun));
     }
     let greeted = dialled.greeted.clone();
     let mut connection = Probe::<W>::new(dialled, endpoint.address);
-    let mut path = None;
-    let asked = connection.each(probe::PATH, |cells| {
-        path = cells.first().copied().flatten().map(str::to_owned);
-    });
+    let (mut path, mut settings) = (None, None);
+    let asked = async {
+        if keeps {
+            let asked = connection.each(probe::BEGINS, |cells| {
+                path = cells.first().copied().flatten().map(str::to_owned);
+                settings = cells.get(1).copied().flatten().map(Settings::of);
+            });
+            match asked.await {
+                // A server that does not show the settings of roles is asked for the path alone.
+                Err(CatalogueError::Refused(_)) => {}
+                other => return other,
+            }
+        }
+        let asked = connection.each(probe::PATH, |cells| {
+            path = cells.first().copied().flatten().map(str::to_owned);
+        });
+        asked.await
+    };
     match timeout(PATIENCE, asked).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -58,7 +92,7 @@ pub async fn begun<W: Wire>(
     let (leg, rest) = connection.into_parts();
     let scope = path.map_or_else(Scope::unknown, |path| Scope::of_path(&path, role));
     let dialled = Dialled { leg, greeted, rest };
-    Ok((dialled, scope))
+    Ok((dialled, Begun { scope, settings }))
 }
 
 /// Whether a text calls anything whose name the server has to look for.

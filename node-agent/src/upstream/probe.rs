@@ -202,6 +202,45 @@ pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \
 /// The path that this session's unqualified names are looked for in.
 pub(super) const PATH: &str = "show search_path";
 
+/// What the settings of a new session come from beside files and its own login: those of the role, the database
+/// and both. With the numbers of the transactions that wrote them, so that there and back again is a change.
+///
+/// Asked where a client's own settings hold: operators are named with their schema.
+macro_rules! settings {
+    () => {
+        "pg_catalog.current_setting('search_path'), \
+         (select pg_catalog.concat_ws(' ', pg_catalog.count(*), pg_catalog.string_agg( \
+              pg_catalog.concat_ws('/', s.setdatabase, s.setrole, s.xmin, s.setconfig), ' ' \
+              order by s.setdatabase, s.setrole)) \
+          from pg_catalog.pg_db_role_setting s \
+          where s.setrole operator(pg_catalog.=) 0 or s.setrole operator(pg_catalog.=) \
+              pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::pg_catalog.oid)"
+    };
+}
+/// The path, and what its settings were made of, of a session that has just begun.
+pub(super) const BEGINS: &str = concat!("select ", settings!());
+/// The same of one that goes on, who it is and in which database, and whether it would be let in now as it
+/// is: the role may log in and is as much of a superuser as it was, the database takes sessions of it, and
+/// has no trigger that is to see each login.
+pub(super) const STANDS: &str = concat!(
+    "select ",
+    settings!(),
+    ", session_user, pg_catalog.current_database(), \
+     (select r.rolcanlogin \
+         and (r.rolvaliduntil is null \
+              or r.rolvaliduntil operator(pg_catalog.>) pg_catalog.now()) \
+         and r.rolsuper operator(pg_catalog.=) \
+             (pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on') \
+         and d.datallowconn \
+         and pg_catalog.has_database_privilege(d.oid, 'connect') \
+         and not exists (select from pg_catalog.pg_event_trigger e \
+             where e.evtevent operator(pg_catalog.=) 'login' \
+               and e.evtenabled operator(pg_catalog.<>) 'D') \
+      from pg_catalog.pg_roles r, pg_catalog.pg_database d \
+      where r.rolname operator(pg_catalog.=) session_user \
+        and d.datname operator(pg_catalog.=) pg_catalog.current_database())"
+);
+
 /// The largest single row that a catalogue answer may hold.
 const ROW_BYTES: usize = 1 << 20;
 /// The most rows of one reading: columns of some ten thousands of tables.
@@ -217,6 +256,8 @@ pub(super) struct Probe<W: Wire> {
     address: UpstreamAddr,
     rows_left: usize,
     bytes_left: usize,
+    /// Whether the server may say what it was not asked.
+    talkative: bool,
 }
 
 impl<W: Wire> Probe<W> {
@@ -232,10 +273,18 @@ impl<W: Wire> Probe<W> {
             address,
             rows_left: ROWS,
             bytes_left: BYTES,
+            talkative: true,
         }
     }
 
-    /// Asks, and gives each row's text cells to `row`.
+    /// From here on anything but answers is an error.
+    pub(super) fn answers_only(mut self) -> Self {
+        self.talkative = false;
+        self
+    }
+
+    /// Asks, and gives each row's text cells to `row`. A question that the database refuses leaves the
+    /// connection as it was.
     ///
     /// # Errors
     /// The connection or the database failed, or the answers on this connection are together more
@@ -252,6 +301,7 @@ impl<W: Wire> Probe<W> {
             .send(question(text), (), Wants::default(), &mut out);
         self.leg.write_all(&out).await.map_err(broken)?;
         self.leg.flush().await.map_err(broken)?;
+        let mut refused = None;
         loop {
             while let Some((span, answer)) =
                 self.talk.listen(&self.input).map_err(UpstreamError::from)?
@@ -272,11 +322,21 @@ impl<W: Wire> Probe<W> {
                     }
                     Answer::Failed(error) => {
                         let (code, message) = (error.code, error.message);
-                        return Err(UpstreamError::Refused { code, message }.into());
+                        refused = Some(UpstreamError::Refused { code, message });
+                        let _answered = self.talk.finished();
                     }
                     Answer::Ready { .. } => {
                         let _answered = self.talk.finished();
-                        return Ok(());
+                        return match refused {
+                            Some(error) => Err(error.into()),
+                            None => Ok(()),
+                        };
+                    }
+                    Answer::Notice(_) | Answer::Notification | Answer::Parameter { .. }
+                        if !self.talkative =>
+                    {
+                        let error = std::io::Error::other("a word that nobody asked for");
+                        return Err(broken(error).into());
                     }
                     Answer::Done { .. }
                     | Answer::Control
@@ -298,7 +358,13 @@ impl<W: Wire> Probe<W> {
                     }
                 }
             }
-            if self.leg.read_buf(&mut self.input).await.map_err(broken)? == 0 {
+            let read = self.leg.read_buf(&mut self.input).await;
+            let gone = matches!(read, Ok(0) | Err(_));
+            // What the database said last explains why it went.
+            if gone && let Some(error) = refused {
+                return Err(error.into());
+            }
+            if read.map_err(broken)? == 0 {
                 return Err(broken(std::io::ErrorKind::UnexpectedEof.into()).into());
             }
         }

@@ -27,6 +27,8 @@ pub trait Wire: 'static {
     type Front: Front;
     /// Our half of the talk with the database, up to login.
     type Back: Back;
+    /// Our half of making a connection what it was at login.
+    type Reset: Reset;
     /// The dialogue after login. `S` is what the session keeps per prepared statement, `E` per
     /// execution that is under way.
     type Talk<S: Clone + Send + 'static, E: Send + 'static>: Talk<S, E>;
@@ -239,6 +241,27 @@ pub trait Back: Send {
     fn secured(&mut self, endpoint: Option<Vec<u8>>);
     /// The bytes of a cancel request for a server key (sent on a connection of its own).
     fn cancel(process: u32, secret: &[u8]) -> Bytes;
+}
+
+/// What a reset wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetNeed {
+    /// More bytes from the database (after writing `out`).
+    More,
+    /// The connection is what it was at login.
+    Clean,
+}
+
+/// Our half of making an idle connection what it was at login. Whatever it does not expect ends it: such a
+/// connection is closed, and nobody has lost anything.
+pub trait Reset: Send {
+    /// A machine for a connection that reported `greeted` at login, and `since` after it, in order.
+    fn new(greeted: &[(String, String)], since: &[(String, String)]) -> Self;
+    /// Steps. The first call has an empty `input` and writes the request into `out`.
+    ///
+    /// # Errors
+    /// The database did not do it, or something else beside.
+    fn step(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<ResetNeed, Garbled>;
 }
 
 /// Something the client asked that must be judged before a byte of it goes on.

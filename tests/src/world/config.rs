@@ -73,6 +73,9 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
             writeln!(yaml, "      ca_file: {}", cluster.ca_file().display())?;
         }
         credential(&mut yaml, &password)?;
+        if let Some(duration) = builder.keep_warm {
+            writeln!(yaml, "    keep_warm: {duration}")?;
+        }
     }
     for (name, address, tls) in &builder.servers {
         target(&mut yaml, name, *address, tls)?;

@@ -58,6 +58,7 @@ pub struct Builder {
     settings: String,
     pg_settings: &'static str,
     canary_every: &'static str,
+    keep_warm: Option<&'static str>,
 }
 
 /// The world.
@@ -179,6 +180,13 @@ impl Builder {
         self
     }
 
+    /// With connections to the clusters kept for so long behind their sessions.
+    #[must_use]
+    pub fn keep_warm(mut self, duration: &'static str) -> Self {
+        self.keep_warm = Some(duration);
+        self
+    }
+
     /// With these further lines in every postgresql.conf.
     #[must_use]
     pub fn pg_settings(mut self, lines: &'static str) -> Self {
@@ -258,6 +266,7 @@ impl World {
             settings: String::new(),
             pg_settings: "",
             canary_every: "10s",
+            keep_warm: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
@@ -17,6 +18,11 @@ use crate::model::{Dialect, TargetName};
 
 /// The smallest and largest message bound a target may set, bytes.
 const MESSAGE_BOUNDS: (usize, usize) = (64 << 10, 256 << 20);
+
+/// How long a connection is kept for another session of its identity.
+const KEPT: Duration = Duration::from_secs(5);
+/// And at most: what the database changes for new sessions must not take long to come to bear.
+const KEPT_AT_MOST: Duration = Duration::from_secs(60);
 
 impl Check<'_> {
     pub(super) fn targets(&mut self, raw: &[Spanned<RawTarget>], listen: u16) -> Vec<Target> {
@@ -126,6 +132,7 @@ impl Check<'_> {
             limits: TargetLimits {
                 message_bytes: self.message_bytes(key, raw),
             },
+            keep_warm: self.keep_warm(key, raw),
         }
     }
 
@@ -304,6 +311,22 @@ impl Check<'_> {
                 PasswordSource::None
             }
         }
+    }
+
+    fn keep_warm(&mut self, key: &str, raw: &RawTarget) -> Duration {
+        let Some(given) = raw.keep_warm.as_ref() else {
+            return KEPT;
+        };
+        let read = scalars::duration(&given.value).filter(|read| *read <= KEPT_AT_MOST);
+        if read.is_none() {
+            self.fault(
+                given.referenced,
+                format!("{key}.keep_warm"),
+                format!("`{}` is no duration up to a minute", given.value),
+                "write a number and a unit, such as 5s; 0s keeps nothing",
+            );
+        }
+        read.unwrap_or(KEPT)
     }
 
     fn message_bytes(&mut self, key: &str, raw: &RawTarget) -> usize {

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use crate::model::{Refusal, RefusalCode, Secret};
 use crate::wire::{
     Answer, Ask4, Back as _, BackLogin, BackNeed, Front as _, FrontLimits, Heard, Need, Phase,
-    Talk as _, Text, Wants, Welcome,
+    Reset as _, ResetNeed, Talk as _, Text, Wants, Welcome,
 };
 
-use super::{Back, Front, Talk};
+use super::{Back, Front, Reset, Talk};
 
 /// Small, so that the bounds are met.
 fn limits() -> FrontLimits {
@@ -128,6 +128,41 @@ pub fn back(bytes: &[u8]) {
     // A password leaves us in clear only where that was allowed.
     let clear = out.windows(7).any(|window| window == b"secret\0");
     assert!(!clear || mood & 4 != 0, "the password was sent in clear");
+}
+
+/// A server answers our reset: however it is cut, clean is what ends with an idle server and says nothing
+/// but that.
+pub fn reset(bytes: &[u8]) {
+    let Some((&cut, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let greeted = [("TimeZone".to_owned(), "UTC".to_owned())];
+    let run = |pieces: [&[u8]; 2]| {
+        let mut reset = Reset::new(&greeted, &[]);
+        let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+        assert_eq!(reset.step(&mut input, &mut out), Ok(ResetNeed::More));
+        let asked = out.len();
+        let mut last = Ok(ResetNeed::More);
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            if last == Ok(ResetNeed::More) && !piece.is_empty() {
+                last = reset.step(&mut input, &mut out);
+            }
+        }
+        assert_eq!(out.len(), asked, "it asks once");
+        last
+    };
+    let whole = run([bytes, &[]]);
+    if whole == Ok(ResetNeed::Clean) {
+        assert!(bytes.ends_with(b"Z\0\0\0\x05I"), "{bytes:?}");
+    }
+    let cut = usize::from(cut).min(bytes.len());
+    let (first, second) = bytes.split_at(cut);
+    let pieces = run([first, second]);
+    // Bytes behind the end are seen only when they are there at the end.
+    if whole.is_ok() {
+        assert_eq!(pieces, whole);
+    }
 }
 
 /// A dialogue, both directions. The input is a list of turns: who speaks (the lowest bit of a

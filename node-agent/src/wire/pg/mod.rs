@@ -1,7 +1,7 @@
 //! Pure. PostgreSQL, protocol 3.0 and 3.2.
 //!
 //! `greeting`, `settings` and `login` are the words until login, `front` and `back` the two
-//! machines that use them. `command` and `answer` are the words after login; `prepared` (names),
+//! machines that use them; `reset` makes a connection what it was at login. `command` and `answer` are the words after login; `prepared` (names),
 //! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
 //! which `hear` is the client's half, `listen` the database's and `deny` our own word. `count`,
 //! `estimate` and `counting` are what goes round a statement whose changes are counted; `instead` is
@@ -18,6 +18,7 @@ mod greeting;
 mod login;
 mod front;
 mod back;
+mod reset;
 mod command;
 mod answer;
 mod prepared;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use back::Back;
 pub use front::Front;
+pub use reset::Reset;
 pub use talk::Talk;
 
 /// Every error of the agent's own, for the generated reference: SQLSTATE, name, meaning.
@@ -60,5 +62,6 @@ impl Wire for Pg {
     const DIALECT: Dialect = Dialect::Postgres;
     type Front = Front;
     type Back = Back;
+    type Reset = Reset;
     type Talk<S: Clone + Send + 'static, E: Send + 'static> = Talk<S, E>;
 }

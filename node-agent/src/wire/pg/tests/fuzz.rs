@@ -14,6 +14,37 @@ fn fuzz_back() {
     bolero::check!().with_max_len(1_024).for_each(fuzzing::back);
 }
 
+/// Answers made of frames that a server sends, now and then with a byte of none.
+#[test]
+fn fuzz_reset() {
+    const FRAMES: &[&[u8]] = &[
+        b"C\0\0\0\x10DISCARD ALL\0",
+        b"Z\0\0\0\x05I",
+        b"Z\0\0\0\x05T",
+        b"S\0\0\0\x11TimeZone\0UTC\0",
+        b"S\0\0\0\x11TimeZone\0CET\0",
+        b"N\0\0\0\x1cSNOTICE\0VNOTICE\0C00000\0\0",
+        b"D\0\0\0\x06\0\0",
+        b"C\0\0\0",
+    ];
+    bolero::check!()
+        .with_max_len(24)
+        .for_each(|choices: &[u8]| {
+            let Some((cut, choices)) = choices.split_first() else {
+                return;
+            };
+            let mut answer = vec![*cut];
+            for choice in choices {
+                match FRAMES.get(usize::from(choice % 16)) {
+                    Some(frame) => answer.extend_from_slice(frame),
+                    // The good answer, so that what follows it is met too.
+                    None => answer.extend_from_slice(&FRAMES[..2].concat()),
+                }
+            }
+            fuzzing::reset(&answer);
+        });
+}
+
 #[test]
 fn fuzz_talk() {
     bolero::check!().with_max_len(2_048).for_each(fuzzing::talk);

@@ -1,0 +1,146 @@
+//! Whether a session's connection to the database may be kept for the next one of the same identity, and the
+//! handing over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::policy::{Decision, ResolvedNames};
+use crate::record::Why;
+use crate::sql::{Analysis, leaves_nothing};
+use crate::upstream::{Key, Leg, Parked, Settings, names_are_used, park};
+use crate::wire::{Greeted, Talk, Wire};
+
+use super::Drain;
+use super::execution::Execution;
+use super::pump::Session;
+use super::verdict::Prepared;
+
+/// What is remembered of a connection while it may still be kept.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    /// Whose it is.
+    pub(super) key: Arc<Key>,
+    /// What its settings were made of.
+    pub(super) settings: Settings,
+    /// What the database reported at its login …
+    pub(super) parameters: Vec<(String, String)>,
+    /// … and what since, in order.
+    pub(super) since: Vec<(String, String)>,
+    /// When it was opened.
+    pub(super) opened: Instant,
+}
+
+/// Reports of settings in one session that are remembered; one with more is not kept.
+const MOST_REPORTS: usize = 64;
+
+/// Whether a statement of this decision, by what its names stand for, leaves nothing behind that a reset of the
+/// connection does not drop. `names`: `None`, they were not looked up.
+///
+/// Asked once for each verdict that is kept with its text, not for each statement.
+pub(super) fn leaves_no_trace(
+    analysis: &Analysis,
+    names: Option<&ResolvedNames>,
+    decision: &Decision,
+) -> bool {
+    let allowed = match decision {
+        // What enforcing would refuse is nothing that is known to be harmless.
+        Decision::Allow(allow) => allow.observed.is_none(),
+        // What a human let through is not what policy knows.
+        Decision::Hold(_) | Decision::Deny(_) => false,
+    };
+    // What did not come with the server may keep what it likes, in an interpreter or a library, vouched for
+    // or not.
+    let servers_own = match names {
+        Some(names) => {
+            names.calls.is_empty()
+                && names.operators.is_empty()
+                && names.types.is_empty()
+                && names.fields.is_empty()
+                && names.opaque.is_empty()
+        }
+        None => !names_are_used(analysis),
+    };
+    allowed && servers_own && leaves_nothing(analysis)
+}
+
+impl<W: Wire> Session<W> {
+    /// A statement that may leave something was let through: the connection ends with this session.
+    pub(super) fn ran(&mut self, leaves_no_trace: bool) {
+        if !leaves_no_trace {
+            self.keeping = None;
+        }
+    }
+
+    /// The database reported a setting.
+    pub(super) fn reported(&mut self, name: &str, value: &str) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.since.push((name.to_owned(), value.to_owned()));
+            if keeping.since.len() > MOST_REPORTS {
+                self.keeping = None;
+            }
+        }
+    }
+
+    /// The connection, if it may be kept: everything about this end of a session is as it should be. The
+    /// database is cancelled by nobody from here on.
+    pub(super) fn keeps(&mut self, why: &Why) -> Option<Keeping> {
+        let keeping = self.keeping.take()?;
+        // Not ended by the agent, by the database or for a fault: whatever that was, it is not known to be over
+        // with this session.
+        let left_well = matches!(why, Why::ClientQuit | Why::ClientGone);
+        // Outside a transaction, with nothing asked that is not answered, on neither side anything half
+        // said, and nothing on its way.
+        let idle = self.link.idle()
+            && self.client_in.bytes.is_empty()
+            && self.answers.bytes.is_empty()
+            && self.link.backlog() == 0
+            && !self.told;
+        let running = *self.shared.drain.borrow() == Drain::Running;
+        // Last, since it is final: a cancel request that is under way, or was sent and comes late, would meet
+        // the next session's statement.
+        let still = left_well
+            && idle
+            && running
+            && self.cancelling.is_empty()
+            && !self.cancelled
+            && self.cancel.retire();
+        still.then_some(keeping)
+    }
+
+    /// Hands the connection over, off this task: it is made as new first.
+    pub(super) fn hand_over(&mut self, keeping: Keeping) {
+        let Keeping {
+            key,
+            settings,
+            parameters,
+            since,
+            opened,
+        } = keeping;
+        let (process, secret) = std::mem::take(&mut self.server_key);
+        let parked = Parked {
+            key,
+            leg: std::mem::replace(&mut self.upstream, Leg::Closed),
+            greeted: Greeted {
+                parameters,
+                process,
+                secret,
+            },
+            settings,
+            opened,
+            from: self.id,
+            goodbye: |out: &mut BytesMut| {
+                W::Talk::<Arc<Prepared>, Execution>::write_goodbye(out);
+            },
+        };
+        let keep = self.arrived.reachable.target.keep_warm;
+        let warm = self.shared.warm.clone();
+        let parting = self.shared.partings.begin();
+        tokio::spawn(async move {
+            // An agent that stops waits until it is kept, and closed with the others, or closed.
+            let _until_done = parting;
+            park::<W>(&warm, parked, &since, keep).await;
+        });
+    }
+}
