@@ -125,6 +125,7 @@ async fn the_story_tells_what_happened() {
           path      10.0.0.5:50000 → 10.0.7.3:5432 (target orders, postgres)
           user      alice of https://issuer.example; groups ai-agents
           database  orders as svc (wished for alice); application \x1b]52;c;aGk=\x07\x1b]0;pwned\x07a\u{202e}b\rc\x00\u{9b}31m; TLS
+                    kept from s-0000000000000abc, server process 4711
 
         #1  22:13:20.001  allowed
             │ SELECT id,
