@@ -33,6 +33,7 @@ enum Line<'a> {
     Login(&'a LoggedIn),
     Decided(&'a Decided),
     Again(Again<&'a [RecordedCell]>),
+    Like(Like<&'a RecordedText, &'a [RecordedCell]>),
     Rows(RowsLine<&'a ResultHead, &'a [Vec<RecordedCell>]>),
     Finished(&'a Finished),
     Note(&'a Note),
@@ -46,6 +47,7 @@ enum Kept {
     Login(Box<LoggedIn>),
     Decided(Box<Decided>),
     Again(Again<Vec<RecordedCell>>),
+    Like(Like<RecordedText, Vec<RecordedCell>>),
     Rows(RowsLine<Arc<ResultHead>, Vec<Vec<RecordedCell>>>),
     Finished(Finished),
     Note(Note),
@@ -59,6 +61,18 @@ struct Again<P> {
     at: UnixMillis,
     params: P,
     /// The number of the earlier one, counting memorable statements from 0.
+    of: u64,
+}
+
+/// A statement that differs from an earlier one in its text as well, and of which all that was found and
+/// decided is the same: texts that differ in numbers alone are analysed once.
+#[derive(Serialize, Deserialize)]
+struct Like<T, P> {
+    seq: StatementSeq,
+    at: UnixMillis,
+    text: T,
+    params: P,
+    /// As for `Again`.
     of: u64,
 }
 
@@ -121,6 +135,8 @@ fn memorable(head: &ResultHead) -> bool {
 pub(super) struct Encoder {
     statements: Window<(u64, Decided)>,
     by_text: HashMap<u64, u64>,
+    /// By where their analysis and decision lie; the window holds both.
+    by_judgement: HashMap<(usize, usize), u64>,
     heads: Window<Arc<ResultHead>>,
 }
 
@@ -129,6 +145,7 @@ impl Encoder {
         Encoder {
             statements: Window::new(STATEMENTS),
             by_text: HashMap::new(),
+            by_judgement: HashMap::new(),
             heads: Window::new(HEADS),
         }
     }
@@ -161,6 +178,23 @@ impl Encoder {
             return line(out, &Line::Again(again)).map(drop);
         }
         let begins = out.len();
+        let judgement = judgement(&decided);
+        if let Some(&of) = self.by_judgement.get(&judgement)
+            && let Some((_, earlier)) = self.statements.get(of)
+            && alike(earlier, &decided)
+        {
+            let like = Like {
+                seq: decided.seq,
+                at: decided.at,
+                text: &decided.text,
+                params: &*decided.params,
+                of,
+            };
+            if line(out, &Line::Like(like))? <= LINE_CAP {
+                return Ok(());
+            }
+            out.truncate(begins);
+        }
         let length = line(out, &Line::Decided(&decided))?;
         if length > LINE_CAP {
             out.truncate(begins);
@@ -169,12 +203,12 @@ impl Encoder {
         if length <= MEMORABLE_LINE {
             decided.params = Vec::new();
             let (number, gone) = self.statements.add((key, decided));
-            if let Some((old, (old_key, _))) = gone
-                && self.by_text.get(&old_key) == Some(&old)
-            {
-                self.by_text.remove(&old_key);
+            if let Some((old, (old_key, gone))) = gone {
+                forget(&mut self.by_text, &old_key, old);
+                forget(&mut self.by_judgement, &self::judgement(&gone), old);
             }
             self.by_text.insert(key, number);
+            self.by_judgement.insert(judgement, number);
         }
         Ok(())
     }
@@ -281,11 +315,28 @@ fn text_key(text: &RecordedText) -> u64 {
 }
 
 fn same(a: &Decided, b: &Decided) -> bool {
+    a.text == b.text && alike(a, b)
+}
+
+/// All but text, parameters, number and moment is the same.
+fn alike(a: &Decided, b: &Decided) -> bool {
     (Arc::ptr_eq(&a.analysis, &b.analysis) || a.analysis == b.analysis)
         && (Arc::ptr_eq(&a.decision, &b.decision) || a.decision == b.decision)
         && a.policy_version == b.policy_version
-        && a.text == b.text
         && a.purpose == b.purpose
+}
+
+/// Where a statement's analysis and decision lie.
+fn judgement(decided: &Decided) -> (usize, usize) {
+    let analysis = Arc::as_ptr(&decided.analysis).addr();
+    (analysis, Arc::as_ptr(&decided.decision).addr())
+}
+
+/// Forgets where something is that fell out of its window, unless a later one has taken its place.
+fn forget<K: Eq + Hash>(places: &mut HashMap<K, u64>, key: &K, number: u64) {
+    if places.get(key) == Some(&number) {
+        places.remove(key);
+    }
 }
 
 fn cap_params(params: &mut [RecordedCell]) {
@@ -344,6 +395,25 @@ impl Decoder {
                     Event::Decided(Box::new(Decided {
                         seq,
                         at,
+                        params,
+                        ..earlier.clone()
+                    }))
+                }
+                None => unknown(line),
+            },
+            Ok(Kept::Like(like)) => match self.statements.get(like.of) {
+                Some(earlier) => {
+                    let Like {
+                        seq,
+                        at,
+                        text,
+                        params,
+                        ..
+                    } = like;
+                    Event::Decided(Box::new(Decided {
+                        seq,
+                        at,
+                        text,
                         params,
                         ..earlier.clone()
                     }))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock, syncfs};
 
@@ -17,6 +17,8 @@ use crate::model::SessionId;
 
 /// How many closed files may wait for their sync; what is beyond is covered by one `syncfs`.
 const SETTLING: usize = 64;
+/// How long others that close are waited for, so that many are settled at once.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// Makes files for sessions. Files in the product, files that fail on demand in tests.
 pub(super) trait Shelf: Send {
@@ -132,7 +134,12 @@ impl Volume for FileVolume {
 fn settle_closed(dir: &File, closed: &Receiver<File>) {
     while let Ok(first) = closed.recv() {
         let mut files = vec![first];
-        files.extend(closed.try_iter().take(SETTLING));
+        let until = Instant::now() + GATHERING;
+        while files.len() < SETTLING
+            && let Ok(file) = closed.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            files.push(file);
+        }
         let result = if files.len() > 8 {
             syncfs(dir).map_err(io::Error::from)
         } else {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::codec::Encoder;
 use super::frames::tests::data_row;
 use super::shelf::{Shelf, Volume};
 use super::*;
@@ -21,7 +22,7 @@ use crate::model::{
     ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Allow, Decision, Obligations};
-use crate::sql::Analysis;
+use crate::sql::{Analysis, Purpose};
 
 pub(crate) fn began(session: u64) -> Began {
     Began {
@@ -402,6 +403,7 @@ fn an_event_of_a_later_version_is_kept_and_shown_as_such() {
         r#"{"event":"teleported","to":"mars"}"#,
         r#"{"event":"note","at":1,"from":"oracle","text":"new source"}"#,
         r#"{"event":"again","seq":1,"at":1,"params":[],"of":77}"#,
+        r#"{"event":"like","seq":1,"at":1,"text":{"plain":"select 1"},"params":[],"of":77}"#,
         "not json",
     ] {
         let Event::Unknown(unknown) = decoder.read(line.as_bytes()) else {
@@ -409,6 +411,41 @@ fn an_event_of_a_later_version_is_kept_and_shown_as_such() {
         };
         assert_eq!(unknown.line, line);
     }
+}
+
+#[test]
+fn texts_with_one_analysis_and_one_decision_are_told_by_their_difference() {
+    let analysis = Arc::new(Analysis::default());
+    let decisions = [allow(), allow()];
+    let policies: [Arc<str>; 2] = ["v1".into(), "v2".into()];
+    let mut encoder = Encoder::new();
+    let (mut told, mut wanted, mut like) = (Vec::new(), Vec::new(), 0);
+    for seq in 1..2000_u64 {
+        // Long enough, and with enough that is new in between, for the window to move on.
+        let decision = decisions[usize::from(seq % 7 == 0)].clone();
+        let mut one = decided(seq, &format!("select {}", seq % 300), decision);
+        if seq % 5 != 0 {
+            one.analysis = analysis.clone();
+        }
+        one.policy_version = policies[usize::from(seq > 1500)].clone();
+        if seq % 11 == 0 {
+            one.purpose = Some(Arc::new(Purpose::of_text("/*ticket='T-1'*/")));
+        }
+        encoder.decided(one.clone(), &mut told).unwrap();
+        wanted.push(one);
+    }
+    let mut decoder = Decoder::default();
+    let mut lines = told.split(|byte| *byte == b'\n');
+    for one in wanted {
+        let line = lines.next().unwrap();
+        like += usize::from(line.starts_with(b"{\"event\":\"like\""));
+        let Event::Decided(read) = decoder.read(line) else {
+            panic!("{}", String::from_utf8_lossy(line))
+        };
+        let value = |decided| serde_json::to_value(decided).unwrap();
+        assert_eq!(value(*read), value(one));
+    }
+    assert!(like > 500, "{like}");
 }
 
 #[tokio::test]

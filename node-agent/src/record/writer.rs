@@ -161,6 +161,10 @@ impl Writer {
                 || !recording.lines.is_empty()
                 || recording.closing;
             let stays = recording.active;
+            if !stays {
+                // An idle session holds nothing for lines to come.
+                recording.lines = Vec::new();
+            }
             self.sessions.insert(*id, recording);
             stays
         });
@@ -295,7 +299,8 @@ impl Writer {
             &mut recording.sealed,
         );
         recording.lines.clear();
-        recording.lines.shrink_to(BLOCK / 4);
+        // While a session is at work its next block takes the same place.
+        recording.lines.shrink_to(BLOCK);
         recording.since = None;
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::copied::Copying;
 use super::execution::{Execution, Relaying};
 use super::limits::Passed;
 use super::pump::Session;
-use super::trace::lineage;
+use super::trace::{Own, Planned, lineage};
 use super::verdict::Prepared;
 
 /// Relaying cannot go on.
@@ -230,9 +230,9 @@ impl<W: Wire> Session<W> {
             if execution.obligations.plans() {
                 return Ok(Settled::NeedsPlan);
             }
-            let head = self.link.head().cloned().map(Arc::new);
+            let head = self.link.head().cloned();
             if let Some(execution) = self.link.current() {
-                execution.result = Some(Relaying::new(MaskPlan::passing(), head));
+                execution.result = Some(Relaying::new(Arc::default(), head));
             }
         }
         // Of a run of rows, only as many as are allowed: not one row more goes out. Budgets are spent
@@ -534,7 +534,7 @@ impl<W: Wire> Session<W> {
                 if catalogue.is_none_or(|judged| read.changed_since(judged)) {
                     anew.trace = Trace::Nothing;
                 }
-                self.plan_of(&head, &anew, &statement).await?
+                self.plan_of(&head, &Arc::new(anew), &statement).await?
             }
             Some(_) | None => (plan, by),
         };
@@ -548,7 +548,6 @@ impl<W: Wire> Session<W> {
             copies = true;
         }
         self.link.hold_rows(copies || plan.changes());
-        let head = Arc::new(head);
         if let Some(execution) = self.link.current() {
             execution.masked.extend(plan.applied());
             execution.masked.truncate(4096);
@@ -561,10 +560,10 @@ impl<W: Wire> Session<W> {
 
     async fn plan_of(
         &mut self,
-        head: &ResultHead,
-        obligations: &Obligations,
+        head: &Arc<ResultHead>,
+        obligations: &Arc<Obligations>,
         statement: &Prepared,
-    ) -> Result<(MaskPlan, Option<Arc<Catalogue>>), Why> {
+    ) -> Result<(Arc<MaskPlan>, Option<Arc<Catalogue>>), Why> {
         let failed = |error: crate::upstream::CatalogueError| Why::MaskFailed(error.to_string());
         let catalogue = match self.lookup.current::<W>().await {
             Ok(catalogue) => catalogue,
@@ -573,15 +572,30 @@ impl<W: Wire> Session<W> {
                 let (none, nobody) = (Catalogue::default(), Lineage::unknown());
                 let key = &self.shared.mask_key;
                 let plan = crate::mask::plan(head, obligations, &nobody, &none, key);
-                return Ok((plan, None));
+                return Ok((Arc::new(plan), None));
             }
             Err(error) => return Err(failed(error)),
         };
         let own = self.known.own();
+        // What a session made and has not committed, no catalogue shows: no plan of then holds.
+        let memory = (own == Own::None).then_some(&statement.traced);
+        let version = catalogue.version();
+        if let Some(plan) = memory.and_then(|kept| kept.planned(version, obligations, head)) {
+            return Ok((plan, Some(catalogue)));
+        }
         let traced = lineage(W::DIALECT, statement, obligations, own, &catalogue).await;
         let key = &self.shared.mask_key;
         let plan = crate::mask::plan(head, obligations, &traced, &*catalogue, key);
         if !plan.met_unknown() && !doubtful(head, obligations, &*catalogue) {
+            let plan = Arc::new(plan);
+            if let Some(memory) = memory {
+                memory.keep_plan(Planned {
+                    catalogue: version,
+                    obligations: obligations.clone(),
+                    head: head.clone(),
+                    plan: plan.clone(),
+                });
+            }
             return Ok((plan, Some(catalogue)));
         }
         let newer = self
@@ -592,7 +606,7 @@ impl<W: Wire> Session<W> {
         let traced = lineage(W::DIALECT, statement, obligations, own, &newer).await;
         let key = &self.shared.mask_key;
         let plan = crate::mask::plan(head, obligations, &traced, &*newer, key);
-        Ok((plan, Some(newer)))
+        Ok((Arc::new(plan), Some(newer)))
     }
 
     /// What must be done with the answer of the statement under way by the catalogue as it is now, and by that

@@ -65,9 +65,9 @@ pub(super) struct Relaying {
 }
 
 impl Relaying {
-    pub(super) fn new(plan: MaskPlan, head: Option<Arc<ResultHead>>) -> Self {
+    pub(super) fn new(plan: Arc<MaskPlan>, head: Option<Arc<ResultHead>>) -> Self {
         Relaying {
-            plan: Arc::new(plan),
+            plan,
             head,
             finds: Finds::default(),
             named: None,

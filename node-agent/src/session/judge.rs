@@ -83,7 +83,7 @@ impl Analyses {
 impl<W: Wire> Session<W> {
     /// The text with what it does; SQL-level EXECUTE and FETCH count as what they run.
     pub(super) async fn prepared(&mut self, text: &Text) -> Arc<Prepared> {
-        if let Some(seen) = self.known.texts.seen(text, None) {
+        if let Some(seen) = self.known.texts.seen(text, text) {
             return seen;
         }
         let said = Purpose::of_text(text.as_str());
@@ -91,7 +91,9 @@ impl<W: Wire> Session<W> {
         let shape = said.is_empty().then(|| shape(text.as_str())).flatten();
         let shape = shape.map(Text::from);
         let purpose = self.purpose_with(said);
-        if let Some(seen) = self.known.texts.seen(text, shape.as_ref()) {
+        if let Some(shape) = &shape
+            && let Some(seen) = self.known.texts.seen(text, shape)
+        {
             return seen;
         }
         let text = text.detached();

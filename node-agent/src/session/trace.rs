@@ -1,10 +1,10 @@
 //! What the columns of a result are made of, by the text that asked for it: looked into only where a
-//! mask could matter, and kept with the text.
+//! mask could matter, and kept with the text; and with it the plan that was made of that.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::mask;
-use crate::model::Dialect;
+use crate::mask::{self, MaskPlan};
+use crate::model::{Dialect, ResultHead};
 use crate::policy::{Obligations, ResolvedNames, Trace};
 use crate::sql::Lineage;
 use crate::upstream::Catalogue;
@@ -15,10 +15,16 @@ use super::verdict::Prepared;
 /// Texts longer than this are gone through off the I/O threads.
 const LONG: usize = 8 << 10;
 
-/// The last lineage of a text. Texts of one shape share it: they differ in numbers alone, of which no
-/// column is made.
+/// The last lineage of a text, and the last plan of a result. Texts of one shape share them: they differ
+/// in numbers alone, of which no column is made.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Traces(Arc<Mutex<Option<Kept>>>);
+pub(super) struct Traces(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    lineage: Option<Kept>,
+    plan: Option<Planned>,
+}
 
 #[derive(Debug)]
 struct Kept {
@@ -27,17 +33,51 @@ struct Kept {
     lineage: Arc<Lineage>,
 }
 
+/// A plan, with all that it was made of beside the text. One that met something unknown is not kept.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) catalogue: u64,
+    /// The very ones, not others that are equal: they are held here, so nothing else can be at their
+    /// place.
+    pub(super) obligations: Arc<Obligations>,
+    pub(super) head: Arc<ResultHead>,
+    pub(super) plan: Arc<MaskPlan>,
+}
+
 impl Traces {
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self, catalogue: u64, names: &Arc<ResolvedNames>) -> Option<Arc<Lineage>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.as_ref()?;
+        let memory = self.lock();
+        let kept = memory.lineage.as_ref()?;
         let same = kept.catalogue == catalogue
             && (Arc::ptr_eq(&kept.names, names) || kept.names == *names);
         same.then(|| kept.lineage.clone())
     }
 
     fn keep(&self, kept: Kept) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        self.lock().lineage = Some(kept);
+    }
+
+    /// The plan that was made of the same.
+    pub(super) fn planned(
+        &self,
+        catalogue: u64,
+        obligations: &Arc<Obligations>,
+        head: &Arc<ResultHead>,
+    ) -> Option<Arc<MaskPlan>> {
+        let memory = self.lock();
+        let kept = memory.plan.as_ref()?;
+        let same = kept.catalogue == catalogue
+            && Arc::ptr_eq(&kept.obligations, obligations)
+            && (Arc::ptr_eq(&kept.head, head) || kept.head == *head);
+        same.then(|| kept.plan.clone())
+    }
+
+    pub(super) fn keep_plan(&self, planned: Planned) {
+        self.lock().plan = Some(planned);
     }
 }
 

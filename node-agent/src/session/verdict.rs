@@ -21,9 +21,9 @@ const TEXTS: usize = 64;
 pub(super) struct Texts(HashMap<Text, Arc<Prepared>, RandomState>);
 
 impl Texts {
-    /// A text, or one of its shape, that was seen before.
-    pub(super) fn seen(&self, text: &Text, shape: Option<&Text>) -> Option<Arc<Prepared>> {
-        let known = self.0.get(text).or_else(|| self.0.get(shape?))?;
+    /// A text that was seen before, by its own bytes or by those of its shape.
+    pub(super) fn seen(&self, text: &Text, by: &Text) -> Option<Arc<Prepared>> {
+        let known = self.0.get(by)?;
         // What is known under these bytes may be another text of which they are the shape.
         Some(match known.text == *text {
             true => known.clone(),
@@ -380,7 +380,9 @@ mod tests {
                     // As the session does.
                     let text = Text::from(text.clone());
                     let shape = shape(text.as_str()).map(Text::from);
-                    let prepared = match texts.seen(&text, shape.as_ref()) {
+                    let seen = texts.seen(&text, &text);
+                    let seen = seen.or_else(|| texts.seen(&text, shape.as_ref()?));
+                    let prepared = match seen {
                         Some(seen) => seen,
                         None => {
                             let analysis =

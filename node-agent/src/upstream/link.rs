@@ -1,6 +1,8 @@
 //! The session's hold on its database connection. The dialogue machine and the outgoing buffer are
 //! private here, so that an execution can go out in one way only: with a `Permit`.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
 
 use crate::model::{Refusal, ResultHead};
@@ -135,7 +137,7 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     }
 
     /// The head of the result the latest rows belong to.
-    pub fn head(&self) -> Option<&ResultHead> {
+    pub fn head(&self) -> Option<&Arc<ResultHead>> {
         self.talk.head()
     }
 

@@ -8,6 +8,8 @@
 //!
 //! No machine does IO, reads a clock or allocates by a length that the peer claims.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::mask::{MaskedRows, Undecodable};
@@ -618,7 +620,7 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// The head of the result that the latest rows belong to, when it is known. For an `Execute`
     /// no `Answer::Head` comes: the head is known from the execution's first answer on. With
     /// `Wants::head` it is the head of the very portal that runs.
-    fn head(&self) -> Option<&ResultHead>;
+    fn head(&self) -> Option<&Arc<ResultHead>>;
 
     /// The statement that a prepared name stands for at this moment (SQL-level EXECUTE shares the
     /// protocol's names). `None` also when answers still outstanding could change it.

@@ -143,7 +143,7 @@ pub(super) fn copy(frame: &[u8]) -> Result<(), Garbled> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Described {
     raw: Box<[u8]>,
-    pub(super) head: ResultHead,
+    pub(super) head: Arc<ResultHead>,
 }
 
 /// RowDescription.
@@ -196,7 +196,7 @@ impl HeadCache {
         if frame.len() > Self::LARGEST {
             return Ok(Arc::new(Described {
                 raw: Box::default(),
-                head: describe(frame)?,
+                head: Arc::new(describe(frame)?),
             }));
         }
         if self.places.is_empty() {
@@ -210,7 +210,7 @@ impl HeadCache {
         }
         let described = Arc::new(Described {
             raw: frame.into(),
-            head: describe(frame)?,
+            head: Arc::new(describe(frame)?),
         });
         if let Some(free) = self.places.get_mut(index) {
             *free = Some(Arc::clone(&described));

@@ -61,7 +61,7 @@ pub struct Talk<S, E> {
     pub(super) heads: HashMap<u64, Arc<Described>>,
     /// The head of the result now coming.
     pub(super) shown: Shown,
-    pub(super) patched: OnceCell<ResultHead>,
+    pub(super) patched: OnceCell<Arc<ResultHead>>,
     /// A frame that is delivered in pieces.
     pub(super) streaming: Option<Streaming>,
     pub(super) owner: Owner,
@@ -467,13 +467,13 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         frame::span_of(frames, count)
     }
 
-    fn head(&self) -> Option<&ResultHead> {
+    fn head(&self) -> Option<&Arc<ResultHead>> {
         match &self.shown {
             Shown::Nothing => None,
             Shown::Exact(described) => Some(&described.head),
             Shown::OfStatement(described, formats) => Some(
                 self.patched
-                    .get_or_init(|| with_formats(&described.head, formats)),
+                    .get_or_init(|| Arc::new(with_formats(&described.head, formats))),
             ),
         }
     }
