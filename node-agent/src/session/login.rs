@@ -423,14 +423,16 @@ async fn admit<W: Wire>(
     };
     let endpoint = arrived.endpoint();
     let policies = shared.policies.load_full();
-    let key = (!target.keep_warm.is_zero())
+    let needs = policies.needs(&principal, &target.name) != Needs::default();
+    // Where no names are looked up, nobody knows whose code ran.
+    let key = (needs && !target.keep_warm.is_zero())
         .then(|| {
             let (warm, version) = (&shared.warm, policies.version());
             warm.key(&target.name, &endpoint, &back_login, &principal, version)
         })
         .flatten();
     let (database, begun, opened, kept) =
-        database::<W>(shared, &endpoint, &back_login, key.as_deref()).await?;
+        database::<W>(shared, &endpoint, &back_login, needs, key.as_deref()).await?;
     let keeping = key.zip(begun.settings).map(|(key, settings)| Keeping {
         key,
         settings,
@@ -438,17 +440,12 @@ async fn admit<W: Wire>(
         since: Vec::new(),
         opened,
     });
-    let scope = match policies.needs(&principal, &target.name) == Needs::default() {
-        // Policies that come to need it later have names stand for whatever has them in any schema.
-        true => Scope::unknown(),
-        false => begun.scope,
-    };
     Ok(Admitted {
         principal,
         endpoint,
         back_login,
         database,
-        scope,
+        scope: begun.scope,
         keeping,
         kept,
     })
@@ -460,6 +457,7 @@ async fn database<W: Wire>(
     shared: &Shared,
     endpoint: &Endpoint,
     login: &BackLogin,
+    needs: bool,
     key: Option<&Key>,
 ) -> Result<(Dialled, Begun, std::time::Instant, Option<KeptFrom>), Stop> {
     if let Some(parked) = key.and_then(|key| shared.warm.take(key)) {
@@ -478,6 +476,14 @@ async fn database<W: Wire>(
     let opened = std::time::Instant::now();
     let dialled = dial::<W::Back>(endpoint, login.clone()).await;
     let dialled = dialled.map_err(Stop::Upstream)?;
+    if !needs {
+        // Policies that come to need it later have names stand for whatever has them in any schema.
+        let begun = Begun {
+            scope: Scope::unknown(),
+            settings: None,
+        };
+        return Ok((dialled, begun, opened, None));
+    }
     let begun = begun::<W>(endpoint, dialled, &login.user, key.is_some()).await;
     let (database, begun) = begun.map_err(Stop::Upstream)?;
     Ok((database, begun, opened, None))

@@ -39,7 +39,8 @@ struct Siege {
 
 impl Siege {
     fn lay(builder: Builder) -> Result<Self> {
-        let world = builder.seed(SEED).start()?;
+        // With nothing kept: that the database's side ends with its session is what is looked at.
+        let world = builder.seed(SEED).keep_warm("0s").start()?;
         let mut dialer = world.dialer()?;
         let mut steady = world.raw(&mut dialer)?;
         steady.login(pg::SERVICE, pg::DATABASE, WORTHLESS)?;
