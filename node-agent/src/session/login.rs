@@ -20,9 +20,7 @@ use crate::record::{Began, KeptFrom, Login, SessionRecorder, Why};
 use crate::sql::Scope;
 use crate::telemetry::{LiveGuard, LiveSession};
 use crate::tls::{Opening, Prefixed};
-use crate::upstream::{
-    Begun, Dialled, Endpoint, Key, Leg, UpstreamError, begun, dial, resume,
-};
+use crate::upstream::{Begun, Dialled, Endpoint, Key, Leg, UpstreamError, begun, dial, resume};
 use crate::wire::{
     Ask4, BackLogin, Credential, Front, FrontLimits, Garbled, Hello, Need, Welcome, Wire,
 };

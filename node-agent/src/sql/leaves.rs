@@ -18,7 +18,10 @@ pub fn leaves_nothing(analysis: &Analysis) -> bool {
 fn clean(facts: &StatementFacts) -> bool {
     // A DISCARD is what the reset is made of: of temporary tables too, which count as definitions.
     facts.kinds.iter().all(|kind| leaves_no_trace(*kind))
-        && facts.relations.iter().all(|used| used.touch != Touch::Define)
+        && facts
+            .relations
+            .iter()
+            .all(|used| used.touch != Touch::Define)
         && facts.functions.iter().all(undone)
         && (facts.kinds == [StatementKind::Discard] || facts.effects.iter().all(drops))
 }

@@ -23,9 +23,9 @@ use super::{Endpoint, Leg};
 const MOST_OF_ONE: usize = 8;
 /// As many in all; the oldest goes first.
 const MOST: usize = 64;
-/// A connection that was opened so long ago is not kept again, however busy it is: what a database
-/// changes for new sessions alone (its rules of access, its files of settings) comes to bear.
-const LONGEST: Duration = Duration::from_secs(600);
+/// A connection that was opened so long ago is not kept again, however often it is taken: what a database
+/// changes for new sessions alone and does not show (passwords, its rules of access) comes to bear.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How often it is looked whether one is due, or its server has said anything.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long a goodbye may take.
@@ -283,7 +283,7 @@ async fn close(all: impl IntoIterator<Item = Parked>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -297,6 +297,11 @@ mod tests {
 
     fn goodbye(out: &mut BytesMut) {
         <Pg as Wire>::Talk::<(), ()>::write_goodbye(out);
+    }
+
+    /// A key of somebody's.
+    pub(in crate::upstream) fn somebody(warm: &Warm) -> Arc<Key> {
+        key(warm, &who())
     }
 
     struct Who {
@@ -368,7 +373,10 @@ mod tests {
         let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         type Change<'a> = (&'a str, Box<dyn Fn(&mut Who) + 'a>);
         let changes: Vec<Change<'_>> = vec![
-            ("target", Box::new(|w| w.target = TargetName("other".into()))),
+            (
+                "target",
+                Box::new(|w| w.target = TargetName("other".into())),
+            ),
             (
                 "address",
                 Box::new(|w| w.endpoint.address = UpstreamAddr("10.0.0.2:5432".parse().unwrap())),
@@ -380,9 +388,15 @@ mod tests {
             ("tls", Box::new(|w| w.endpoint.tls = connector())),
             ("server name", Box::new(|w| w.endpoint.server_name.clear())),
             ("user", Box::new(|w| w.login.user = "other".to_owned())),
-            ("password", Box::new(|w| w.login.password = password("Secret"))),
+            (
+                "password",
+                Box::new(|w| w.login.password = password("Secret")),
+            ),
             ("no password", Box::new(|w| w.login.password = None)),
-            ("empty password", Box::new(|w| w.login.password = password(""))),
+            (
+                "empty password",
+                Box::new(|w| w.login.password = password("")),
+            ),
             ("database", Box::new(|w| w.login.database = "hr".to_owned())),
             (
                 "application",
@@ -397,7 +411,10 @@ mod tests {
             ("proven", Box::new(|w| w.login.proven = true)),
             ("issuer", Box::new(|w| w.principal.user.issuer.clear())),
             ("subject", Box::new(|w| w.principal.user.subject.clear())),
-            ("workload", Box::new(|w| w.principal.workload.name = "other".into())),
+            (
+                "workload",
+                Box::new(|w| w.principal.workload.name = "other".into()),
+            ),
             ("policies", Box::new(|w| w.policies = "2".into())),
         ];
         for (what, change) in changes {
@@ -415,7 +432,7 @@ mod tests {
     }
 
     /// A parked connection and its server's end.
-    async fn parked(key: &Arc<Key>, from: u64) -> (Parked, TcpStream) {
+    pub(in crate::upstream) async fn parked(key: &Arc<Key>, from: u64) -> (Parked, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let leg = TcpStream::connect(listener.local_addr().unwrap()).await;
         let (server, _) = listener.accept().await.unwrap();
@@ -431,7 +448,8 @@ mod tests {
         (parked, server)
     }
 
-    async fn said(mut server: TcpStream) -> Vec<u8> {
+    /// All that the server hears to the end.
+    pub(in crate::upstream) async fn said(mut server: TcpStream) -> Vec<u8> {
         let mut said = Vec::new();
         server.read_to_end(&mut said).await.unwrap();
         said

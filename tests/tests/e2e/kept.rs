@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use node_agent_tests::client::{Raw, cells, startup};
 use node_agent_tests::pg::{DATABASE, SERVICE};
+use node_agent_tests::world::Builder;
 use node_agent_tests::{Place, World, parts, until};
 use rustix::process::Signal;
 
@@ -38,14 +39,16 @@ const SEED: &str = "create table notes (id serial primary key, note text); \
     grant all on all sequences in schema public to svc; \
     grant temporary on database app to svc";
 
-fn world(keep_warm: &'static str) -> World {
+fn builder(keep_warm: &'static str) -> Builder {
     World::builder()
         .policy_text("all.yaml", POLICY)
         .seed(SEED)
         .keep_warm(keep_warm)
         .workload("other")
-        .start()
-        .unwrap()
+}
+
+fn world(keep_warm: &'static str) -> World {
+    builder(keep_warm).start().unwrap()
 }
 
 /// How many connections are kept, once it is so many.
@@ -64,7 +67,10 @@ fn taken(world: &World) -> Result<f64> {
 
 /// The process of the database's side, in a session of its own with these further words of the login.
 fn process_with(world: &World, words: &str, statements: &[&str]) -> Result<String> {
-    let dsn = format!("{} {words}", world.dsn(Place::Inside, world.cluster(), "disable"));
+    let dsn = format!(
+        "{} {words}",
+        world.dsn(Place::Inside, world.cluster(), "disable")
+    );
     let mut psql = world
         .program(Place::Inside, parts::on_path("psql")?)
         .args(["-X", "-q", "-A", "-t", "-d", &dsn]);
@@ -94,7 +100,14 @@ fn the_next_session_of_the_same_identity_goes_on_with_the_connection() -> Result
     if !agent_is_here() {
         return Ok(());
     }
-    let world = world("60s");
+    for tls in ["verify-full", "disable"] {
+        goes_on_over(tls)?;
+    }
+    Ok(())
+}
+
+fn goes_on_over(tls: &'static str) -> Result<()> {
+    let world = builder("60s").upstream_tls(tls).start().unwrap();
     let first = process(&world)?;
     kept(&world, 1)?;
     for sslmode in ["disable", "require"] {
@@ -118,7 +131,10 @@ fn the_next_session_of_the_same_identity_goes_on_with_the_connection() -> Result
         let text = world.cli(&["replay", id])?.good()?.stdout;
         let line = text.lines().find(|line| line.contains("kept from"));
         said.extend(line.map(|line| (line.trim().to_owned(), id.clone())));
-        let json = world.cli(&["replay", id, "--format", "json"])?.good()?.stdout;
+        let json = world
+            .cli(&["replay", id, "--format", "json"])?
+            .good()?
+            .stdout;
         assert_eq!(json.contains("\"kept\":{"), line.is_some(), "{json}");
     }
     assert_eq!(said.len(), 2, "{text}\n{said:?}");
@@ -158,7 +174,12 @@ fn nothing_of_the_session_before_is_left() -> Result<()> {
             seen.push(format!("{text}: {:?}", rows[0]));
         }
         // Errors that name the state that there is not.
-        for text in ["select currval('counter')", "select lastval()", "fetch c", "execute p"] {
+        for text in [
+            "select currval('counter')",
+            "select lastval()",
+            "fetch c",
+            "execute p",
+        ] {
             let answer = client.query(text)?;
             let state = answer.iter().find_map(|message| message.sqlstate());
             seen.push(format!("{text}: {state:?}"));
@@ -283,7 +304,11 @@ fn a_session_that_may_leave_something_takes_its_connection_with_it() -> Result<(
     refused.ended_within(SOON)?;
     kept(&world, 1)?;
     // A trigger is its table's.
-    process_with(&world, "application_name=t", &["insert into notes (note) values ('a')"])?;
+    process_with(
+        &world,
+        "application_name=t",
+        &["insert into notes (note) values ('a')"],
+    )?;
     kept(&world, 2)
 }
 
@@ -297,7 +322,9 @@ fn an_end_in_the_middle_of_anything_is_the_end_of_the_connection() -> Result<()>
     let ends: [(&str, fn(&mut Raw) -> Result<()>); 5] = [
         ("a statement runs", |c| c.ask("select pg_sleep(3)")),
         ("half a message", |c| c.send(b"Q\0\0\0\x20select")),
-        ("no Sync", |c| c.send(&node_agent_tests::client::parse("", "select 1"))),
+        ("no Sync", |c| {
+            c.send(&node_agent_tests::client::parse("", "select 1"))
+        }),
         ("an open transaction", |c| c.query("begin").map(drop)),
         ("a failed one", |c| c.query("begin; select 1/0").map(drop)),
     ];
@@ -325,7 +352,10 @@ fn a_cancel_request_that_comes_late_reaches_nobody() -> Result<()> {
     let mut dialer = world.dialer()?;
     let login = |dialer: &mut node_agent_tests::client::Dialer| -> Result<(Raw, Vec<u8>, String)> {
         let mut client = world.raw(dialer)?;
-        client.send(&startup((3, 0), &[("user", SERVICE), ("database", DATABASE)]))?;
+        client.send(&startup(
+            (3, 0),
+            &[("user", SERVICE), ("database", DATABASE)],
+        ))?;
         let seen = client.logged_in(world.password(Place::Inside))?;
         let key = seen.into_iter().find(|message| message.kind == b'K');
         let rows = cells(&client.query("select pg_backend_pid()")?);
@@ -400,6 +430,21 @@ fn a_kept_connection_that_is_not_what_a_new_one_would_be_is_not_taken() -> Resul
         assert_eq!(process(&world)?, last, "{text}");
         kept(&world, 1)?;
     }
+    // A trigger that is to see each login, as servers from version 17 on have them.
+    let trigger = |word: &str, values: &str| {
+        let words = format!(
+            "set allow_system_table_mods = on; {word} pg_catalog.pg_event_trigger {values}"
+        );
+        sql(&words)
+    };
+    trigger(
+        "insert into",
+        "values (99999, 'each', 'login', 10, 'public.trigger_of_notes'::regproc, 'O', null)",
+    )?;
+    let next = process(&world)?;
+    assert_ne!(next, last);
+    assert_ne!(process(&world)?, next);
+    trigger("delete from", "where oid = 99999")?;
     // A change of the settings while a session is open counts too.
     let mut open = world.client(&mut world.dialer()?)?;
     let rows = cells(&open.query("select pg_backend_pid()")?);
@@ -416,8 +461,14 @@ fn a_kept_connection_that_is_not_what_a_new_one_would_be_is_not_taken() -> Resul
     // Who may log in.
     for (text, undo) in [
         ("alter role svc nologin", "alter role svc login"),
-        ("alter role svc valid until '2001-01-01'", "alter role svc valid until 'infinity'"),
-        ("alter database app connection limit 0", "alter database app connection limit -1"),
+        (
+            "alter role svc valid until '2001-01-01'",
+            "alter role svc valid until 'infinity'",
+        ),
+        (
+            "alter database app connection limit 0",
+            "alter database app connection limit -1",
+        ),
         (
             "alter database app allow_connections false",
             "alter database app allow_connections true",

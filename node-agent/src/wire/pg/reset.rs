@@ -206,7 +206,10 @@ mod tests {
                 &[("TimeZone", "CET")],
                 [DONE, utc.as_slice(), READY].concat(),
             ),
-            (&[("TimeZone", "CET"), ("TimeZone", "UTC")], [DONE, READY].concat()),
+            (
+                &[("TimeZone", "CET"), ("TimeZone", "UTC")],
+                [DONE, READY].concat(),
+            ),
         ] {
             assert_eq!(answered(since, &answer), Ok(ResetNeed::Clean), "{since:?}");
         }
@@ -227,10 +230,18 @@ mod tests {
             ("a transaction", &[], [DONE, b"Z\0\0\0\x05T"].concat()),
             ("a failed one", &[], [DONE, b"Z\0\0\0\x05E"].concat()),
             ("rows", &[], b"D\0\0\0\x06\0\0".to_vec()),
-            ("a notification", &[], b"A\0\0\0\x0a\0\0\0\x01a\0\0".to_vec()),
+            (
+                "a notification",
+                &[],
+                b"A\0\0\0\x0a\0\0\0\x01a\0\0".to_vec(),
+            ),
             ("another value", &[], [&other, DONE, READY].concat()),
             ("another setting", &[], [&new, DONE, READY].concat()),
-            ("not set back", &[("TimeZone", "CET")], [DONE, READY].concat()),
+            (
+                "not set back",
+                &[("TimeZone", "CET")],
+                [DONE, READY].concat(),
+            ),
             ("bytes behind", &[], [DONE, READY, NOTICE].concat()),
             ("no end", &[], long),
             ("a length that is none", &[], b"C\0\0\0\0".to_vec()),
@@ -249,7 +260,11 @@ mod tests {
         for (at, byte) in whole.iter().enumerate() {
             input.extend_from_slice(&[*byte]);
             let last = at + 1 == whole.len();
-            let need = if last { ResetNeed::Clean } else { ResetNeed::More };
+            let need = if last {
+                ResetNeed::Clean
+            } else {
+                ResetNeed::More
+            };
             assert_eq!(reset.step(&mut input, &mut out), Ok(need), "{at}");
         }
     }
