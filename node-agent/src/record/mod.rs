@@ -25,8 +25,8 @@ pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, 
 pub use codec::Decoder;
 pub use event::EVENTS;
 pub use event::{
-    Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found, KeptFrom, LoggedIn, Login, Note,
-    NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
+    Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found, KeptFrom, LoggedIn,
+    Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
 };
 pub use receipt::Receipt;
 pub use recorder::{

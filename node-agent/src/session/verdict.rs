@@ -202,7 +202,9 @@ impl Prepared {
             Decision::Hold(_) => true,
         };
         // Names that were not looked up are not known, though a lookup that failed left none.
-        let looked_up = circumstances.as_ref().is_some_and(|now| now.names.is_some());
+        let looked_up = circumstances
+            .as_ref()
+            .is_some_and(|now| now.names.is_some());
         let leaves_no_trace =
             leaves_no_trace(&self.analysis, looked_up.then_some(&*names), &decision);
         let verdict = Verdict {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use node_agent_tests::client::{Raw, cells, startup};
+use node_agent_tests::client::{Dialer, Message, Raw, cells, parse, startup, sync};
 use node_agent_tests::pg::{DATABASE, SERVICE};
 use node_agent_tests::world::Builder;
 use node_agent_tests::{Place, World, parts, until};
@@ -154,10 +154,6 @@ fn nothing_of_the_session_before_is_left() -> Result<()> {
     }
     let world = world("60s");
     let mut dialer = world.dialer()?;
-    let pid = |client: &mut Raw| -> Result<String> {
-        let rows = cells(&client.query("select pg_backend_pid()")?);
-        Ok(rows[0][0].clone().context("a process id")?)
-    };
     let fresh = |client: &mut Raw| -> Result<Vec<String>> {
         let mut seen = Vec::new();
         for text in [
@@ -189,7 +185,7 @@ fn nothing_of_the_session_before_is_left() -> Result<()> {
     // What runs a name that is not there cannot be judged, and takes its connection with it.
     let before = fresh(&mut world.client(&mut dialer)?)?;
     let mut first = world.client(&mut dialer)?;
-    let process = pid(&mut first)?;
+    let process = process_of(&mut first)?;
     for text in [
         "set statement_timeout = '7s'",
         "set search_path = pg_catalog",
@@ -208,8 +204,8 @@ fn nothing_of_the_session_before_is_left() -> Result<()> {
         assert!(answer, "{text}");
     }
     // And by the protocol.
-    first.send(&node_agent_tests::client::parse("named", "select 2"))?;
-    first.send(&node_agent_tests::client::sync())?;
+    first.send(&parse("named", "select 2"))?;
+    first.send(&sync())?;
     first.up_to(b'Z')?;
     first.message(b'X', b"")?;
     first.ended_within(SOON)?;
@@ -219,15 +215,20 @@ fn nothing_of_the_session_before_is_left() -> Result<()> {
 
     let mut second = world.raw(&mut dialer)?;
     let told = second.login(SERVICE, DATABASE, world.password(Place::Inside))?;
-    let zone = |told: &[node_agent_tests::client::Message]| {
+    let zone = |told: &[Message]| {
         let mut reports = told.iter().filter(|message| message.kind == b'S');
         let report = reports.find(|message| message.body.starts_with(b"TimeZone\0"));
         report.map(|message| String::from_utf8_lossy(&message.body).into_owned())
     };
     assert!(zone(&told).is_some_and(|zone| !zone.contains("Tokyo")));
-    assert_eq!(pid(&mut second)?, process);
+    assert_eq!(process_of(&mut second)?, process);
     assert_eq!(fresh(&mut second)?, before);
     Ok(())
+}
+
+fn process_of(client: &mut Raw) -> Result<String> {
+    let rows = cells(&client.query("select pg_backend_pid()")?);
+    rows[0][0].clone().context("a process id")
 }
 
 fn client_good(client: &mut Raw, text: &str) -> Result<bool> {
@@ -255,11 +256,9 @@ fn another_identity_gets_another_connection() -> Result<()> {
         kept(&world, count as u64 + 2)?;
     }
     // Another workload under the same token, another user in the same workload.
-    let other = node_agent_tests::client::Dialer::start(&world.cgroup_of("other"))?;
-    let mut other = other;
+    let mut other = Dialer::start(&world.cgroup_of("other"))?;
     let mut client = world.client(&mut other)?;
-    let rows = cells(&client.query("select pg_backend_pid()")?);
-    assert_ne!(rows[0][0].as_deref(), Some(first.as_str()));
+    assert_ne!(process_of(&mut client)?, first);
     drop(client);
     kept(&world, 6)?;
     world.set_token(&world.idp.token("bob", &["ai-agents"], 3600))?;
@@ -319,19 +318,17 @@ fn an_end_in_the_middle_of_anything_is_the_end_of_the_connection() -> Result<()>
     }
     let world = world("60s");
     let mut dialer = world.dialer()?;
-    let ends: [(&str, fn(&mut Raw) -> Result<()>); 5] = [
+    type End = fn(&mut Raw) -> Result<()>;
+    let ends: [(&str, End); 5] = [
         ("a statement runs", |c| c.ask("select pg_sleep(3)")),
         ("half a message", |c| c.send(b"Q\0\0\0\x20select")),
-        ("no Sync", |c| {
-            c.send(&node_agent_tests::client::parse("", "select 1"))
-        }),
+        ("no Sync", |c| c.send(&parse("", "select 1"))),
         ("an open transaction", |c| c.query("begin").map(drop)),
         ("a failed one", |c| c.query("begin; select 1/0").map(drop)),
     ];
     for (what, end) in ends {
         let mut client = world.client(&mut dialer)?;
-        let rows = cells(&client.query("select pg_backend_pid()")?);
-        let process = rows[0][0].clone().context("a process id")?;
+        let process = process_of(&mut client)?;
         end(&mut client)?;
         drop(client);
         gone(&world, &process).with_context(|| what.to_owned())?;
@@ -350,7 +347,7 @@ fn a_cancel_request_that_comes_late_reaches_nobody() -> Result<()> {
     }
     let world = world("60s");
     let mut dialer = world.dialer()?;
-    let login = |dialer: &mut node_agent_tests::client::Dialer| -> Result<(Raw, Vec<u8>, String)> {
+    let login = |dialer: &mut Dialer| -> Result<(Raw, Vec<u8>, String)> {
         let mut client = world.raw(dialer)?;
         client.send(&startup(
             (3, 0),
@@ -358,11 +355,10 @@ fn a_cancel_request_that_comes_late_reaches_nobody() -> Result<()> {
         ))?;
         let seen = client.logged_in(world.password(Place::Inside))?;
         let key = seen.into_iter().find(|message| message.kind == b'K');
-        let rows = cells(&client.query("select pg_backend_pid()")?);
-        let process = rows[0][0].clone().context("a process id")?;
+        let process = process_of(&mut client)?;
         Ok((client, key.context("a cancel key")?.body, process))
     };
-    let cancel = |dialer: &mut node_agent_tests::client::Dialer, key: &[u8]| -> Result<()> {
+    let cancel = |dialer: &mut Dialer, key: &[u8]| -> Result<()> {
         let mut asks = world.raw(dialer)?;
         let length = u32::try_from(key.len() + 8)?;
         asks.send(&[&length.to_be_bytes(), &80_877_102_u32.to_be_bytes(), key].concat())?;
@@ -447,14 +443,12 @@ fn a_kept_connection_that_is_not_what_a_new_one_would_be_is_not_taken() -> Resul
     trigger("delete from", "where oid = 99999")?;
     // A change of the settings while a session is open counts too.
     let mut open = world.client(&mut world.dialer()?)?;
-    let rows = cells(&open.query("select pg_backend_pid()")?);
-    let process_of_open = rows[0][0].clone().context("a process id")?;
+    let of_open = process_of(&mut open)?;
     sql("alter role svc in database app set work_mem = '11MB'")?;
     open.message(b'X', b"")?;
     open.ended_within(SOON)?;
     let mut again = world.client(&mut world.dialer()?)?;
-    let rows = cells(&again.query("select pg_backend_pid()")?);
-    assert_ne!(rows[0][0].clone().context("a process id")?, process_of_open);
+    assert_ne!(process_of(&mut again)?, of_open);
     let rows = cells(&again.query("show work_mem")?);
     assert_eq!(rows[0][0].as_deref(), Some("11MB"));
     drop(again);
