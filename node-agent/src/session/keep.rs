@@ -144,3 +144,97 @@ impl<W: Wire> Session<W> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Dialect, Refusal, RefusalCode};
+    use crate::policy::{Allow, Denial, Hold, OwnCall, RuleRef};
+    use crate::sql::{RelationName, analyze};
+
+    fn allow(observed: Option<Decision>) -> Decision {
+        Decision::Allow(Allow {
+            rules: Vec::new(),
+            obligations: Arc::default(),
+            observed: observed.map(Box::new),
+            watched: None,
+            fleeting: false,
+        })
+    }
+
+    fn deny() -> Decision {
+        Decision::Deny(Denial {
+            rule: None,
+            refusal: Refusal::new(RefusalCode::Policy, "no"),
+            fleeting: false,
+        })
+    }
+
+    fn hold() -> Decision {
+        Decision::Hold(Hold {
+            rule: RuleRef {
+                policy: "p".into(),
+                rule: "r".into(),
+            },
+            reviewers: Vec::new(),
+            timeout_seconds: 1,
+            obligations: Arc::default(),
+        })
+    }
+
+    const TEXT: &str = "select lower(t.a) from t where b = 1";
+
+    fn keeps(text: &str, names: Option<&ResolvedNames>, decision: &Decision) -> bool {
+        leaves_no_trace(&analyze(Dialect::Postgres, text), names, decision)
+    }
+
+    #[test]
+    fn only_what_policy_allows_by_itself_and_enforcing_would_too_leaves_nothing() {
+        let names = ResolvedNames::default();
+        for (what, decision, left) in [
+            ("allowed", allow(None), true),
+            ("only observed", allow(Some(deny())), false),
+            ("observed to be held", allow(Some(hold())), false),
+            ("let through by somebody", hold(), false),
+            ("denied", deny(), false),
+        ] {
+            assert_eq!(keeps(TEXT, Some(&names), &decision), left, "{what}");
+        }
+        assert!(!keeps("create table t (a int)", Some(&names), &allow(None)));
+    }
+
+    #[test]
+    fn what_may_run_code_of_the_owners_leaves_something_and_so_does_what_nobody_looked_up() {
+        let function = || RelationName {
+            schema: Some("app".to_owned()),
+            name: "f".to_owned(),
+        };
+        let with = |change: &dyn Fn(&mut ResolvedNames)| {
+            let mut names = ResolvedNames::default();
+            change(&mut names);
+            keeps(TEXT, Some(&names), &allow(None))
+        };
+        assert!(with(&|_| {}));
+        let call = || OwnCall {
+            name: "lower".to_owned(),
+            args: 1,
+            schemas: vec!["app".to_owned()],
+            servers: true,
+        };
+        assert!(!with(&|names| names.calls.push(call())));
+        assert!(!with(&|names| {
+            names.operators.push(("=".to_owned(), vec![function()]));
+        }));
+        assert!(!with(&|names| {
+            names.types.push((function(), vec![function()]));
+        }));
+        assert!(!with(&|names| {
+            names.fields.push(("a".to_owned(), vec![function()]));
+        }));
+        assert!(!with(&|names| names.opaque.push(function())));
+        assert!(!keeps(TEXT, None, &allow(None)));
+        assert!(keeps("select 1", None, &allow(None)));
+    }
+}
