@@ -161,11 +161,13 @@ impl Arrived {
 /// The reason returned is the one in the record. Nothing here panics on input; a panic all the
 /// same ends this task alone, and the record says so.
 pub async fn run<W: Wire>(shared: Arc<Shared>, arrived: Arrived) -> Why {
-    let opened = match login::open::<W>(&shared, arrived).await {
+    // A login needs more room than the session after it, which lasts.
+    let opened = match Box::pin(login::open::<W>(&shared, arrived)).await {
         login::Outcome::Opened(opened) => opened,
         login::Outcome::Ended(why) => return why,
     };
-    pump::Session::<W>::new(shared, *opened).serve().await
+    let mut session = pump::Session::<W>::new(shared, *opened);
+    session.serve().await
 }
 
 /// Tells a client, in its own language, why it cannot come in.

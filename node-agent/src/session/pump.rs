@@ -4,13 +4,14 @@
 //! other's outgoing bytes pile up, so memory stays flat whatever a peer does.
 
 use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
@@ -38,8 +39,10 @@ const READ: usize = 64 << 10;
 /// Rounds after each of which more had come already: so many, and the other sessions of this thread
 /// have their turn. About a megabyte.
 const TURN: u32 = 16;
-/// A read buffer kept by an idle session.
+/// What one read takes while little is coming.
 const IDLE_READ: usize = 4 << 10;
+/// The largest buffer that an idle session keeps.
+const IDLE_KEPT: usize = 512;
 
 /// Statements as this session's dialogue keeps them.
 pub(super) type Dialogue<W> = Link<W, Arc<Prepared>, Execution>;
@@ -180,7 +183,7 @@ impl<W: Wire> Session<W> {
     }
 
     /// Serves until there is a reason to end; the record's last event is that reason.
-    pub(super) async fn serve(mut self) -> Why {
+    pub(super) async fn serve(&mut self) -> Why {
         let mut watch = Watch::new(&self.shared, &self.live, self.principal.user.expires);
         let why = match self.talk(&mut watch).await {
             Ok(never) => match never {},
@@ -349,7 +352,24 @@ impl<W: Wire> Session<W> {
             Poll::Ready(Ok(Woke::Moved))
         } else {
             self.busy = 0;
+            self.rest();
             Poll::Pending
+        }
+    }
+
+    /// A session that waits for its client, and for nothing else, keeps no large buffer.
+    fn rest(&mut self) {
+        if self.link.idle() {
+            self.link.outgoing().rest(IDLE_KEPT);
+            for bytes in [
+                &mut self.out,
+                &mut self.answers.bytes,
+                &mut self.client_in.bytes,
+            ] {
+                if bytes.is_empty() && bytes.capacity() > IDLE_KEPT {
+                    *bytes = BytesMut::new();
+                }
+            }
         }
     }
 
@@ -423,6 +443,18 @@ impl Intake {
 
     fn poll_fill(&mut self, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let held = self.bytes.len();
+        if held == 0 && self.want == IDLE_READ {
+            // Read elsewhere first: a session that nobody talks to needs no buffer.
+            let mut place = [MaybeUninit::uninit(); IDLE_READ];
+            let mut came = ReadBuf::uninit(&mut place);
+            std::task::ready!(Pin::new(leg).poll_read(cx, &mut came))?;
+            let came = came.filled();
+            self.bytes.extend_from_slice(came);
+            if came.len() == IDLE_READ {
+                self.want = 2 * IDLE_READ;
+            }
+            return Poll::Ready(Ok(came.len()));
+        }
         if self.bytes.capacity() - held < self.want.min(IDLE_READ) {
             // A message that is still incomplete grows its buffer by its own size, not by a claim.
             self.bytes.reserve(self.want.max(held));

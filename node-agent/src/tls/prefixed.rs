@@ -17,6 +17,11 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     /// Puts `prefix` back in front of what `stream` still holds.
     pub fn new(prefix: Bytes, stream: S) -> Self {
+        // No bytes can have a whole buffer behind them.
+        let prefix = match prefix.is_empty() {
+            true => Bytes::new(),
+            false => prefix,
+        };
         Prefixed { prefix, stream }
     }
 

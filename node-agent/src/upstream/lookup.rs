@@ -181,8 +181,12 @@ impl Shelf {
         at_least: u64,
         want: Want,
     ) -> Result<Arc<Catalogue>, CatalogueError> {
+        if let Some(good) = self.good(at_least, want) {
+            return Ok(good);
+        }
+        // A reading is rare, and what it needs is large: no session keeps room for it.
         let read = |version| self.fetch::<W>(version);
-        self.get(at_least, want, || self.feel::<W>(), read).await
+        Box::pin(self.get(at_least, want, || self.feel::<W>(), read)).await
     }
 
     /// Whether it is time to have it confirmed, so that nobody waits for that; said to one only.
