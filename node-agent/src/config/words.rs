@@ -250,7 +250,7 @@ pub const KEYS: &[Key] = &[
     key(
         "targets[].keep_warm",
         "duration, at most 60s",
-        "5s",
+        "3s",
         "how long a connection to the database is kept, made as new, for the next session of the same identity; 0s: it ends with its session",
     ),
     key(

@@ -187,6 +187,11 @@ impl<W: Wire> Session<W> {
             true => needs.relations.max(needs.calls),
             false => needs.relations,
         };
+        // A connection that may be kept is looked after: a view can run what its reader does not name.
+        let needed = match self.keeping {
+            Some(_) => needed.max(Needed::ToObserve),
+            None => needed,
+        };
         let mut circumstances = Some(Circumstances {
             policies: version.clone(),
             names: None,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use crate::policy::{Decision, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{Analysis, leaves_nothing};
-use crate::upstream::{Key, Leg, Parked, Settings, names_are_used, park};
+use crate::upstream::{Key, LONGEST, Leg, Parked, Settings, names_are_used, park};
 use crate::wire::{Greeted, Talk, Wire};
 
 use super::Drain;
@@ -26,14 +26,14 @@ pub(super) struct Keeping {
     pub(super) settings: Settings,
     /// What the database reported at its login …
     pub(super) parameters: Vec<(String, String)>,
-    /// … and what since, in order.
+    /// … and what since: the last of each.
     pub(super) since: Vec<(String, String)>,
     /// When it was opened.
     pub(super) opened: Instant,
 }
 
-/// Reports of settings in one session that are remembered; one with more is not kept.
-const MOST_REPORTS: usize = 64;
+/// The longest report of a setting that is remembered, bytes; a connection with a longer one is not kept.
+const LONGEST_REPORT: usize = 1024;
 
 /// Whether a statement of this decision, by what its names stand for, leaves nothing behind that a reset of the
 /// connection does not drop. `names`: `None`, they were not looked up.
@@ -60,7 +60,11 @@ pub(super) fn leaves_no_trace(
                 && names.fields.is_empty()
                 && names.opaque.is_empty()
         }
-        None => !names_are_used(analysis),
+        // A view may call what its reader does not name.
+        None => {
+            let touched = analysis.judged().any(|facts| !facts.relations.is_empty());
+            !touched && !names_are_used(analysis)
+        }
     };
     allowed && servers_own && leaves_nothing(analysis)
 }
@@ -75,18 +79,28 @@ impl<W: Wire> Session<W> {
 
     /// The database reported a setting.
     pub(super) fn reported(&mut self, name: &str, value: &str) {
-        if let Some(keeping) = &mut self.keeping {
+        let Some(keeping) = &mut self.keeping else {
+            return;
+        };
+        // As many as were reported at the login, and none that is long: a server cannot fill our memory.
+        let known = keeping.parameters.iter().any(|(known, _)| known == name);
+        if !known || value.len() > LONGEST_REPORT {
+            self.keeping = None;
+        } else if let Some((_, last)) = keeping.since.iter_mut().find(|(said, _)| said == name) {
+            value.clone_into(last);
+        } else {
             keeping.since.push((name.to_owned(), value.to_owned()));
-            if keeping.since.len() > MOST_REPORTS {
-                self.keeping = None;
-            }
         }
     }
 
     /// The connection, if it may be kept: everything about this end of a session is as it should be. The
     /// database is cancelled by nobody from here on.
     pub(super) fn keeps(&mut self, why: &Why) -> Option<Keeping> {
-        let keeping = self.keeping.take()?;
+        // One that would not be kept need not be made as new.
+        let keeping = self
+            .keeping
+            .take()
+            .filter(|keeping| keeping.opened.elapsed() < LONGEST)?;
         // Not ended by the agent, by the database or for a fault: whatever that was, it is not known to be over
         // with this session.
         let left_well = matches!(why, Why::ClientQuit | Why::ClientGone);
@@ -235,6 +249,7 @@ mod tests {
         }));
         assert!(!with(&|names| names.opaque.push(function())));
         assert!(!keeps(TEXT, None, &allow(None)));
+        assert!(!keeps("select a from v", None, &allow(None)));
         assert!(keeps("select 1", None, &allow(None)));
     }
 }

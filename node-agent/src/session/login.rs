@@ -20,12 +20,13 @@ use crate::record::{Began, KeptFrom, Login, SessionRecorder, Why};
 use crate::sql::Scope;
 use crate::telemetry::{LiveGuard, LiveSession};
 use crate::tls::{Opening, Prefixed};
-use crate::upstream::{Begun, Dialled, Endpoint, Key, Leg, UpstreamError, begun, dial, resume};
+use crate::upstream::{Dialled, Endpoint, Leg, UpstreamError};
 use crate::wire::{
     Ask4, BackLogin, Credential, Front, FrontLimits, Garbled, Hello, Need, Welcome, Wire,
 };
 
 use super::cancel::{CancelGuard, Cancels};
+use super::database::{Database, Wanted};
 use super::keep::Keeping;
 use super::{Arrived, Shared};
 
@@ -429,8 +430,19 @@ async fn admit<W: Wire>(
             warm.key(&target.name, &endpoint, &back_login, &principal, version)
         })
         .flatten();
-    let (database, begun, opened, kept) =
-        database::<W>(shared, &endpoint, &back_login, needs, key.as_deref()).await?;
+    let wanted = Wanted {
+        target: &target.name,
+        endpoint: &endpoint,
+        login: &back_login,
+        needs_path: needs,
+        key: key.as_deref(),
+    };
+    let Database {
+        dialled: database,
+        begun,
+        opened,
+        kept,
+    } = wanted.open::<W>(shared).await.map_err(Stop::Upstream)?;
     let keeping = key.zip(begun.settings).map(|(key, settings)| Keeping {
         key,
         settings,
@@ -447,44 +459,6 @@ async fn admit<W: Wire>(
         keeping,
         kept,
     })
-}
-
-/// Opens the database: over the connection of an earlier session of this identity, if one was kept and is as a
-/// new one would be, else over a new one.
-async fn database<W: Wire>(
-    shared: &Shared,
-    endpoint: &Endpoint,
-    login: &BackLogin,
-    needs: bool,
-    key: Option<&Key>,
-) -> Result<(Dialled, Begun, std::time::Instant, Option<KeptFrom>), Stop> {
-    if let Some(parked) = key.and_then(|key| shared.warm.take(key)) {
-        let (opened, from) = (parked.opened, parked.from);
-        // One that is not fit is no reason to refuse anybody, and none to say a word.
-        let resumed = resume::<W>(endpoint, parked, &login.user, &login.database).await;
-        if let Some((database, begun)) = resumed {
-            shared.metrics.upstream_taken();
-            let kept = KeptFrom {
-                session: from,
-                process: database.greeted.process,
-            };
-            return Ok((database, begun, opened, Some(kept)));
-        }
-    }
-    let opened = std::time::Instant::now();
-    let dialled = dial::<W::Back>(endpoint, login.clone()).await;
-    let dialled = dialled.map_err(Stop::Upstream)?;
-    if !needs {
-        // Policies that come to need it later have names stand for whatever has them in any schema.
-        let begun = Begun {
-            scope: Scope::unknown(),
-            settings: None,
-        };
-        return Ok((dialled, begun, opened, None));
-    }
-    let begun = begun::<W>(endpoint, dialled, &login.user, key.is_some()).await;
-    let (database, begun) = begun.map_err(Stop::Upstream)?;
-    Ok((database, begun, opened, None))
 }
 
 /// Tries the workload's token sources in their order. A source that has nothing gives way to the

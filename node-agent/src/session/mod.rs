@@ -6,6 +6,7 @@ mod budget;
 mod cancel;
 mod copied;
 mod count;
+mod database;
 mod ending;
 mod errors;
 mod execution;

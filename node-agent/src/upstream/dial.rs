@@ -97,6 +97,13 @@ pub enum UpstreamError {
     },
 }
 
+impl UpstreamError {
+    /// The database takes no more sessions, of this role or at all (SQLSTATE 53300).
+    pub fn is_full(&self) -> bool {
+        matches!(self, UpstreamError::Refused { code, .. } if code == "53300")
+    }
+}
+
 /// Dials and logs in, within `PATIENCE` for each of the two.
 pub async fn dial<B: Back>(
     endpoint: &Endpoint,

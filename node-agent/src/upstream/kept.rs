@@ -25,7 +25,7 @@ const MOST_OF_ONE: usize = 8;
 const MOST: usize = 64;
 /// A connection that was opened so long ago is not kept again, however often it is taken: what a database
 /// changes for new sessions alone and does not show (passwords, its rules of access) comes to bear.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 /// How often it is looked whether one is due, or its server has said anything.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long a goodbye may take.
@@ -53,6 +53,13 @@ pub struct Key {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
+        self.is_of_one_with(other) && self.settings == other.settings
+    }
+}
+
+impl Key {
+    /// The same identity at the same place, whatever settings it logs in with: those the client chooses.
+    fn is_of_one_with(&self, other: &Self) -> bool {
         // Taken apart by name: a field that is added is compared, or this does not compile.
         let Key {
             target,
@@ -62,7 +69,7 @@ impl PartialEq for Key {
             user,
             password,
             database,
-            settings,
+            settings: _,
             asks_tls,
             proven,
             issuer,
@@ -82,7 +89,6 @@ impl PartialEq for Key {
             && *user == other.user
             && *password == other.password
             && *database == other.database
-            && *settings == other.settings
             && *asks_tls == other.asks_tls
             && *proven == other.proven
             && *issuer == other.issuer
@@ -119,6 +125,8 @@ impl Parked {
         let said = async {
             let _ = self.leg.write_all(&goodbye).await;
             let _ = self.leg.shutdown().await;
+            // Until the server has ended its session, and its place is free.
+            let _ = tokio::io::copy(&mut self.leg, &mut tokio::io::sink()).await;
         };
         let _ = timeout(GOODBYE, said).await;
     }
@@ -218,7 +226,7 @@ impl Warm {
         if held.over || parked.opened.elapsed() > LONGEST {
             return Some(parked);
         }
-        let of_one = |(_, other): &(Instant, Parked)| *other.key == *parked.key;
+        let of_one = |(_, other): &(Instant, Parked)| other.key.is_of_one_with(&parked.key);
         let too_many = held.parked.iter().filter(|one| of_one(one)).count() >= MOST_OF_ONE;
         let at = match too_many {
             true => held.parked.iter().position(of_one),
@@ -229,6 +237,22 @@ impl Warm {
         drop(held);
         self.some.notify_one();
         oldest.map(|(_, parked)| parked)
+    }
+
+    /// Closes what is kept of a target whose database has no room for another session, and waits until it has
+    /// noticed. False: there was nothing to close.
+    pub async fn make_room(&self, target: &TargetName) -> bool {
+        let mine = {
+            let mut held = self.lock();
+            let (mine, others): (VecDeque<_>, _) = std::mem::take(&mut held.parked)
+                .into_iter()
+                .partition(|(_, parked)| parked.key.target == *target);
+            held.parked = others;
+            mine
+        };
+        let any = !mine.is_empty();
+        close(mine.into_iter().map(|(_, parked)| parked)).await;
+        any
     }
 
     /// How many are kept.

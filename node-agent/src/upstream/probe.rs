@@ -23,7 +23,8 @@ pub(super) const COLUMNS: &str = "select a.attrelid, a.attnum, a.attname \
 ///
 /// Code is whatever a view calls that did not come with the server (a function by itself or behind
 /// an operator; object ids below 16384 are the server's own), and those of the server's own functions
-/// that run a text or read a file. Neither shows what it reads. Dependencies on the server's own
+/// that run a text or read a file: neither shows what it reads. And of those, the ones that leave something
+/// in the session. Dependencies on the server's own
 /// objects are not listed, so that those are looked for in the view's tree.
 pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_catalog.text \
      from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d \
@@ -46,7 +47,8 @@ pub(super) const SOURCES: &str = "select r.ev_class, d.refobjid, 'reads'::pg_cat
        'query_to_xml', 'query_to_xml_and_xmlschema', 'table_to_xml', \
        'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xml_and_xmlschema', \
        'database_to_xml', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'ts_stat', \
-       'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread')";
+       'ts_rewrite', 'pg_read_file', 'pg_read_binary_file', 'lo_get', 'loread', 'set_config', \
+       'setseed', 'pg_notify')";
 
 /// oid, attribute number (0: the relation itself), comment in hexadecimal (whatever its encoding is) of those
 /// that can hold a tag. Beyond its first 64 Ki characters nothing of a comment counts.
@@ -203,13 +205,16 @@ pub(super) const CHANGES: &str = "select confrelid, 'delete', conrelid, \
 pub(super) const PATH: &str = "show search_path";
 
 /// What the settings of a new session come from beside files and its own login: those of the role, the database
-/// and both. With the numbers of the transactions that wrote them, so that there and back again is a change.
+/// and both. With the numbers of the transactions that wrote them, so that there and back again is a change. And
+/// what became of them where a reset may not lead back: as whom statements run (servers before CVE-2024-10978 was
+/// mended forget a role that is set for the role), and whether the server is a standby.
 ///
 /// Asked where a client's own settings hold: operators are named with their schema.
 macro_rules! settings {
     () => {
         "pg_catalog.current_setting('search_path'), \
-         (select pg_catalog.concat_ws(' ', pg_catalog.count(*), pg_catalog.string_agg( \
+         (select pg_catalog.concat_ws(' ', current_user, pg_catalog.pg_is_in_recovery(), \
+              pg_catalog.count(*), pg_catalog.string_agg( \
               pg_catalog.concat_ws('/', s.setdatabase, s.setrole, s.xmin, s.setconfig), ' ' \
               order by s.setdatabase, s.setrole)) \
           from pg_catalog.pg_db_role_setting s \
@@ -220,8 +225,8 @@ macro_rules! settings {
 /// The path, and what its settings were made of, of a session that has just begun.
 pub(super) const BEGINS: &str = concat!("select ", settings!());
 /// The same of one that goes on, who it is and in which database, and whether it would be let in now as it
-/// is: the role may log in and is as much of a superuser as it was, the database takes sessions of it, and
-/// has no trigger that is to see each login.
+/// is: the role may log in and is as much of a superuser as it was, the database takes sessions of it, neither
+/// is held to no connections at all, and there is no trigger that is to see each login.
 pub(super) const STANDS: &str = concat!(
     "select ",
     settings!(),
@@ -232,7 +237,8 @@ pub(super) const STANDS: &str = concat!(
          and r.rolsuper operator(pg_catalog.=) \
              (pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on') \
          and d.datallowconn \
-         and pg_catalog.has_database_privilege(d.oid, 'connect') \
+         and r.rolconnlimit operator(pg_catalog.<>) 0 and d.datconnlimit operator(pg_catalog.<>) 0 \
+         and pg_catalog.has_database_privilege(session_user, d.oid, 'connect') \
          and not exists (select from pg_catalog.pg_event_trigger e \
              where e.evtevent operator(pg_catalog.=) 'login' \
                and e.evtenabled operator(pg_catalog.<>) 'D') \

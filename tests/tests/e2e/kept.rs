@@ -481,13 +481,59 @@ fn a_kept_connection_that_is_not_what_a_new_one_would_be_is_not_taken() -> Resul
         made_as_new(&world, &last)?;
         world.cluster().sql("postgres", text)?;
         let seen = world.ask("select 1")?;
+        // No limit is one for a superuser: this one gets a connection, and a new one.
         let limited = text.contains("limit");
-        // A limit counts connections: the kept one is one that is there already.
         assert_eq!(seen.status.success(), limited, "{text}: {}", seen.all());
         world.cluster().sql("postgres", undo)?;
-        if !limited {
-            gone(&world, &last)?;
-        }
+        gone(&world, &last)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_kept_takes_nobody_s_place() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = world("60s");
+    let sql = |text: &str| world.cluster().sql(DATABASE, text);
+    sql("alter role svc nosuperuser")?; // for whom no limit is one
+    let mut dialer = world.dialer()?;
+    let mut both = [world.client(&mut dialer)?, world.client(&mut dialer)?];
+    let last = process_of(&mut both[0])?;
+    for mut one in both {
+        one.message(b'X', b"")?;
+        one.ended_within(SOON)?;
+    }
+    kept(&world, 2)?;
+    // As many connections as there are, and as a session and the agent's questions take: another session is
+    // let in only if one of those that are kept goes.
+    until("the agent has no questions", SOON, || {
+        let there = sql("select count(*) from pg_stat_activity where usename = 'svc'")?;
+        Ok((there == "2").then_some(()))
+    })?;
+    sql("alter role svc connection limit 2")?;
+    let other = process_with(&world, "application_name=other", &[])?;
+    assert_ne!(other, last);
+    gone(&world, &last)
+}
+
+#[test]
+fn a_role_that_is_set_for_the_role_is_kept_too() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = world("60s");
+    let sql = |text: &str| world.cluster().sql(DATABASE, text);
+    sql("create role reader")?;
+    sql("grant reader to svc")?;
+    sql("alter role svc set role = reader")?;
+    for pass in 0..3 {
+        let who = world
+            .ask("select current_user || ' ' || session_user")?
+            .good()?;
+        assert_eq!(who.stdout.trim(), "reader svc", "{pass}");
+        kept(&world, 1)?;
     }
     Ok(())
 }

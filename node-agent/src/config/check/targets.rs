@@ -19,8 +19,9 @@ use crate::model::{Dialect, TargetName};
 /// The smallest and largest message bound a target may set, bytes.
 const MESSAGE_BOUNDS: (usize, usize) = (64 << 10, 256 << 20);
 
-/// How long a connection is kept for another session of its identity.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for another session of its identity. Less than the five seconds for which
+/// PostgreSQL waits for sessions to end before it refuses to drop their database.
+const KEPT: Duration = Duration::from_secs(3);
 /// And at most: what the database changes for new sessions must not take long to come to bear.
 const KEPT_AT_MOST: Duration = Duration::from_secs(60);
 
