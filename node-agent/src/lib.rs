@@ -11,6 +11,7 @@ pub mod policy;
 pub mod mask;
 pub mod wire;
 pub mod clock;
+pub mod pace;
 pub mod telemetry;
 pub mod feed;
 pub mod intercept;

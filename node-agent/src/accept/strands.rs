@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,16 +15,24 @@ use tokio::task::JoinSet;
 
 use crate::keeper::Link;
 
+use crate::pace::Pace;
+
 /// Blocking work that hangs (a dead disk) does not hold up a thread's end any longer.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// The threads. Dropping them ends what they serve.
 #[derive(Debug)]
-pub struct Strands(Vec<Strand>);
+pub struct Strands {
+    all: Vec<Strand>,
+    /// Tells the connections apart.
+    next: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Strand {
     handle: Handle,
+    /// `None`: there is no core to spare.
+    pace: Option<Arc<Pace>>,
     /// Held by each connection that is served here.
     held: Arc<()>,
     /// Dropped: the thread ends.
@@ -37,9 +46,12 @@ impl Strands {
     /// The system gives no more of them.
     pub fn start(count: NonZeroUsize) -> io::Result<Strands> {
         (0..count.get())
-            .map(Strand::start)
+            .map(|number| Strand::start(number, count))
             .collect::<io::Result<_>>()
-            .map(Strands)
+            .map(|all| Strands {
+                all,
+                next: AtomicU64::new(1),
+            })
     }
 
     /// Serves on the thread that serves the fewest.
@@ -48,7 +60,7 @@ impl Strands {
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(strand) = self
-            .0
+            .all
             .iter()
             .min_by_key(|strand| Arc::strong_count(&strand.held))
         else {
@@ -59,7 +71,15 @@ impl Strands {
             let _held = held;
             work.await;
         };
-        serving.spawn_on(work, &strand.handle);
+        match &strand.pace {
+            Some(pace) => {
+                let who = self.next.fetch_add(1, Ordering::Relaxed);
+                serving.spawn_on(pace.of(who, work), &strand.handle);
+            }
+            None => {
+                serving.spawn_on(work, &strand.handle);
+            }
+        }
     }
 
     /// Answers the keeper's beats: each when all threads have come to it. One that hangs serves
@@ -81,7 +101,10 @@ impl Strands {
     }
 
     fn handles(&self) -> Vec<Handle> {
-        self.0.iter().map(|strand| strand.handle.clone()).collect()
+        self.all
+            .iter()
+            .map(|strand| strand.handle.clone())
+            .collect()
     }
 }
 
@@ -94,9 +117,14 @@ async fn each(handles: &[Handle]) {
 }
 
 impl Strand {
-    fn start(number: usize) -> io::Result<Strand> {
+    /// `of`: so many threads, one for each core.
+    fn start(number: usize, of: NonZeroUsize) -> io::Result<Strand> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
+        let pace = (of.get() > 1).then(Pace::new);
+        if let Some(pace) = pace.clone() {
+            runtime.spawn(async move { pace.keep().await });
+        }
         let (stop, stopped) = oneshot::channel();
         thread::Builder::new()
             .name(format!("serve-{number}"))
@@ -106,6 +134,7 @@ impl Strand {
             })?;
         Ok(Strand {
             handle,
+            pace,
             held: Arc::default(),
             _stop: stop,
         })
@@ -155,7 +184,7 @@ mod tests {
         strands.serve(&mut serving, async {});
         assert!(serving.join_next().await.unwrap().is_ok());
         // The place of the one that panicked is free again.
-        assert_eq!(Arc::strong_count(&strands.0[0].held), 1);
+        assert_eq!(Arc::strong_count(&strands.all[0].held), 1);
     }
 
     #[tokio::test]

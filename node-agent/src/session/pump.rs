@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
+use crate::pace;
 use crate::policy::{Identity, PolicySet};
 use crate::record::{SessionRecorder, Why};
 use crate::sql::{Purpose, Scope};
@@ -353,6 +354,9 @@ impl<W: Wire> Session<W> {
         } else {
             self.busy = 0;
             self.rest();
+            if self.answers.much_comes() || self.client_in.much_comes() {
+                pace::streams();
+            }
             Poll::Pending
         }
     }
@@ -439,6 +443,11 @@ impl Intake {
             bytes,
             want: IDLE_READ,
         }
+    }
+
+    /// The last reads were full ones.
+    fn much_comes(&self) -> bool {
+        self.want > IDLE_READ
     }
 
     fn poll_fill(&mut self, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
