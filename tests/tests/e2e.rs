@@ -38,6 +38,7 @@ mod e2e {
     mod leaks;
     mod lifecycle;
     mod lineage;
+    mod masked_sqlx;
     mod masked_types;
     mod masks;
     mod names;

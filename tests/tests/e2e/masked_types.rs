@@ -215,7 +215,7 @@ fn world() -> Result<World> {
         .start()
 }
 
-fn tables() -> Vec<String> {
+pub(super) fn tables() -> Vec<String> {
     MASKERS
         .iter()
         .map(|(table, ..)| (*table).to_owned())
@@ -298,6 +298,16 @@ fn drivers_read_every_type_under_every_masker() -> Result<()> {
         .env("MASKED_TYPES_AT", words(&world).join(" "))
         .limit(Duration::from_secs(60));
     check("tokio-postgres", &tokio.output()?);
+    let sqlx = world
+        .program(Place::Inside, std::env::current_exe()?)
+        .args([
+            "--exact",
+            "e2e::masked_sqlx::reads_when_asked",
+            "--nocapture",
+        ])
+        .env("MASKED_SQLX_AT", words(&world).join(" "))
+        .limit(Duration::from_secs(60));
+    check("sqlx", &sqlx.output()?);
     Ok(())
 }
 
