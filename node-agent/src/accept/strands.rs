@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::keeper::Link;
-
 use crate::pace::Pace;
 
 /// Blocking work that hangs (a dead disk) does not hold up a thread's end any longer.

@@ -379,7 +379,7 @@ fn null_stays_null_except_where_it_would_be_told_apart_from_a_redacted_value() {
     }
 }
 
-pub(in crate::mask) fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
+pub(super) fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
     let mut body = BytesMut::new();
     body.put_u16(u16::try_from(cells.len()).unwrap());
     for cell in cells {

@@ -387,39 +387,30 @@ impl Decoder {
                 }
                 Event::Decided(decided)
             }
-            Ok(Kept::Again(again)) => match self.statements.get(again.of) {
-                Some(earlier) => {
-                    let Again {
-                        seq, at, params, ..
-                    } = again;
-                    Event::Decided(Box::new(Decided {
-                        seq,
-                        at,
-                        params,
-                        ..earlier.clone()
-                    }))
-                }
-                None => unknown(line),
-            },
-            Ok(Kept::Like(like)) => match self.statements.get(like.of) {
-                Some(earlier) => {
-                    let Like {
-                        seq,
-                        at,
-                        text,
-                        params,
-                        ..
-                    } = like;
-                    Event::Decided(Box::new(Decided {
-                        seq,
-                        at,
-                        text,
-                        params,
-                        ..earlier.clone()
-                    }))
-                }
-                None => unknown(line),
-            },
+            Ok(Kept::Again(Again {
+                seq,
+                at,
+                params,
+                of,
+            })) => self.but_for(line, of, |earlier| Decided {
+                seq,
+                at,
+                params,
+                ..earlier
+            }),
+            Ok(Kept::Like(Like {
+                seq,
+                at,
+                text,
+                params,
+                of,
+            })) => self.but_for(line, of, |earlier| Decided {
+                seq,
+                at,
+                text,
+                params,
+                ..earlier
+            }),
             Ok(Kept::Rows(rows)) => {
                 let head = match (rows.head, rows.head_of) {
                     (Some(head), _) => {
@@ -445,6 +436,14 @@ impl Decoder {
             Ok(Kept::Note(note)) => Event::Note(note),
             Ok(Kept::Closed(closed)) => Event::Closed(closed),
             Err(_) => unknown(line),
+        }
+    }
+
+    /// An earlier statement, with what `changed` changes.
+    fn but_for(&self, line: &[u8], of: u64, changed: impl FnOnce(Decided) -> Decided) -> Event {
+        match self.statements.get(of) {
+            Some(earlier) => Event::Decided(Box::new(changed(earlier.clone()))),
+            None => unknown(line),
         }
     }
 }

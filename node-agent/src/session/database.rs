@@ -66,13 +66,7 @@ impl Wanted<'_> {
         let (dialled, begun) = match self.needs_path {
             true => begun::<W>(endpoint, dialled, &login.user, self.key.is_some()).await?,
             // Policies that come to need it later have names stand for whatever has them in any schema.
-            false => {
-                let begun = Begun {
-                    scope: Scope::unknown(),
-                    settings: None,
-                };
-                (dialled, begun)
-            }
+            false => (dialled, Begun::of_scope(Scope::unknown())),
         };
         Ok(Database {
             dialled,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use crate::policy::{Decision, ResolvedNames};
 use crate::record::Why;
 use crate::sql::{Analysis, leaves_nothing};
-use crate::upstream::{Key, LONGEST, Leg, Parked, Settings, names_are_used, park};
+use crate::upstream::{Key, Leg, Parked, Settings, names_are_used, park, too_old};
 use crate::wire::{Greeted, Talk, Wire};
 
 use super::Drain;
@@ -97,10 +97,8 @@ impl<W: Wire> Session<W> {
     /// database is cancelled by nobody from here on.
     pub(super) fn keeps(&mut self, why: &Why) -> Option<Keeping> {
         // One that would not be kept need not be made as new.
-        let keeping = self
-            .keeping
-            .take()
-            .filter(|keeping| keeping.opened.elapsed() < LONGEST)?;
+        let keeping = self.keeping.take();
+        let keeping = keeping.filter(|keeping| !too_old(keeping.opened))?;
         // Not ended by the agent, by the database or for a fault: whatever that was, it is not known to be over
         // with this session.
         let left_well = matches!(why, Why::ClientQuit | Why::ClientGone);

@@ -25,11 +25,16 @@ const MOST_OF_ONE: usize = 8;
 const MOST: usize = 64;
 /// A connection that was opened so long ago is not kept again, however often it is taken: what a database
 /// changes for new sessions alone and does not show (passwords, its rules of access) comes to bear.
-pub const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(60);
 /// How often it is looked whether one is due, or its server has said anything.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Whether a connection that was opened then is not kept any more.
+pub fn too_old(opened: Instant) -> bool {
+    opened.elapsed() > LONGEST
+}
 
 /// Everything that makes a connection what it is, and whose. Equal in all, or another one.
 #[derive(Debug)]
@@ -223,7 +228,7 @@ impl Warm {
     pub fn put(&self, parked: Parked, keep: Duration) -> Option<Parked> {
         let due = Instant::now() + keep;
         let mut held = self.lock();
-        if held.over || parked.opened.elapsed() > LONGEST {
+        if held.over || too_old(parked.opened) {
             return Some(parked);
         }
         let of_one = |(_, other): &(Instant, Parked)| other.key.is_of_one_with(&parked.key);
@@ -545,8 +550,8 @@ pub(super) mod tests {
         let mut from: Vec<u64> = swept.iter().map(|p| p.from.0).collect();
         from.sort_unstable();
         assert_eq!(from, [1, 2, 3]);
-        close(swept).await;
-        assert_eq!(said(of_due).await, b"X\0\0\0\x04");
+        let (said, ()) = tokio::join!(said(of_due), close(swept));
+        assert_eq!(said, b"X\0\0\0\x04");
         assert_eq!(warm.take(&own).map(|p| p.from), Some(SessionId(4)));
     }
 
@@ -557,8 +562,8 @@ pub(super) mod tests {
         let (one, of_one) = parked(&own, 1).await;
         let (late, _of_late) = parked(&own, 2).await;
         assert!(warm.put(one, LONG).is_none());
-        warm.end().await;
-        assert_eq!(said(of_one).await, b"X\0\0\0\x04");
+        let (said, ()) = tokio::join!(said(of_one), warm.end());
+        assert_eq!(said, b"X\0\0\0\x04");
         assert_eq!(warm.put(late, LONG).map(|p| p.from), Some(SessionId(2)));
         assert_eq!(warm.count(), 0);
     }

@@ -24,7 +24,7 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
 pub use guard::Lost;
 pub use inventory::inventory;
-pub use kept::{Key, LONGEST, Parked, Warm};
+pub use kept::{Key, Parked, Warm, too_old};
 pub use leg::Leg;
 pub use link::{Link, Outgoing};
 pub use lookup::{Catalogues, Lookup};

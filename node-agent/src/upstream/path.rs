@@ -26,6 +26,16 @@ pub struct Begun {
     pub settings: Option<Settings>,
 }
 
+impl Begun {
+    /// That of a session whose connection will not be kept.
+    pub fn of_scope(scope: Scope) -> Self {
+        Begun {
+            scope,
+            settings: None,
+        }
+    }
+}
+
 /// What a session that was just opened as `role` begins with; of its settings only where it may be kept for
 /// another. One question to the server, and none where it reports its path by itself (PostgreSQL 18) and
 /// nothing else is to be known.
@@ -39,20 +49,13 @@ pub async fn begun<W: Wire>(
     keeps: bool,
 ) -> Result<(Dialled, Begun), UpstreamError> {
     if W::DIALECT != Dialect::Postgres {
-        let begun = Begun {
-            scope: Scope::unknown(),
-            settings: None,
-        };
-        return Ok((dialled, begun));
+        return Ok((dialled, Begun::of_scope(Scope::unknown())));
     }
     let mut reported = dialled.greeted.parameters.iter();
     let reported = reported.find(|(name, _)| name == "search_path");
     if !keeps && let Some((_, path)) = reported {
-        let begun = Begun {
-            scope: Scope::of_path(path, role),
-            settings: None,
-        };
-        return Ok((dialled, begun));
+        let scope = Scope::of_path(path, role);
+        return Ok((dialled, Begun::of_scope(scope)));
     }
     let greeted = dialled.greeted.clone();
     let mut connection = Probe::<W>::new(dialled, endpoint.address);

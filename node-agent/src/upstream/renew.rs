@@ -35,7 +35,7 @@ impl Settings {
 }
 
 /// Makes a connection as new, and keeps it; one that does not become so is closed. `since`: what it reported
-/// after its login, in order.
+/// after its login, the last of each.
 pub async fn park<W: Wire>(
     warm: &Warm,
     mut parked: Parked,
@@ -179,8 +179,8 @@ mod tests {
             };
             let (server, ()) = tokio::join!(serve, park::<Pg>(&warm, one, &[], LONG));
             assert_eq!(warm.count() == 1, kept, "{what}");
-            warm.end().await;
-            assert_eq!(said(server).await, GOODBYE, "{what}");
+            let (said, ()) = tokio::join!(said(server), warm.end());
+            assert_eq!(said, GOODBYE, "{what}");
         }
     }
 
@@ -193,9 +193,9 @@ mod tests {
         park::<Pg>(&warm, one, &[], LONG).await;
         let (two, server) = parked(&key, 2).await;
         let begun = std::time::Instant::now();
-        park::<Pg>(&warm, two, &[], LONG).await;
+        let (said, ()) = tokio::join!(said(server), park::<Pg>(&warm, two, &[], LONG));
         assert!(begun.elapsed() < RESET * 2);
-        assert_eq!(said(server).await, [ASKED, GOODBYE].concat());
+        assert_eq!(said, [ASKED, GOODBYE].concat());
         assert_eq!(warm.count(), 0);
     }
 
