@@ -24,7 +24,7 @@ mod shelf;
 mod writer;
 
 pub use blocks::{BlockError, Blocks, Ending, Step};
-pub use cell::TEXT_CAP;
+pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
 pub use codec::Decoder;
 pub use event::EVENTS;
