@@ -18,6 +18,8 @@ mod e2e {
     mod cage;
     mod canary;
     mod cancel;
+
+    mod complete;
     mod confined;
     mod content;
     mod copied;

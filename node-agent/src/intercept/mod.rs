@@ -70,6 +70,17 @@ pub fn cgroup_id(directory: &std::path::Path) -> Result<crate::model::CgroupId, 
     sys::cgroup_id(directory)
 }
 
+/// What the kernel counted on a TCP connection of which `read` bytes were taken.
+///
+/// # Errors
+/// It is none, or the kernel is older than 4.19.
+pub fn counted(
+    socket: std::os::fd::BorrowedFd<'_>,
+    read: u64,
+) -> std::io::Result<crate::model::KernelCount> {
+    sys::counted(socket, read)
+}
+
 /// A descriptor for the runtime to wait for. It must be non-blocking.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use aya::Pod;
 use tokio::io::unix::AsyncFd;
 
 use super::InterceptError;
-use crate::model::{CgroupId, NetnsCookie};
+use crate::model::{CgroupId, KernelCount, NetnsCookie};
 
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
@@ -459,6 +459,53 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// What a TCP connection carried, by `TCP_INFO` (`struct tcp_info` of the kernel's uapi, since 4.19)
+/// and `FIONREAD`. `read` is what its holder took.
+pub(super) fn counted(socket: BorrowedFd<'_>, read: u64) -> io::Result<KernelCount> {
+    const RECEIVED: usize = 128;
+    const NOT_SENT: usize = 144;
+    const SENT: usize = 200;
+    const SENT_AGAIN: usize = 208;
+    let mut info = [0_u8; SENT_AGAIN + 8];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the buffer is as long as the length says, and lives across the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let known = info.get(..length as usize).unwrap_or_default();
+    let old = || io::Error::from(io::ErrorKind::Unsupported);
+    let long = |at: usize| {
+        let bytes = known.get(at..).and_then(|rest| rest.first_chunk());
+        bytes
+            .map(|bytes| u64::from_ne_bytes(*bytes))
+            .ok_or_else(old)
+    };
+    let not_sent = known.get(NOT_SENT..).and_then(|rest| rest.first_chunk());
+    let not_sent = u32::from_ne_bytes(*not_sent.ok_or_else(old)?);
+    let unread = rustix::io::ioctl_fionread(socket)?;
+    let came = long(RECEIVED)?.saturating_sub(unread);
+    // The peer's end counts as a byte that came. These are the states after it; of a connection that
+    // is closed altogether, as by a reset, only the count says whether it came.
+    let ended = match known.first() {
+        Some(6 | 8 | 9 | 11) => true, // TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
+        Some(7) => came == read + 1,
+        Some(_) | None => false,
+    };
+    Ok(KernelCount {
+        received: came.saturating_sub(u64::from(ended)),
+        sent: (long(SENT)? + u64::from(not_sent)).saturating_sub(long(SENT_AGAIN)?),
+    })
 }
 
 /// `SIOCGSKNS`: the network namespace a socket is in, which need not be its holder's.

@@ -3,6 +3,7 @@
 //! Every other room imports this one; it imports none.
 
 mod addr;
+mod carried;
 mod ids;
 mod secret;
 mod target;
@@ -13,6 +14,7 @@ mod particulars;
 mod moment;
 
 pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
+pub use carried::{Carried, KernelCount};
 pub use ids::{CgroupId, NetnsCookie, NotASession, Pid, Reference, SessionId, StatementSeq};
 pub use moment::UnixMillis;
 pub use particulars::{

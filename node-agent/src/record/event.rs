@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::mask::MaskedRows;
 use crate::model::{
-    ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId,
-    StatementSeq, TargetName, UnixMillis, Workload,
+    Carried, ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead,
+    SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Decision, Detector, RuleRef};
 use crate::sql::{Analysis, Purpose};
@@ -297,6 +297,9 @@ pub struct Closed {
     pub why: Why,
     /// What the session came to, so that a listing need not read the whole recording.
     pub totals: Totals,
+    /// What passed over the client's connection, by the agent's count and the kernel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
 }
 
 /// Sums over a session.
@@ -451,7 +454,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "closed",
         "last",
-        "the one reason the session ended, and totals",
+        "the one reason the session ended, totals, and the bytes that passed, by the agent's count and the kernel's",
     ),
 ];
 

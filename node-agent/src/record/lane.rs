@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::journal::{self, Journal, Ticket};
 use super::recorder::{Health, OnFailure, RecorderSettings};
 use super::{Began, Decided, Finished, LoggedIn, Note, RecordError, Why};
-use crate::model::{Dialect, ResultHead, SessionId, StatementSeq, UnixMillis};
+use crate::model::{Carried, Dialect, ResultHead, SessionId, StatementSeq, UnixMillis};
 
 /// One thing for the writer.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(super) enum Item {
     Closed {
         at: UnixMillis,
         why: Why,
+        carried: Option<Carried>,
     },
 }
 

@@ -21,7 +21,7 @@ use super::{
     Why,
 };
 use crate::clock;
-use crate::model::{Reference, SessionId};
+use crate::model::{Carried, Reference, SessionId};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -395,11 +395,17 @@ impl SessionRecorder {
 
     /// The session is over. The first reason stays; nothing is recorded after it.
     pub fn close(&self, why: Why) {
+        self.close_with(why, None);
+    }
+
+    /// The same, with what passed over the client's connection.
+    pub fn close_with(&self, why: Why, carried: Option<Carried>) {
         self.lane.push_always(
             &self.shared,
             Item::Closed {
                 at: clock::now(),
                 why,
+                carried,
             },
         );
     }

@@ -374,7 +374,10 @@ impl Writer {
             }
             unwritten += 1;
             // Never given back: the journal stays for the next agent.
-            let held = recording.held_sealed.drain(..).chain(recording.held.drain(..));
+            let held = recording
+                .held_sealed
+                .drain(..)
+                .chain(recording.held.drain(..));
             held.for_each(std::mem::forget);
         }
         if unwritten > 0 {
@@ -455,12 +458,13 @@ impl Recording {
                 shorten(&mut note.text);
                 self.encoder.note(&note, &mut self.lines)?;
             }
-            Item::Closed { at, why } => {
+            Item::Closed { at, why, carried } => {
                 self.end_rows(self.rows.seq, None)?;
                 let closed = Closed {
                     at,
                     why,
                     totals: self.totals,
+                    carried,
                 };
                 self.encoder.closed(&closed, &mut self.lines)?;
                 self.closing = true;
@@ -512,9 +516,7 @@ impl Recording {
             return Ok(());
         }
         let head = self.rows.head.as_ref().filter(|_| seq == self.rows.seq);
-        Ok(self
-            .encoder
-            .rows(seq, head, rows, rest, &mut self.lines)?)
+        Ok(self.encoder.rows(seq, head, rows, rest, &mut self.lines)?)
     }
 
     fn tell(&mut self, text: String) -> Result<(), io::Error> {

@@ -41,6 +41,8 @@ pub(super) fn state_value(state: &State) -> serde_json::Value {
         "unknown_events": state.progress.unknown,
         "clock_went_back": state.progress.clock_went_back,
         "chain": state.hash,
+        "carried": state.progress.carried,
+        "incomplete": state.incomplete(),
         "damage": damage.map(|d| json!({
             "block": d.block, "offset": d.offset, "what": d.what.to_string(),
         })),

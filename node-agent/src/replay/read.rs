@@ -6,7 +6,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{ReplayError, Verdict};
-use crate::model::{SessionId, UnixMillis};
+use crate::model::{Carried, SessionId, UnixMillis};
 use crate::record::{BlockError, Blocks, Damage, Decoder, Ending, Event, Header, Step, is_live};
 
 /// A recording that is being read.
@@ -30,6 +30,8 @@ pub struct Progress {
     pub unknown: u64,
     /// How often a block is older, by the wall clock, than the one before it.
     pub clock_went_back: u64,
+    /// What passed over the client's connection, once the close was read.
+    pub carried: Option<Carried>,
     last: Option<UnixMillis>,
 }
 
@@ -130,6 +132,9 @@ impl Recording {
         {
             let event = self.decoder.read(line);
             self.progress.events += 1;
+            if let Event::Closed(closed) = &event {
+                self.progress.carried = closed.carried;
+            }
             self.progress.unknown += u64::from(matches!(event, Event::Unknown(_)));
             self.ready.push_back(event);
         }
@@ -154,12 +159,19 @@ impl Recording {
 }
 
 impl State {
-    /// Bad only if something was changed. A recording that ends early is said, in `sentence`.
+    /// Bad only if something was changed, or passed unseen. A recording that ends early is said, in
+    /// `sentence`.
     pub fn verdict(&self) -> Verdict {
         match self.outcome {
             Some(Outcome::Damaged(_)) => Verdict::Bad,
+            Some(Outcome::Sound(_)) | None if self.incomplete().is_some() => Verdict::Bad,
             Some(Outcome::Sound(_)) | None => Verdict::Good,
         }
+    }
+
+    /// Where the kernel counted other bytes than the record did.
+    pub fn incomplete(&self) -> Option<String> {
+        self.progress.carried.as_ref()?.disagreement()
     }
 
     /// The state in one sentence.
@@ -194,6 +206,18 @@ impl State {
         }
         if self.progress.clock_went_back > 0 {
             text.push_str("; the clock went back while it was written");
+        }
+        if let Some(difference) = self.incomplete() {
+            text.push_str(&format!("; INCOMPLETE: {difference}"));
+        } else if let Some(Carried {
+            read,
+            written,
+            kernel: Some(_),
+        }) = self.progress.carried
+        {
+            text.push_str(&format!(
+                "; all {read} bytes from the client and {written} to it, by the kernel's count"
+            ));
         }
         text
     }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{Principal, Refusal, RefusalCode, SessionId, UnixMillis, User, Workload};
+use crate::model::{
+    Carried, KernelCount, Principal, Refusal, RefusalCode, SessionId, UnixMillis, User, Workload,
+};
 use crate::policy::{Decision, Denial, RuleRef};
 use crate::record::fixtures::{allow, began, data_row, decided, delivered, finished, head};
 use crate::record::{
@@ -207,6 +209,41 @@ async fn an_open_session_is_read_up_to_its_last_block() {
     session.close(Why::ClientQuit);
     recorder.stop();
     assert_eq!(entries(dir.path(), &open).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn bytes_that_the_record_did_not_see_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = recorder(dir.path());
+    for (id, read) in [(1, 100), (2, 90)] {
+        let session = a_session(&recorder, id, "SELECT 1").await;
+        let kernel = KernelCount {
+            received: 100,
+            sent: 50,
+        };
+        let carried = Carried {
+            read,
+            written: 50,
+            kernel: Some(kernel),
+        };
+        session.close_with(Why::ClientQuit, Some(carried));
+    }
+    recorder.stop();
+    let mut out = Vec::new();
+    let verdict = verify(&all(dir.path()).unwrap(), Style::Text, &mut out).unwrap();
+    assert_eq!(verdict, Verdict::Bad);
+    let out = String::from_utf8(out).unwrap();
+    let [one, other] = out.lines().collect::<Vec<_>>()[..] else {
+        panic!("{out}")
+    };
+    assert!(
+        one.contains("all 100 bytes from the client and 50 to it"),
+        "{one}"
+    );
+    assert!(
+        other.contains("INCOMPLETE: the kernel counted 10 bytes more from the client"),
+        "{other}"
+    );
 }
 
 #[tokio::test]

@@ -250,7 +250,7 @@ impl<W: Wire> Greeting<W> {
     fn new(limits: FrontLimits, stream: TcpStream) -> Self {
         Greeting {
             front: W::Front::new(limits),
-            leg: Leg::Plain(stream),
+            leg: Leg::Plain(stream.into()),
             input: BytesMut::with_capacity(1024),
             out: BytesMut::with_capacity(512),
             until: Instant::now() + GREETING_DEADLINE,
@@ -327,7 +327,7 @@ impl<W: Wire> Greeting<W> {
             Leg::Server(_) | Leg::Client(_) | Leg::Closed => return Err(Stop::Gone),
         };
         let already = self.input.split().freeze();
-        let stream: Prefixed<TcpStream> = Prefixed::new(already, plain);
+        let stream = Prefixed::new(already, plain);
         let opening = if direct {
             Opening::Direct
         } else {

@@ -193,7 +193,7 @@ impl<W: Wire> Session<W> {
         self.part(&why).await;
         self.close_executions();
         self.report_all();
-        self.recorder.close(why.clone());
+        self.recorder.close_with(why.clone(), self.client.carried());
         why
     }
 

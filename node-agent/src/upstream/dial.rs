@@ -12,7 +12,7 @@ use crate::model::UpstreamAddr;
 use crate::tls::{TlsError, UpstreamConnector};
 use crate::wire::{Back, BackLogin, BackNeed, Garbled, Greeted};
 
-use super::Leg;
+use super::{Leg, Socket};
 
 /// How long dialling and logging in may take, each.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -120,7 +120,7 @@ pub async fn dial<B: Back>(
         .map_err(slow)?
 }
 
-async fn connect(address: UpstreamAddr) -> Result<TcpStream, UpstreamError> {
+async fn connect(address: UpstreamAddr) -> Result<Socket, UpstreamError> {
     let stream = timeout(PATIENCE, TcpStream::connect(address.0))
         .await
         .map_err(|_| UpstreamError::Slow {
@@ -131,12 +131,12 @@ async fn connect(address: UpstreamAddr) -> Result<TcpStream, UpstreamError> {
     stream
         .set_nodelay(true)
         .map_err(|source| UpstreamError::Connect { address, source })?;
-    Ok(stream)
+    Ok(stream.into())
 }
 
 async fn log_in<B: Back>(
     endpoint: &Endpoint,
-    stream: TcpStream,
+    stream: Socket,
     login: BackLogin,
 ) -> Result<Dialled, UpstreamError> {
     let address = endpoint.address;

@@ -467,7 +467,7 @@ pub(super) mod tests {
         let (server, _) = listener.accept().await.unwrap();
         let parked = Parked {
             key: key.clone(),
-            leg: Leg::Plain(leg.unwrap()),
+            leg: Leg::Plain(leg.unwrap().into()),
             greeted: Greeted::default(),
             settings: Settings::of(""),
             opened: Instant::now(),

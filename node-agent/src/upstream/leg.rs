@@ -1,24 +1,24 @@
 //! One side of a connection: plain or inside TLS, polled from one task.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::Socket;
+use crate::model::Carried;
 use crate::tls::Prefixed;
 
 /// A connection's byte stream. The TLS variants are boxed so that a plain leg stays small.
 #[derive(Debug)]
 pub enum Leg {
     /// In clear.
-    Plain(TcpStream),
+    Plain(Socket),
     /// We are the TLS server (towards a client).
-    Server(Box<tokio_rustls::server::TlsStream<Prefixed<TcpStream>>>),
+    Server(Box<tokio_rustls::server::TlsStream<Prefixed<Socket>>>),
     /// We are the TLS client (towards a database).
-    Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Client(Box<tokio_rustls::client::TlsStream<Socket>>),
     /// Taken apart (a handshake is under way, or failed): reads end, writes fail.
     Closed,
 }
@@ -53,10 +53,17 @@ impl Leg {
             // A client's connection is its session's alone.
             Leg::Server(_) | Leg::Closed => return Err(io::ErrorKind::NotConnected.into()),
         };
-        // A descriptor of its own for the same socket; the first goes with its registration.
-        let again = socket.as_fd().try_clone_to_owned()?;
-        *socket = TcpStream::from_std(again.into())?;
-        Ok(())
+        socket.rehome()
+    }
+
+    /// What passed over its socket. `None`: it is closed.
+    pub fn carried(&self) -> Option<Carried> {
+        match self {
+            Leg::Plain(socket) => Some(socket.carried()),
+            Leg::Server(stream) => Some(stream.get_ref().0.get_ref().carried()),
+            Leg::Client(stream) => Some(stream.get_ref().0.carried()),
+            Leg::Closed => None,
+        }
     }
 }
 

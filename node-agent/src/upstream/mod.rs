@@ -19,6 +19,7 @@ mod probe;
 mod reach;
 mod renew;
 mod sample;
+mod socket;
 
 pub use catalogue::{Catalogue, CatalogueError};
 pub use dial::{Dialled, Endpoint, UpstreamError, cancel, dial};
@@ -32,3 +33,4 @@ pub use outsider::{Outside, Seen, outsider};
 pub use path::{Begun, begun, names_are_used};
 pub use renew::{Settings, park, resume};
 pub use sample::{SAMPLE_ROWS, databases, sample};
+pub use socket::Socket;

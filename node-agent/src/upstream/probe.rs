@@ -475,7 +475,7 @@ mod tests {
             let _ = stream.write_all(&answer).await;
         });
         let dialled = Dialled {
-            leg: Leg::Plain(TcpStream::connect(address).await.unwrap()),
+            leg: Leg::Plain(TcpStream::connect(address).await.unwrap().into()),
             greeted: Greeted::default(),
             rest: BytesMut::new(),
         };

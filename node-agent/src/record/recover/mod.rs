@@ -357,6 +357,7 @@ fn finish(
         at,
         why: Why::AgentDied,
         totals,
+        carried: None,
     };
     encoder.closed(&closed, &mut end.lines)?;
     end.block(true)?;
