@@ -24,6 +24,14 @@ pub(super) fn rule(rule: &RuleRef) -> String {
     visible(&format!("{}/{}", rule.policy, rule.rule)).into_owned()
 }
 
+/// `1 row`, `2 rows`.
+pub(super) fn rows(count: u64) -> String {
+    match count {
+        1 => "1 row".to_owned(),
+        many => format!("{many} rows"),
+    }
+}
+
 /// What the content net found in a column.
 pub(super) fn found(found: &Found) -> String {
     let of = match &found.source {

@@ -48,8 +48,7 @@ pub(super) fn table(
     };
     let rows = match result.rows.len() {
         0 => "no rows".to_owned(),
-        1 => "1 row".to_owned(),
-        many => format!("{many} rows"),
+        some => words::rows(some as u64),
     };
     let caption = format!("{what}: {rows} as delivered");
     writeln!(

@@ -167,10 +167,14 @@ fn end(finished: &Finished) -> String {
         parts.push(words::end(finished.end).to_owned());
     }
     if finished.rows > 0 {
-        parts.push(format!("{} rows, {} bytes", finished.rows, finished.bytes));
+        parts.push(format!(
+            "{}, {} bytes",
+            words::rows(finished.rows),
+            finished.bytes
+        ));
     }
     if let Some(changed) = finished.changed {
-        parts.push(format!("{changed} rows changed"));
+        parts.push(format!("{} changed", words::rows(changed)));
     }
     parts.push(when::took(finished.micros));
     parts.join(" · ")

@@ -20,7 +20,7 @@ use crate::replay::{Verdict, when};
 const MARGIN_FROM: u16 = 100;
 const LIST_FROM: u16 = 72;
 const MARGIN: u16 = 30;
-const LIST: u16 = 34;
+const LIST: u16 = 30;
 
 /// Where things are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, player: &Player, shown: &Shown<'_>) {
     for (row, line) in rows.zip(lines(places.page)) {
         draw_row(frame, line, row, player.side);
     }
-    more(frame, places.page, player, shown.page.rows.len());
+    more(frame, places.page, player, &shown.page.rows);
     if let Some(area) = places.margin {
         for line in lines(area) {
             let bar = Rect {
@@ -138,13 +138,19 @@ fn draw_row(frame: &mut Frame<'_>, area: Rect, row: &Row, side: usize) {
     frame.render_widget(Paragraph::new(row.line.clone()).scroll((0, side)), area);
 }
 
-/// How much is below.
-fn more(frame: &mut Frame<'_>, area: Rect, player: &Player, rows: usize) {
-    let below = rows.saturating_sub(player.scroll + usize::from(area.height));
-    if below == 0 || area.height == 0 {
-        return;
-    }
-    let says = format!(" ↓ {below} more ");
+/// How much is below, and whether there is more on the right.
+fn more(frame: &mut Frame<'_>, area: Rect, player: &Player, rows: &[Row]) {
+    let height = usize::from(area.height);
+    let below = rows.len().saturating_sub(player.scroll + height);
+    let room = usize::from(area.width) + player.side;
+    let mut seen = rows.iter().skip(player.scroll).take(height);
+    let right = seen.any(|row| row.wide && row.line.width() > room);
+    let says = match (below, right) {
+        (0, false) => return,
+        (0, true) => " → wider: > ".to_owned(),
+        (below, false) => format!(" ↓ {below} more "),
+        (below, true) => format!(" → wider: >   ↓ {below} more "),
+    };
     let wide = u16::try_from(ink::width(&says))
         .unwrap_or(0)
         .min(area.width);
@@ -152,7 +158,7 @@ fn more(frame: &mut Frame<'_>, area: Rect, player: &Player, rows: usize) {
         x: area.right().saturating_sub(wide),
         y: area.bottom().saturating_sub(1),
         width: wide,
-        height: 1,
+        height: area.height.min(1),
     };
     frame.render_widget(
         Span::styled(says, SOFT.add_modifier(Modifier::REVERSED)),

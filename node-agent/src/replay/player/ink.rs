@@ -138,10 +138,14 @@ impl Ink {
             for c in span.content.chars() {
                 let wide = c.width().unwrap_or(0);
                 if used + wide > room {
-                    let space = line.iter().rposition(|(c, _)| *c == ' ');
-                    let cut = space
-                        .filter(|at| *at + 1 > line.len() / 2)
-                        .map_or(line.len(), |at| at + 1);
+                    // Behind a space; or within a long name, behind one of its marks.
+                    let behind = |marks: &[char]| {
+                        let at = line.iter().rposition(|(c, _)| marks.contains(c))?;
+                        (at + 1 > line.len() / 2).then_some(at + 1)
+                    };
+                    let cut = behind(&[' '])
+                        .or_else(|| behind(&['/', '-', '_', ',', '.']))
+                        .unwrap_or(line.len());
                     let rest = line.split_off(cut);
                     flush(&mut line, &mut rows);
                     line = rest;

@@ -74,7 +74,7 @@ impl Layout<'_> {
         for line in text.split('\n') {
             let line = line.replace('\t', "    ");
             let ink = Ink::default().say(&line, STRONG, self.term);
-            rows.extend(ink.wrap(self.width, "│ "));
+            rows.extend(ink.wrap(self.width, "▎ "));
         }
     }
 
@@ -180,10 +180,14 @@ impl Layout<'_> {
             parts.push(words::end(finished.end).to_owned());
         }
         if finished.rows > 0 {
-            parts.push(format!("{} rows, {} bytes", finished.rows, finished.bytes));
+            parts.push(format!(
+                "{}, {} bytes",
+                words::rows(finished.rows),
+                finished.bytes
+            ));
         }
         if let Some(changed) = finished.changed {
-            parts.push(format!("{changed} rows changed"));
+            parts.push(format!("{} changed", words::rows(changed)));
         }
         parts.push(when::took(finished.micros));
         self.text(&parts.join(" · "), SOFT, rows);

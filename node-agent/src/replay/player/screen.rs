@@ -31,6 +31,8 @@ pub(super) struct Screen {
     bars: Vec<Bar>,
     places: Places,
     bars_of: (usize, u16, u64),
+    /// The last event of the first step when the title was made of it.
+    titled: Option<u64>,
 }
 
 /// What the page was made of: when this changes, it is made anew.
@@ -61,6 +63,7 @@ impl Screen {
             bars: Vec::new(),
             places: Places::default(),
             bars_of: (0, 0, 0),
+            titled: None,
         })
     }
 
@@ -106,6 +109,7 @@ impl Screen {
     pub(super) fn prepare(&mut self, area: Rect) -> Result<(), ReplayError> {
         self.places = draw::places(area, self.player.list);
         let steps = self.player.steps.len();
+        self.entitle()?;
         let Some(step) = self.player.step().copied() else {
             return Ok(());
         };
@@ -130,7 +134,6 @@ impl Screen {
                 .is_some_and(|shown| (shown.at, shown.last) == (picture.at, picture.last));
             if !same {
                 self.content = self.tape.look(&step)?;
-                self.entitle();
             }
             let margin = self.places.margin;
             self.page = Layout {
@@ -165,9 +168,16 @@ impl Screen {
         Ok(())
     }
 
-    /// `alice@example.com · claude → orders`.
-    fn entitle(&mut self) {
-        for event in &self.content.others {
+    /// `alice@example.com · claude → orders`, once that is known.
+    fn entitle(&mut self) -> Result<(), ReplayError> {
+        let Some(first) = self.player.steps.get(0).copied() else {
+            return Ok(());
+        };
+        if self.titled == Some(first.last) {
+            return Ok(());
+        }
+        self.titled = Some(first.last);
+        for event in self.tape.look(&first)?.others {
             match event {
                 Event::Began(began) => {
                     self.title = format!("{} → {}", began.workload.name, began.target.0);
@@ -177,9 +187,15 @@ impl Screen {
                         self.title = format!("{} · {}", principal.user.subject, self.title);
                     }
                 }
-                _ => {}
+                Event::Decided(_)
+                | Event::Rows(_)
+                | Event::Finished(_)
+                | Event::Note(_)
+                | Event::Closed(_)
+                | Event::Unknown(_) => {}
             }
         }
+        Ok(())
     }
 
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {

@@ -136,11 +136,11 @@ impl Tape {
         let near = self.marks.partition_point(|mark| mark.events() <= event);
         let mark = near.checked_sub(1).and_then(|at| self.marks.get(at));
         let from = mark.map_or(0, Mark::events);
-        if self.looked > event || self.looked < from {
-            if let Some(mark) = mark {
-                self.behind.go(mark)?;
-                self.looked = mark.events();
-            }
+        if (self.looked > event || self.looked < from)
+            && let Some(mark) = mark
+        {
+            self.behind.go(mark)?;
+            self.looked = mark.events();
         }
         while self.looked < event {
             match self.behind.next()? {

@@ -99,8 +99,11 @@ impl Seen {
                 Instant::now() + Duration::from_secs(60),
             );
             let hash = tape.state().hash;
-            for part in [&hash[..], &hash[..32], &hash[..20]] {
-                text = text.replace(part, &"H".repeat(part.len()));
+            for length in (12..=64).rev() {
+                for from in 0..=64 - length {
+                    let part = &hash[from..from + length];
+                    text = text.replace(part, &"H".repeat(length));
+                }
             }
         }
         text
