@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph};
 
-use super::ink::{self, BAD, GOOD, Ink, PLAIN, Row, SOFT, STRONG, WARN};
+use super::ink::{self, BAD, GOOD, Ink, MASKED, PLAIN, Row, SOFT, STRONG, WARN};
 use super::page::Page;
 use super::state::{KEYS, Mode, Motion, Player, Reading};
 use super::steps::Kind;
@@ -230,7 +230,11 @@ fn list(frame: &mut Frame<'_>, area: Rect, player: &Player, (first, labels): (us
         let found = player.matches.as_ref();
         let found = found.is_some_and(|matches| matches.found.binary_search(&at).is_ok());
         let ink = Ink::default()
-            .say(if found { "▸" } else { " " }, WARN, "")
+            .say(
+                if found { "▸" } else { " " },
+                if found { WARN } else { PLAIN },
+                "",
+            )
             .say(sign, style, "")
             .say(" ", PLAIN, "")
             .say(&name, if step.judged() { style } else { SOFT }, "");
@@ -368,7 +372,7 @@ fn foot(frame: &mut Frame<'_>, area: Rect, player: &Player) {
             let (sign, style) = match player.motion {
                 _ if player.live => ("●", WARN),
                 Motion::Playing => ("▶", GOOD),
-                Motion::Paused => ("⏸", PLAIN),
+                Motion::Paused => ("‖", PLAIN),
             };
             let (first, last) = span(player);
             let millis = |from: f64, to: f64| when::lasted((to - from).max(0.0) as u64);
@@ -428,7 +432,7 @@ fn foot(frame: &mut Frame<'_>, area: Rect, player: &Player) {
 
 fn help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let width = area.width.min(58);
+    let width = area.width.min(66);
     let height = area.height.min(u16::try_from(KEYS.len()).unwrap_or(14) + 6);
     let place = Rect {
         x: area.x + (area.width - width) / 2,
@@ -455,7 +459,9 @@ fn help(frame: &mut Frame<'_>) {
             .say("◌", WARN, "")
             .say(" observed  ", PLAIN, "")
             .say("!", BAD, "")
-            .say(" failed", PLAIN, "")
+            .say(" failed  ", PLAIN, "")
+            .say("▒", MASKED, "")
+            .say(" masked", PLAIN, "")
             .line(),
     );
     text.push(

@@ -4,9 +4,11 @@ use ratatui::style::Style;
 
 use super::ink::{self, BAD, GOOD, Ink, LINK, MASKED, PLAIN, Row, SOFT, STRONG, WARN};
 use super::tape::Content;
-use crate::model::{Reference, SessionId};
+use crate::model::{ColumnHead, Reference, SessionId};
 use crate::policy::Decision;
-use crate::record::{Decided, End, Event, Finished, Login, Note, NoteFrom, RecordedText};
+use crate::record::{
+    Decided, End, Event, Finished, Login, Note, NoteFrom, RecordedCell, RecordedText,
+};
 use crate::replay::read::State;
 use crate::replay::told::{Delivered, Refused, Ruled, Told};
 use crate::replay::visible::visible;
@@ -105,7 +107,7 @@ impl Layout<'_> {
             self.text(&said, LINK, rows);
         }
         for (at, param) in decided.params.iter().enumerate() {
-            let value = cell::show(param, None, if self.whole { 0 } else { 200 });
+            let value = self.value(param, None, 200);
             let ink = Ink::default().say(&format!("${} = ", at + 1), SOFT, "");
             rows.extend(ink.say(&value, PLAIN, self.term).wrap(self.width, ""));
         }
@@ -196,6 +198,22 @@ impl Layout<'_> {
         }
     }
 
+    /// A cell as it is, so that what is written out in it can be set off; or its beginning, if it
+    /// takes more than `most` columns.
+    fn value(&self, cell: &RecordedCell, column: Option<&ColumnHead>, most: usize) -> String {
+        let value = match cell {
+            RecordedCell::Text(text) => text.clone(),
+            RecordedCell::Null | RecordedCell::Binary(_) | RecordedCell::Long(_) => {
+                cell::show(cell, column, 0)
+            }
+        };
+        let shown = visible(&value);
+        if self.whole || ink::width(&shown) <= most {
+            return value;
+        }
+        ink::cut(&shown, most)
+    }
+
     fn result(&self, told: &Told, result: &Delivered, number: usize, rows: &mut Vec<Row>) {
         if told.results.len() > 1 {
             let says = format!("result {} of {}", number + 1, told.results.len());
@@ -205,7 +223,11 @@ impl Layout<'_> {
         let heads = result.head.as_ref().map_or(&[][..], |head| &head.columns);
         let names: Vec<String> = heads
             .iter()
-            .map(|column| ink::cut(&visible(&column.name), most))
+            .enumerate()
+            .map(|(at, column)| {
+                let mark = if told.mask(at).is_some() { " ▒" } else { "" };
+                format!("{}{mark}", ink::cut(&visible(&column.name), most))
+            })
             .collect();
         let mut widths: Vec<usize> = names.iter().map(|name| ink::width(name)).collect();
         let mut right = vec![!result.rows.is_empty(); widths.len()];
@@ -214,7 +236,7 @@ impl Layout<'_> {
             let cells: Vec<String> = row
                 .iter()
                 .enumerate()
-                .map(|(at, cell)| ink::cut(&visible(&cell::show(cell, heads.get(at), 0)), most))
+                .map(|(at, cell)| self.value(cell, heads.get(at), CELL))
                 .collect();
             for (at, cell) in cells.iter().enumerate() {
                 if widths.len() <= at {
@@ -222,7 +244,7 @@ impl Layout<'_> {
                     right.push(true);
                 }
                 if let (Some(width), Some(right)) = (widths.get_mut(at), right.get_mut(at)) {
-                    *width = (*width).max(ink::width(cell));
+                    *width = (*width).max(ink::width(&visible(cell)));
                     *right &= cell == "NULL"
                         || cell
                             .chars()
@@ -264,7 +286,7 @@ impl Layout<'_> {
                 (true, _) => style.patch(MASKED),
                 (false, _) => style,
             };
-            let space = width.saturating_sub(ink::width(cell));
+            let space = width.saturating_sub(ink::width(&visible(cell)));
             let from = ink.width();
             if *right {
                 ink = ink.pad(from + space);

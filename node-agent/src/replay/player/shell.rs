@@ -35,13 +35,24 @@ pub fn play(path: &Path, speed: Option<f64>, follow: bool) -> Result<Verdict, Re
     let mut screen = Screen::open(path, speed, follow)?;
     let ended = signals()?;
     let before = std::panic::take_hook();
+    on_terminal(|terminal| watch(terminal, &mut screen, &ended))
+}
+
+/// Takes the terminal over, and gives it back: when `what` is over, and when it panics.
+fn on_terminal<T>(
+    what: impl FnOnce(&mut Terminal<CrosstermBackend<Stdout>>) -> Result<T, ReplayError>,
+) -> Result<T, ReplayError> {
+    let viewer = thread::current().id();
+    let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        restore(); // or what is said of it would be lost with the other screen
+        if thread::current().id() == viewer {
+            restore(); // or what is said of it would be lost with the other screen
+        }
         before(panic);
     }));
     let _taken = Taken::take()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    watch(&mut terminal, &mut screen, &ended)
+    what(&mut terminal)
 }
 
 fn watch(
@@ -161,4 +172,92 @@ fn key(pressed: KeyEvent) -> Option<Key> {
         KeyCode::Backspace => Key::Backspace,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::replay::showcase::everything;
+
+    const CHILD: &str = "NODE_AGENT_TEST_TERMINAL";
+
+    /// Within a terminal of its own (`script` makes one).
+    fn child(how: &str) {
+        println!("pid {} here", std::process::id());
+        if how == "panic" {
+            let ended = std::panic::catch_unwind(|| on_terminal::<()>(|_| panic!("as it would")));
+            assert!(ended.is_err());
+        } else {
+            assert_eq!(play(Path::new(how), None, false).unwrap(), Verdict::Good);
+        }
+    }
+
+    #[test]
+    fn the_terminal_is_given_back_however_it_ends() {
+        if let Ok(how) = std::env::var(CHILD) {
+            return child(&how);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let recording = everything().write(dir.path()).display().to_string();
+        let name = "replay::player::shell::tests::the_terminal_is_given_back_however_it_ends";
+        let this = std::env::current_exe().unwrap();
+        let line = format!("{} --exact {name} --nocapture; stty -a", this.display());
+        for (end, how) in [
+            ("key", &*recording),
+            ("signal", &*recording),
+            ("panic", "panic"),
+        ] {
+            let mut inside = Command::new("script")
+                .args(["-qfec", &line, "/dev/null"])
+                .env("TERM", "xterm-256color")
+                .env("SHELL", "/bin/sh")
+                .env(CHILD, how)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut keys = inside.stdin.take().unwrap();
+            let mut out = inside.stdout.take().unwrap();
+            let mut told = String::new();
+            let mut sent = end == "panic";
+            let mut bytes = [0; 4096];
+            loop {
+                let got = out.read(&mut bytes).unwrap();
+                if got == 0 {
+                    break;
+                }
+                told.push_str(&String::from_utf8_lossy(&bytes[..got]));
+                if !sent && told.contains("unbroken") {
+                    sent = true;
+                    if end == "key" {
+                        keys.write_all(b"q").unwrap();
+                    } else {
+                        let pid = told.split("pid ").nth(1).unwrap();
+                        let pid = pid.split(' ').next().unwrap().parse().unwrap();
+                        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+                    }
+                }
+            }
+            inside.wait().unwrap();
+            let (_, after) = told.split_once("\x1b[?1049h").expect("the other screen");
+            let (_, after) = after.split_once("\x1b[?1049l").expect("and back");
+            assert!(
+                after.contains("\x1b[?25h"),
+                "{end}: the cursor is seen: {after:?}"
+            );
+            for word in [" icanon", " echo "] {
+                assert!(after.contains(word), "{end}: {after:?}");
+            }
+            assert_eq!(
+                end == "panic",
+                after.contains("as it would"),
+                "{end}: {after:?}"
+            );
+        }
+    }
 }

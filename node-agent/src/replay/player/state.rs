@@ -314,9 +314,7 @@ impl Player {
             Key::Escape => return None,
             Key::Enter => return self.typed(&mode(text)),
             Key::Backspace => {
-                if text.pop().is_none() {
-                    return None;
-                }
+                text.pop()?;
             }
             Key::Char(c) if text.chars().count() < TYPED => text.push(c),
             _ => {}
@@ -343,6 +341,9 @@ impl Player {
                 let seq = text.trim_start_matches('#').parse().ok();
                 match seq.and_then(|seq| self.steps.of(seq)) {
                     Some(at) => self.go(at),
+                    None if matches!(self.reading, Reading::Percent(_)) => {
+                        self.message = Some(format!("#{text} is not read yet"));
+                    }
                     None => self.message = Some(format!("there is no statement #{text}")),
                 }
                 None
