@@ -34,7 +34,6 @@ const STILL: Duration = Duration::from_millis(80);
 pub fn play(path: &Path, speed: Option<f64>, follow: bool) -> Result<Verdict, ReplayError> {
     let mut screen = Screen::open(path, speed, follow)?;
     let ended = signals()?;
-    let before = std::panic::take_hook();
     on_terminal(|terminal| watch(terminal, &mut screen, &ended))
 }
 
