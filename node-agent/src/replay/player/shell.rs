@@ -205,7 +205,10 @@ mod tests {
         let recording = everything().write(dir.path()).display().to_string();
         let name = "replay::player::shell::tests::the_terminal_is_given_back_however_it_ends";
         let this = std::env::current_exe().unwrap();
-        let line = format!("{} --exact {name} --nocapture; stty -a", this.display());
+        let line = format!(
+            "stty cols 100 rows 30; {} --exact {name} --nocapture; stty -a",
+            this.display()
+        );
         for (end, how) in [
             ("key", &*recording),
             ("signal", &*recording),
