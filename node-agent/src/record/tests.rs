@@ -19,7 +19,7 @@ use crate::clock;
 use crate::mask::{MaskPlan, MaskedRows};
 use crate::model::{
     CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
-    ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
+    ProcessFacts, ResultHead, Secret, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Allow, Decision, Obligations};
 use crate::sql::{Analysis, Purpose};
@@ -61,7 +61,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
     Decided {
         seq: StatementSeq(seq),
         at: UnixMillis(1_700_000_000_000 + seq as i64),
-        text: RecordedText::from(text, false, true),
+        text: RecordedText::from(text, false, true, &TextKey::new(&Secret::new([7; 32]))),
         params: vec![RecordedCell::Text(seq.to_string())],
         purpose: None,
         analysis: Arc::new(Analysis::default()),
@@ -271,6 +271,13 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
         rows.iter().map(|rows| rows.beyond).sum::<u64>(),
         104 * 100 - 1000
     );
+    let all = row.repeat(100);
+    let digest = blake3::hash(&all[1000..]).to_hex();
+    let digests: Vec<_> = rows
+        .iter()
+        .filter_map(|rows| rows.digest.as_deref())
+        .collect();
+    assert_eq!(digests, [digest.as_str()], "of what is not kept");
     let Some(Event::Closed(closed)) = events.last() else {
         panic!("no close")
     };
@@ -557,7 +564,8 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
         (libc::EIO, false),
     ] {
         let disk = Faulty::default();
-        let recorder = Recorder::on(Box::new(disk.clone()), settings(Path::new("/"))).unwrap();
+        let recorder =
+            Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None).unwrap();
         let mut health = recorder.health();
         let session = recorder.begin(began(1)).unwrap();
         let other = recorder.begin(began(2)).unwrap();
@@ -624,7 +632,7 @@ async fn if_the_configuration_says_continue_the_gap_is_told() {
         on_failure: OnFailure::Continue,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let mut health = recorder.health();
     let session = recorder.begin(began(1)).unwrap();
     disk.set(libc::ENOSPC);
@@ -662,7 +670,7 @@ async fn a_full_queue_pushes_back_and_nothing_is_lost() {
         queue_bytes: 64 << 10,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let session = Arc::new(recorder.begin(began(1)).unwrap());
     let decision = allow();
     disk.0.stuck.store(true, Ordering::SeqCst);
@@ -718,7 +726,7 @@ async fn a_disk_that_hangs_refuses_statements() {
         patience: Duration::from_millis(20),
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let session = recorder.begin(began(1)).unwrap();
     disk.0.stuck.store(true, Ordering::SeqCst);
     let mut seq = 0;
