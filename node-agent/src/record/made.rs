@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::chain::{Chain, Header};
 use super::codec::Encoder;
+use super::lane::Rest;
 use super::{Event, Unknown};
 use crate::model::UnixMillis;
 
@@ -32,7 +33,11 @@ pub(crate) fn made(header: Header, events: impl IntoIterator<Item = Event>, out:
             Event::Decided(decided) => encoder.decided(Clone::clone(decided), &mut lines),
             Event::Rows(rows) => {
                 let head = rows.head.as_ref();
-                encoder.rows(rows.seq, head, &rows.rows, rows.beyond, &mut lines)
+                let rest = (rows.beyond > 0).then(|| Rest {
+                    bytes: rows.beyond,
+                    digest: blake3::hash(b"the rest"),
+                });
+                encoder.rows(rows.seq, head, &rows.rows, rest.as_ref(), &mut lines)
             }
             Event::Finished(finished) => encoder.finished(finished, &mut lines),
             Event::Note(note) => encoder.note(note, &mut lines),

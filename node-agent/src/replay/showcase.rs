@@ -157,6 +157,7 @@ impl Teller {
                 .map(|row| row.iter().map(cell).collect())
                 .collect(),
             beyond: 0,
+            digest: None,
         };
         self.push(Event::Rows(rows));
     }
@@ -358,6 +359,7 @@ pub(super) fn everything() -> Teller {
             "17\tAda Lovelace\ta***@example.org\n".into(),
         )]],
         beyond: 48_113,
+        digest: None,
     }));
     it.ends(41_000, "COPY 912", 912);
     it.says(None, NoteFrom::Agent, "the policies were read anew");
@@ -440,6 +442,7 @@ pub(super) fn long(dir: &Path, statements: u64, rows: usize) -> PathBuf {
                 head: Some(Arc::clone(&head)),
                 rows: cells.collect(),
                 beyond: 0,
+                digest: None,
             };
             let count = rows.rows.len() as u64;
             it.push(Event::Rows(rows));

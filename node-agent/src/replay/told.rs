@@ -10,6 +10,8 @@ use crate::wire::pg::sqlstate;
 /// What is kept of the rows and notes of one statement, bytes about. A recorder keeps at most 1 MiB
 /// of rows of a statement: this bounds what somebody else's file can make a viewer hold.
 const KEPT: usize = 8 << 20;
+/// How many digests of rows beyond the bound are kept of a result: a recorder writes one.
+const DIGESTS: usize = 16;
 
 /// How a statement was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(super) struct Delivered {
     pub(super) rows: Vec<Vec<RecordedCell>>,
     /// Bytes that came after them, and that the recording does not have.
     pub(super) beyond: u64,
+    /// Their digests, as the recording has them.
+    pub(super) digests: Vec<String>,
 }
 
 impl Told {
@@ -121,6 +125,9 @@ impl Told {
             return;
         };
         last.beyond = last.beyond.saturating_add(rows.beyond);
+        if last.digests.len() < DIGESTS {
+            last.digests.extend(rows.digest);
+        }
         for row in rows.rows {
             self.kept += row.iter().map(weight).sum::<usize>();
             if self.kept <= KEPT {

@@ -93,6 +93,13 @@ pub(super) fn table(
             "<p class=\"note\">And {} bytes of rows that the recording counts and does not keep.</p>",
             result.beyond
         )?;
+        for digest in &result.digests {
+            writeln!(
+                out,
+                "<p class=\"note\">Their BLAKE3 digest <code class=\"hash\">{}</code></p>",
+                Text(digest)
+            )?;
+        }
     }
     writeln!(out, "</details>")
 }

@@ -271,6 +271,9 @@ impl Layout<'_> {
         if result.beyond > 0 {
             let says = format!("(and {} bytes of rows that are not kept)", result.beyond);
             self.text(&says, SOFT, rows);
+            for digest in &result.digests {
+                self.text(&format!("(their digest: BLAKE3 {digest})"), SOFT, rows);
+            }
         }
     }
 

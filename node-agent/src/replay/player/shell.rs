@@ -206,7 +206,7 @@ mod tests {
         let name = "replay::player::shell::tests::the_terminal_is_given_back_however_it_ends";
         let this = std::env::current_exe().unwrap();
         let line = format!(
-            "stty cols 100 rows 30; {} --exact {name} --nocapture; stty -a",
+            "stty cols 100 rows 30; timeout --foreground 60 {} --exact {name} --nocapture; stty -a",
             this.display()
         );
         for (end, how) in [
