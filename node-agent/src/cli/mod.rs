@@ -10,6 +10,7 @@ mod out;
 mod outside;
 mod policy;
 mod reference;
+mod replay;
 mod sessions;
 
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ enum Command {
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
     /// Play a recorded session
-    Replay(sessions::Replay),
+    Replay(replay::Replay),
     /// Statements held for a human
     #[command(subcommand)]
     Approvals(live::ApprovalsCommand),

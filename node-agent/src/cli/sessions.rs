@@ -1,12 +1,12 @@
-//! `sessions` and `replay`.
+//! `sessions`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
 use node_agent::clock;
 use node_agent::record::{Keep, prune};
-use node_agent::replay::{self, Filter, Options, Style, Verdict};
+use node_agent::replay::{self, Filter, Style, Verdict};
 use node_agent::telemetry::Seen;
 
 use super::{Answer, WithConfig, live, out};
@@ -100,7 +100,7 @@ impl Place {
     }
 
     /// A file as given, or a session's recording.
-    fn find(&self, session: &str) -> anyhow::Result<PathBuf> {
+    pub(super) fn find(&self, session: &str) -> anyhow::Result<PathBuf> {
         if session.contains('/') || session.ends_with(".rec") {
             return Ok(PathBuf::from(session));
         }
@@ -112,7 +112,7 @@ fn style(json: bool) -> Style {
     if json { Style::Json } else { Style::Text }
 }
 
-fn answer(verdict: Verdict) -> Answer {
+pub(super) fn answer(verdict: Verdict) -> Answer {
     match verdict {
         Verdict::Good => Answer::Good,
         Verdict::Bad => Answer::No,
@@ -240,46 +240,4 @@ fn list_live(seen: &[Seen], json: bool) -> anyhow::Result<()> {
         ]);
     }
     out::table(&rows)
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  node-agent replay s-00c0ffee00c0ffee\n  \
-                  node-agent replay --speed 4 s-00c0\n  \
-                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq .")]
-pub(crate) struct Replay {
-    #[command(flatten)]
-    place: Place,
-    /// The session, the beginning of its name, or a file
-    session: String,
-    /// How to print
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-    /// 1: as it happened, 2: twice as fast; without it: no waiting
-    #[arg(long, value_name = "FACTOR")]
-    speed: Option<f64>,
-    /// Cut cells longer than this many characters; 0: never
-    #[arg(long, value_name = "CHARACTERS", default_value_t = 60)]
-    width: usize,
-}
-
-impl Replay {
-    pub(crate) fn run(self) -> anyhow::Result<Answer> {
-        let path: &Path = &self.place.find(&self.session)?;
-        let style = match self.format {
-            Format::Text => Style::Text,
-            Format::Json => Style::Json,
-        };
-        let options = Options {
-            style,
-            speed: self.speed,
-            width: self.width,
-        };
-        Ok(answer(replay::play(path, &options, &mut out::stdout())?))
-    }
 }

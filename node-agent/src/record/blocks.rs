@@ -1,6 +1,6 @@
 //! IO. Reads a recording block by block, each verified before a byte of it is unpacked.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
 
@@ -82,6 +82,11 @@ impl<R: Read> Blocks<R> {
         self.header
     }
 
+    /// What is read from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// The chain up to here.
     pub fn chain(&self) -> &Chain {
         &self.chain
@@ -128,6 +133,17 @@ impl<R: Read> Blocks<R> {
             what: Wrong::Packing,
         })?;
         Ok(Step::Block(head, lines))
+    }
+}
+
+impl<R: Read + Seek> Blocks<R> {
+    /// Goes to where `chain` was, a copy of this reader's own: what is read from there is verified
+    /// like the first time. At the end of a recording that is still being written, going to where
+    /// one is looks again for what has come.
+    pub fn go(&mut self, chain: Chain) -> io::Result<()> {
+        self.source.seek(SeekFrom::Start(chain.offset()))?;
+        self.chain = chain;
+        Ok(())
     }
 }
 

@@ -97,7 +97,7 @@ struct RowsLine<H, R> {
 }
 
 /// The last few of something, numbered from 0 since the beginning.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Window<T> {
     items: VecDeque<T>,
     first: u64,
@@ -439,9 +439,10 @@ fn cap_params(params: &mut [RecordedCell]) {
 }
 
 /// Reads a session's events, in order. Never fails: what it does not know is `Event::Unknown`.
-#[derive(Debug)]
+/// A copy of it goes on from where it was made, and shares what it remembers.
+#[derive(Clone, Debug)]
 pub struct Decoder {
-    statements: Window<Decided>,
+    statements: Window<Arc<Decided>>,
     heads: Window<Arc<ResultHead>>,
 }
 
@@ -462,10 +463,10 @@ impl Decoder {
             Ok(Kept::Login(login)) => Event::Login(login),
             Ok(Kept::Decided(decided)) => {
                 if line.len() < MEMORABLE_LINE {
-                    self.statements.add(Decided {
+                    self.statements.add(Arc::new(Decided {
                         params: Vec::new(),
                         ..(*decided).clone()
-                    });
+                    }));
                 }
                 Event::Decided(decided)
             }
@@ -522,10 +523,16 @@ impl Decoder {
         }
     }
 
+    /// Bytes of what it remembers, about.
+    pub fn weight(&self) -> usize {
+        let statements = self.statements.items.iter();
+        statements.map(|one| 512 + one.text.weight()).sum()
+    }
+
     /// An earlier statement, with what `changed` changes.
     fn but_for(&self, line: &[u8], of: u64, changed: impl FnOnce(Decided) -> Decided) -> Event {
         match self.statements.get(of) {
-            Some(earlier) => Event::Decided(Box::new(changed(earlier.clone()))),
+            Some(earlier) => Event::Decided(Box::new(changed(Decided::clone(earlier)))),
             None => unknown(line),
         }
     }

@@ -44,11 +44,14 @@ mod fuzzing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzzing::fuzz_recording;
 #[cfg(test)]
+mod made;
+#[cfg(test)]
 mod tests;
 /// What tests of later rooms record with.
 #[cfg(test)]
 pub(crate) mod fixtures {
     pub(crate) use super::frames::tests::data_row;
+    pub(crate) use super::made::made;
     pub(crate) use super::tests::{allow, began, decided, delivered, finished, head};
 
     use std::sync::Arc;

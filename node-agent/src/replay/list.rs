@@ -266,7 +266,8 @@ pub fn show(path: &Path, style: Style, out: &mut dyn Write) -> Result<Verdict, R
 
 const SHOWN: u64 = 1000;
 
-fn first_words(text: &RecordedText) -> String {
+/// How a statement begins, in one line.
+pub(super) fn first_words(text: &RecordedText) -> String {
     let text = match text {
         RecordedText::Plain(text) | RecordedText::Cut { head: text, .. } => text,
         RecordedText::Withheld { length, .. } => return format!("(withheld, {length} bytes)"),

@@ -7,11 +7,14 @@
 mod cell;
 mod find;
 mod findings;
+mod html;
 mod json;
 mod list;
+pub mod player;
 mod read;
 mod table;
 mod text;
+mod told;
 mod verify;
 mod visible;
 mod when;
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
+pub use html::page;
 pub use list::{Entry, Filter, entries, list, show};
 pub use read::{Outcome, Progress, Recording, Said, State};
 pub use verify::{Found, Report, verify};
@@ -50,6 +54,8 @@ pub struct Options {
     pub speed: Option<f64>,
     /// Cells longer than this many characters are cut in tables, and say so. 0: never.
     pub width: usize,
+    /// A session that is open: go on as it does, until it ends.
+    pub follow: bool,
 }
 
 /// The answer of a command.
@@ -112,7 +118,16 @@ pub fn play(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Verdi
         Style::Text => Teller::Text(text::Story::new(options.width)),
         Style::Json => Teller::Json,
     };
-    while let Said::Event(event) = recording.next()? {
+    loop {
+        let event = match recording.next()? {
+            Said::Event(event) => event,
+            Said::End if options.follow && recording.again()? => {
+                out.flush()?;
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Said::End => break,
+        };
         if pace.wait(words::at(&event)) {
             out.flush()?;
         }
@@ -129,6 +144,9 @@ pub fn play(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Verdi
     out.flush()?;
     Ok(state.verdict())
 }
+
+/// How often a session that is open is looked at for what has come.
+const LOOK: Duration = Duration::from_millis(200);
 
 enum Teller {
     Text(text::Story),
@@ -156,5 +174,7 @@ impl Pace {
     }
 }
 
+#[cfg(test)]
+mod showcase;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::{ReplayError, Verdict};
 use crate::model::{Carried, SessionId, UnixMillis};
-use crate::record::{BlockError, Blocks, Damage, Decoder, Ending, Event, Header, Step, is_live};
+use crate::record::{
+    BlockError, Blocks, Chain, Damage, Decoder, Ending, Event, Header, Step, is_live,
+};
 
 /// A recording that is being read.
 #[derive(Debug)]
@@ -19,6 +21,31 @@ pub struct Recording {
     ready: VecDeque<Event>,
     progress: Progress,
     outcome: Option<Outcome>,
+}
+
+/// A place between two blocks, to come back to.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    chain: Chain,
+    decoder: Decoder,
+    progress: Progress,
+}
+
+impl Mark {
+    /// How many events lie before it.
+    pub(super) fn events(&self) -> u64 {
+        self.progress.events
+    }
+
+    /// How many blocks.
+    pub(super) fn blocks(&self) -> u64 {
+        self.chain.blocks()
+    }
+
+    /// Bytes that it may be alone to hold, about.
+    pub(super) fn weight(&self) -> usize {
+        self.decoder.weight()
+    }
 }
 
 /// What was read so far.
@@ -123,6 +150,46 @@ impl Recording {
                 Err(error) => return Err(ReplayError::read(&self.path, error)),
             }
         }
+    }
+
+    /// Where reading stands, if that is between two blocks.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.ready.is_empty().then(|| Mark {
+            chain: self.blocks.chain().clone(),
+            decoder: self.decoder.clone(),
+            progress: self.progress,
+        })
+    }
+
+    /// Goes back, or forward, to a place that was read before. What is read from there is verified
+    /// again: a file that was changed meanwhile shows.
+    pub(super) fn go(&mut self, mark: &Mark) -> Result<(), ReplayError> {
+        self.ready.clear();
+        self.outcome = None;
+        self.decoder = mark.decoder.clone();
+        self.progress = mark.progress;
+        self.seek(mark.chain.clone())
+    }
+
+    /// After the end of a recording that was being written: looks whether it goes on. `false`: it
+    /// cannot any more, and what was read is all there is.
+    pub(super) fn again(&mut self) -> Result<bool, ReplayError> {
+        let more = match self.outcome {
+            Some(Outcome::Sound(Ending::Unclosed | Ending::Torn { .. })) => self.live,
+            Some(Outcome::Sound(Ending::Closed) | Outcome::Damaged(_)) | None => false,
+        };
+        if more {
+            // Asked before the last look at the file: what its writer wrote last is then seen.
+            self.live = is_live(self.blocks.source().get_ref());
+            self.outcome = None;
+            self.seek(self.blocks.chain().clone())?;
+        }
+        Ok(more)
+    }
+
+    fn seek(&mut self, chain: Chain) -> Result<(), ReplayError> {
+        let went = self.blocks.go(chain);
+        went.map_err(|error| ReplayError::read(&self.path, error))
     }
 
     fn take(&mut self, lines: &[u8]) {

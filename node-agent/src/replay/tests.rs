@@ -396,3 +396,35 @@ fn played_at_speed_the_pauses_are_kept_in_proportion() {
     );
     assert!(!pace.wait(None));
 }
+
+#[tokio::test]
+async fn an_open_session_is_told_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = recorder(dir.path());
+    let session = a_session(&recorder, 1, "SELECT 1").await;
+    while recorder.stats().blocks == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let path = path_of(dir.path(), SessionId(1));
+    let told = std::thread::spawn(move || {
+        let mut out = Vec::new();
+        let options = Options {
+            follow: true,
+            ..Options::default()
+        };
+        let verdict = play(&path, &options, &mut out).unwrap();
+        (verdict, String::from_utf8(out).unwrap())
+    });
+    let _ = session
+        .decided(decided(3, "SELECT 'later'", allow()))
+        .await
+        .unwrap();
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let (verdict, told) = told.join().unwrap();
+    assert_eq!(verdict, Verdict::Good);
+    assert!(
+        told.contains("SELECT 'later'") && told.contains("unbroken, closed"),
+        "{told}"
+    );
+}

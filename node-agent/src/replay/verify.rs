@@ -66,7 +66,12 @@ fn whole(path: &Path) -> Result<State, ReplayError> {
     let mut recording = Recording::open(path)?;
     while let Said::Event(_) = recording.next()? {}
     let mut state = recording.state();
-    // A sound file under another session's name is a swapped file.
+    named(path, &mut state);
+    Ok(state)
+}
+
+/// A sound file under another session's name is a swapped file.
+pub(super) fn named(path: &Path, state: &mut State) {
     let renamed = super::find::session_of(path).is_some_and(|named| named != state.session);
     if renamed && state.verdict() == Verdict::Good {
         state.outcome = Some(Outcome::Damaged(Damage {
@@ -75,7 +80,6 @@ fn whole(path: &Path) -> Result<State, ReplayError> {
             what: Wrong::Renamed,
         }));
     }
-    Ok(state)
 }
 
 /// Verifies recordings, one line each. Bad if one of them was changed; one that ends early is said

@@ -20,21 +20,50 @@ pub fn visible(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            c if !hides(c) => shown.push(c),
-            c if c.is_ascii() => {
-                let _ = write!(shown, "\\x{:02x}", u32::from(c)); // a String takes everything
-            }
-            c => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-            }
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(plain) => shown.push_str(plain),
+            Piece::Escaped(escape) => shown.push_str(&escape),
         }
     }
     Cow::Owned(shown)
+}
+
+/// A part of a text that is made visible.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// As it stands.
+    Plain(&'a str),
+    /// What stands for characters that would be obeyed or not be seen: `\x1b`. Drawn otherwise than
+    /// the rest, it is told from a text that has these very letters.
+    Escaped(String),
+}
+
+/// The parts of a text, in order. None of them hides anything.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let hidden = hides(first);
+        let end = rest.find(|c| hides(c) != hidden).unwrap_or(rest.len());
+        let (part, after) = rest.split_at_checked(end)?;
+        rest = after;
+        Some(if hidden {
+            Piece::Escaped(part.chars().map(escape).collect())
+        } else {
+            Piece::Plain(part)
+        })
+    })
+}
+
+fn escape(c: char) -> String {
+    match c {
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        c if c.is_ascii() => format!("\\x{:02x}", u32::from(c)),
+        c => format!("\\u{{{:x}}}", u32::from(c)),
+    }
 }
 
 /// A JSON document with all such characters as `\uXXXX`. In valid JSON they stand within strings

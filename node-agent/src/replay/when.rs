@@ -45,6 +45,17 @@ pub(super) fn took(micros: u64) -> String {
     }
 }
 
+/// How long a session took, from milliseconds: `640 ms`, `12.3 s`, `3 min 2 s`, `5 h 20 min`.
+pub(super) fn lasted(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    match seconds {
+        0 => format!("{millis} ms"),
+        1..60 => format!("{:.1} s", millis as f64 / 1e3),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
 const POSTGRES_EPOCH: OffsetDateTime = time::macros::datetime!(2000-01-01 00:00 UTC);
 
 /// PostgreSQL's binary `date`: days since 2000.

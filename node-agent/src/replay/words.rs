@@ -2,7 +2,7 @@
 
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, RuleRef};
-use crate::record::{End, Event, Found, Why};
+use crate::record::{End, Event, Found, Login, RecordedCell, RecordedText, Why};
 use crate::sql::{Analysis, Purpose, Second, Sureness, Touch};
 
 use super::visible::visible;
@@ -22,6 +22,14 @@ pub(super) fn at(event: &Event) -> Option<UnixMillis> {
 
 pub(super) fn rule(rule: &RuleRef) -> String {
     visible(&format!("{}/{}", rule.policy, rule.rule)).into_owned()
+}
+
+/// `1 row`, `2 rows`.
+pub(super) fn rows(count: u64) -> String {
+    match count {
+        1 => "1 row".to_owned(),
+        many => format!("{many} rows"),
+    }
 }
 
 /// What the content net found in a column.
@@ -203,5 +211,56 @@ pub(super) fn why(why: &Why) -> String {
         Why::AgentDied => "the agent was killed or crashed".to_owned(),
         Why::UpstreamRefused(what) => format!("the database refused the agent: {}", visible(what)),
         Why::Fault(what) => format!("a fault in the agent: {}", visible(what)),
+    }
+}
+
+/// Whether a text of this event holds `term`, which is in lower case: statement, parameters, rules and
+/// refusal; values as delivered, names of columns; errors, tags, notes; who and where.
+pub(super) fn mentions(event: &Event, term: &str) -> bool {
+    let has = |text: &str| text.to_lowercase().contains(term);
+    let cell = |cell: &RecordedCell| match cell {
+        RecordedCell::Text(text) | RecordedCell::Binary(text) => has(text),
+        RecordedCell::Null | RecordedCell::Long(_) => false,
+    };
+    let told = |refusal: &Refusal| {
+        let more = refusal.detail.iter().chain(&refusal.hint);
+        has(&refusal.message) || more.into_iter().any(|text| has(text))
+    };
+    match event {
+        Event::Began(began) => {
+            has(&began.workload.name) || has(&began.target.0) || has(&began.process.comm)
+        }
+        Event::Login(login) => match &login.login {
+            Login::Admitted {
+                principal,
+                database,
+                role,
+                ..
+            } => has(&principal.user.subject) || has(database) || has(role),
+            Login::Refused(refusal) => told(refusal),
+        },
+        Event::Decided(decided) => {
+            let text = match &decided.text {
+                RecordedText::Plain(text) | RecordedText::Cut { head: text, .. } => has(text),
+                RecordedText::Withheld { hash, .. } => has(hash),
+            };
+            let refused = match &*decided.decision {
+                Decision::Deny(denial) => told(&denial.refusal),
+                Decision::Allow(_) | Decision::Hold(_) => false,
+            };
+            text || refused || decided.params.iter().any(cell) || has(&decision(&decided.decision))
+        }
+        Event::Rows(rows) => {
+            let mut heads = rows.head.iter().flat_map(|head| &head.columns);
+            heads.any(|column| has(&column.name)) || rows.rows.iter().flatten().any(cell)
+        }
+        Event::Finished(finished) => {
+            let error = finished.error.as_ref();
+            error.is_some_and(|(code, message)| has(code) || has(message))
+                || finished.tags.iter().any(|tag| has(tag))
+        }
+        Event::Note(note) => has(&note.text),
+        Event::Closed(closed) => has(&why(&closed.why)),
+        Event::Unknown(unknown) => has(&unknown.line),
     }
 }

@@ -172,7 +172,7 @@ fn what_happened_is_recorded_verified_and_replayed_without_a_clear_value() -> Re
     for line in list.lines() {
         let entry: serde_json::Value = serde_json::from_str(line)?;
         let session = entry["session"].as_str().unwrap().to_owned();
-        for format in ["text", "json"] {
+        for format in ["text", "json", "html"] {
             told += &world
                 .cli(&["replay", &session, "--format", format])?
                 .good()?

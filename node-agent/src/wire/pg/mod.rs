@@ -40,6 +40,7 @@ mod tests;
 
 pub use back::Back;
 pub use front::Front;
+pub use refusal::sqlstate;
 pub use reset::Reset;
 pub use talk::Talk;
 
@@ -50,7 +51,7 @@ pub fn errors() -> impl Iterator<Item = (&'static str, String, &'static str)> {
         let name = name
             .and_then(|name| name.as_str().map(str::to_owned))
             .unwrap_or_default();
-        (refusal::sqlstate(*code), name, *means)
+        (sqlstate(*code), name, *means)
     })
 }
 

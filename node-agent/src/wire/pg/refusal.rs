@@ -10,7 +10,7 @@ use crate::wire::{Garbled, Peer, ServerError};
 use super::frame;
 
 /// The one table from our reasons to SQLSTATE.
-pub(super) const fn sqlstate(code: RefusalCode) -> &'static str {
+pub const fn sqlstate(code: RefusalCode) -> &'static str {
     match code {
         RefusalCode::Policy => "42501",
         RefusalCode::Identity => "28000",
