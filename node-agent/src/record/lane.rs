@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::quota::{Quotas, Usage};
 use super::recorder::{Health, OnFailure, RecorderSettings};
 use super::{Began, Decided, Finished, LoggedIn, Note, RecordError, Why};
 use crate::model::{Dialect, ResultHead, SessionId, StatementSeq, UnixMillis};
@@ -93,6 +94,8 @@ pub(super) struct Lane {
     queue: Mutex<Queue>,
     /// This session alone can no longer be recorded (its file exists already, say).
     broken: OnceLock<Arc<str>>,
+    /// Its workload's, where there is a quota.
+    pub(super) usage: Option<Arc<Usage>>,
 }
 
 /// Whether there was room.
@@ -112,6 +115,7 @@ const PARKED: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: RecorderSettings,
+    pub(super) quotas: Quotas,
     pub(super) space: Notify,
     pub(super) health: watch::Sender<Health>,
     pub(super) counters: Counters,
@@ -138,12 +142,13 @@ pub(super) struct Counters {
 }
 
 impl Lane {
-    pub(super) fn new(session: SessionId, dialect: Dialect) -> Self {
+    pub(super) fn new(session: SessionId, dialect: Dialect, usage: Option<Arc<Usage>>) -> Self {
         Lane {
             session,
             dialect,
             queue: Mutex::default(),
             broken: OnceLock::new(),
+            usage,
         }
     }
 
@@ -162,10 +167,15 @@ impl Lane {
         let _ = self.broken.set(why); // the first reason stays
     }
 
-    fn check(&self) -> Result<(), RecordError> {
-        match self.broken.get() {
-            Some(why) => Err(RecordError::Fault(Arc::clone(why))),
-            None => Ok(()),
+    /// Also where the configuration says `continue`: no workload gets out of the record by filling
+    /// its own part of it.
+    pub(super) fn check(&self) -> Result<(), RecordError> {
+        if let Some(why) = self.broken.get() {
+            return Err(RecordError::Fault(Arc::clone(why)));
+        }
+        match &self.usage {
+            Some(usage) if usage.exceeded() => Err(RecordError::Quota),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -285,6 +295,7 @@ pub(super) struct Lost;
 impl Shared {
     pub(super) fn new(settings: RecorderSettings) -> Self {
         Shared {
+            quotas: Quotas::new(settings.workload_max_bytes),
             settings,
             space: Notify::new(),
             health: watch::Sender::new(Health::Working),

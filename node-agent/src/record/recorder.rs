@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::lane::{Item, Lane, Room, Shared};
+use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
 use super::{
@@ -39,6 +40,10 @@ pub struct RecorderSettings {
     pub settle: Settle,
     /// What happens to statements while recording fails.
     pub on_failure: OnFailure,
+    /// What all open recordings of one workload may take, bytes.
+    pub workload_max_bytes: Option<u64>,
+    /// What signs the ledger. Without it there is none.
+    pub key: Option<Arc<NodeKey>>,
 }
 
 impl RecorderSettings {
@@ -53,6 +58,8 @@ impl RecorderSettings {
             patience: Duration::from_secs(5),
             settle: Settle::OnClose,
             on_failure: OnFailure::Refuse,
+            workload_max_bytes: None,
+            key: None,
         }
     }
 
@@ -140,12 +147,28 @@ impl Recorder {
             source,
         };
         let shelf = FileShelf::open(&settings.dir, settings.settle).map_err(failed)?;
-        Recorder::on(Box::new(shelf), settings).map_err(failed)
+        let ledger = match &settings.key {
+            Some(key) => {
+                let writing = Writing::new(&settings.dir, Arc::clone(key), By::Agent);
+                let mut ledger = Ledger::open(writing.through(shelf.volumes())).map_err(failed)?;
+                if let Err(error) = ledger.flush() {
+                    // A disk that is full now may have room later: the writer tries again.
+                    tracing::error!(%error, "the ledger cannot be written");
+                }
+                Some(ledger)
+            }
+            None => None,
+        };
+        Recorder::on(Box::new(shelf), ledger, settings).map_err(failed)
     }
 
-    pub(super) fn on(shelf: Box<dyn Shelf>, settings: RecorderSettings) -> std::io::Result<Self> {
+    pub(super) fn on(
+        shelf: Box<dyn Shelf>,
+        ledger: Option<Ledger>,
+        settings: RecorderSettings,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounded()));
-        let writer = Writer::new(Arc::clone(&shared), shelf)?;
+        let writer = Writer::new(Arc::clone(&shared), shelf, Witness::new(ledger))?;
         let handle = thread::Builder::new()
             .name("record-writer".to_owned())
             .spawn(move || writer.run())?;
@@ -158,8 +181,10 @@ impl Recorder {
 
     /// Begins a session's recording.
     pub fn begin(&self, began: Began) -> Result<SessionRecorder, RecordError> {
-        let lane = Arc::new(Lane::new(began.session, began.dialect));
+        let usage = self.shared.quotas.of(&began.workload.name);
+        let lane = Arc::new(Lane::new(began.session, began.dialect, usage));
         self.shared.check()?;
+        lane.check()?;
         if self.shared.stopping() {
             return Err(RecordError::Fault("the recorder has stopped".into()));
         }
@@ -173,6 +198,12 @@ impl Recorder {
     /// Changes whenever recording begins to fail or to work.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    /// Which key signs the ledger.
+    pub fn node_key(&self) -> Option<Fingerprint> {
+        let key = self.shared.settings.key.as_ref()?;
+        Some(key.public().fingerprint())
     }
 
     /// Figures, taken one after the other.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ReplayError, Verdict};
 use crate::model::{SessionId, UnixMillis};
+use crate::record::ledger::Mark;
 use crate::record::{BlockError, Blocks, Damage, Decoder, Ending, Event, Header, Step, is_live};
 
 /// A recording that is being read.
@@ -19,6 +20,9 @@ pub struct Recording {
     ready: VecDeque<Event>,
     progress: Progress,
     outcome: Option<Outcome>,
+    expected: Vec<Mark>,
+    /// Whether it is, at that many blocks, what was expected.
+    agrees: Option<bool>,
 }
 
 /// What was read so far.
@@ -30,7 +34,18 @@ pub struct Progress {
     pub unknown: u64,
     /// How often a block is older, by the wall clock, than the one before it.
     pub clock_went_back: u64,
+    /// Where it went back furthest.
+    pub furthest_back: Option<Back>,
     last: Option<UnixMillis>,
+}
+
+/// The wall clock was set back while a recording was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// The block that is older than the one before it.
+    pub block: u64,
+    /// By how much, milliseconds.
+    pub millis: u64,
 }
 
 /// How reading ended.
@@ -85,12 +100,35 @@ impl Recording {
             ready: VecDeque::new(),
             progress: Progress::default(),
             outcome: None,
+            expected: Vec::new(),
+            agrees: None,
         })
     }
 
     /// The file's header.
     pub fn header(&self) -> Header {
         self.blocks.header()
+    }
+
+    /// Compares it with heads that it must have had.
+    pub(super) fn expect(&mut self, marks: impl IntoIterator<Item = Mark>) {
+        self.expected.extend(marks);
+    }
+
+    /// Whether it had those heads; `None`: it did not get as far as one of them, or none was
+    /// expected.
+    pub(super) fn agrees(&self) -> Option<bool> {
+        self.agrees
+    }
+
+    fn compare(&mut self) {
+        let chain = self.blocks.chain();
+        for mark in &self.expected {
+            if mark.blocks == chain.blocks() {
+                let same = mark.hash.0 == *chain.hash();
+                self.agrees = Some(same && self.agrees != Some(false));
+            }
+        }
     }
 
     /// The next event. Damage is an end, not an error: `state` tells.
@@ -108,12 +146,8 @@ impl Recording {
             }
             match self.blocks.next() {
                 Ok(Step::Block(head, lines)) => {
-                    let back = self
-                        .progress
-                        .last
-                        .replace(head.at)
-                        .is_some_and(|l| l > head.at);
-                    self.progress.clock_went_back += u64::from(back);
+                    self.progress.at(head.number, head.at);
+                    self.compare();
                     self.take(&lines);
                 }
                 Ok(Step::End(ending)) => self.outcome = Some(Outcome::Sound(ending)),
@@ -149,6 +183,19 @@ impl Recording {
             live: self.live,
             progress: self.progress,
             outcome: self.outcome.clone(),
+        }
+    }
+}
+
+impl Progress {
+    fn at(&mut self, block: u64, at: UnixMillis) {
+        let Some(last) = self.last.replace(at).filter(|last| *last > at) else {
+            return;
+        };
+        let millis = last.0.abs_diff(at.0);
+        self.clock_went_back += 1;
+        if self.furthest_back.is_none_or(|back| back.millis < millis) {
+            self.furthest_back = Some(Back { block, millis });
         }
     }
 }
@@ -192,9 +239,21 @@ impl State {
                 self.progress.unknown
             ));
         }
-        if self.progress.clock_went_back > 0 {
-            text.push_str("; the clock went back while it was written");
+        if let Some(Back { block, millis }) = self.progress.furthest_back {
+            let often = match self.progress.clock_went_back {
+                1 => String::new(),
+                n => format!(", and {} more times by less", n - 1),
+            };
+            text.push_str(&format!(
+                "; the clock went back by {} s at block {block}{often}",
+                seconds(millis)
+            ));
         }
         text
     }
+}
+
+/// Milliseconds, in seconds.
+pub(super) fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1000, millis % 1000)
 }
