@@ -65,7 +65,10 @@ impl Report {
 }
 
 /// A recording, read to its end, and whether it agrees with the heads that it must have had.
-pub(super) fn whole(path: &Path, mark: Option<Mark>) -> Result<(State, Option<bool>), ReplayError> {
+pub(super) fn whole(
+    path: &Path,
+    marks: impl IntoIterator<Item = Mark>,
+) -> Result<(State, Option<bool>), ReplayError> {
     let mut recording = Recording::open(path)?;
     recording.expect(marks);
     while let Said::Event(_) = recording.next()? {}
