@@ -87,7 +87,9 @@ pub fn prune(
 ) -> io::Result<Pruned> {
     let mut all = lying(dir)?;
     let mut of_workload: HashMap<Arc<str>, u64> = HashMap::new();
-    if keep.workload_max_bytes.is_some() {
+    let whole: u64 = all.iter().map(|one| one.bytes).sum();
+    // As long as all together take less, one of them does not take more.
+    if keep.workload_max_bytes.is_some_and(|max| whole > max) {
         name_workloads(dir, &mut all)?;
         for one in &all {
             if let Some(workload) = &one.workload {
@@ -96,7 +98,7 @@ pub fn prune(
         }
     }
     let mut pruned = Pruned {
-        left: all.iter().map(|one| one.bytes).sum(),
+        left: whole,
         ..Pruned::default()
     };
     let mut going = Vec::new();
@@ -125,7 +127,7 @@ pub fn prune(
         pruned.left -= one.bytes;
         going.push((one, rule));
     }
-    if let Some(tombstones) = tombstones {
+    if let Some(tombstones) = tombstones.filter(|_| !going.is_empty()) {
         bury(dir, &going, tombstones)?;
     }
     for (one, _) in going {
@@ -178,7 +180,6 @@ fn lying(dir: &Path) -> io::Result<Vec<Lying>> {
 fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Result<()> {
     let Tombstones { key, by } = tombstones;
     let mut ledger = Ledger::open(Writing::new(dir, Arc::clone(key), *by))?;
-    let mut buried = false;
     for (one, rule) in going {
         let Some(session) = one.session else { continue };
         let looked = match look(&one.path, Kind::Recording) {
@@ -186,7 +187,6 @@ fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Res
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        buried = true;
         ledger.tell(&Entry::Pruned {
             session,
             rule: *rule,
@@ -194,13 +194,9 @@ fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Res
             last: looked.map(|looked| looked.mark),
         });
     }
-    if buried {
-        ledger.flush()?;
-    }
-    if retire(dir, &mut ledger)? > 0 || buried {
-        ledger.stop()?;
-    }
-    Ok(())
+    ledger.flush()?;
+    retire(dir, &mut ledger)?;
+    ledger.stop()
 }
 
 /// Whose recordings they are: by the ledger, and where that does not know by their first block.
