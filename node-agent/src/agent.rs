@@ -29,7 +29,7 @@ use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::ledger::{By, KeyError, NodeKey};
-use crate::record::{Keep, OpenError, Recorder, RecorderSettings, Tombstones, prune};
+use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, Tombstones, prune};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
@@ -133,7 +133,8 @@ impl Agent {
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
         let key = Arc::new(NodeKey::open_or_make(&config.state_dir)?);
-        let recorder = Arc::new(Recorder::open(recorder_settings(&config, key.clone()))?);
+        let settings = recorder_settings(&config, threads, key.clone());
+        let recorder = Arc::new(Recorder::open(settings)?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
@@ -142,6 +143,7 @@ impl Agent {
         let (drain, drained) = watch::channel(Drain::Running);
         let partings = Partings::default();
         let warm = Arc::new(Warm::default());
+        let secret = mask_key(&config.state_dir)?;
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
@@ -156,7 +158,8 @@ impl Agent {
             warm: warm.clone(),
             metrics: metrics.clone(),
             live: live.clone(),
-            mask_key: mask_key(&config.state_dir)?,
+            mask_key: MaskKey::new(&secret),
+            text_key: TextKey::new(&secret),
             client_tls: ClientTls::new(node_ca(&config)?),
             rows: config.recording.rows == RowsMode::Masked,
             drain: drained.clone(),
@@ -329,6 +332,7 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     mask_key(&config.state_dir)?;
     NodeKey::open_or_make(&config.state_dir)?;
     make_private(&config.recording.dir)?;
+    make_private(&config.recording.journal)?;
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
@@ -343,10 +347,11 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     for key in keys {
         give(&key, worker)?;
     }
-    let recordings = &config.recording.dir;
-    let about = std::fs::symlink_metadata(recordings).map_err(file(recordings))?;
-    if about.uid() != worker.user {
-        give_all(recordings, worker)?;
+    for kept in [&config.recording.dir, &config.recording.journal] {
+        let about = std::fs::symlink_metadata(kept).map_err(file(kept))?;
+        if about.uid() != worker.user {
+            give_all(kept, worker)?;
+        }
     }
     Ok(())
 }
@@ -426,8 +431,14 @@ fn make_private(directory: &Path) -> Result<(), AgentError> {
         .map_err(file(directory))
 }
 
-fn recorder_settings(config: &Config, key: Arc<NodeKey>) -> RecorderSettings {
+fn recorder_settings(
+    config: &Config,
+    threads: NonZeroUsize,
+    key: Arc<NodeKey>,
+) -> RecorderSettings {
     let mut settings = RecorderSettings::new(&config.recording.dir);
+    settings.journal = Some(config.recording.journal.clone());
+    settings.threads = threads;
     settings.key = Some(key);
     settings.workload_max_bytes = config.recording.workload_max_bytes;
     settings.on_failure = match config.recording.on_failure {
@@ -468,17 +479,17 @@ fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {
     })
 }
 
-/// The key of hashes and tokens: made once, kept beside the node CA. A new key would break the
+/// What the keys of hashes and tokens are made from: made once, kept beside the node CA. A new key would break the
 /// equality of tokens across restarts, so a damaged file is an error and not a reason for another.
-fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
+fn mask_key(state_dir: &Path) -> Result<Secret<[u8; 32]>, AgentError> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     let path = mask_key_file(state_dir);
-    let key = match std::fs::File::open(&path) {
+    match std::fs::File::open(&path) {
         Ok(mut found) => {
             let mut bytes = [0_u8; 32];
             found.read_exact(&mut bytes).map_err(file(&path))?;
-            Secret::new(bytes)
+            Ok(Secret::new(bytes))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0_u8; 32];
@@ -493,11 +504,10 @@ fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
             made.write_all(&bytes)
                 .and_then(|()| made.sync_all())
                 .map_err(file(&path))?;
-            Secret::new(bytes)
+            Ok(Secret::new(bytes))
         }
-        Err(error) => return Err(file(&path)(error)),
-    };
-    Ok(MaskKey::new(&key))
+        Err(error) => Err(file(&path)(error)),
+    }
 }
 
 fn reachable(config: &Config) -> Result<HashMap<Arc<str>, Arc<Reachable>>, AgentError> {

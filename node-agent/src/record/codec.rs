@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::lane::Rest;
 use super::{
     Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell, RecordedText,
     Rows, Unknown,
@@ -18,6 +19,8 @@ use crate::sql::Analysis;
 pub(super) const LINE_CAP: usize = 8 << 20;
 /// Only a statement whose line is at most this long is referred to again: bounds the window.
 const MEMORABLE_LINE: usize = 64 << 10;
+/// How much of a text is kept whose line would be too long, bytes.
+const SHORT: usize = 4 << 10;
 /// How many statements the window holds.
 const STATEMENTS: usize = 256;
 /// How many heads the window holds.
@@ -89,6 +92,8 @@ struct RowsLine<H, R> {
     rows: R,
     #[serde(default)]
     beyond: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 /// The last few of something, numbered from 0 since the beginning.
@@ -151,11 +156,11 @@ impl Encoder {
     }
 
     pub(super) fn began(&mut self, began: &Began, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        line(out, &Line::Began(began)).map(drop)
+        began_line(began, out)
     }
 
     pub(super) fn login(&mut self, login: &LoggedIn, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        line(out, &Line::Login(login)).map(drop)
+        login_line(login, out)
     }
 
     pub(super) fn decided(
@@ -183,14 +188,8 @@ impl Encoder {
             && let Some((_, earlier)) = self.statements.get(of)
             && alike(earlier, &decided)
         {
-            let like = Like {
-                seq: decided.seq,
-                at: decided.at,
-                text: &decided.text,
-                params: &*decided.params,
-                of,
-            };
-            if line(out, &Line::Like(like))? <= LINE_CAP {
+            like_line(&decided, of, out)?;
+            if out.len() - begins <= LINE_CAP {
                 return Ok(());
             }
             out.truncate(begins);
@@ -220,7 +219,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         if let RecordedText::Plain(text) = &decided.text {
-            decided.text = RecordedText::from(text, true, true);
+            decided.text = RecordedText::cut(text, SHORT);
         }
         decided.params = Vec::new();
         let sureness = decided.analysis.sureness.clone();
@@ -234,8 +233,8 @@ impl Encoder {
                 seq: Some(decided.seq),
                 from: NoteFrom::Agent,
                 code: None,
-                text: "this statement is longer than a recording keeps: text, parameters and \
-                       the list of what it touches are left out"
+                text: "this statement is longer than a recording keeps: most of its text, its parameters \
+                       and the list of what it touches are left out"
                     .to_owned(),
             },
             out,
@@ -248,7 +247,7 @@ impl Encoder {
         seq: StatementSeq,
         head: Option<&Arc<ResultHead>>,
         rows: &[Vec<RecordedCell>],
-        beyond: u64,
+        rest: Option<&Rest>,
         out: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         let earlier = head.and_then(|head| {
@@ -267,7 +266,8 @@ impl Encoder {
                 head: fresh.map(|head| &**head),
                 head_of,
                 rows,
-                beyond,
+                beyond: rest.map_or(0, |rest| rest.bytes),
+                digest: rest.map(|rest| rest.digest.to_hex().as_str().to_owned()),
             }),
         )?;
         if let Some(head) = fresh.filter(|head| memorable(head)) {
@@ -291,6 +291,88 @@ impl Encoder {
     pub(super) fn closed(&mut self, closed: &Closed, out: &mut Vec<u8>) -> serde_json::Result<()> {
         line(out, &Line::Closed(closed)).map(drop)
     }
+}
+
+/// What a journal keeps of a session: enough to make its recording whole.
+#[derive(Debug)]
+pub(super) enum Told {
+    Began(Box<Began>),
+    Login(Box<LoggedIn>),
+    Decided(Box<Decided>),
+}
+
+impl Told {
+    /// The beginning, the login, the decisions by their numbers.
+    pub(super) fn order(&self) -> (u8, StatementSeq) {
+        match self {
+            Told::Began(_) => (0, StatementSeq::default()),
+            Told::Login(_) => (1, StatementSeq::default()),
+            Told::Decided(decided) => (2, decided.seq),
+        }
+    }
+}
+
+/// The line of a session's beginning.
+pub(super) fn began_line(began: &Began, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Began(began)).map(drop)
+}
+
+/// The line of a login.
+pub(super) fn login_line(login: &LoggedIn, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Login(login)).map(drop)
+}
+
+/// The line of a decision that refers to no other.
+pub(super) fn whole_line(decided: &Decided, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Decided(decided)).map(drop)
+}
+
+/// The line of a decision that differs from an earlier one in text, parameters, number and moment.
+pub(super) fn like_line(decided: &Decided, of: u64, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let like = Like {
+        seq: decided.seq,
+        at: decided.at,
+        text: &decided.text,
+        params: &*decided.params,
+        of,
+    };
+    line(out, &Line::Like(like)).map(drop)
+}
+
+/// What a line tells that refers to no other.
+pub(super) fn whole_told(line: &[u8]) -> Option<Told> {
+    match serde_json::from_slice(line).ok()? {
+        Kept::Began(began) => Some(Told::Began(began)),
+        Kept::Login(login) => Some(Told::Login(login)),
+        Kept::Decided(decided) => Some(Told::Decided(decided)),
+        Kept::Again(_)
+        | Kept::Like(_)
+        | Kept::Rows(_)
+        | Kept::Finished(_)
+        | Kept::Note(_)
+        | Kept::Closed(_) => None,
+    }
+}
+
+/// What a line tells that refers to this decision.
+pub(super) fn like_told(line: &[u8], earlier: &Decided) -> Option<Told> {
+    let Kept::Like(Like {
+        seq,
+        at,
+        text,
+        params,
+        of: _,
+    }) = serde_json::from_slice(line).ok()?
+    else {
+        return None;
+    };
+    Some(Told::Decided(Box::new(Decided {
+        seq,
+        at,
+        text,
+        params,
+        ..earlier.clone()
+    })))
 }
 
 fn line(out: &mut Vec<u8>, event: &Line<'_>) -> serde_json::Result<usize> {
@@ -430,6 +512,7 @@ impl Decoder {
                     head,
                     rows: rows.rows,
                     beyond: rows.beyond,
+                    digest: rows.digest,
                 })
             }
             Ok(Kept::Finished(finished)) => Event::Finished(finished),

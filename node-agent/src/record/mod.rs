@@ -1,10 +1,12 @@
 //! IO. The record: one append-only, hash-chained file per session. Mints `Receipt`, without which
 //! nothing runs.
 //!
-//! A session pushes its events into a bounded lane (`lane.rs`); one thread (`writer.rs`) takes them
-//! from all lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
-//! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, and a disk that fails
-//! makes every further statement a refusal until it works again.
+//! A session pushes its events into a bounded lane (`lane.rs`), and its decisions into a journal as
+//! well (`journal/`), which outlives the process; one thread (`writer.rs`) takes them from all
+//! lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
+//! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, a disk that fails makes
+//! every further statement a refusal until it works again, and what a killed agent had in its
+//! journal the next one adds to the recordings (`recover.rs`).
 
 mod blocks;
 mod cell;
@@ -12,17 +14,19 @@ mod chain;
 mod codec;
 mod event;
 mod frames;
+mod journal;
 mod lane;
 pub mod ledger;
 mod quota;
 mod receipt;
 mod recorder;
+mod recover;
 mod retention;
 mod shelf;
 mod writer;
 
 pub use blocks::{BlockError, Blocks, Ending, Step};
-pub use cell::TEXT_CAP;
+pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{
     BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
 };
@@ -62,7 +66,7 @@ pub(crate) mod fixtures {
             .through(shelf.volumes())
             .rolling_at(bytes);
         let ledger = Ledger::open(writing).unwrap();
-        super::Recorder::on(Box::new(shelf), Some(ledger), settings).unwrap()
+        super::Recorder::on(Box::new(shelf), settings, None, Some(ledger)).unwrap()
     }
 
     /// A receipt for a decision that was not recorded, for tests of what hangs on one.

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::mask::{MaskPlan, MaskedRows};
 use crate::model::{
     CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
-    ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
+    ProcessFacts, ResultHead, Secret, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Allow, Decision, Obligations};
 use crate::sql::{Analysis, Purpose};
@@ -61,7 +61,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
     Decided {
         seq: StatementSeq(seq),
         at: UnixMillis(1_700_000_000_000 + seq as i64),
-        text: RecordedText::from(text, false, true),
+        text: RecordedText::from(text, false, true, &TextKey::new(&Secret::new([7; 32]))),
         params: vec![RecordedCell::Text(seq.to_string())],
         purpose: None,
         analysis: Arc::new(Analysis::default()),
@@ -271,6 +271,13 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
         rows.iter().map(|rows| rows.beyond).sum::<u64>(),
         104 * 100 - 1000
     );
+    let all = row.repeat(100);
+    let digest = blake3::hash(&all[1000..]).to_hex();
+    let digests: Vec<_> = rows
+        .iter()
+        .filter_map(|rows| rows.digest.as_deref())
+        .collect();
+    assert_eq!(digests, [digest.as_str()], "of what is not kept");
     let Some(Event::Closed(closed)) = events.last() else {
         panic!("no close")
     };
@@ -558,7 +565,7 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
     ] {
         let disk = Faulty::default();
         let recorder =
-            Recorder::on(Box::new(disk.clone()), None, settings(Path::new("/"))).unwrap();
+            Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None, None).unwrap();
         let mut health = recorder.health();
         let session = recorder.begin(began(1)).unwrap();
         let other = recorder.begin(began(2)).unwrap();
@@ -622,8 +629,13 @@ async fn a_ledger_that_cannot_be_written_refuses_statements_too() {
     let writing = Writing::new(dir.path(), Arc::clone(&key), By::Agent)
         .through(move |_| Box::new(FaultyVolume(through.clone(), SessionId(u64::MAX))));
     let ledger = Ledger::open(writing).unwrap();
-    let recorder =
-        Recorder::on(Box::new(disk.clone()), Some(ledger), settings(dir.path())).unwrap();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(dir.path()),
+        None,
+        Some(ledger),
+    )
+    .unwrap();
     let mut health = recorder.health();
     let session = recorder.begin(began(1)).unwrap();
     let _ = session
@@ -669,7 +681,7 @@ async fn a_ledger_that_cannot_be_written_refuses_statements_too() {
         let known = &known.sessions[&SessionId(id)];
         assert_eq!(known.end, ledger::KnownEnd::Closed);
         assert_eq!(
-            known.mark.unwrap().bytes,
+            known.furthest().unwrap().bytes,
             disk.file(id).len() as u64,
             "what was told is what there is"
         );
@@ -740,7 +752,7 @@ async fn if_the_configuration_says_continue_the_gap_is_told() {
         on_failure: OnFailure::Continue,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), None, settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let mut health = recorder.health();
     let session = recorder.begin(began(1)).unwrap();
     disk.set(libc::ENOSPC);
@@ -778,7 +790,7 @@ async fn a_full_queue_pushes_back_and_nothing_is_lost() {
         queue_bytes: 64 << 10,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), None, settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let session = Arc::new(recorder.begin(began(1)).unwrap());
     let decision = allow();
     disk.0.stuck.store(true, Ordering::SeqCst);
@@ -834,7 +846,7 @@ async fn a_disk_that_hangs_refuses_statements() {
         patience: Duration::from_millis(20),
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), None, settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let session = recorder.begin(began(1)).unwrap();
     disk.0.stuck.store(true, Ordering::SeqCst);
     let mut seq = 0;

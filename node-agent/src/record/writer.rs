@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::chain::{Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
-use super::lane::{Batch, Item, Lane, Shared};
+use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
 use super::ledger::{Flushed, Told, Witness};
 use super::recorder::Health;
 use super::shelf::{Shelf, Volume};
@@ -57,6 +57,9 @@ struct Recording {
     since: Option<Instant>,
     /// Sealed and not yet on disk. While this is not empty nothing more is sealed.
     sealed: Vec<u8>,
+    /// What hangs on the lines, and on what is sealed.
+    held: Vec<Held>,
+    held_sealed: Vec<Held>,
     retry_at: Option<Instant>,
     dirty: bool,
     active: bool,
@@ -230,7 +233,10 @@ impl Writer {
         let due = recording
             .since
             .is_some_and(|since| now.duration_since(since) >= self.shared.settings.block_interval);
-        if due || all || recording.closing || !recording.sealed.is_empty() {
+        // A statement that is waited for comes last: nothing follows it before it ran.
+        let due = due || matches!(recording.held.last(), Some(Held::Waited(_)));
+        let written = recording.lines.is_empty();
+        if due || all || recording.closing || !recording.sealed.is_empty() || written {
             self.write_out(recording);
         }
         freed
@@ -268,6 +274,8 @@ impl Writer {
                 self.write_out(recording);
             }
         }
+        // Only now: a block that was written on the way does not hold all of these.
+        recording.held.extend(batch.held);
         Ok(())
     }
 
@@ -304,6 +312,7 @@ impl Writer {
                         self.witness.wrote(recording.lane.session, chain, told);
                     }
                     recording.sealed = Vec::new();
+                    recording.held_sealed.drain(..).for_each(Held::written);
                     recording.retry_at = None;
                 }
                 Err(error)
@@ -319,6 +328,8 @@ impl Writer {
                 }
             }
         }
+        // A batch that fills a block to its end was written before what hangs on it was known.
+        recording.held.drain(..).for_each(Held::written);
     }
 
     fn seal(&mut self, recording: &mut Recording) -> io::Result<()> {
@@ -348,6 +359,7 @@ impl Writer {
             recording.closing,
             &mut recording.sealed,
         );
+        recording.held_sealed.append(&mut recording.held);
         recording.lines.clear();
         // While a session is at work its next block takes the same place.
         recording.lines.shrink_to(BLOCK);
@@ -404,6 +416,8 @@ impl Writer {
         self.shared.release(recording.lane.take().cost);
         recording.lines.clear();
         recording.sealed.clear();
+        recording.held.clear();
+        recording.held_sealed.clear();
         recording.since = None;
         recording.retry_at = None;
         recording.dirty = false;
@@ -412,11 +426,19 @@ impl Writer {
 
     fn farewell(&mut self) {
         self.witness.stop();
-        let unwritten = self
-            .sessions
-            .values()
-            .filter(|r| !r.sealed.is_empty() || !r.lines.is_empty())
-            .count();
+        let mut unwritten = 0;
+        for recording in self.sessions.values_mut() {
+            if recording.sealed.is_empty() && recording.lines.is_empty() {
+                continue;
+            }
+            unwritten += 1;
+            // Never given back: the journal stays for the next agent.
+            let held = recording
+                .held_sealed
+                .drain(..)
+                .chain(recording.held.drain(..));
+            held.for_each(std::mem::forget);
+        }
         if unwritten > 0 {
             tracing::error!(
                 sessions = unwritten,
@@ -447,6 +469,8 @@ impl Recording {
             lines: Vec::new(),
             since: None,
             sealed: Vec::new(),
+            held: Vec::new(),
+            held_sealed: Vec::new(),
             retry_at: None,
             dirty: false,
             active: false,
@@ -487,9 +511,9 @@ impl Recording {
                 let bytes = data.get(range).unwrap_or_default();
                 self.rows(seq, head, bytes)?;
             }
-            Item::Beyond { seq, bytes } => self.end_rows(seq, bytes)?,
+            Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
             Item::Finished(mut finished) => {
-                self.end_rows(finished.seq, 0)?;
+                self.end_rows(finished.seq, None)?;
                 self.totals.finished(&finished);
                 bound(&mut finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
@@ -499,7 +523,7 @@ impl Recording {
                 self.encoder.note(&note, &mut self.lines)?;
             }
             Item::Closed { at, why } => {
-                self.end_rows(self.rows.seq, 0)?;
+                self.end_rows(self.rows.seq, None)?;
                 let closed = Closed {
                     at,
                     why,
@@ -519,45 +543,43 @@ impl Recording {
         bytes: &[u8],
     ) -> Result<(), io::Error> {
         if seq != self.rows.seq || head.is_some() {
-            self.end_rows(self.rows.seq, 0)?;
+            self.end_rows(self.rows.seq, None)?;
             // A head without rows is recorded too: an empty result has columns.
             let empty = head.is_some() && bytes.is_empty();
             self.rows.seq = seq;
             self.rows.head = head;
             if empty {
                 let head = self.rows.head.as_ref();
-                self.encoder.rows(seq, head, &[], 0, &mut self.lines)?;
+                self.encoder.rows(seq, head, &[], None, &mut self.lines)?;
             }
         }
         let mut cells = Vec::new();
         self.rows
             .reader
             .feed(self.rows.head.as_deref(), bytes, &mut cells);
-        self.line_of_rows(seq, &cells, 0)
+        self.line_of_rows(seq, &cells, None)
     }
 
     /// Tells what is there of a row that the cap cut, and how much came after it.
-    fn end_rows(&mut self, seq: StatementSeq, beyond: u64) -> Result<(), io::Error> {
+    fn end_rows(&mut self, seq: StatementSeq, rest: Option<&Rest>) -> Result<(), io::Error> {
         let mut cells = Vec::new();
         if seq == self.rows.seq {
             self.rows.reader.end(self.rows.head.as_deref(), &mut cells);
         }
-        self.line_of_rows(seq, &cells, beyond)
+        self.line_of_rows(seq, &cells, rest)
     }
 
     fn line_of_rows(
         &mut self,
         seq: StatementSeq,
         rows: &[Vec<RecordedCell>],
-        beyond: u64,
+        rest: Option<&Rest>,
     ) -> Result<(), io::Error> {
-        if rows.is_empty() && beyond == 0 {
+        if rows.is_empty() && rest.is_none() {
             return Ok(());
         }
         let head = self.rows.head.as_ref().filter(|_| seq == self.rows.seq);
-        Ok(self
-            .encoder
-            .rows(seq, head, rows, beyond, &mut self.lines)?)
+        Ok(self.encoder.rows(seq, head, rows, rest, &mut self.lines)?)
     }
 
     fn tell(&mut self, text: String) -> Result<(), io::Error> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{Fingerprint, NodeKey, PublicKey};
 use crate::model::{SessionId, UnixMillis};
+use crate::record::chain::Chain;
 
 /// What is signed begins with this, so that it is never a signature of anything else.
 const DOMAIN: &[u8] = b"node-agent ledger, block\0";
@@ -109,6 +110,8 @@ pub enum Entry {
         #[serde(flatten)]
         mark: Mark,
     },
+    /// What was announced before this is written.
+    Written,
     /// The segment is full; another one follows.
     Rolled,
     /// The process stopped in order.
@@ -164,6 +167,17 @@ pub struct Mark {
     pub bytes: u64,
     /// The hash that stands for all of it.
     pub hash: Sum,
+}
+
+impl Mark {
+    /// A chain's head.
+    pub fn of(chain: &Chain) -> Mark {
+        Mark {
+            blocks: chain.blocks(),
+            bytes: chain.offset(),
+            hash: Sum(*chain.hash()),
+        }
+    }
 }
 
 /// A hash of a chain, hex in JSON.

@@ -27,11 +27,15 @@ pub enum KnownEnd {
 pub struct Known {
     /// When and of which workload it was begun.
     pub began: Option<(UnixMillis, Arc<str>)>,
-    /// Its last head, told by who wrote it.
+    /// Its last head before its end, told by who wrote it.
     pub mark: Option<Mark>,
+    /// The head that it was to end with, and where that was said.
+    pub closed: Option<(Mark, (SegmentId, u64))>,
     /// Its head as the next agent found it. It does not stand for the one before: whoever changed
     /// the file between the two is found by that.
     pub taken_up: Option<Mark>,
+    /// When that was.
+    pub taken_up_at: Option<UnixMillis>,
     /// How far it had got.
     pub end: KnownEnd,
     /// When, why and by whom it was removed.
@@ -84,12 +88,18 @@ impl Ledgered {
             }
             Entry::Head { session, mark } => self.of(session, place).reached(mark, KnownEnd::Open),
             Entry::Closed { session, mark } => {
-                self.of(session, place).reached(mark, KnownEnd::Closed);
+                let known = self.of(session, place);
+                known.end = known.end.max(KnownEnd::Closed);
+                known.closed = Some((mark, (place.segment, place.block)));
             }
             Entry::Recovered { session, mark, .. } => {
                 let known = self.of(session, place);
                 known.end = known.end.max(KnownEnd::Recovered);
-                known.taken_up = Some(mark);
+                // One that was killed while it took it up is followed by another.
+                if known.taken_up_at.is_none_or(|at| at <= place.at) {
+                    known.taken_up = Some(mark);
+                    known.taken_up_at = Some(place.at);
+                }
             }
             Entry::GivenUp { session, last } => {
                 let known = self.of(session, place);
@@ -107,7 +117,7 @@ impl Ledgered {
                 let known = self.of(session, place);
                 known.pruned = Some((place.at, rule, by));
                 // What the file said of itself counts only where the ledger knew nothing.
-                if known.mark.is_none() {
+                if known.furthest().is_none() {
                     known.mark = last;
                 }
             }
@@ -121,7 +131,11 @@ impl Ledgered {
                 self.retired.insert(segment, place.segment);
             }
             Entry::Unknown => self.unknown += 1,
-            Entry::Opened { .. } | Entry::Started { .. } | Entry::Clock { .. } | Entry::Rolled => {}
+            Entry::Opened { .. }
+            | Entry::Started { .. }
+            | Entry::Clock { .. }
+            | Entry::Written
+            | Entry::Rolled => {}
         }
     }
 
@@ -149,7 +163,8 @@ impl Ledgered {
 impl Known {
     /// All heads that it must have had.
     pub fn marks(&self) -> impl Iterator<Item = Mark> {
-        self.mark.into_iter().chain(self.taken_up)
+        let closed = self.closed.map(|(mark, _)| mark);
+        self.mark.into_iter().chain(closed).chain(self.taken_up)
     }
 
     /// How far it must have got.

@@ -78,7 +78,7 @@ fn from_the_beginning(file: &File, kind: Kind) -> io::Result<Option<Looked>> {
     }
     let chain = blocks.chain();
     Ok((chain.blocks() > 0).then(|| Looked {
-        mark: super::segment::mark(chain),
+        mark: Mark::of(chain),
         last: chain.ended(),
     }))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Mark, Seat, SegmentId, entries, unverified};
 use super::key::{Fingerprint, PublicKey};
-use super::segment::{mark, segment_of};
+use super::segment::segment_of;
 use crate::model::UnixMillis;
 use crate::record::chain::{Chain, Damage, Kind, Wrong};
 use crate::record::{BlockError, Blocks, Ending, Step, is_live};
@@ -176,7 +176,7 @@ pub(super) fn follow(
     };
     let stretch = Stretch {
         segment,
-        mark: mark(blocks.chain()),
+        mark: Mark::of(blocks.chain()),
         at: reading.at,
         signed_by: reading.signer.map(|key| key.fingerprint()),
         end,

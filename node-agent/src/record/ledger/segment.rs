@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::entry::{Mark, Seat, SegmentId, Sum};
+use super::entry::{Mark, Seat, SegmentId};
 use super::key::NodeKey;
 use crate::clock;
 use crate::model::{SessionId, UnixMillis};
@@ -94,7 +94,7 @@ impl Segment {
 
     /// Its head, with what is sealed.
     pub(super) fn mark(&self) -> Mark {
-        mark(&self.chain)
+        Mark::of(&self.chain)
     }
 
     /// Nothing more goes into it.
@@ -146,15 +146,6 @@ impl Segment {
 
     pub(super) fn close(self) {
         self.volume.close();
-    }
-}
-
-/// A chain's head.
-pub(super) fn mark(chain: &Chain) -> Mark {
-    Mark {
-        blocks: chain.blocks(),
-        bytes: chain.offset(),
-        hash: Sum(*chain.hash()),
     }
 }
 

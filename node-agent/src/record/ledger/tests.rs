@@ -250,13 +250,18 @@ fn the_ledger_goes_first_and_heads_are_told_in_turn() {
     let path = segment_path(&ledger_dir(dir.path()), told[0].0.segment);
     read_segment(&path, None, &mut |place, entry| known.take(place, entry)).unwrap();
     assert_eq!(known.sessions.len(), count);
-    assert!(known.sessions.values().all(|known| known.mark.is_some()));
+    assert!(
+        known
+            .sessions
+            .values()
+            .all(|known| known.furthest().is_some())
+    );
     let seventh = &known.sessions[&SessionId(7)];
     assert_eq!(
-        (seventh.end, seventh.mark.unwrap().blocks),
+        (seventh.end, seventh.furthest().unwrap().blocks),
         (KnownEnd::Closed, 3)
     );
-    assert_eq!(known.sessions[&SessionId(3)].mark.unwrap().blocks, 2);
+    assert_eq!(known.sessions[&SessionId(3)].furthest().unwrap().blocks, 2);
 }
 
 #[test]

@@ -5,14 +5,13 @@
 //! file that is missing, cut, or closed behind its back is never the work of a writer that was killed
 //! at a bad moment, but for what the very last block of its ledger announces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Mark};
-use super::segment::mark;
 use super::write::{Ledger, Ticket};
 use crate::model::SessionId;
 use crate::record::chain::Chain;
@@ -51,6 +50,10 @@ pub(in crate::record) struct Witness {
     last: SessionId,
     heads_at: Instant,
     retry_at: Option<Instant>,
+    /// Announced and not written yet.
+    announced: BTreeSet<SessionId>,
+    /// Something was announced since it was last said that all of that is written.
+    unconfirmed: bool,
     /// A recording ended: what is told of it goes to the disk as the recording does.
     ended: bool,
 }
@@ -63,6 +66,8 @@ impl Witness {
             last: SessionId(0),
             heads_at: Instant::now() + HEADS_EVERY,
             retry_at: None,
+            announced: BTreeSet::new(),
+            unconfirmed: false,
             ended: false,
         }
     }
@@ -79,6 +84,10 @@ impl Witness {
         let Some(ledger) = &mut self.ledger else {
             return true;
         };
+        if told.began.is_none() || chain.ended() && told.ends.is_none() {
+            self.announced.insert(session);
+            self.unconfirmed = true;
+        }
         let began = *told.began.get_or_insert_with(|| {
             ledger.tell(&Entry::Began {
                 session,
@@ -89,7 +98,7 @@ impl Witness {
             return ledger.has(began);
         }
         let ends = *told.ends.get_or_insert_with(|| {
-            let mark = mark(chain);
+            let mark = Mark::of(chain);
             self.ended = true;
             ledger.tell(&Entry::Closed { session, mark })
         });
@@ -100,8 +109,9 @@ impl Witness {
     /// What was sealed is on disk.
     pub(in crate::record) fn wrote(&mut self, session: SessionId, chain: &Chain, told: &mut Told) {
         if self.ledger.is_some() {
-            let mark = mark(chain);
+            let mark = Mark::of(chain);
             told.written = Some(mark);
+            self.announced.remove(&session);
             if !chain.ended() {
                 self.grown.insert(session, mark);
             }
@@ -111,6 +121,7 @@ impl Witness {
     /// This recording does not go on.
     pub(in crate::record) fn gave_up(&mut self, session: SessionId, told: &Told) {
         self.grown.remove(&session);
+        self.announced.remove(&session);
         if let Some(ledger) = &mut self.ledger {
             let last = told.written;
             ledger.tell(&Entry::GivenUp { session, last });
@@ -143,6 +154,12 @@ impl Witness {
                 };
                 self.last = session;
                 ledger.tell(&Entry::Head { session, mark });
+            }
+            // In a block of its own or before what is announced next: from here on nothing that
+            // was announced is forgiven for not being there.
+            if self.unconfirmed && self.announced.is_empty() {
+                self.unconfirmed = false;
+                ledger.tell(&Entry::Written);
             }
         }
         match ledger.flush() {

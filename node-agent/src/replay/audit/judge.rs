@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::super::read::{Outcome, State};
 use crate::model::{SessionId, UnixMillis};
 use crate::record::Ending;
-use crate::record::ledger::{By, Known, KnownEnd, Ledgered, Rule, SegmentId, Stretch, StretchEnd};
+use crate::record::ledger::{
+    By, Known, KnownEnd, Ledgered, Mark, Rule, SegmentId, Stretch, StretchEnd,
+};
 
 /// How a recording stands to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,13 +101,47 @@ impl Heard {
     /// `None`: neither the ledger nor the directory knows it.
     pub(super) fn judge(&self, session: SessionId, lies: &Lies<'_>) -> Option<Audited> {
         let known = self.ledgered.sessions.get(&session);
-        let known = known.filter(|known| known.began.is_some() || known.mark.is_some());
+        let known = known.filter(|known| {
+            known.began.is_some() || known.mark.is_some() || known.closed.is_some()
+        });
         match (known, lies) {
             (None, Lies::Nothing) => None,
             (None, Lies::Whole(..) | Lies::Begun) => Some(self.unless_deaf(Audited::Unknown)),
             (Some(known), Lies::Nothing) => self.gone(known),
             (Some(known), Lies::Begun) => Some(self.barely(known)),
             (Some(known), Lies::Whole(state, agrees)) => Some(self.there(known, state, *agrees)),
+        }
+    }
+
+    /// It was to be closed when its writer was killed, and was not: the next agent took it up, and
+    /// closed it in its own words.
+    fn not_closed_after_all(&self, known: &Known) -> bool {
+        let said_in = known.closed.map(|(_, place)| place);
+        known.taken_up.is_some() && self.last_word(said_in)
+    }
+
+    /// The heads that a recording must have had.
+    pub(super) fn marks(&self, session: SessionId) -> Vec<Mark> {
+        let known = self.ledgered.sessions.get(&session);
+        known.map_or_else(Vec::new, |known| self.marks_of(known))
+    }
+
+    fn marks_of(&self, known: &Known) -> Vec<Mark> {
+        let closed = known.closed.filter(|_| !self.not_closed_after_all(known));
+        let all = known.mark.into_iter().chain(closed.map(|(mark, _)| mark));
+        all.chain(known.taken_up).collect()
+    }
+
+    fn furthest(&self, known: &Known) -> Option<Mark> {
+        let marks = self.marks_of(known);
+        marks.into_iter().max_by_key(|mark| mark.blocks)
+    }
+
+    fn end(&self, known: &Known) -> KnownEnd {
+        if self.not_closed_after_all(known) {
+            KnownEnd::Recovered
+        } else {
+            known.end
         }
     }
 
@@ -121,7 +157,7 @@ impl Heard {
         if let Some((at, rule, by)) = known.pruned {
             return Some(Audited::Pruned { at, rule, by });
         }
-        if known.end == KnownEnd::GivenUp && known.mark.is_none() {
+        if known.end == KnownEnd::GivenUp && self.furthest(known).is_none() {
             return None; // nothing of it was ever written
         }
         Some(if self.last_word(known.begun_in) {
@@ -133,7 +169,7 @@ impl Heard {
 
     /// A file without a block.
     fn barely(&self, known: &Known) -> Audited {
-        match known.furthest() {
+        match self.furthest(known) {
             None => Audited::Open,
             Some(mark) if mark.blocks <= 1 && self.last_word(known.begun_in) => Audited::Announced,
             Some(_) if known.pruned.is_some() => Audited::Buried,
@@ -149,8 +185,8 @@ impl Heard {
             Some(Outcome::Damaged(_)) => return Audited::Agrees,
         };
         let torn = matches!(state.outcome, Some(Outcome::Sound(Ending::Torn { .. })));
-        let Some(mark) = known.furthest() else {
-            return match known.end {
+        let Some(mark) = self.furthest(known) else {
+            return match self.end(known) {
                 // Killed before the first head was told, or young.
                 KnownEnd::Open if !closed => Audited::Open,
                 KnownEnd::Open => self.unless_deaf(Audited::CloseUnknown),
@@ -161,15 +197,19 @@ impl Heard {
             };
         };
         if state.blocks < mark.blocks {
-            let only_the_last = state.blocks + 1 == mark.blocks && known.end == KnownEnd::Closed;
-            return match only_the_last {
+            let announced = match self.end(known) {
+                KnownEnd::Closed => state.blocks + 1 == mark.blocks,
+                KnownEnd::Recovered => !closed,
+                KnownEnd::Open | KnownEnd::GivenUp => false,
+            };
+            return match announced {
                 true if state.live => Audited::Open,
                 true if self.last_word(known.told_in) => Audited::Announced,
                 true | false => Audited::Truncated,
             };
         }
         let grown = state.blocks > mark.blocks || torn;
-        match known.end {
+        match self.end(known) {
             _ if agrees == Some(false) => Audited::Changed,
             KnownEnd::Closed | KnownEnd::Recovered if grown && !state.live => Audited::Changed,
             KnownEnd::Open | KnownEnd::GivenUp if closed => self.unless_deaf(Audited::CloseUnknown),
@@ -181,8 +221,8 @@ impl Heard {
         }
     }
 
-    /// It was said in the very last block before a writer was killed, or of one that is at it now:
-    /// what the block announces may not have come to pass.
+    /// It was said in the very last block before a writer was killed: what the block announces may
+    /// not have come to pass.
     pub(super) fn last_word(&self, told: Option<(SegmentId, u64)>) -> bool {
         let Some((segment, block)) = told else {
             return false;
@@ -193,9 +233,9 @@ impl Heard {
         self.stretches
             .get(&segment)
             .is_some_and(|stretch| match stretch.end {
-                StretchEnd::Open | StretchEnd::Torn { .. } | StretchEnd::Live => {
-                    block + 1 == stretch.mark.blocks
-                }
+                StretchEnd::Open | StretchEnd::Torn { .. } => block + 1 == stretch.mark.blocks,
+                // Who is at it writes in the next moment: one looks again.
+                StretchEnd::Live => false,
                 StretchEnd::Rolled | StretchEnd::Stopped | StretchEnd::Damaged(_) => false,
             })
     }

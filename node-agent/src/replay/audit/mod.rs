@@ -12,6 +12,7 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use judge::Audited;
 
@@ -23,10 +24,13 @@ use super::verify::whole;
 use super::{ReplayError, Style, Verdict, find};
 use crate::model::SessionId;
 use crate::record::ledger::{
-    Known, Ledgered, Mark, PublicKey, SegmentId, StretchEnd, Sum, ledger_dir, read_segment,
+    Ledgered, Mark, PublicKey, SegmentId, Stretch, StretchEnd, Sum, ledger_dir, read_segment,
     segments,
 };
 use crate::record::{BlockError, Damage, path_of};
+
+/// What was announced to the ledger is written within less.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// What to verify, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +123,12 @@ pub fn audit(
         }
     }
     if !again.is_empty() {
-        // Somebody may have removed, begun or closed it in order since the ledger was read.
+        // Somebody may have removed, begun or closed it in order since the ledger was read, or be
+        // about to write what is announced.
+        let live = |stretch: &Stretch| stretch.end == StretchEnd::Live;
+        if heard.stretches.values().any(live) {
+            std::thread::sleep(MOMENT);
+        }
         let heard = hear(scope, None)?.unwrap_or(heard);
         for path in again {
             let session = find::session_of(&path);
@@ -255,10 +264,7 @@ fn look_at(
     session: Option<SessionId>,
     heard: &Heard,
 ) -> Result<Option<Found>, ReplayError> {
-    let marks = session
-        .and_then(|session| heard.ledgered.sessions.get(&session))
-        .into_iter()
-        .flat_map(Known::marks);
+    let marks = session.map_or_else(Vec::new, |session| heard.marks(session));
     let judge = |session: Option<SessionId>, lies: &Lies<'_>| {
         session.and_then(|session| heard.judge(session, lies))
     };
