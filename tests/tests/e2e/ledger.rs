@@ -31,11 +31,9 @@ fn recordings(dir: &Path) -> Result<BTreeSet<PathBuf>> {
 fn session(world: &World, dir: &Path) -> Result<PathBuf> {
     let before = recordings(dir)?;
     assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
-    let path = recordings(dir)?
-        .difference(&before)
-        .next()
-        .cloned()
-        .context("a recording")?;
+    let path = until("it has a file", SOON, || {
+        Ok(recordings(dir)?.difference(&before).next().cloned())
+    })?;
     let name = path
         .file_stem()
         .context("a name")?
