@@ -28,7 +28,8 @@ use crate::intercept::Prefix;
 use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
-use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, prune};
+use crate::record::ledger::{By, KeyError, NodeKey};
+use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, Tombstones, prune};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
@@ -40,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(25);
 const PARTING: Duration = Duration::from_secs(5);
 /// How often old recordings are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// The same where workloads have a quota, which one of them can fill much faster than a disk.
+const PRUNE_QUOTAS_EVERY: Duration = Duration::from_secs(30);
 
 /// The agent cannot start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,9 @@ pub enum AgentError {
     /// The record.
     #[error(transparent)]
     Record(#[from] OpenError),
+    /// The key that signs the ledger.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The keeper.
     #[error(transparent)]
     Keeper(#[from] LinkError),
@@ -126,7 +132,9 @@ impl Agent {
         let metrics = Arc::new(Metrics::new());
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
-        let recorder = Arc::new(Recorder::open(recorder_settings(&config, threads))?);
+        let key = Arc::new(NodeKey::open_or_make(&config.state_dir)?);
+        let settings = recorder_settings(&config, threads, key.clone());
+        let recorder = Arc::new(Recorder::open(settings)?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
@@ -191,7 +199,7 @@ impl Agent {
         ));
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
-        tasks.spawn(prune_old(config.clone()));
+        tasks.spawn(prune_old(config.clone(), key));
         let kept = warm.clone();
         tasks.spawn(async move { kept.look_after().await });
         let admin = Arc::new(Admin {
@@ -322,13 +330,17 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     make_private(&config.state_dir)?;
     node_ca(config)?;
     mask_key(&config.state_dir)?;
+    NodeKey::open_or_make(&config.state_dir)?;
     make_private(&config.recording.dir)?;
     make_private(&config.recording.journal)?;
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(&config.state_dir, through).map_err(file(&config.state_dir))?;
-    let mut keys = vec![mask_key_file(&config.state_dir)];
+    let mut keys = vec![
+        mask_key_file(&config.state_dir),
+        NodeKey::key_file(&config.state_dir),
+    ];
     if config.tls.ca_key.is_none() {
         keys.push(NodeCa::key_file(&config.state_dir));
     }
@@ -357,6 +369,8 @@ pub fn keys(config: &Config) -> Vec<PathBuf> {
     let state = &config.state_dir;
     vec![
         mask_key_file(state),
+        NodeKey::key_file(state),
+        NodeKey::public_file(state),
         NodeCa::key_file(state),
         NodeCa::certificate_file(state),
     ]
@@ -417,10 +431,16 @@ fn make_private(directory: &Path) -> Result<(), AgentError> {
         .map_err(file(directory))
 }
 
-fn recorder_settings(config: &Config, threads: NonZeroUsize) -> RecorderSettings {
+fn recorder_settings(
+    config: &Config,
+    threads: NonZeroUsize,
+    key: Arc<NodeKey>,
+) -> RecorderSettings {
     let mut settings = RecorderSettings::new(&config.recording.dir);
     settings.journal = Some(config.recording.journal.clone());
     settings.threads = threads;
+    settings.key = Some(key);
+    settings.workload_max_bytes = config.recording.workload_max_bytes;
     settings.on_failure = match config.recording.on_failure {
         OnFailure::Refuse => crate::record::OnFailure::Refuse,
         OnFailure::Continue => crate::record::OnFailure::Continue,
@@ -529,20 +549,23 @@ async fn keep_protected(mut hosts: watch::Receiver<Arc<HostTable>>, keeper: Arc<
 }
 
 /// Removes recordings that are too old or too many.
-async fn prune_old(config: Arc<Config>) {
-    let keep = Keep {
-        max_age: config.recording.retention,
-        max_bytes: config.recording.max_bytes,
-    };
-    if keep.max_age.is_none() && keep.max_bytes.is_none() {
+async fn prune_old(config: Arc<Config>, key: Arc<NodeKey>) {
+    let keep = Keep::by(&config.recording);
+    if keep.all() {
         return;
     }
-    let mut ticks = tokio::time::interval(PRUNE_EVERY);
+    let tombstones = Tombstones { key, by: By::Agent };
+    let mut ticks = tokio::time::interval(match keep.workload_max_bytes {
+        Some(_) => PRUNE_QUOTAS_EVERY,
+        None => PRUNE_EVERY,
+    });
     loop {
         ticks.tick().await;
-        let dir = config.recording.dir.clone();
-        let pruned =
-            tokio::task::spawn_blocking(move || prune(&dir, keep, crate::clock::now())).await;
+        let (dir, tombstones) = (config.recording.dir.clone(), tombstones.clone());
+        let pruned = tokio::task::spawn_blocking(move || {
+            prune(&dir, keep, crate::clock::now(), Some(&tombstones))
+        })
+        .await;
         match pruned {
             Ok(Ok(pruned)) if pruned.removed.is_empty() => {}
             Ok(Ok(pruned)) => {

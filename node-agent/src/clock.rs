@@ -13,3 +13,11 @@ pub fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     UnixMillis(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }
+
+/// Milliseconds since the machine was started, sleep included. It cannot be set, so that it shows
+/// when the wall clock was.
+pub fn since_boot() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = now.tv_sec.max(0).unsigned_abs() * 1000;
+    millis + now.tv_nsec.max(0).unsigned_abs() / 1_000_000
+}

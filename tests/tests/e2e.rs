@@ -40,6 +40,7 @@ mod e2e {
     mod hostile;
     mod label;
     mod leaks;
+    mod ledger;
     mod lifecycle;
     mod lineage;
     mod masked_sqlx;

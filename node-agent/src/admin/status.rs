@@ -6,6 +6,7 @@ use crate::enrol::{Broken, Left, Standing};
 use crate::intercept::Layer;
 use crate::keeper::{Governed, LinkError, Report};
 use crate::record::Health;
+use crate::record::ledger::Fingerprint;
 use crate::session::Drain;
 use crate::telemetry::Scraped;
 
@@ -42,6 +43,9 @@ pub struct Status {
     pub worker: u32,
     /// How many workers died before this one.
     pub workers_replaced: u64,
+    /// The fingerprint of the key that signs the ledger of recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_key: Option<Fingerprint>,
 }
 
 impl Admin {
@@ -77,6 +81,7 @@ impl Admin {
             keeper: report.keeper,
             worker: std::process::id(),
             workers_replaced: report.replaced,
+            node_key: self.recorder.node_key(),
         }
     }
 

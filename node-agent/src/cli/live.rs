@@ -55,6 +55,9 @@ impl StatusArguments {
                 "  keeper {}, worker {} ({} before it died)",
                 status.keeper, status.worker, status.workers_replaced
             ))?;
+            if let Some(key) = &status.node_key {
+                out::line(format!("  node key {key}"))?;
+            }
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }

@@ -140,6 +140,7 @@ pub(super) struct RawRecording {
     pub(super) journal: Maybe<PathBuf>,
     pub(super) retention: Maybe<String>,
     pub(super) max_bytes: Maybe<String>,
+    pub(super) workload_max_bytes: Maybe<String>,
     pub(super) on_failure: Maybe<String>,
     pub(super) encrypt_to: List<String>,
 }

@@ -270,6 +270,7 @@ pub struct Recording {
     pub rows: RowsMode,
     pub retention: Option<Duration>,
     pub max_bytes: Option<u64>,
+    pub workload_max_bytes: Option<u64>,
     pub on_failure: OnFailure,
 }
 

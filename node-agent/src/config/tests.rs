@@ -36,7 +36,7 @@ workloads:
     token: [ { file: /var/run/secrets/tokens/db }, password, oauthbearer ]
     subject: ci
 policies: [ policies/ ]
-recording: { rows: masked, retention: 90d, max_bytes: 20GiB, on_failure: refuse }
+recording: { rows: masked, retention: 90d, max_bytes: 20GiB, workload_max_bytes: 2GiB, on_failure: refuse }
 approvals: { timeout: 5m }
 log: { format: json, level: debug }
 "#;
@@ -141,7 +141,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("plain HTTP", "identity: { issuers: [ { url: \"http://i.example\", audience: a, allow_http_loopback: true } ] }\n".into()),
         ("plain HTTP on loopback", "identity: { issuers: [ { url: \"http://127.0.0.1:80/x\", audience: a } ] }\n".into()),
         ("an issuer with a query", "identity: { issuers: [ { url: \"https://i.example/?a\", audience: a } ] }\n".into()),
-        ("a size without unit", "recording: { max_bytes: 20, rows: all, on_failure: never, encrypt_to: [k] }\n".into()),
+        ("a size without unit", "recording: { max_bytes: 20, workload_max_bytes: 2x, rows: all, on_failure: never, encrypt_to: [k] }\n".into()),
         ("webhooks", "approvals: { webhooks: [\"https://x.example\"], timeout: 0s }\n".into()),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),

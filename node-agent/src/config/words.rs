@@ -321,6 +321,12 @@ pub const KEYS: &[Key] = &[
         "how much all recordings may take",
     ),
     key(
+        "recording.workload_max_bytes",
+        "size",
+        "no bound",
+        "how much the recordings of one workload may take: its oldest closed ones are removed, and when its open ones alone take more, it is refused",
+    ),
+    key(
         "recording.on_failure",
         "refuse, continue",
         "refuse",

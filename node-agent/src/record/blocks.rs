@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
+use super::chain::{
+    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
+};
 
 /// A recording under verification.
 #[derive(Debug)]
@@ -55,11 +57,16 @@ pub enum BlockError {
 
 impl<R: Read> Blocks<R> {
     /// Reads the header.
-    pub fn open(mut source: R) -> Result<Self, BlockError> {
+    pub fn open(source: R) -> Result<Self, BlockError> {
+        Blocks::open_as(Kind::Recording, source)
+    }
+
+    /// The same for a file of either kind.
+    pub fn open_as(kind: Kind, mut source: R) -> Result<Self, BlockError> {
         let mut bytes = [0; HEADER];
         let got = fill(&mut source, &mut bytes)?;
         if got < HEADER {
-            if Chain::may_begin(bytes.get(..got).unwrap_or_default()) {
+            if Chain::may_begin(kind, bytes.get(..got).unwrap_or_default()) {
                 return Err(BlockError::Begun { bytes: got });
             }
             return Err(Damage {
@@ -69,7 +76,7 @@ impl<R: Read> Blocks<R> {
             }
             .into());
         }
-        let (chain, header) = Chain::open(&bytes)?;
+        let (chain, header) = Chain::open_as(kind, &bytes)?;
         Ok(Blocks {
             source,
             chain,

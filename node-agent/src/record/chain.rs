@@ -14,8 +14,26 @@
 
 use crate::model::{SessionId, UnixMillis};
 
-/// How a recording begins.
-const MAGIC: [u8; 8] = *b"\x89NAREC\r\n";
+/// What a file of this layout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One session's events.
+    Recording,
+    /// A segment of the ledger.
+    Ledger,
+}
+
+impl Kind {
+    /// How such a file begins. With the header it is the root of the chain, so that no block of the
+    /// one kind follows in a file of the other.
+    fn magic(self) -> [u8; 8] {
+        match self {
+            Kind::Recording => *b"\x89NAREC\r\n",
+            Kind::Ledger => *b"\x89NALED\r\n",
+        }
+    }
+}
+
 /// The layout that this version writes and reads.
 const VERSION: u16 = 1;
 /// Bytes of the file's header.
@@ -75,6 +93,9 @@ pub enum Wrong {
     /// Something follows the last block.
     #[error("something was added after the end")]
     AfterEnd,
+    /// The block is not signed by this node.
+    #[error("its signature is not by the node's key")]
+    Signature,
 }
 
 /// The file's header, read.
@@ -102,6 +123,15 @@ pub struct Head {
     check: [u8; 16],
 }
 
+/// A block's head, read and not checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peeked {
+    pub(super) payload: u32,
+    pub(super) number: u64,
+    pub(super) last: bool,
+    pub(super) hash: [u8; 32],
+}
+
 /// The running end of the chain: the same for who writes and who verifies.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -114,9 +144,14 @@ pub struct Chain {
 impl Chain {
     /// A new file: its chain and its header's bytes.
     pub fn create(header: Header) -> (Chain, [u8; HEADER]) {
+        Chain::create_as(Kind::Recording, header)
+    }
+
+    /// The same for a file of either kind.
+    pub fn create_as(kind: Kind, header: Header) -> (Chain, [u8; HEADER]) {
         let mut bytes = [0; HEADER];
         let mut field = Fields(&mut bytes);
-        field.put(&MAGIC);
+        field.put(&kind.magic());
         field.put(&VERSION.to_le_bytes());
         field.put(&[0; 6]);
         field.put(&header.session.0.to_le_bytes());
@@ -124,20 +159,26 @@ impl Chain {
         (Chain::after(&bytes), bytes)
     }
 
-    /// May a file that begins with these bytes, and has no more, become a recording?
-    pub(super) fn may_begin(bytes: &[u8]) -> bool {
-        bytes.iter().zip(&MAGIC).all(|(have, want)| have == want)
+    /// May a file that begins with these bytes, and has no more, become one of this kind?
+    pub(super) fn may_begin(kind: Kind, bytes: &[u8]) -> bool {
+        let magic = kind.magic();
+        bytes.iter().zip(&magic).all(|(have, want)| have == want)
     }
 
-    /// Reads a file's header.
+    /// Reads a recording's header.
     pub fn open(bytes: &[u8; HEADER]) -> Result<(Chain, Header), Damage> {
+        Chain::open_as(Kind::Recording, bytes)
+    }
+
+    /// Reads the header of a file of either kind.
+    pub fn open_as(kind: Kind, bytes: &[u8; HEADER]) -> Result<(Chain, Header), Damage> {
         let wrong = |what| Damage {
             block: 0,
             offset: 0,
             what,
         };
         let mut rest = &bytes[..];
-        if take::<8>(&mut rest) != Some(MAGIC) {
+        if take::<8>(&mut rest) != Some(kind.magic()) {
             return Err(wrong(Wrong::Magic));
         }
         let version = u16::from_le_bytes(take(&mut rest).unwrap_or_default());
@@ -249,6 +290,24 @@ impl Chain {
             at,
             last: flags == FLAG_LAST,
             check,
+        })
+    }
+
+    /// What a block's head says, whatever stands before it. Nothing of it is checked.
+    pub(super) fn peek(bytes: &[u8; BLOCK_HEAD]) -> Option<Peeked> {
+        let mut rest = &bytes[..];
+        let payload = u32::from_le_bytes(take(&mut rest)?);
+        let _raw = take::<4>(&mut rest)?;
+        let flags = u32::from_le_bytes(take(&mut rest)?);
+        let zero = take::<4>(&mut rest)?;
+        let number = u64::from_le_bytes(take(&mut rest)?);
+        let _at_and_check = take::<24>(&mut rest)?;
+        let hash = take(&mut rest)?;
+        (zero == [0; 4] && flags & !FLAG_LAST == 0).then_some(Peeked {
+            payload,
+            number,
+            last: flags == FLAG_LAST,
+            hash,
         })
     }
 

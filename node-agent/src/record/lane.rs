@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::journal::{self, Journal, Ticket};
+use super::quota::{Quotas, Usage};
 use super::recorder::{Health, OnFailure, RecorderSettings};
 use super::{Began, Decided, Finished, LoggedIn, Note, RecordError, Why};
 use crate::model::{Carried, Dialect, ResultHead, SessionId, StatementSeq, UnixMillis};
@@ -144,6 +145,8 @@ pub(super) struct Lane {
     forgettable: AtomicBool,
     /// This session alone can no longer be recorded (its file exists already, say).
     broken: OnceLock<Arc<str>>,
+    /// Its workload's, where there is a quota.
+    pub(super) usage: Option<Arc<Usage>>,
 }
 
 /// Whether there was room.
@@ -163,6 +166,7 @@ const PARKED: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: RecorderSettings,
+    pub(super) quotas: Quotas,
     pub(super) space: Notify,
     pub(super) health: watch::Sender<Health>,
     pub(super) counters: Counters,
@@ -193,13 +197,14 @@ pub(super) struct Counters {
 }
 
 impl Lane {
-    pub(super) fn new(session: SessionId, dialect: Dialect) -> Self {
+    pub(super) fn new(session: SessionId, dialect: Dialect, usage: Option<Arc<Usage>>) -> Self {
         Lane {
             session,
             dialect,
             queue: Mutex::default(),
             forgettable: AtomicBool::new(false),
             broken: OnceLock::new(),
+            usage,
         }
     }
 
@@ -218,10 +223,15 @@ impl Lane {
         let _ = self.broken.set(why); // the first reason stays
     }
 
-    fn check(&self) -> Result<(), RecordError> {
-        match self.broken.get() {
-            Some(why) => Err(RecordError::Fault(Arc::clone(why))),
-            None => Ok(()),
+    /// Also where the configuration says `continue`: no workload gets out of the record by filling
+    /// its own part of it.
+    pub(super) fn check(&self) -> Result<(), RecordError> {
+        if let Some(why) = self.broken.get() {
+            return Err(RecordError::Fault(Arc::clone(why)));
+        }
+        match &self.usage {
+            Some(usage) if usage.exceeded() => Err(RecordError::Quota),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -383,6 +393,7 @@ pub(super) struct Lost;
 impl Shared {
     pub(super) fn new(settings: RecorderSettings, journal: Option<Journal>) -> Self {
         Shared {
+            quotas: Quotas::new(settings.workload_max_bytes),
             settings,
             journal,
             space: Notify::new(),

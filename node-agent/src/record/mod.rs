@@ -16,6 +16,8 @@ mod event;
 mod frames;
 mod journal;
 mod lane;
+pub mod ledger;
+mod quota;
 mod receipt;
 mod recorder;
 mod recover;
@@ -25,7 +27,9 @@ mod writer;
 
 pub use blocks::{BlockError, Blocks, Ending, Step};
 pub use cell::{TEXT_CAP, TextKey};
-pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
+pub use chain::{
+    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
+};
 pub use codec::Decoder;
 pub use event::EVENTS;
 pub use event::{
@@ -36,7 +40,7 @@ pub use receipt::Receipt;
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
-pub use retention::{Keep, Pruned, prune};
+pub use retention::{Keep, Pruned, Tombstones, prune};
 pub use shelf::{is_live, path_of};
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -55,6 +59,18 @@ pub(crate) mod fixtures {
     pub(crate) use super::tests::{allow, began, decided, delivered, finished, head};
 
     use std::sync::Arc;
+
+    /// A recorder whose ledger begins a segment whenever this many bytes are in one.
+    pub(crate) fn rolling(settings: super::RecorderSettings, bytes: u64) -> super::Recorder {
+        use super::ledger::{By, Ledger, Writing};
+        let shelf = super::shelf::FileShelf::open(&settings.dir, settings.settle).unwrap();
+        let key = Arc::clone(settings.key.as_ref().unwrap());
+        let writing = Writing::new(&settings.dir, key, By::Agent)
+            .through(shelf.volumes())
+            .rolling_at(bytes);
+        let ledger = Ledger::open(writing).unwrap();
+        super::Recorder::on(Box::new(shelf), settings, None, Some(ledger)).unwrap()
+    }
 
     /// A receipt for a decision that was not recorded, for tests of what hangs on one.
     pub(crate) fn receipt(
@@ -84,6 +100,9 @@ pub enum RecordError {
     /// Writing works, or says nothing, but takes too long.
     #[error("the record was not written within {0:?}")]
     Slow(Duration),
+    /// The workload's open recordings take more than its quota.
+    #[error("the open recordings of this workload take more than recording.workload_max_bytes")]
+    Quota,
     /// The session's recording was already closed.
     #[error("the recording of this session is closed")]
     Closed,
@@ -92,8 +111,16 @@ pub enum RecordError {
 impl RecordError {
     /// The words for the client. They name no path.
     pub fn refusal(&self) -> Refusal {
+        if let RecordError::Quota = self {
+            return Refusal::new(
+                RefusalCode::RecordFull,
+                "this workload's open sessions fill all that its recordings may take, and what is \
+                 not recorded is not run",
+            )
+            .hint("end a session of this workload that recorded much; the quota is recording.workload_max_bytes");
+        }
         let code = match self {
-            RecordError::Full(_) => RefusalCode::RecordFull,
+            RecordError::Full(_) | RecordError::Quota => RefusalCode::RecordFull,
             RecordError::Fault(_) | RecordError::Slow(_) | RecordError::Closed => {
                 RefusalCode::RecordFault
             }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::journal::{Journal, place_of};
 use super::lane::{Held, Item, Lane, Room, Shared};
+use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
@@ -48,6 +49,10 @@ pub struct RecorderSettings {
     pub settle: Settle,
     /// What happens to statements while recording fails.
     pub on_failure: OnFailure,
+    /// What all open recordings of one workload may take, bytes.
+    pub workload_max_bytes: Option<u64>,
+    /// What signs the ledger. Without it there is none.
+    pub key: Option<Arc<NodeKey>>,
 }
 
 impl RecorderSettings {
@@ -64,6 +69,8 @@ impl RecorderSettings {
             patience: Duration::from_secs(5),
             settle: Settle::OnClose,
             on_failure: OnFailure::Refuse,
+            workload_max_bytes: None,
+            key: None,
         }
     }
 
@@ -162,7 +169,21 @@ impl Recorder {
                 Some(Journal::create(place, settings.threads, recordings).map_err(failed(place))?)
             }
         };
-        let recorder = Recorder::on(Box::new(shelf), settings, journal).map_err(failed(&dir))?;
+        let ledger = match &settings.key {
+            Some(key) => {
+                let writing = Writing::new(&dir, Arc::clone(key), By::Agent);
+                let mut ledger =
+                    Ledger::open(writing.through(shelf.volumes())).map_err(failed(&dir))?;
+                if let Err(error) = ledger.flush() {
+                    // A disk that is full now may have room later: the writer tries again.
+                    tracing::error!(%error, "the ledger cannot be written");
+                }
+                Some(ledger)
+            }
+            None => None,
+        };
+        let recorder =
+            Recorder::on(Box::new(shelf), settings, journal, ledger).map_err(failed(&dir))?;
         recover::in_background(&recorder.shared).map_err(failed(&dir))?;
         Ok(recorder)
     }
@@ -171,9 +192,10 @@ impl Recorder {
         shelf: Box<dyn Shelf>,
         settings: RecorderSettings,
         journal: Option<Journal>,
+        ledger: Option<Ledger>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounded(), journal));
-        let writer = Writer::new(Arc::clone(&shared), shelf)?;
+        let writer = Writer::new(Arc::clone(&shared), shelf, Witness::new(ledger))?;
         let handle = thread::Builder::new()
             .name("record-writer".to_owned())
             .spawn(move || writer.run())?;
@@ -186,8 +208,10 @@ impl Recorder {
 
     /// Begins a session's recording.
     pub fn begin(&self, began: Began) -> Result<SessionRecorder, RecordError> {
-        let lane = Arc::new(Lane::new(began.session, began.dialect));
+        let usage = self.shared.quotas.of(&began.workload.name);
+        let lane = Arc::new(Lane::new(began.session, began.dialect, usage));
         self.shared.check()?;
+        lane.check()?;
         if self.shared.stopping() {
             return Err(RecordError::Fault("the recorder has stopped".into()));
         }
@@ -201,6 +225,12 @@ impl Recorder {
     /// Changes whenever recording begins to fail or to work.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    /// Which key signs the ledger.
+    pub fn node_key(&self) -> Option<Fingerprint> {
+        let key = self.shared.settings.key.as_ref()?;
+        Some(key.public().fingerprint())
     }
 
     /// Figures, taken one after the other.

@@ -29,6 +29,8 @@ pub(super) trait Shelf: Send {
 pub(super) trait Volume: Send {
     /// Writes all of it at an offset; after an error the same bytes are written there again.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// What was written so far is brought to the disk, soon and elsewhere.
+    fn settle(&self) {}
     /// The session is over.
     fn close(self: Box<Self>);
 }
@@ -78,6 +80,23 @@ impl FileShelf {
     }
 }
 
+impl FileShelf {
+    /// Makes a volume of a file that is no recording, settled as recordings are.
+    pub(super) fn volumes(&self) -> impl FnMut(File) -> Box<dyn Volume> + Send + 'static {
+        let settler = self.settler.clone();
+        move |file| {
+            let settler = settler.clone();
+            Box::new(FileVolume { file, settler })
+        }
+    }
+}
+
+/// A volume that is brought to the disk by whoever writes it.
+pub(super) fn unsettled(file: File) -> Box<dyn Volume> {
+    let settler = None;
+    Box::new(FileVolume { file, settler })
+}
+
 impl Shelf for FileShelf {
     fn create(&mut self, session: SessionId) -> io::Result<Box<dyn Volume>> {
         let path = path_of(&self.dir, session);
@@ -98,7 +117,7 @@ impl Shelf for FileShelf {
 }
 
 /// A reader who asks `is_live` holds the lock for a moment.
-fn lock(file: &File) -> io::Result<()> {
+pub(super) fn lock(file: &File) -> io::Result<()> {
     for _ in 0..20 {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
@@ -107,7 +126,7 @@ fn lock(file: &File) -> io::Result<()> {
         }
     }
     Err(io::Error::other(
-        "somebody else holds the lock of a new recording",
+        "somebody else holds the lock of this file",
     ))
 }
 
@@ -119,6 +138,14 @@ struct FileVolume {
 impl Volume for FileVolume {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn settle(&self) {
+        if let Some(settler) = &self.settler
+            && let Ok(file) = self.file.try_clone()
+        {
+            let _ = settler.try_send(file); // a full queue is cut short by `syncfs`
+        }
     }
 
     fn close(self: Box<Self>) {

@@ -565,7 +565,7 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
     ] {
         let disk = Faulty::default();
         let recorder =
-            Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None).unwrap();
+            Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None, None).unwrap();
         let mut health = recorder.health();
         let session = recorder.begin(began(1)).unwrap();
         let other = recorder.begin(began(2)).unwrap();
@@ -617,6 +617,126 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
     }
 }
 
+/// A session that was begun is in the ledger before it has a file: while the ledger's disk fails
+/// nothing runs, whatever the recordings' disk does.
+#[tokio::test]
+async fn a_ledger_that_cannot_be_written_refuses_statements_too() {
+    use super::ledger::{By, Ledger, NodeKey, Writing, segments};
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = Arc::new(NodeKey::open_or_make(state.path()).unwrap());
+    let (disk, ledger_disk) = (Faulty::default(), Faulty::default());
+    let through = ledger_disk.clone();
+    let writing = Writing::new(dir.path(), Arc::clone(&key), By::Agent)
+        .through(move |_| Box::new(FaultyVolume(through.clone(), SessionId(u64::MAX))));
+    let ledger = Ledger::open(writing).unwrap();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(dir.path()),
+        None,
+        Some(ledger),
+    )
+    .unwrap();
+    let mut health = recorder.health();
+    let session = recorder.begin(began(1)).unwrap();
+    let _ = session
+        .decided(decided(1, "SELECT 1", allow()))
+        .await
+        .unwrap();
+    while disk.file(1).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    ledger_disk.set(libc::ENOSPC);
+    let other = recorder.begin(began(2)).unwrap();
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { full: true, .. })
+    })
+    .await;
+    assert!(disk.file(2).is_empty(), "not before the ledger knows it");
+    for session in [&session, &other] {
+        let refused = session.decided(decided(2, "SELECT 2", allow())).await;
+        assert!(matches!(refused, Err(RecordError::Full(_))), "{refused:?}");
+    }
+    ledger_disk.set(0);
+    until(&mut health, |health| *health == Health::Working).await;
+    let _ = other
+        .decided(decided(1, "SELECT 1", allow()))
+        .await
+        .unwrap();
+    session.close(Why::ClientQuit);
+    other.close(Why::ClientQuit);
+    recorder.stop();
+    for id in [1, 2] {
+        assert_eq!(ending_of(&disk.file(id)).unwrap().1, Ending::Closed);
+    }
+    let path = segments(&ledger::ledger_dir(dir.path())).unwrap().remove(0);
+    fs::write(&path, ledger_disk.file(u64::MAX)).unwrap();
+    let mut known = ledger::Ledgered::default();
+    let keys = [key.public()];
+    let stretch = ledger::read_segment(&path, Some(&keys), &mut |place, entry| {
+        known.take(place, entry)
+    });
+    assert_eq!(stretch.unwrap().end, ledger::StretchEnd::Stopped);
+    for id in [1, 2] {
+        let known = &known.sessions[&SessionId(id)];
+        assert_eq!(known.end, ledger::KnownEnd::Closed);
+        assert_eq!(
+            known.furthest().unwrap().bytes,
+            disk.file(id).len() as u64,
+            "what was told is what there is"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_workload_whose_open_recordings_fill_its_quota_is_refused_and_others_are_not() {
+    for on_failure in [OnFailure::Refuse, OnFailure::Continue] {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::open(RecorderSettings {
+            workload_max_bytes: Some(20_000),
+            on_failure,
+            ..settings(dir.path())
+        })
+        .unwrap();
+        let greedy = recorder.begin(began(1)).unwrap();
+        let mut seq = 0;
+        let refused = loop {
+            seq += 1;
+            let noise: String = (0..400).map(|i| format!("{}, ", seq * i * 7919)).collect();
+            match greedy.decided(decided(seq, &noise, allow())).await {
+                Ok(_) => greedy.finished(finished(seq, 0)),
+                Err(error) => break error,
+            }
+            assert!(seq < 10_000, "never refused");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert!(matches!(refused, RecordError::Quota), "{refused}");
+        assert_eq!(refused.refusal().code, RefusalCode::RecordFull);
+        assert!(recorder.begin(began(2)).is_err(), "nor does a new one run");
+        let mut of_another = began(3);
+        of_another.workload.name = "other".into();
+        let other = recorder.begin(of_another).unwrap();
+        let _ = other
+            .decided(decided(1, "SELECT 1", allow()))
+            .await
+            .unwrap();
+        assert_eq!(*recorder.health().borrow(), Health::Working);
+        // Room comes when it ends: what is closed can be removed.
+        greedy.close(Why::ClientQuit);
+        let fresh = loop {
+            match recorder.begin(began(4)) {
+                Ok(session) => break session,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        let _ = fresh
+            .decided(decided(1, "SELECT 1", allow()))
+            .await
+            .unwrap();
+        recorder.stop();
+    }
+}
+
 fn seq_of(event: &Event) -> Option<u64> {
     if let Event::Decided(decided) = event {
         Some(decided.seq.0)
@@ -632,7 +752,7 @@ async fn if_the_configuration_says_continue_the_gap_is_told() {
         on_failure: OnFailure::Continue,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let mut health = recorder.health();
     let session = recorder.begin(began(1)).unwrap();
     disk.set(libc::ENOSPC);
@@ -670,7 +790,7 @@ async fn a_full_queue_pushes_back_and_nothing_is_lost() {
         queue_bytes: 64 << 10,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let session = Arc::new(recorder.begin(began(1)).unwrap());
     let decision = allow();
     disk.0.stuck.store(true, Ordering::SeqCst);
@@ -726,7 +846,7 @@ async fn a_disk_that_hangs_refuses_statements() {
         patience: Duration::from_millis(20),
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, None).unwrap();
     let session = recorder.begin(began(1)).unwrap();
     disk.0.stuck.store(true, Ordering::SeqCst);
     let mut seq = 0;
@@ -803,24 +923,24 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
             .len()
     };
     let now = UnixMillis(5_000_000);
-    let none = prune(dir.path(), Keep::default(), now).unwrap();
+    let none = prune(dir.path(), Keep::default(), now, None).unwrap();
     assert_eq!(none.removed.len(), 0);
     // 2 is too old, 1 is older but live.
     let old = Keep {
         max_age: Some(Duration::from_millis(2_500_000)),
-        max_bytes: None,
+        ..Keep::default()
     };
     assert_eq!(
-        prune(dir.path(), old, now).unwrap().removed,
+        prune(dir.path(), old, now, None).unwrap().removed,
         [path_of(dir.path(), SessionId(2))]
     );
     // Too much: the oldest goes first, and no more than needed.
     let much = Keep {
-        max_age: None,
         max_bytes: Some(size(1) + size(4)),
+        ..Keep::default()
     };
     assert_eq!(
-        prune(dir.path(), much, now).unwrap().removed,
+        prune(dir.path(), much, now, None).unwrap().removed,
         [path_of(dir.path(), SessionId(3))]
     );
     drop(live);

@@ -1,7 +1,7 @@
 //! IO. The one thread that writes. It takes what the sessions pushed, once a tick; encodes, packs
 //! and chains it; and writes a block when there is much or when the oldest event in it is due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +11,7 @@ use super::chain::{Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
+use super::ledger::{Flushed, Told, Witness};
 use super::recorder::Health;
 use super::shelf::{Shelf, Volume};
 use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
@@ -32,6 +33,9 @@ pub(super) struct Writer {
     packer: zstd::bulk::Compressor<'static>,
     packed: Vec<u8>,
     sessions: HashMap<SessionId, Recording>,
+    witness: Witness,
+    /// Those that the ledger is to tell of before they are written.
+    held: Vec<SessionId>,
     /// Those with something to take, to write or to close.
     active: Vec<SessionId>,
     idle_ticks: u32,
@@ -46,6 +50,8 @@ struct Recording {
     encoder: Encoder,
     rows: RowsUnderWay,
     totals: Totals,
+    workload: Arc<str>,
+    told: Told,
     /// Lines not yet in a block, and since when.
     lines: Vec<u8>,
     since: Option<Instant>,
@@ -70,8 +76,14 @@ struct RowsUnderWay {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, shelf: Box<dyn Shelf>) -> io::Result<Self> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        shelf: Box<dyn Shelf>,
+        witness: Witness,
+    ) -> io::Result<Self> {
         Ok(Writer {
+            witness,
+            held: Vec::new(),
             shared,
             shelf,
             packer: zstd::bulk::Compressor::new(LEVEL)?,
@@ -138,11 +150,34 @@ impl Writer {
         }
     }
 
-    /// One round over all that are active. `all`: whatever is there is written now.
+    /// One round over all that are active, then the ledger, then those that waited for it. `all`:
+    /// whatever is there is written now.
     fn work(&mut self, all: bool) {
         let now = Instant::now();
-        let mut freed = false;
         let mut active = std::mem::take(&mut self.active);
+        self.round(&mut active, now, all);
+        loop {
+            let mut held = std::mem::take(&mut self.held);
+            match self.shared.timed(|| self.witness.flush(now, all)) {
+                Ok(Flushed::Wrote) if !held.is_empty() => {
+                    let waiting: HashSet<_> = held.iter().copied().collect();
+                    active.retain(|id| !waiting.contains(id));
+                    self.round(&mut held, now, all);
+                    active.append(&mut held);
+                }
+                Ok(Flushed::Wrote | Flushed::Nothing) => break,
+                Err(error) => {
+                    self.failed("the ledger", &error);
+                    break;
+                }
+            }
+        }
+        self.active = active;
+        self.mend();
+    }
+
+    fn round(&mut self, active: &mut Vec<SessionId>, now: Instant, all: bool) {
+        let mut freed = false;
         active.retain(|id| {
             let Some(mut recording) = self.sessions.remove(id) else {
                 return false;
@@ -156,6 +191,9 @@ impl Writer {
                     .fetch_add(1, Ordering::Relaxed);
                 if let Some(volume) = recording.volume.take() {
                     volume.close();
+                }
+                if let Some(usage) = &recording.lane.usage {
+                    usage.sub(recording.offset);
                 }
                 return false;
             }
@@ -171,11 +209,9 @@ impl Writer {
             self.sessions.insert(*id, recording);
             stays
         });
-        self.active = active;
         if freed {
             self.shared.space.notify_waiters();
         }
-        self.mend();
     }
 
     fn advance(&mut self, recording: &mut Recording, now: Instant, all: bool) -> bool {
@@ -252,6 +288,13 @@ impl Writer {
                 self.give_up(recording, &error);
                 return;
             }
+            if let Some(chain) = &recording.chain {
+                let (id, told) = (recording.lane.session, &mut recording.told);
+                if !(self.witness).may_write(id, &recording.workload, chain, told) {
+                    self.held.push(id);
+                    return;
+                }
+            }
             let shared = Arc::clone(&self.shared);
             match shared.timed(|| recording.write(&mut *self.shelf)) {
                 Ok(()) => {
@@ -261,6 +304,13 @@ impl Writer {
                         .bytes
                         .fetch_add(recording.sealed.len() as u64, Ordering::Relaxed);
                     recording.offset += recording.sealed.len() as u64;
+                    if let Some(usage) = &recording.lane.usage {
+                        usage.add(recording.sealed.len() as u64);
+                    }
+                    if let Some(chain) = &recording.chain {
+                        let told = &mut recording.told;
+                        self.witness.wrote(recording.lane.session, chain, told);
+                    }
                     recording.sealed = Vec::new();
                     recording.held_sealed.drain(..).for_each(Held::written);
                     recording.retry_at = None;
@@ -320,6 +370,11 @@ impl Writer {
     /// A write failed: nothing may start until it succeeds.
     fn fail(&mut self, recording: &mut Recording, error: &io::Error) {
         recording.retry_at = Some(Instant::now() + RETRY);
+        self.failed(recording.lane.session, error);
+    }
+
+    /// `what` could not be written.
+    fn failed(&mut self, what: impl std::fmt::Display, error: &io::Error) {
         self.shared
             .counters
             .failures
@@ -333,7 +388,7 @@ impl Writer {
             why: error.to_string().into(),
         };
         if *self.shared.health.borrow() != health {
-            tracing::error!(%error, session = %recording.lane.session, "recording fails");
+            tracing::error!(%error, %what, "recording fails");
             self.shared.set_failing(health);
         }
     }
@@ -341,6 +396,7 @@ impl Writer {
     /// Recording works when nothing is left that could not be written.
     fn mend(&mut self) {
         if *self.shared.health.borrow() != Health::Working
+            && self.witness.works()
             && !self
                 .sessions
                 .values()
@@ -354,6 +410,8 @@ impl Writer {
     /// This one session cannot be recorded whatever the disk does; so it may do nothing more.
     fn give_up(&mut self, recording: &mut Recording, error: &io::Error) {
         tracing::error!(%error, session = %recording.lane.session, "a session cannot be recorded");
+        self.witness
+            .gave_up(recording.lane.session, &recording.told);
         recording.lane.break_off(error.to_string().into());
         self.shared.release(recording.lane.take().cost);
         recording.lines.clear();
@@ -367,6 +425,7 @@ impl Writer {
     }
 
     fn farewell(&mut self) {
+        self.witness.stop();
         let mut unwritten = 0;
         for recording in self.sessions.values_mut() {
             if recording.sealed.is_empty() && recording.lines.is_empty() {
@@ -405,6 +464,8 @@ impl Recording {
                 reader,
             },
             totals: Totals::default(),
+            workload: Arc::from(""),
+            told: Told::default(),
             lines: Vec::new(),
             since: None,
             sealed: Vec::new(),
@@ -433,7 +494,10 @@ impl Recording {
 
     fn encode(&mut self, item: Item, data: &[u8]) -> Result<(), io::Error> {
         match item {
-            Item::Began(began) => self.encoder.began(&began, &mut self.lines)?,
+            Item::Began(began) => {
+                self.workload = Arc::clone(&began.workload.name);
+                self.encoder.began(&began, &mut self.lines)?;
+            }
             Item::Login(login) => self.encoder.login(&login, &mut self.lines)?,
             Item::Decided(decided) => {
                 self.totals.decided(&decided.decision);

@@ -40,6 +40,9 @@ pub(super) fn state_value(state: &State) -> serde_json::Value {
         "events": state.progress.events,
         "unknown_events": state.progress.unknown,
         "clock_went_back": state.progress.clock_went_back,
+        "clock_furthest_back": state.progress.furthest_back.map(|back| json!({
+            "block": back.block, "millis": back.millis,
+        })),
         "chain": state.hash,
         "carried": state.progress.carried,
         "incomplete": state.incomplete(),

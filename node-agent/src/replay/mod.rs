@@ -4,6 +4,7 @@
 //! business. Whatever came from a client or a database is shown with its control characters,
 //! escapes and direction marks as visible text (`visible.rs`).
 
+mod audit;
 mod cell;
 mod find;
 mod findings;
@@ -24,11 +25,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use audit::{Audited, Scope, audit};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
 pub use html::page;
 pub use list::{Entry, Filter, entries, list, show};
-pub use read::{Outcome, Progress, Recording, Said, State};
+pub use read::{Back, Outcome, Progress, Recording, Said, State};
 pub use verify::{Found, Report, verify};
 pub use visible::{visible, visible_json};
 
@@ -92,6 +94,15 @@ pub enum ReplayError {
         path: PathBuf,
         /// Why.
         source: BlockError,
+    },
+    /// There is a ledger and nobody said whose.
+    #[error(
+        "{} is signed, and no key to verify it is at hand: give the node's with --key FILE \
+         (node-key.pub in its state_dir)", ledger.display()
+    )]
+    NoKey {
+        /// The ledger.
+        ledger: PathBuf,
     },
     /// The output is gone.
     #[error("cannot write: {0}")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{ReplayError, Verdict};
 use crate::model::{Carried, SessionId, UnixMillis};
 use crate::record::{
-    BlockError, Blocks, Chain, Damage, Decoder, Ending, Event, Header, Step, is_live,
+    BlockError, Blocks, Chain, Damage, Decoder, Ending, Event, Header, Step, is_live, ledger,
 };
 
 /// A recording that is being read.
@@ -21,6 +21,9 @@ pub struct Recording {
     ready: VecDeque<Event>,
     progress: Progress,
     outcome: Option<Outcome>,
+    expected: Vec<ledger::Mark>,
+    /// Whether it is, at that many blocks, what was expected.
+    agrees: Option<bool>,
 }
 
 /// A place between two blocks, to come back to.
@@ -59,7 +62,18 @@ pub struct Progress {
     pub clock_went_back: u64,
     /// What passed over the client's connection, once the close was read.
     pub carried: Option<Carried>,
+    /// Where it went back furthest.
+    pub furthest_back: Option<Back>,
     last: Option<UnixMillis>,
+}
+
+/// The wall clock was set back while a recording was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// The block that is older than the one before it.
+    pub block: u64,
+    /// By how much, milliseconds.
+    pub millis: u64,
 }
 
 /// How reading ended.
@@ -114,12 +128,35 @@ impl Recording {
             ready: VecDeque::new(),
             progress: Progress::default(),
             outcome: None,
+            expected: Vec::new(),
+            agrees: None,
         })
     }
 
     /// The file's header.
     pub fn header(&self) -> Header {
         self.blocks.header()
+    }
+
+    /// Compares it with heads that it must have had.
+    pub(super) fn expect(&mut self, marks: impl IntoIterator<Item = ledger::Mark>) {
+        self.expected.extend(marks);
+    }
+
+    /// Whether it had those heads; `None`: it did not get as far as one of them, or none was
+    /// expected.
+    pub(super) fn agrees(&self) -> Option<bool> {
+        self.agrees
+    }
+
+    fn compare(&mut self) {
+        let chain = self.blocks.chain();
+        for mark in &self.expected {
+            if mark.blocks == chain.blocks() {
+                let same = mark.hash.0 == *chain.hash();
+                self.agrees = Some(same && self.agrees != Some(false));
+            }
+        }
     }
 
     /// The next event. Damage is an end, not an error: `state` tells.
@@ -137,12 +174,8 @@ impl Recording {
             }
             match self.blocks.next() {
                 Ok(Step::Block(head, lines)) => {
-                    let back = self
-                        .progress
-                        .last
-                        .replace(head.at)
-                        .is_some_and(|l| l > head.at);
-                    self.progress.clock_went_back += u64::from(back);
+                    self.progress.at(head.number, head.at);
+                    self.compare();
                     self.take(&lines);
                 }
                 Ok(Step::End(ending)) => self.outcome = Some(Outcome::Sound(ending)),
@@ -225,6 +258,19 @@ impl Recording {
     }
 }
 
+impl Progress {
+    fn at(&mut self, block: u64, at: UnixMillis) {
+        let Some(last) = self.last.replace(at).filter(|last| *last > at) else {
+            return;
+        };
+        let millis = last.0.abs_diff(at.0);
+        self.clock_went_back += 1;
+        if self.furthest_back.is_none_or(|back| back.millis < millis) {
+            self.furthest_back = Some(Back { block, millis });
+        }
+    }
+}
+
 impl State {
     /// Bad only if something was changed, or passed unseen. A recording that ends early is said, in
     /// `sentence`.
@@ -271,8 +317,15 @@ impl State {
                 self.progress.unknown
             ));
         }
-        if self.progress.clock_went_back > 0 {
-            text.push_str("; the clock went back while it was written");
+        if let Some(Back { block, millis }) = self.progress.furthest_back {
+            let often = match self.progress.clock_went_back {
+                1 => String::new(),
+                n => format!(", and {} more times by less", n - 1),
+            };
+            text.push_str(&format!(
+                "; the clock went back by {} s at block {block}{often}",
+                seconds(millis)
+            ));
         }
         if let Some(difference) = self.incomplete() {
             text.push_str(&format!("; INCOMPLETE: {difference}"));
@@ -288,4 +341,9 @@ impl State {
         }
         text
     }
+}
+
+/// Milliseconds, in seconds.
+pub(super) fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1000, millis % 1000)
 }

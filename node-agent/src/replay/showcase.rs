@@ -208,6 +208,7 @@ impl Teller {
             at: self.later(400),
             why,
             totals: self.totals,
+            carried: None,
         };
         self.push(Event::Closed(closed));
     }
@@ -457,6 +458,7 @@ pub(super) fn long(dir: &Path, statements: u64, rows: usize) -> PathBuf {
             statements,
             ..Totals::default()
         },
+        carried: None,
     });
     let header = Header {
         session,

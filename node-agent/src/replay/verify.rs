@@ -1,10 +1,12 @@
-//! IO. `sessions verify`: reads recordings whole and says what holds.
+//! IO. Reads recordings whole and says what holds of each by itself. What the ledger says of them is
+//! `audit`'s.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::read::{Outcome, Recording, Said, State};
 use super::{ReplayError, Style, Verdict, json};
+use crate::record::ledger::Mark;
 use crate::record::{BlockError, Damage, Wrong};
 
 /// What verification found of one file.
@@ -34,8 +36,8 @@ pub enum Found {
 impl Report {
     /// Reads a file whole. Errors: it cannot be read at all.
     pub fn of(path: &Path) -> Result<Self, ReplayError> {
-        let found = match whole(path) {
-            Ok(state) => Found::Recording(state),
+        let found = match whole(path, []) {
+            Ok((state, _)) => Found::Recording(state),
             Err(ReplayError::Read {
                 source: BlockError::Damage(damage),
                 ..
@@ -62,12 +64,17 @@ impl Report {
     }
 }
 
-fn whole(path: &Path) -> Result<State, ReplayError> {
+/// A recording, read to its end, and whether it agrees with the heads that it must have had.
+pub(super) fn whole(
+    path: &Path,
+    marks: impl IntoIterator<Item = Mark>,
+) -> Result<(State, Option<bool>), ReplayError> {
     let mut recording = Recording::open(path)?;
+    recording.expect(marks);
     while let Said::Event(_) = recording.next()? {}
     let mut state = recording.state();
     named(path, &mut state);
-    Ok(state)
+    Ok((state, recording.agrees()))
 }
 
 /// A sound file under another session's name is a swapped file.

@@ -420,6 +420,20 @@ impl Check<'_> {
         Some(path.value.clone())
     }
 
+    fn size(&mut self, key: &'static str, text: Option<&Spanned<String>>) -> Option<u64> {
+        let text = text?;
+        let read = scalars::size(&text.value);
+        if read.is_none() {
+            self.fault(
+                text.referenced,
+                key,
+                format!("`{}` is no size", text.value),
+                "write a number and a unit, such as 20GiB or 500MB",
+            );
+        }
+        read
+    }
+
     fn recording(
         &mut self,
         raw: &RawRecording,
@@ -434,18 +448,11 @@ impl Check<'_> {
                 "leave it out, and put the directory on an encrypted file system",
             );
         }
-        let max_bytes = raw.max_bytes.as_ref().and_then(|text| {
-            let read = scalars::size(&text.value);
-            if read.is_none() {
-                self.fault(
-                    text.referenced,
-                    "recording.max_bytes",
-                    format!("`{}` is no size", text.value),
-                    "write a number and a unit, such as 20GiB or 500MB",
-                );
-            }
-            read
-        });
+        let max_bytes = self.size("recording.max_bytes", raw.max_bytes.as_ref());
+        let workload_max_bytes = self.size(
+            "recording.workload_max_bytes",
+            raw.workload_max_bytes.as_ref(),
+        );
         let dir = match raw.dir.as_ref() {
             None => state_dir.join("recordings"),
             Some(path) => {
@@ -471,6 +478,7 @@ impl Check<'_> {
             ),
             retention: self.duration("recording.retention", raw.retention.as_ref()),
             max_bytes,
+            workload_max_bytes,
             on_failure: self.word(
                 "recording.on_failure",
                 raw.on_failure.as_ref(),

@@ -16,6 +16,7 @@ use super::chain::{BLOCK_HEAD, BLOCK_TAIL, Chain, Header, claims_last};
 use super::codec::{self, Decoder, Encoder, Told};
 use super::journal::{self, Contents, Remembered, Unreadable};
 use super::lane::Shared;
+use super::ledger::{By, Entry, Ledger, Mark, NodeKey, Writing};
 use super::{
     BlockError, Blocks, Closed, Ending, Event, Note, NoteFrom, Step, Totals, Why, path_of,
 };
@@ -51,7 +52,8 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
     let recover = move || {
         loop {
             let settings = &shared.settings;
-            match recover(&settings.dir, settings.journal.as_deref()) {
+            let mut vouching = Vouching::new(&settings.dir, settings.key.clone());
+            match recover(&settings.dir, settings.journal.as_deref(), &mut vouching) {
                 Ok(done) => {
                     let counters = &shared.counters;
                     counters.recovered.fetch_add(done.closed, Ordering::Relaxed);
@@ -91,7 +93,11 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
 ///
 /// # Errors
 /// The disk: nothing is lost, and it may be tried again.
-pub(super) fn recover(dir: &Path, journals: Option<&Path>) -> io::Result<Recovered> {
+pub(super) fn recover(
+    dir: &Path,
+    journals: Option<&Path>,
+    vouching: &mut Vouching,
+) -> io::Result<Recovered> {
     let mut done = Recovered::default();
     let mut known = Contents::default();
     let mut read = Vec::new();
@@ -133,6 +139,7 @@ pub(super) fn recover(dir: &Path, journals: Option<&Path>) -> io::Result<Recover
             &path,
             session,
             remembered.unwrap_or_default(),
+            vouching,
         )?);
     }
     // Those that were killed before their first block.
@@ -145,12 +152,59 @@ pub(super) fn recover(dir: &Path, journals: Option<&Path>) -> io::Result<Recover
             .mode(0o600)
             .open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        done.add(finish(&file, &path, session, remembered)?);
+        done.add(finish(&file, &path, session, remembered, vouching)?);
     }
     for (path, _locked) in read {
         fs::remove_file(path)?;
     }
+    vouching.done()?;
     Ok(done)
+}
+
+/// Tells the ledger of what is closed here, before it is.
+pub(super) struct Vouching {
+    dir: PathBuf,
+    key: Option<Arc<NodeKey>>,
+    ledger: Option<Ledger>,
+}
+
+impl Vouching {
+    pub(super) fn new(dir: &Path, key: Option<Arc<NodeKey>>) -> Vouching {
+        Vouching {
+            dir: dir.to_owned(),
+            key,
+            ledger: None,
+        }
+    }
+
+    /// `began`: the recording was made here, for a session of this workload.
+    fn of(
+        &mut self,
+        session: SessionId,
+        began: Option<Arc<str>>,
+        chain: &Chain,
+        torn: u64,
+    ) -> io::Result<()> {
+        let Some(key) = &self.key else { return Ok(()) };
+        let ledger = match &mut self.ledger {
+            Some(ledger) => ledger,
+            empty => {
+                let writing = Writing::new(&self.dir, Arc::clone(key), By::Agent);
+                empty.insert(Ledger::open(writing)?)
+            }
+        };
+        if let Some(workload) = began {
+            ledger.tell(&Entry::Began { session, workload });
+        }
+        ledger.recovered(session, Mark::of(chain), torn);
+        ledger.flush().map(drop)
+    }
+
+    fn done(&mut self) -> io::Result<()> {
+        self.ledger
+            .take()
+            .map_or(Ok(()), |mut ledger| ledger.stop())
+    }
 }
 
 enum ReadError {
@@ -293,6 +347,7 @@ fn finish(
     path: &Path,
     session: SessionId,
     remembered: Remembered,
+    vouching: &mut Vouching,
 ) -> io::Result<Recovered> {
     let standing = match standing(file, session) {
         Ok(Some(standing)) => standing,
@@ -327,9 +382,13 @@ fn finish(
     file.set_len(end.offset)?;
     let mut totals = standing.totals;
     let mut decisions = 0;
+    let mut made = None;
     for told in added {
         match &told {
-            Told::Began(began) => codec::began_line(began, &mut end.lines)?,
+            Told::Began(began) => {
+                made = Some(Arc::clone(&began.workload.name));
+                codec::began_line(began, &mut end.lines)?;
+            }
             Told::Login(login) => codec::login_line(login, &mut end.lines)?,
             Told::Decided(decided) => {
                 decisions += 1;
@@ -338,7 +397,8 @@ fn finish(
             }
         }
         if end.lines.len() >= BLOCK {
-            end.block(false)?;
+            let sealed = end.seal(false)?;
+            end.write(&sealed)?;
         }
     }
     let at = clock::now();
@@ -360,7 +420,9 @@ fn finish(
         carried: None,
     };
     encoder.closed(&closed, &mut end.lines)?;
-    end.block(true)?;
+    let sealed = end.seal(true)?;
+    vouching.of(session, made, &end.chain, torn)?;
+    end.write(&sealed)?;
     file.sync_data()?;
     Ok(Recovered {
         closed: 1,
@@ -414,15 +476,20 @@ struct Appending<'a> {
 }
 
 impl Appending<'_> {
-    /// Seals the lines and writes them. Written in part, the next try cuts it off.
-    fn block(&mut self, last: bool) -> io::Result<()> {
+    /// Seals the lines.
+    fn seal(&mut self, last: bool) -> io::Result<Vec<u8>> {
         let packed = zstd::bulk::compress(&self.lines, LEVEL)?;
         let mut sealed = Vec::with_capacity(BLOCK_HEAD + packed.len() + BLOCK_TAIL);
         self.chain
             .seal(&packed, self.lines.len(), clock::now(), last, &mut sealed);
-        self.file.write_all_at(&sealed, self.offset)?;
-        self.offset += sealed.len() as u64;
         self.lines.clear();
+        Ok(sealed)
+    }
+
+    /// Writes a sealed block. Written in part, the next try cuts it off.
+    fn write(&mut self, sealed: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(sealed, self.offset)?;
+        self.offset += sealed.len() as u64;
         Ok(())
     }
 }

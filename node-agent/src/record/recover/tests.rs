@@ -18,7 +18,12 @@ fn settings(dir: &Path) -> RecorderSettings {
 }
 
 fn recover_in(dir: &Path) -> Recovered {
-    recover(dir, Some(&dir.join("journal"))).unwrap()
+    recover(
+        dir,
+        Some(&dir.join("journal")),
+        &mut Vouching::new(dir, None),
+    )
+    .unwrap()
 }
 
 fn seqs(events: &[Event]) -> Vec<u64> {

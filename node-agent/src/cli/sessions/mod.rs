@@ -1,11 +1,11 @@
 //! `sessions`.
 
+mod verify;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use node_agent::clock;
-use node_agent::record::{Keep, prune};
 use node_agent::replay::{self, Filter, Style, Verdict};
 use node_agent::telemetry::Seen;
 
@@ -57,16 +57,9 @@ pub(crate) enum SessionsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Verify recordings; exit status 1: one was changed
-    Verify {
-        #[command(flatten)]
-        place: Place,
-        /// Sessions; none: all of them
-        sessions: Vec<String>,
-        /// JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Verify recordings against the signed ledger; exit status 1: something was changed, cut or
+    /// deleted
+    Verify(verify::Verify),
     /// End a live session
     Kill {
         #[command(flatten)]
@@ -74,11 +67,9 @@ pub(crate) enum SessionsCommand {
         /// The session
         session: String,
     },
-    /// Remove old closed recordings now, as `recording.retention` and `max_bytes` say
-    Prune {
-        #[command(flatten)]
-        place: Place,
-    },
+    /// Remove old closed recordings now, as `recording.retention`, `max_bytes` and
+    /// `workload_max_bytes` say; each leaves a signed tombstone
+    Prune(verify::Prune),
 }
 
 /// Where recordings are.
@@ -171,21 +162,7 @@ impl SessionsCommand {
                 let _count = replay::list_findings(&dir, target.as_deref(), style(json), &mut to)?;
                 Ok(Answer::Good)
             }
-            SessionsCommand::Verify {
-                place,
-                sessions,
-                json,
-            } => {
-                let paths = if sessions.is_empty() {
-                    replay::all(&place.dir()?)?
-                } else {
-                    sessions
-                        .iter()
-                        .map(|s| place.find(s))
-                        .collect::<anyhow::Result<_>>()?
-                };
-                Ok(answer(replay::verify(&paths, style(json), &mut to)?))
-            }
+            SessionsCommand::Verify(verify) => verify.run(),
             SessionsCommand::Kill { place, session } => {
                 let uri = format!("/v1/sessions/{session}/kill");
                 let _: serde_json::Value =
@@ -193,21 +170,7 @@ impl SessionsCommand {
                 out::line(format!("{session} ends"))?;
                 Ok(Answer::Good)
             }
-            SessionsCommand::Prune { place } => {
-                let recording = place.with.load()?.recording;
-                let keep = Keep {
-                    max_age: recording.retention,
-                    max_bytes: recording.max_bytes,
-                };
-                let pruned = prune(&recording.dir, keep, clock::now())?;
-                out::line(format!(
-                    "{} recordings removed, {} bytes; {} bytes left",
-                    pruned.removed.len(),
-                    pruned.bytes,
-                    pruned.left
-                ))?;
-                Ok(Answer::Good)
-            }
+            SessionsCommand::Prune(prune) => prune.run(),
         }
     }
 }
