@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell, RecordedText,
-    Rows, Unknown,
+    Basis, Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell,
+    RecordedText, Rows, Unknown,
 };
 use crate::model::{ResultHead, StatementSeq, UnixMillis};
 use crate::sql::Analysis;
@@ -62,6 +62,10 @@ struct Again<P> {
     params: P,
     /// The number of the earlier one, counting memorable statements from 0.
     of: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
 }
 
 /// A statement that differs from an earlier one in its text as well, and of which all that was found and
@@ -74,6 +78,10 @@ struct Like<T, P> {
     params: P,
     /// As for `Again`.
     of: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -174,6 +182,8 @@ impl Encoder {
                 at: decided.at,
                 params: &*decided.params,
                 of,
+                judged: decided.basis.judged,
+                resumed: decided.basis.resumed,
             };
             return line(out, &Line::Again(again)).map(drop);
         }
@@ -189,6 +199,8 @@ impl Encoder {
                 text: &decided.text,
                 params: &*decided.params,
                 of,
+                judged: decided.basis.judged,
+                resumed: decided.basis.resumed,
             };
             if line(out, &Line::Like(like))? <= LINE_CAP {
                 return Ok(());
@@ -223,6 +235,8 @@ impl Encoder {
             decided.text = RecordedText::from(text, true, true);
         }
         decided.params = Vec::new();
+        // Without its analysis nobody could judge it again.
+        decided.basis = Basis::default();
         let sureness = decided.analysis.sureness.clone();
         decided.analysis = Arc::new(Analysis {
             sureness,
@@ -324,6 +338,7 @@ fn alike(a: &Decided, b: &Decided) -> bool {
         && (Arc::ptr_eq(&a.decision, &b.decision) || a.decision == b.decision)
         && a.policy_version == b.policy_version
         && a.purpose == b.purpose
+        && a.basis.is_like(&b.basis)
 }
 
 /// Where a statement's analysis and decision lie.
@@ -392,10 +407,17 @@ impl Decoder {
                 at,
                 params,
                 of,
+                judged,
+                resumed,
             })) => self.but_for(line, of, |earlier| Decided {
                 seq,
                 at,
                 params,
+                basis: Basis {
+                    judged,
+                    resumed,
+                    ..earlier.basis
+                },
                 ..earlier
             }),
             Ok(Kept::Like(Like {
@@ -404,11 +426,18 @@ impl Decoder {
                 text,
                 params,
                 of,
+                judged,
+                resumed,
             })) => self.but_for(line, of, |earlier| Decided {
                 seq,
                 at,
                 text,
                 params,
+                basis: Basis {
+                    judged,
+                    resumed,
+                    ..earlier.basis
+                },
                 ..earlier
             }),
             Ok(Kept::Rows(rows)) => {

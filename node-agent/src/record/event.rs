@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Basis;
+
 use crate::mask::MaskedRows;
 use crate::model::{
     ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId,
@@ -98,6 +100,9 @@ pub struct Decided {
     pub decision: std::sync::Arc<Decision>,
     /// Which policies decided.
     pub policy_version: std::sync::Arc<str>,
+    /// What else was judged by, and how the statement was sent.
+    #[serde(default, skip_serializing_if = "Basis::is_unrecorded")]
+    pub basis: Basis,
 }
 
 /// A text, or what stands in for it.
@@ -428,7 +433,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "decided",
         "before anything runs",
-        "text or what stands in for it, parameters, the purpose that was given, analysis, decision with its rules and what observing policies would have said, policy version",
+        "text or what stands in for it, parameters, the purpose that was given, analysis, decision with its rules and what observing policies would have said, policy version, what its names stood for, how it was sent",
     ),
     (
         "rows",

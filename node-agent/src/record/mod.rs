@@ -6,6 +6,7 @@
 //! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, and a disk that fails
 //! makes every further statement a refusal until it works again.
 
+mod basis;
 mod blocks;
 mod cell;
 mod chain;
@@ -19,6 +20,7 @@ mod retention;
 mod shelf;
 mod writer;
 
+pub use basis::{Basis, Names, Sent, Types};
 pub use blocks::{BlockError, Blocks, Ending, Step};
 pub use cell::TEXT_CAP;
 pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
