@@ -92,7 +92,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn dir(&self) -> anyhow::Result<PathBuf> {
+    pub(super) fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
             None => Ok(self.with.load()?.recording.dir),
@@ -100,7 +100,7 @@ impl Place {
     }
 
     /// A file as given, or a session's recording.
-    fn find(&self, session: &str) -> anyhow::Result<PathBuf> {
+    pub(super) fn find(&self, session: &str) -> anyhow::Result<PathBuf> {
         if session.contains('/') || session.ends_with(".rec") {
             return Ok(PathBuf::from(session));
         }

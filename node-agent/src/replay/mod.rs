@@ -4,6 +4,7 @@
 //! business. Whatever came from a client or a database is shown with its control characters,
 //! escapes and direction marks as visible text (`visible.rs`).
 
+mod backtest;
 mod cell;
 mod find;
 mod findings;
@@ -21,6 +22,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use backtest::{BacktestOptions, Summary, Tally, Wanted, backtest};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
 pub use list::{Entry, Filter, entries, list, show};
