@@ -251,7 +251,9 @@ enum Format {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  node-agent replay s-00c0ffee00c0ffee\n  \
                   node-agent replay --speed 4 s-00c0\n  \
-                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq .")]
+                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq .\n  \
+                  node-agent replay s-00c0 --against 'postgres://me@scratch/app' --dry-run\n  \
+                  node-agent replay s-00c0 --against 'postgres://me@scratch/app' --stop-on-difference")]
 pub(crate) struct Replay {
     #[command(flatten)]
     place: Place,
@@ -266,11 +268,16 @@ pub(crate) struct Replay {
     /// Cut cells longer than this many characters; 0: never
     #[arg(long, value_name = "CHARACTERS", default_value_t = 60)]
     width: usize,
+    #[command(flatten)]
+    against: super::against::Against,
 }
 
 impl Replay {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let path: &Path = &self.place.find(&self.session)?;
+        if self.against.wanted() {
+            return self.against.run(path, self.speed);
+        }
         let style = match self.format {
             Format::Text => Style::Text,
             Format::Json => Style::Json,

@@ -7,7 +7,7 @@ use super::Basis;
 use crate::mask::MaskedRows;
 use crate::model::{
     ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead, SessionId,
-    StatementSeq, TargetName, UnixMillis, Workload,
+    StatementSeq, TargetName, UnixMillis, UpstreamAddr, Workload,
 };
 use crate::policy::{Decision, Detector, RuleRef};
 use crate::sql::{Analysis, Purpose};
@@ -64,6 +64,12 @@ pub enum Login {
         /// The connection to the database was another session's before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<KeptFrom>,
+        /// Session settings that the client asked for at login.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        settings: Vec<(String, String)>,
+        /// Where the agent dialled the database.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upstream: Option<UpstreamAddr>,
     },
     /// Refused.
     Refused(Refusal),
@@ -428,7 +434,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "login",
         "after login",
-        "principal, role, database, TLS; or the refusal",
+        "principal, role, database, TLS, settings asked for, where the database was dialled; or the refusal",
     ),
     (
         "decided",

@@ -47,6 +47,8 @@ fn login(subject: &str) -> Login {
             session: SessionId(0xabc),
             process: 4711,
         }),
+        settings: Vec::new(),
+        upstream: None,
     }
 }
 

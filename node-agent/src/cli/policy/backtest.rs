@@ -16,8 +16,8 @@ use super::super::{Answer, out};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Backtest {
-    /// The policies to judge by: files and directories
-    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
+    /// The policies to judge by, a file or a directory; may be given again
+    #[arg(long, required = true, value_name = "PATH")]
     policies: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
@@ -103,7 +103,9 @@ impl Backtest {
         }
         // Nothing judged is no proof: a wrong directory or filter must not look like a green run.
         if tally.summary.judged == 0 {
-            bail!("no recorded decision was judged; look at the directory, the filters and the reasons above");
+            bail!(
+                "no recorded decision was judged; look at the directory, the filters and the reasons above"
+            );
         }
         Ok(match fails(self.fail_on, &tally) {
             true => Answer::No,
@@ -125,10 +127,20 @@ fn fails(on: FailOn, tally: &Tally) -> bool {
 fn moment(text: &str, now: UnixMillis) -> anyhow::Result<UnixMillis> {
     let ago = |unit: char, millis: i64| {
         let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(UnixMillis(now.0.saturating_sub(number.saturating_mul(millis))))
+        Some(UnixMillis(
+            now.0.saturating_sub(number.saturating_mul(millis)),
+        ))
     };
-    let units = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)];
-    if let Some(at) = units.into_iter().find_map(|(unit, millis)| ago(unit, millis)) {
+    let units = [
+        ('d', 86_400_000),
+        ('h', 3_600_000),
+        ('m', 60_000),
+        ('s', 1000),
+    ];
+    if let Some(at) = units
+        .into_iter()
+        .find_map(|(unit, millis)| ago(unit, millis))
+    {
         return Ok(at);
     }
     let whole = match text.len() {

@@ -26,8 +26,20 @@ pub(super) fn passed(finished: &Finished, old: Limits, new: Limits) -> Passed {
     }
     let changed = changed(finished);
     let beyond = [
-        ("rows_returned", old.rows_returned, new.rows_returned, finished.rows, "rows returned"),
-        ("bytes_returned", old.bytes_returned, new.bytes_returned, finished.bytes, "bytes returned"),
+        (
+            "rows_returned",
+            old.rows_returned,
+            new.rows_returned,
+            finished.rows,
+            "rows returned",
+        ),
+        (
+            "bytes_returned",
+            old.bytes_returned,
+            new.bytes_returned,
+            finished.bytes,
+            "bytes returned",
+        ),
         (
             "statement_timeout",
             old.statement_timeout_ms,
@@ -35,7 +47,13 @@ pub(super) fn passed(finished: &Finished, old: Limits, new: Limits) -> Passed {
             finished.micros / 1000,
             "ms",
         ),
-        ("rows_affected", old.rows_affected, new.rows_affected, changed, "rows affected"),
+        (
+            "rows_affected",
+            old.rows_affected,
+            new.rows_affected,
+            changed,
+            "rows affected",
+        ),
     ]
     .into_iter()
     .find_map(|(key, old, new, seen, what)| {

@@ -24,6 +24,7 @@ use crate::policy::PolicySet;
 
 use purse::Purse;
 use session::Sitting;
+pub(super) use tally::beginning;
 pub use tally::{Summary, Tally};
 
 /// Which sessions are judged. Every field that is set must fit.

@@ -118,7 +118,10 @@ impl Purse {
 
     /// Its answer is over.
     pub(super) fn ends(&mut self, spot: Spot, finished: &Finished) {
-        let charge = self.open.remove(&spot).and_then(|at| self.charges.get_mut(at));
+        let charge = self
+            .open
+            .remove(&spot)
+            .and_then(|at| self.charges.get_mut(at));
         if let Some(charge) = charge {
             charge.end = Some(Delivered {
                 at: finished.at.0,

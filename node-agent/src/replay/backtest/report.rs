@@ -38,7 +38,12 @@ impl Tally {
             writeln!(out)?;
         }
         for (path, why) in &self.unreadable {
-            writeln!(out, "NOT READ TO ITS END  {}: {}", visible(path), visible(why))?;
+            writeln!(
+                out,
+                "NOT READ TO ITS END  {}: {}",
+                visible(path),
+                visible(why)
+            )?;
         }
         writeln!(out, "{}", self.sentence())
     }
@@ -61,8 +66,14 @@ impl Tally {
             text.push_str(&format!(" ({stricter} stricter, {freer} freer)"));
         }
         for (count, what) in [
-            (summary.observed, "would if observing policies were enforced"),
-            (summary.others, "the same by another rule, or with other masks or limits"),
+            (
+                summary.observed,
+                "would if observing policies were enforced",
+            ),
+            (
+                summary.others,
+                "the same by another rule, or with other masks or limits",
+            ),
             (summary.unjudged, "cannot be judged"),
             (summary.not_policy, "refused by no policy"),
         ] {

@@ -287,9 +287,18 @@ impl<'a> Sitting<'a> {
             if still {
                 return;
             }
-            match self.asker.as_ref().and_then(|asker| Spending::of(asker, decided, &old, &new)) {
+            match self
+                .asker
+                .as_ref()
+                .and_then(|asker| Spending::of(asker, decided, &old, &new))
+            {
                 Some(spending) => purse.begins(&brief, &spending, Some(from), tally),
-                None => tally.flip(&brief, from, Word::of(&new), Some(denial.refusal.message.clone())),
+                None => tally.flip(
+                    &brief,
+                    from,
+                    Word::of(&new),
+                    Some(denial.refusal.message.clone()),
+                ),
             }
             return;
         }
@@ -371,7 +380,11 @@ fn limits_differ(old: &Decision, new: &Decision) -> bool {
 }
 
 fn cause(denial: &Denial) -> Option<Cause> {
-    denial.refusal.particulars.as_ref().and_then(|said| said.cause)
+    denial
+        .refusal
+        .particulars
+        .as_ref()
+        .and_then(|said| said.cause)
 }
 
 fn overruled_by(denial: &Denial) -> String {

@@ -127,7 +127,7 @@ pub(super) struct Brief {
 }
 
 /// A statement's beginning, in one line.
-pub(super) fn beginning(text: &RecordedText) -> String {
+pub(in crate::replay) fn beginning(text: &RecordedText) -> String {
     let text = match text {
         RecordedText::Plain(text) | RecordedText::Cut { head: text, .. } => text,
         RecordedText::Withheld { length, .. } => return format!("(withheld, {length} bytes)"),
@@ -203,7 +203,13 @@ impl Tally {
     pub(super) fn observed(&mut self, brief: &Brief, from: Word, to: Word, reason: Option<String>) {
         self.summary.observed += 1;
         let most = self.options.examples;
-        add(&mut self.observed, brief, key(brief, from, to), reason, most);
+        add(
+            &mut self.observed,
+            brief,
+            key(brief, from, to),
+            reason,
+            most,
+        );
     }
 
     pub(super) fn other(&mut self, brief: &Brief, from: Word, to: Word, what: Vec<&'static str>) {

@@ -62,6 +62,8 @@ impl Room {
             application: None,
             tls: false,
             kept: None,
+            settings: Vec::new(),
+            upstream: None,
         });
         for (at, (text, rows)) in texts.iter().enumerate() {
             let question = Room::question(text);
@@ -128,7 +130,12 @@ async fn a_session_judged_by_its_own_policies_flips_nothing() {
     room.session(&set, &texts, true).await;
     let tally = room.judge(&set);
     assert_eq!(
-        (tally.summary.judged, tally.summary.flips, tally.summary.others, tally.summary.unjudged),
+        (
+            tally.summary.judged,
+            tally.summary.flips,
+            tally.summary.others,
+            tally.summary.unjudged
+        ),
         (5, 0, 0, 0),
         "{}",
         told(&tally)
@@ -154,10 +161,14 @@ async fn flips_are_counted_by_rule_and_shown_with_their_reference() {
     let tally = room.judge(&changed);
     let text = told(&tally);
     assert_eq!(tally.summary.flips, 8, "{text}");
-    assert_eq!((tally.summary.stricter, tally.summary.freer), (6, 2), "{text}");
+    assert_eq!(
+        (tally.summary.stricter, tally.summary.freer),
+        (6, 2),
+        "{text}"
+    );
     for line in [
         "allow -> stop: 2 statements",
-        "  p/some -> limits.rows_returned, workload claude: 2 statements in 2 sessions",
+        "  p/read -> limits.rows_returned, workload claude: 2 statements in 2 sessions",
         "allow -> deny: 4 statements",
         "  p/read -> default, workload claude: 4 statements in 2 sessions",
         "    s-0000000000000001#1  ",
@@ -172,18 +183,30 @@ async fn flips_are_counted_by_rule_and_shown_with_their_reference() {
 #[tokio::test]
 async fn what_a_recording_does_not_say_is_counted_and_not_guessed() {
     let mut room = Room::new();
-    room.session(&policies(READS), &[("select a from app.t", 1)], false).await;
+    room.session(&policies(READS), &[("select a from app.t", 1)], false)
+        .await;
     let everything = policies(
         "rules: [ { name: all, effect: allow, statements: ['*'], tables: ['*.*'] } ]\n\
          functions: { allow: ['*'] }",
     );
-    let other = policies("rules: [ { name: u, effect: allow, statements: [select], tables: ['app.u'] } ]");
+    let other =
+        policies("rules: [ { name: u, effect: allow, statements: [select], tables: ['app.u'] } ]");
     let tally = room.judge(&other);
-    assert_eq!((tally.summary.judged, tally.summary.unjudged), (0, 1), "{}", told(&tally));
+    assert_eq!(
+        (tally.summary.judged, tally.summary.unjudged),
+        (0, 1),
+        "{}",
+        told(&tally)
+    );
     assert!(told(&tally).contains("does not say what its names stood for"));
     // Policies that ask for no names can be judged by all the same.
     let tally = room.judge(&everything);
-    assert_eq!((tally.summary.judged, tally.summary.flips), (1, 0), "{}", told(&tally));
+    assert_eq!(
+        (tally.summary.judged, tally.summary.flips),
+        (1, 0),
+        "{}",
+        told(&tally)
+    );
 }
 
 #[tokio::test]
@@ -209,10 +232,21 @@ async fn a_new_budget_is_spent_in_the_order_of_time() {
 #[tokio::test]
 async fn what_only_observes_is_told_apart() {
     let mut room = Room::new();
-    room.session(&policies(READS), &[("select a from app.t", 1)], true).await;
-    let observing = policies(&format!("mode: observe\n{}", READS.replace("app.*", "app.u")));
+    room.session(&policies(READS), &[("select a from app.t", 1)], true)
+        .await;
+    let observing = policies(&format!(
+        "mode: observe\n{}",
+        READS.replace("app.*", "app.u")
+    ));
     let tally = room.judge(&observing);
     let text = told(&tally);
-    assert_eq!((tally.summary.flips, tally.summary.observed), (0, 1), "{text}");
-    assert!(text.contains("if enforced, allow -> deny: 1 statement"), "{text}");
+    assert_eq!(
+        (tally.summary.flips, tally.summary.observed),
+        (0, 1),
+        "{text}"
+    );
+    assert!(
+        text.contains("if enforced, allow -> deny: 1 statement"),
+        "{text}"
+    );
 }
