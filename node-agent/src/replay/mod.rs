@@ -24,9 +24,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use against::{
-    Again, AgainstError, AgainstOptions, Line, Origin, Run, origin, run_again,
-};
+pub use against::{Again, AgainstError, AgainstOptions, Line, Origin, Run, origin, run_again};
 pub use backtest::{BacktestOptions, Summary, Tally, Wanted, backtest};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};

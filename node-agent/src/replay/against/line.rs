@@ -92,6 +92,14 @@ impl Line {
         let _ = self.leg.shutdown().await;
     }
 
+    /// Whether it can be run: what goes on with an answer needs that answer.
+    pub(super) fn can(&self, how: &How) -> bool {
+        match how {
+            How::Text(_) => true,
+            How::Prepared(bound) => !bound.resumed || self.suspended.contains_key(&bound.text),
+        }
+    }
+
     /// Fails the open transaction, if there is one.
     pub(super) async fn fail_transaction(&mut self) -> Result<(), AgainstError> {
         if self.transaction == Transaction::Open {

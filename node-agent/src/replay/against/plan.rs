@@ -173,3 +173,112 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
     let byte = |pair: &[u8; 2]| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok();
     rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dialect, Refusal, RefusalCode};
+    use crate::policy::{Denial, Hold};
+    use crate::record::{Basis, Types, fixtures};
+    use crate::sql::analyze;
+
+    fn denied() -> Arc<Decision> {
+        Arc::new(Decision::Deny(Denial {
+            rule: None,
+            refusal: Refusal::new(RefusalCode::Policy, "no"),
+            fleeting: false,
+        }))
+    }
+
+    fn held() -> Arc<Decision> {
+        Arc::new(Decision::Hold(Hold {
+            rule: crate::policy::RuleRef {
+                policy: "p".into(),
+                rule: "r".into(),
+            },
+            reviewers: Vec::new(),
+            timeout_seconds: 1,
+            obligations: Arc::default(),
+        }))
+    }
+
+    fn step(text: &str, decision: Arc<Decision>, end: Option<End>) -> Step {
+        let mut decided = fixtures::decided(1, text, decision);
+        decided.params = Vec::new();
+        decided.analysis = Arc::new(analyze(Dialect::Postgres, text));
+        let mut step = Step::new(Box::new(decided));
+        step.finished = end.map(|end| Finished {
+            end,
+            ..fixtures::finished(1, 0)
+        });
+        step
+    }
+
+    #[test]
+    fn only_what_ran_is_run_unless_more_is_asked_for() {
+        let (run, left, failed) = (Some(false), None, Some(true));
+        let allow = fixtures::allow;
+        for (decision, end, denied, is) in [
+            (allow(), Some(End::Done), false, run),
+            (allow(), Some(End::Failed), false, run),
+            (allow(), Some(End::Suspended), false, run),
+            (allow(), Some(End::Skipped), false, left),
+            (allow(), Some(End::Cut), false, left),
+            (allow(), None, false, left),
+            (allow(), Some(End::Stopped), false, failed),
+            (allow(), Some(End::Undone), false, failed),
+            (held(), None, false, failed),
+            (held(), Some(End::Done), false, run),
+            (denied(), None, false, failed),
+            (denied(), None, true, run),
+            (held(), None, true, run),
+        ] {
+            let found = match todo(&step("select 1", decision.clone(), end), denied) {
+                Todo::Run(how) => {
+                    assert_eq!(how, How::Text("select 1".to_owned()));
+                    run
+                }
+                Todo::Leave { failed: true, .. } => failed,
+                Todo::Leave { failed: false, .. } => left,
+            };
+            assert_eq!(found, is, "{decision:?} {end:?} {denied}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_record_is_not_made_up() {
+        let ran = |text| step(text, fixtures::allow(), Some(End::Done));
+        let leaves = |step: &Step, words: &str| match todo(step, false) {
+            Todo::Leave { why, failed: false } => assert!(why.contains(words), "{why}"),
+            other => panic!("{other:?}"),
+        };
+        leaves(&ran("copy t from stdin"), "copies in");
+        let mut secret = ran("select 1");
+        secret.decided.text = RecordedText::from("select 1", true, true);
+        leaves(&secret, "withheld");
+        let mut long = ran("select $1");
+        long.decided.params = vec![RecordedCell::Long(5000)];
+        leaves(&long, "longer");
+        let mut many = ran("select $1");
+        many.decided.params = vec![RecordedCell::Null; PARAMS];
+        leaves(&many, "more parameters");
+        let mut bound = ran("select $1, $2");
+        bound.decided.basis = Basis {
+            sent: Sent::Prepared(Types::of(vec![0, 0, 0, 20, 0, 0, 0, 25].into())),
+            ..Basis::default()
+        };
+        bound.decided.params = vec![
+            RecordedCell::Binary("00ff".to_owned()),
+            RecordedCell::Text("x".to_owned()),
+        ];
+        let Todo::Run(How::Prepared(bound)) = todo(&bound, false) else {
+            panic!("it runs");
+        };
+        assert_eq!(bound.types, [20, 25]);
+        let expected = [
+            (Format::Binary, Some(vec![0, 255])),
+            (Format::Text, Some(b"x".to_vec())),
+        ];
+        assert_eq!(bound.params, expected);
+    }
+}
