@@ -42,7 +42,7 @@ impl Basis {
     }
 
     /// Whether all is the same but for the moment and whether it goes on.
-    pub(super) fn is_like(&self, other: &Basis) -> bool {
+    pub(in crate::record) fn is_like(&self, other: &Basis) -> bool {
         self.names.are(&other.names) && same(&self.policy, &other.policy) && self.sent == other.sent
     }
 }
