@@ -28,7 +28,7 @@ use crate::intercept::Prefix;
 use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
-use crate::record::{Keep, OpenError, Recorder, RecorderSettings, prune};
+use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, prune};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
@@ -135,6 +135,7 @@ impl Agent {
         let (drain, drained) = watch::channel(Drain::Running);
         let partings = Partings::default();
         let warm = Arc::new(Warm::default());
+        let secret = mask_key(&config.state_dir)?;
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
@@ -149,7 +150,8 @@ impl Agent {
             warm: warm.clone(),
             metrics: metrics.clone(),
             live: live.clone(),
-            mask_key: mask_key(&config.state_dir)?,
+            mask_key: MaskKey::new(&secret),
+            text_key: TextKey::new(&secret),
             client_tls: ClientTls::new(node_ca(&config)?),
             rows: config.recording.rows == RowsMode::Masked,
             drain: drained.clone(),
@@ -457,17 +459,17 @@ fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {
     })
 }
 
-/// The key of hashes and tokens: made once, kept beside the node CA. A new key would break the
+/// What the keys of hashes and tokens are made from: made once, kept beside the node CA. A new key would break the
 /// equality of tokens across restarts, so a damaged file is an error and not a reason for another.
-fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
+fn mask_key(state_dir: &Path) -> Result<Secret<[u8; 32]>, AgentError> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     let path = mask_key_file(state_dir);
-    let key = match std::fs::File::open(&path) {
+    match std::fs::File::open(&path) {
         Ok(mut found) => {
             let mut bytes = [0_u8; 32];
             found.read_exact(&mut bytes).map_err(file(&path))?;
-            Secret::new(bytes)
+            Ok(Secret::new(bytes))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0_u8; 32];
@@ -482,11 +484,10 @@ fn mask_key(state_dir: &Path) -> Result<MaskKey, AgentError> {
             made.write_all(&bytes)
                 .and_then(|()| made.sync_all())
                 .map_err(file(&path))?;
-            Secret::new(bytes)
+            Ok(Secret::new(bytes))
         }
-        Err(error) => return Err(file(&path)(error)),
-    };
-    Ok(MaskKey::new(&key))
+        Err(error) => Err(file(&path)(error)),
+    }
 }
 
 fn reachable(config: &Config) -> Result<HashMap<Arc<str>, Arc<Reachable>>, AgentError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{RecordedCell, RecordedText};
-use crate::model::Format;
+use crate::model::{Format, Secret};
 
 /// The longest text that is kept whole, bytes.
 pub const TEXT_CAP: usize = 1 << 20;
@@ -13,26 +13,27 @@ impl RecordedText {
     ///
     /// `secret`: it carries a password or the like. `understood`: it was parsed, so that "carries
     /// no secret" is knowledge. A text that is secret, or of which nobody can say, is withheld:
-    /// only its hash and length are kept.
-    pub fn from(text: &str, secret: bool, understood: bool) -> Self {
-        let length = text.len() as u64;
+    /// only its length and its hash under `key` are kept.
+    pub fn from(text: &str, secret: bool, understood: bool, key: &TextKey) -> Self {
         if secret || !understood {
             return RecordedText::Withheld {
-                hash: hash(text),
-                length,
+                hash: key.hash(text),
+                length: text.len() as u64,
             };
         }
         if text.len() <= TEXT_CAP {
             return RecordedText::Plain(text.to_owned());
         }
-        let head = text
-            .get(..text.floor_char_boundary(TEXT_CAP))
-            .unwrap_or_default()
-            .to_owned();
+        RecordedText::cut(text, TEXT_CAP)
+    }
+
+    /// How a text begins that is longer than this many bytes, and what tells the rest.
+    pub(super) fn cut(text: &str, most: usize) -> Self {
+        let head = text.get(..text.floor_char_boundary(most));
         RecordedText::Cut {
-            head,
-            hash: hash(text),
-            length,
+            head: head.unwrap_or_default().to_owned(),
+            hash: blake3::hash(text.as_bytes()).to_hex().as_str().to_owned(),
+            length: text.len() as u64,
         }
     }
 
@@ -46,8 +47,21 @@ impl RecordedText {
     }
 }
 
-fn hash(text: &str) -> String {
-    blake3::hash(text.as_bytes()).to_hex().as_str().to_owned()
+/// The key under which withheld texts are hashed.
+#[derive(Debug)]
+pub struct TextKey(Secret<[u8; 32]>);
+
+impl TextKey {
+    /// From 32 random bytes that are kept with the agent's state.
+    pub fn new(secret: &Secret<[u8; 32]>) -> Self {
+        let purpose = "node-agent 2026-11 withheld text";
+        TextKey(Secret::new(blake3::derive_key(purpose, secret.expose())))
+    }
+
+    fn hash(&self, text: &str) -> String {
+        let hash = blake3::keyed_hash(self.0.expose(), text.as_bytes());
+        hash.to_hex().as_str().to_owned()
+    }
 }
 
 impl RecordedCell {
@@ -90,11 +104,29 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn key(byte: u8) -> TextKey {
+        TextKey::new(&Secret::new([byte; 32]))
+    }
+
+    #[test]
+    fn a_withheld_text_is_recognised_under_the_key_alone() {
+        let hash = |text, key: TextKey| match RecordedText::from(text, true, true, &key) {
+            RecordedText::Withheld { hash, .. } => hash,
+            other => panic!("{other:?}"),
+        };
+        let text = "ALTER ROLE a PASSWORD 'hunter2'";
+        assert_eq!(hash(text, key(1)), hash(text, key(1)));
+        assert_ne!(hash(text, key(1)), hash(text, key(2)));
+        let plain = blake3::hash(text.as_bytes());
+        assert_ne!(hash(text, key(1)), plain.to_hex().as_str());
+        assert!(!format!("{:?}", key(1)).contains('1'), "{:?}", key(1));
+    }
+
     #[test]
     fn a_secret_text_leaves_only_hash_and_length() {
         let text = "ALTER ROLE a PASSWORD 'hunter2'";
         for (secret, understood) in [(true, true), (true, false), (false, false)] {
-            let kept = RecordedText::from(text, secret, understood);
+            let kept = RecordedText::from(text, secret, understood, &key(1));
             assert!(
                 matches!(kept, RecordedText::Withheld { length: 31, .. }),
                 "{kept:?}"
@@ -102,7 +134,7 @@ mod tests {
             assert!(!format!("{kept:?}").contains("hunter2"));
         }
         assert_eq!(
-            RecordedText::from("SELECT 1", false, true),
+            RecordedText::from("SELECT 1", false, true, &key(1)),
             RecordedText::Plain("SELECT 1".into())
         );
     }
@@ -110,7 +142,9 @@ mod tests {
     #[test]
     fn a_giant_text_is_cut_on_a_character() {
         let text = "é".repeat(TEXT_CAP);
-        let RecordedText::Cut { head, length, .. } = RecordedText::from(&text, false, true) else {
+        let RecordedText::Cut { head, length, .. } =
+            RecordedText::from(&text, false, true, &key(1))
+        else {
             panic!("not cut");
         };
         assert!(head.len() <= TEXT_CAP && head.len() >= TEXT_CAP - 1);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::lane::Rest;
 use super::{
     Basis, Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell,
     RecordedText, Rows, Unknown,
@@ -18,6 +19,8 @@ use crate::sql::Analysis;
 pub(super) const LINE_CAP: usize = 8 << 20;
 /// Only a statement whose line is at most this long is referred to again: bounds the window.
 const MEMORABLE_LINE: usize = 64 << 10;
+/// How much of a text is kept whose line would be too long, bytes.
+const SHORT: usize = 4 << 10;
 /// How many statements the window holds.
 const STATEMENTS: usize = 256;
 /// How many heads the window holds.
@@ -97,6 +100,8 @@ struct RowsLine<H, R> {
     rows: R,
     #[serde(default)]
     beyond: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 /// The last few of something, numbered from 0 since the beginning.
@@ -224,7 +229,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         if let RecordedText::Plain(text) = &decided.text {
-            decided.text = RecordedText::from(text, true, true);
+            decided.text = RecordedText::cut(text, SHORT);
         }
         decided.params = Vec::new();
         // Without its analysis nobody could judge it again.
@@ -240,8 +245,8 @@ impl Encoder {
                 seq: Some(decided.seq),
                 from: NoteFrom::Agent,
                 code: None,
-                text: "this statement is longer than a recording keeps: text, parameters and \
-                       the list of what it touches are left out"
+                text: "this statement is longer than a recording keeps: most of its text, its parameters \
+                       and the list of what it touches are left out"
                     .to_owned(),
             },
             out,
@@ -254,7 +259,7 @@ impl Encoder {
         seq: StatementSeq,
         head: Option<&Arc<ResultHead>>,
         rows: &[Vec<RecordedCell>],
-        beyond: u64,
+        rest: Option<&Rest>,
         out: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         let earlier = head.and_then(|head| {
@@ -273,7 +278,8 @@ impl Encoder {
                 head: fresh.map(|head| &**head),
                 head_of,
                 rows,
-                beyond,
+                beyond: rest.map_or(0, |rest| rest.bytes),
+                digest: rest.map(|rest| rest.digest.to_hex().as_str().to_owned()),
             }),
         )?;
         if let Some(head) = fresh.filter(|head| memorable(head)) {
@@ -543,6 +549,7 @@ impl Decoder {
                     head,
                     rows: rows.rows,
                     beyond: rows.beyond,
+                    digest: rows.digest,
                 })
             }
             Ok(Kept::Finished(finished)) => Event::Finished(finished),

@@ -128,7 +128,8 @@ pub enum RecordedText {
     },
     /// It carried a secret, or was not understood.
     Withheld {
-        /// BLAKE3, hex.
+        /// BLAKE3 under a key of the node, hex: the same text has the same, and nobody can try
+        /// secrets out.
         hash: String,
         /// Bytes.
         length: u64,
@@ -258,6 +259,9 @@ pub struct Rows {
     /// Bytes that were delivered after these and are not kept (the cap of a statement).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub beyond: u64,
+    /// BLAKE3 of those bytes, as on the wire, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 #[allow(
@@ -447,7 +451,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "rows",
         "with an answer",
-        "rows as delivered, masked, up to a bound for each statement",
+        "rows as delivered, masked, up to a bound for each statement; of what was delivered beyond it, bytes and digest",
     ),
     (
         "finished",

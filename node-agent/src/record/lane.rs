@@ -29,7 +29,7 @@ pub(super) enum Item {
     /// Bytes of rows that were delivered and not kept.
     Beyond {
         seq: StatementSeq,
-        bytes: u64,
+        rest: Rest,
     },
     Finished(Finished),
     Note(Note),
@@ -37,6 +37,13 @@ pub(super) enum Item {
         at: UnixMillis,
         why: Why,
     },
+}
+
+/// What was delivered beyond what is kept.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) bytes: u64,
+    pub(super) digest: blake3::Hash,
 }
 
 /// What hangs on the block that will hold an item: dropped or told when it was written.
@@ -86,6 +93,8 @@ struct Kept {
     seq: StatementSeq,
     bytes: usize,
     beyond: u64,
+    /// Of what is beyond, from its first byte on.
+    digest: Option<Box<blake3::Hasher>>,
 }
 
 #[derive(Debug, Default)]
@@ -110,9 +119,16 @@ impl Queue {
     }
 
     fn tell_beyond(&mut self) {
-        let Kept { seq, beyond, .. } = mem::take(&mut self.kept);
-        if beyond > 0 {
-            self.batch.items.push(Item::Beyond { seq, bytes: beyond });
+        let Kept {
+            seq,
+            beyond: bytes,
+            digest,
+            ..
+        } = mem::take(&mut self.kept);
+        if let Some(digest) = digest {
+            let digest = digest.finalize();
+            let rest = Rest { bytes, digest };
+            self.batch.items.push(Item::Beyond { seq, rest });
         }
     }
 }
@@ -321,7 +337,10 @@ impl Lane {
             };
         }
         queue.kept.bytes += keep.len();
-        queue.kept.beyond += rest.len() as u64;
+        if !rest.is_empty() {
+            queue.kept.beyond += rest.len() as u64;
+            queue.kept.digest.get_or_insert_default().update(rest);
+        }
         if !keep.is_empty() || head.is_some() {
             let begins = queue.batch.data.len();
             queue.batch.data.extend_from_slice(keep);

@@ -26,7 +26,7 @@ mod writer;
 
 pub use basis::{Basis, Names, Sent, Types};
 pub use blocks::{BlockError, Blocks, Ending, Step};
-pub use cell::TEXT_CAP;
+pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Wrong};
 pub use codec::Decoder;
 pub use event::EVENTS;

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::mask::{MaskPlan, MaskedRows};
 use crate::model::{
     CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
-    ProcessFacts, ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
+    ProcessFacts, ResultHead, Secret, SessionId, StatementSeq, TargetName, UnixMillis, Workload,
 };
 use crate::policy::{Allow, Decision, Obligations};
 use crate::sql::{Analysis, Purpose};
@@ -61,7 +61,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
     Decided {
         seq: StatementSeq(seq),
         at: UnixMillis(1_700_000_000_000 + seq as i64),
-        text: RecordedText::from(text, false, true),
+        text: RecordedText::from(text, false, true, &TextKey::new(&Secret::new([7; 32]))),
         params: vec![RecordedCell::Text(seq.to_string())],
         purpose: None,
         analysis: Arc::new(Analysis::default()),
@@ -272,6 +272,13 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
         rows.iter().map(|rows| rows.beyond).sum::<u64>(),
         104 * 100 - 1000
     );
+    let all = row.repeat(100);
+    let digest = blake3::hash(&all[1000..]).to_hex();
+    let digests: Vec<_> = rows
+        .iter()
+        .filter_map(|rows| rows.digest.as_deref())
+        .collect();
+    assert_eq!(digests, [digest.as_str()], "of what is not kept");
     let Some(Event::Closed(closed)) = events.last() else {
         panic!("no close")
     };
@@ -558,7 +565,8 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
         (libc::EIO, false),
     ] {
         let disk = Faulty::default();
-        let recorder = Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None).unwrap();
+        let recorder =
+            Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None).unwrap();
         let mut health = recorder.health();
         let session = recorder.begin(began(1)).unwrap();
         let other = recorder.begin(began(2)).unwrap();

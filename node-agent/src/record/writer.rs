@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::chain::{Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
-use super::lane::{Batch, Held, Item, Lane, Shared};
+use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
 use super::recorder::Health;
 use super::shelf::{Shelf, Volume};
 use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
@@ -444,9 +444,9 @@ impl Recording {
                 let bytes = data.get(range).unwrap_or_default();
                 self.rows(seq, head, bytes)?;
             }
-            Item::Beyond { seq, bytes } => self.end_rows(seq, bytes)?,
+            Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
             Item::Finished(mut finished) => {
-                self.end_rows(finished.seq, 0)?;
+                self.end_rows(finished.seq, None)?;
                 self.totals.finished(&finished);
                 bound(&mut finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
@@ -456,7 +456,7 @@ impl Recording {
                 self.encoder.note(&note, &mut self.lines)?;
             }
             Item::Closed { at, why } => {
-                self.end_rows(self.rows.seq, 0)?;
+                self.end_rows(self.rows.seq, None)?;
                 let closed = Closed {
                     at,
                     why,
@@ -476,45 +476,45 @@ impl Recording {
         bytes: &[u8],
     ) -> Result<(), io::Error> {
         if seq != self.rows.seq || head.is_some() {
-            self.end_rows(self.rows.seq, 0)?;
+            self.end_rows(self.rows.seq, None)?;
             // A head without rows is recorded too: an empty result has columns.
             let empty = head.is_some() && bytes.is_empty();
             self.rows.seq = seq;
             self.rows.head = head;
             if empty {
                 let head = self.rows.head.as_ref();
-                self.encoder.rows(seq, head, &[], 0, &mut self.lines)?;
+                self.encoder.rows(seq, head, &[], None, &mut self.lines)?;
             }
         }
         let mut cells = Vec::new();
         self.rows
             .reader
             .feed(self.rows.head.as_deref(), bytes, &mut cells);
-        self.line_of_rows(seq, &cells, 0)
+        self.line_of_rows(seq, &cells, None)
     }
 
     /// Tells what is there of a row that the cap cut, and how much came after it.
-    fn end_rows(&mut self, seq: StatementSeq, beyond: u64) -> Result<(), io::Error> {
+    fn end_rows(&mut self, seq: StatementSeq, rest: Option<&Rest>) -> Result<(), io::Error> {
         let mut cells = Vec::new();
         if seq == self.rows.seq {
             self.rows.reader.end(self.rows.head.as_deref(), &mut cells);
         }
-        self.line_of_rows(seq, &cells, beyond)
+        self.line_of_rows(seq, &cells, rest)
     }
 
     fn line_of_rows(
         &mut self,
         seq: StatementSeq,
         rows: &[Vec<RecordedCell>],
-        beyond: u64,
+        rest: Option<&Rest>,
     ) -> Result<(), io::Error> {
-        if rows.is_empty() && beyond == 0 {
+        if rows.is_empty() && rest.is_none() {
             return Ok(());
         }
         let head = self.rows.head.as_ref().filter(|_| seq == self.rows.seq);
         Ok(self
             .encoder
-            .rows(seq, head, rows, beyond, &mut self.lines)?)
+            .rows(seq, head, rows, rest, &mut self.lines)?)
     }
 
     fn tell(&mut self, text: String) -> Result<(), io::Error> {

@@ -28,6 +28,7 @@ struct Pending {
     table: Table,
     rows: usize,
     beyond: u64,
+    digest: Option<String>,
 }
 
 const TABLE_ROWS: usize = 10_000;
@@ -160,6 +161,7 @@ impl Story {
                 table: Table::new(heads),
                 rows: 0,
                 beyond: 0,
+                digest: None,
             }
         });
         for row in &event.rows {
@@ -172,6 +174,9 @@ impl Story {
             pending.rows += 1;
         }
         pending.beyond += event.beyond;
+        if event.digest.is_some() {
+            pending.digest.clone_from(&event.digest);
+        }
         Ok(())
     }
 
@@ -185,8 +190,9 @@ impl Story {
         if pending.beyond > 0 {
             writeln!(
                 out,
-                "     (and {} bytes of rows that are not kept)",
-                pending.beyond
+                "     (and {} bytes of rows that are not kept; BLAKE3 {})",
+                pending.beyond,
+                pending.digest.as_deref().unwrap_or("was not taken")
             )?;
         }
         Ok(())

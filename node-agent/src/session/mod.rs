@@ -37,7 +37,7 @@ use crate::mask::MaskKey;
 use crate::model::{ClientAddr, Refusal, SessionId, UpstreamAddr, Workload};
 use crate::origin::Flow;
 use crate::policy::PolicySet;
-use crate::record::{Recorder, Why};
+use crate::record::{Recorder, TextKey, Why};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, UpstreamConnector};
 use crate::upstream::{Catalogues, Endpoint, Warm};
@@ -80,6 +80,8 @@ pub struct Shared {
     pub live: Arc<Registry>,
     /// Keys hashes and tokens of masks.
     pub mask_key: MaskKey,
+    /// The key under which withheld texts are hashed.
+    pub text_key: TextKey,
     /// Certificates for clients.
     pub client_tls: ClientTls,
     /// Whether delivered rows are recorded.

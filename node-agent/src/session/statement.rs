@@ -240,7 +240,12 @@ impl<W: Wire> Session<W> {
         Decided {
             seq: StatementSeq(self.seq),
             at,
-            text: RecordedText::from(prepared.text.as_str(), secret, understood),
+            text: RecordedText::from(
+                prepared.text.as_str(),
+                secret,
+                understood,
+                &self.shared.text_key,
+            ),
             params,
             purpose: prepared.purpose.clone(),
             analysis: prepared.analysis.clone(),

@@ -194,6 +194,11 @@ fn whatever_ran_before_a_kill_is_on_the_record_with_its_decision() -> Result<()>
         let ran = ran(log.get(seen..).context("the log went on")?);
         seen = log.len();
         total += ran.len();
+        // A session that was killed before its first block gets its recording last of all.
+        let _in_time = until("all that ran is on the record", SOON, || {
+            let all = on_record.look(&recordings)?;
+            Ok((all && ran.is_subset(&on_record.allowed)).then_some(()))
+        });
         let missing: Vec<_> = ran.difference(&on_record.allowed).collect();
         assert!(
             missing.is_empty(),

@@ -254,7 +254,10 @@ mod tests {
         };
         leaves(&ran("copy t from stdin"), "copies in");
         let mut secret = ran("select 1");
-        secret.decided.text = RecordedText::from("select 1", true, true);
+        secret.decided.text = RecordedText::Withheld {
+            hash: String::new(),
+            length: 8,
+        };
         leaves(&secret, "withheld");
         let mut long = ran("select $1");
         long.decided.params = vec![RecordedCell::Long(5000)];
