@@ -45,6 +45,10 @@ pub struct LoggedIn {
 /// Login is over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a session, and boxed in its event"
+)]
 pub enum Login {
     /// Let in.
     Admitted {

@@ -172,7 +172,7 @@ impl Progress {
     }
 
     fn tell(&mut self, done: usize) {
-        if self.terminal && done % 16 == 0 {
+        if self.terminal && done.is_multiple_of(16) {
             self.shown = true;
             let _ = write!(std::io::stderr(), "\r{done} of {} recordings", self.of);
         }

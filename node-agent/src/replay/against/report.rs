@@ -106,7 +106,7 @@ impl<'a> Teller<'a> {
             }
             Style::Text => {}
         }
-        if self.options.progress && again.run % 16 == 0 {
+        if self.options.progress && again.run.is_multiple_of(16) {
             let text = format!("\r{} run, {} different", again.run, again.different);
             let _ = io::stderr().write_all(text.as_bytes());
         }

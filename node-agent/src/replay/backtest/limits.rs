@@ -75,9 +75,10 @@ pub(super) fn changed(finished: &Finished) -> u64 {
         let rows = finished.tags.iter().map(|tag| {
             let mut words = tag.split(' ');
             match words.next() {
-                Some("INSERT" | "UPDATE" | "DELETE" | "MERGE") => {
-                    words.last().and_then(|rows| rows.parse().ok()).unwrap_or(0)
-                }
+                Some("INSERT" | "UPDATE" | "DELETE" | "MERGE") => words
+                    .next_back()
+                    .and_then(|rows| rows.parse().ok())
+                    .unwrap_or(0),
                 Some(_) | None => 0,
             }
         });
