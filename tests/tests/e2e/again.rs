@@ -92,9 +92,12 @@ rules:
 limits: { rows_returned: 10 }
 ";
 
+/// Two texts, and what becomes of each.
+type Texts = [(&'static str, &'static str); 2];
+
 /// Five kinds of sessions, ten of each: the workload, the user, what it asks, and by hand what becomes of
 /// each statement under the new policy.
-const KINDS: [(&str, &str, [(&str, &str); 2]); 5] = [
+const KINDS: [(&str, &str, Texts); 5] = [
     (
         "claude",
         "ada",
