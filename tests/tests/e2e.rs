@@ -9,6 +9,7 @@
 )]
 
 mod e2e {
+    mod again;
     mod answers;
     mod audit;
     mod authors;

@@ -212,12 +212,12 @@ fn password(credential: &Credential) -> anyhow::Result<Option<Secret<String>>> {
 }
 
 /// A database by its URL.
-struct Place {
-    host: String,
-    port: u16,
-    login: BackLogin,
-    mode: UpstreamTls,
-    ca_file: Option<PathBuf>,
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) login: BackLogin,
+    pub(super) mode: UpstreamTls,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 fn by_url(text: &str) -> anyhow::Result<Inventory> {
@@ -240,7 +240,7 @@ fn by_url(text: &str) -> anyhow::Result<Inventory> {
 
 /// Reads a URL. What is not understood is an error: a setting that is passed over could have been
 /// meant to protect.
-fn parse(text: &str) -> anyhow::Result<Place> {
+pub(super) fn parse(text: &str) -> anyhow::Result<Place> {
     let url = reqwest::Url::parse(text).context("not a postgres:// URL")?;
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.context("the URL names no host")?;

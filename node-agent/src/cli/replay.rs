@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use node_agent::replay::{self, Options, Style, Verdict};
 
+use super::against::Against;
 use super::sessions::{Place, answer};
 use super::{Answer, out};
 
@@ -26,12 +27,14 @@ enum Format {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "On a terminal the session is played: `?` shows the keys. Elsewhere, and with --format, it is \
-                  printed.\nNothing is connected to and nothing is run. Exit status 1: the recording was changed.\n\n\
+                  printed.\nNothing is connected to and nothing is run, but with --against. Exit status 1: the recording was changed.\n\n\
                   Examples:\n  node-agent replay s-00c0ffee00c0ffee\n  \
                   node-agent replay --follow s-00c0\n  \
                   node-agent replay --format html -o session.html s-00c0\n  \
                   node-agent replay --format text --speed 4 s-00c0\n  \
-                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq ."
+                  node-agent replay --format json ./s-00c0ffee00c0ffee.rec | jq .\n  \
+                  node-agent replay s-00c0 --against 'postgres://me@scratch/app' --dry-run\n  \
+                  node-agent replay s-00c0 --against 'postgres://me@scratch/app' --stop-on-difference"
 )]
 pub(crate) struct Replay {
     #[command(flatten)]
@@ -53,11 +56,16 @@ pub(crate) struct Replay {
     /// Write to this file, which only you can read, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    against: Against,
 }
 
 impl Replay {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let path: &Path = &self.place.find(&self.session)?;
+        if self.against.wanted() {
+            return self.against.run(path, self.speed);
+        }
         let format = match (self.format, &self.output) {
             (Some(format), _) => format,
             (None, Some(file)) => by_name(file),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::lane::Rest;
 use super::{
-    Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell, RecordedText,
-    Rows, Unknown,
+    Basis, Began, Closed, Decided, Event, Finished, LoggedIn, Note, NoteFrom, RecordedCell,
+    RecordedText, Rows, Unknown,
 };
 use crate::model::{ResultHead, StatementSeq, UnixMillis};
 use crate::sql::Analysis;
@@ -65,6 +65,10 @@ struct Again<P> {
     params: P,
     /// The number of the earlier one, counting memorable statements from 0.
     of: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
 }
 
 /// A statement that differs from an earlier one in its text as well, and of which all that was found and
@@ -77,6 +81,10 @@ struct Like<T, P> {
     params: P,
     /// As for `Again`.
     of: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,6 +187,8 @@ impl Encoder {
                 at: decided.at,
                 params: &*decided.params,
                 of,
+                judged: decided.basis.judged,
+                resumed: decided.basis.resumed,
             };
             return line(out, &Line::Again(again)).map(drop);
         }
@@ -222,6 +232,8 @@ impl Encoder {
             decided.text = RecordedText::cut(text, SHORT);
         }
         decided.params = Vec::new();
+        // Without its analysis nobody could judge it again.
+        decided.basis = Basis::default();
         let sureness = decided.analysis.sureness.clone();
         decided.analysis = Arc::new(Analysis {
             sureness,
@@ -335,6 +347,8 @@ pub(super) fn like_line(decided: &Decided, of: u64, out: &mut Vec<u8>) -> serde_
         text: &decided.text,
         params: &*decided.params,
         of,
+        judged: decided.basis.judged,
+        resumed: decided.basis.resumed,
     };
     line(out, &Line::Like(like)).map(drop)
 }
@@ -362,16 +376,24 @@ pub(super) fn like_told(line: &[u8], earlier: &Decided) -> Option<Told> {
         text,
         params,
         of: _,
+        judged,
+        resumed,
     }) = serde_json::from_slice(line).ok()?
     else {
         return None;
     };
+    let earlier = earlier.clone();
     Some(Told::Decided(Box::new(Decided {
         seq,
         at,
         text,
         params,
-        ..earlier.clone()
+        basis: Basis {
+            judged,
+            resumed,
+            ..earlier.basis
+        },
+        ..earlier
     })))
 }
 
@@ -406,6 +428,7 @@ fn alike(a: &Decided, b: &Decided) -> bool {
         && (Arc::ptr_eq(&a.decision, &b.decision) || a.decision == b.decision)
         && a.policy_version == b.policy_version
         && a.purpose == b.purpose
+        && a.basis.is_like(&b.basis)
 }
 
 /// Where a statement's analysis and decision lie.
@@ -475,10 +498,17 @@ impl Decoder {
                 at,
                 params,
                 of,
+                judged,
+                resumed,
             })) => self.but_for(line, of, |earlier| Decided {
                 seq,
                 at,
                 params,
+                basis: Basis {
+                    judged,
+                    resumed,
+                    ..earlier.basis
+                },
                 ..earlier
             }),
             Ok(Kept::Like(Like {
@@ -487,11 +517,18 @@ impl Decoder {
                 text,
                 params,
                 of,
+                judged,
+                resumed,
             })) => self.but_for(line, of, |earlier| Decided {
                 seq,
                 at,
                 text,
                 params,
+                basis: Basis {
+                    judged,
+                    resumed,
+                    ..earlier.basis
+                },
                 ..earlier
             }),
             Ok(Kept::Rows(rows)) => {

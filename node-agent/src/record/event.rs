@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Basis;
+
 use crate::mask::MaskedRows;
 use crate::model::{
     Carried, ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead,
-    SessionId, StatementSeq, TargetName, UnixMillis, Workload,
+    SessionId, StatementSeq, TargetName, UnixMillis, UpstreamAddr, Workload,
 };
 use crate::policy::{Decision, Detector, RuleRef};
 use crate::sql::{Analysis, Purpose};
@@ -43,6 +45,10 @@ pub struct LoggedIn {
 /// Login is over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a session, and boxed in its event"
+)]
 pub enum Login {
     /// Let in.
     Admitted {
@@ -62,6 +68,12 @@ pub enum Login {
         /// The connection to the database was another session's before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<KeptFrom>,
+        /// Session settings that the client asked for at login.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        settings: Vec<(String, String)>,
+        /// Where the agent dialled the database.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upstream: Option<UpstreamAddr>,
     },
     /// Refused.
     Refused(Refusal),
@@ -98,6 +110,9 @@ pub struct Decided {
     pub decision: std::sync::Arc<Decision>,
     /// Which policies decided.
     pub policy_version: std::sync::Arc<str>,
+    /// What else was judged by, and how the statement was sent.
+    #[serde(default, skip_serializing_if = "Basis::is_unrecorded")]
+    pub basis: Basis,
 }
 
 /// A text, or what stands in for it.
@@ -433,12 +448,12 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "login",
         "after login",
-        "principal, role, database, TLS; or the refusal",
+        "principal, role, database, TLS, settings asked for, where the database was dialled; or the refusal",
     ),
     (
         "decided",
         "before anything runs",
-        "text or what stands in for it, parameters, the purpose that was given, analysis, decision with its rules and what observing policies would have said, policy version",
+        "text or what stands in for it, parameters, the purpose that was given, analysis, decision with its rules and what observing policies would have said, policy version, what its names stood for, how it was sent",
     ),
     (
         "rows",

@@ -8,6 +8,7 @@
 //! every further statement a refusal until it works again, and what a killed agent had in its
 //! journal the next one adds to the recordings (`recover.rs`).
 
+mod basis;
 mod blocks;
 mod cell;
 mod chain;
@@ -25,6 +26,7 @@ mod retention;
 mod shelf;
 mod writer;
 
+pub use basis::{Basis, Names, Sent, Types};
 pub use blocks::{BlockError, Blocks, Ending, Step};
 pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{

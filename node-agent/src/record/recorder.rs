@@ -487,5 +487,5 @@ impl Drop for SessionRecorder {
 fn weight(decided: &Decided) -> usize {
     let params: usize = decided.params.iter().map(super::RecordedCell::weight).sum();
     // An analysis that nobody else holds is a few times its text.
-    1024 + 3 * decided.text.weight() + params
+    1024 + 3 * decided.text.weight() + params + decided.basis.names.weight()
 }

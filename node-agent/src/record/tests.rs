@@ -67,6 +67,7 @@ pub(crate) fn decided(seq: u64, text: &str, decision: Arc<Decision>) -> Decided 
         analysis: Arc::new(Analysis::default()),
         decision,
         policy_version: "v1".into(),
+        basis: Basis::default(),
     }
 }
 

@@ -1,10 +1,13 @@
-//! IO. Reads recordings and shows them. Connects to nothing and runs nothing.
+//! IO. Reads recordings and shows them. Connects to nothing and runs nothing, but for `against/`, which
+//! runs a session again at a scratch database when it is told to: nothing else here calls it.
 //!
 //! Everything here writes to a `Write` and gives a result back; the command line is `main.rs`'s
 //! business. Whatever came from a client or a database is shown with its control characters,
 //! escapes and direction marks as visible text (`visible.rs`).
 
 mod audit;
+mod against;
+mod backtest;
 mod cell;
 mod find;
 mod findings;
@@ -25,7 +28,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use against::{Again, AgainstError, AgainstOptions, Line, Origin, Run, origin, run_again};
 pub use audit::{Audited, Scope, audit};
+pub use backtest::{BacktestOptions, Summary, Tally, Wanted, backtest};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
 pub use html::page;

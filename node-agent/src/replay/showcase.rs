@@ -13,8 +13,8 @@ use crate::model::{
 use crate::policy::{Allow, Decision, Denial, Hold, Obligations, RuleRef};
 use crate::record::fixtures::{began, made};
 use crate::record::{
-    Closed, Decided, End, Event, Finished, Header, LoggedIn, Login, Note, NoteFrom, RecordedCell,
-    RecordedText, Rows, Totals, Unknown, Why, path_of,
+    Basis, Closed, Decided, End, Event, Finished, Header, LoggedIn, Login, Note, NoteFrom,
+    RecordedCell, RecordedText, Rows, Totals, Unknown, Why, path_of,
 };
 use crate::sql::{Analysis, Purpose};
 
@@ -98,6 +98,8 @@ impl Teller {
             application: Some(application.into()),
             tls: true,
             kept: None,
+            settings: Vec::new(),
+            upstream: None,
         };
         let login = LoggedIn {
             at: UnixMillis(BEGAN + 12),
@@ -136,6 +138,7 @@ impl Teller {
             analysis: Arc::new(Analysis::default()),
             decision: Arc::new(decision),
             policy_version: "b1946ac92492d2347c6235b4d2611184".into(),
+            basis: Basis::default(),
         };
         self.push(Event::Decided(Box::new(decided)));
         match self.events.last_mut() {

@@ -49,6 +49,8 @@ fn login(subject: &str) -> Login {
             session: SessionId(0xabc),
             process: 4711,
         }),
+        settings: Vec::new(),
+        upstream: None,
     }
 }
 

@@ -251,6 +251,7 @@ fn login(event: &LoggedIn, out: &mut dyn Write) -> io::Result<()> {
             application,
             tls,
             kept,
+            ..
         } => {
             let user = &principal.user;
             writeln!(

@@ -333,7 +333,7 @@ fn by_mask(cause: Cause) -> bool {
 
 /// A statement that only ends a transaction, or forgets names: who may do nothing more must still be able
 /// to stop.
-fn only_ends(analysis: &Analysis) -> bool {
+pub(crate) fn only_ends(analysis: &Analysis) -> bool {
     let ends = |kind: &StatementKind| {
         matches!(
             kind,
@@ -348,7 +348,7 @@ fn only_ends(analysis: &Analysis) -> bool {
 }
 
 /// Whether rows come back by what its kind is. RETURNING is met when its rows come.
-fn reads(analysis: &Analysis) -> bool {
+pub(crate) fn reads(analysis: &Analysis) -> bool {
     let reads = |kind: &StatementKind| {
         matches!(
             kind,

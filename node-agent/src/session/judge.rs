@@ -255,6 +255,8 @@ impl<W: Wire> Session<W> {
             catalogue: None,
             decision: Arc::new(Decision::Deny(denial)),
             leaves_no_trace: false,
+            judged: None,
+            policy: None,
         }
     }
 

@@ -567,6 +567,8 @@ async fn welcome<W: Wire>(
         application: hello.application.clone(),
         tls: greeting.leg.is_tls(),
         kept,
+        settings: hello.settings.clone(),
+        upstream: Some(endpoint.address),
     });
     let mut secret = [0_u8; 32];
     let mut process = [0_u8; 4];

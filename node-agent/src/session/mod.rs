@@ -44,6 +44,7 @@ use crate::upstream::{Catalogues, Endpoint, Warm};
 use crate::wire::Wire;
 
 pub use budget::Budgets;
+pub(crate) use budget::{only_ends, reads};
 pub use cancel::Cancels;
 pub use judge::Analyses;
 pub use parting::Partings;

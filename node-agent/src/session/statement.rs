@@ -9,7 +9,9 @@ use crate::clock;
 use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
 use crate::policy::Decision;
-use crate::record::{Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Why};
+use crate::record::{
+    Basis, Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Sent, Types, Why,
+};
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
 use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
 
@@ -227,9 +229,17 @@ impl<W: Wire> Session<W> {
             Phase::Execute { params, .. } => recorded(params),
             Phase::Run { .. } | Phase::Prepare { .. } => Vec::new(),
         };
+        let (sent, resumed) = match &asked.phase {
+            Phase::Run { .. } => (Sent::Text, false),
+            Phase::Prepare { .. } => (Sent::Prepared(Types::default()), false),
+            Phase::Execute {
+                params, resumed, ..
+            } => (Sent::Prepared(Types::of(params.types.clone())), *resumed),
+        };
+        let at = clock::now();
         Decided {
             seq: StatementSeq(self.seq),
-            at: clock::now(),
+            at,
             text: RecordedText::from(
                 prepared.text.as_str(),
                 secret,
@@ -241,6 +251,13 @@ impl<W: Wire> Session<W> {
             analysis: prepared.analysis.clone(),
             decision: verdict.decision.clone(),
             policy_version: verdict.policy_version.clone(),
+            basis: Basis {
+                names: verdict.names_for_record(),
+                judged: verdict.judged.filter(|judged| *judged != at),
+                policy: verdict.policy.clone(),
+                sent,
+                resumed,
+            },
         }
     }
 

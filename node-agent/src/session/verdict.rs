@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::Refusal;
+use crate::model::{Refusal, UnixMillis};
 use crate::policy::{Allow, Decision, Denial, PolicySet, Question, ResolvedNames, Watched, decide};
+use crate::record::Names;
 use crate::sql::{Analysis, Purpose, stands_for_its_shape};
 use crate::wire::Text;
 
@@ -94,22 +95,34 @@ pub(super) struct Verdict {
     pub(super) decision: Arc<Decision>,
     /// Whether it leaves nothing in the connection that a reset does not drop.
     pub(super) leaves_no_trace: bool,
+    /// When it was judged, where it may be another at another moment.
+    pub(super) judged: Option<UnixMillis>,
+    /// What policy said, where the agent refuses all the same.
+    pub(super) policy: Option<Arc<Decision>>,
 }
 
 impl Verdict {
     /// What policy allowed, and the agent refuses all the same: so does the record say it.
     pub(super) fn refused(&self, refusal: &Refusal) -> Self {
-        let decision = match &*self.decision {
-            Decision::Allow(Allow { .. }) => Arc::new(Decision::Deny(Denial {
-                rule: None,
-                refusal: refusal.clone(),
-                fleeting: true,
-            })),
-            Decision::Hold(_) | Decision::Deny(_) => self.decision.clone(),
-        };
-        Verdict {
-            decision,
-            ..self.clone()
+        match &*self.decision {
+            Decision::Allow(Allow { .. }) => Verdict {
+                decision: Arc::new(Decision::Deny(Denial {
+                    rule: None,
+                    refusal: refusal.clone(),
+                    fleeting: true,
+                })),
+                policy: Some(self.decision.clone()),
+                ..self.clone()
+            },
+            Decision::Hold(_) | Decision::Deny(_) => self.clone(),
+        }
+    }
+
+    /// What it was made of, for the record.
+    pub(super) fn names_for_record(&self) -> Names {
+        match self.catalogue {
+            Some(_) => Names::Found(self.names.clone()),
+            None => Names::NotLookedUp,
         }
     }
 
@@ -195,7 +208,8 @@ impl Prepared {
         if let Some(kept) = circumstances.as_ref().and_then(|now| self.verdict(now)) {
             return kept;
         }
-        let decision = decide(policies, &ask(names.clone()));
+        let question = ask(names.clone());
+        let decision = decide(policies, &question);
         let fleeting = match &decision {
             Decision::Allow(allow) => allow.fleeting,
             Decision::Deny(denial) => denial.fleeting,
@@ -213,6 +227,8 @@ impl Prepared {
             catalogue: circumstances.as_ref().and_then(|now| Some(now.names?.0)),
             decision: Arc::new(decision),
             leaves_no_trace,
+            judged: fleeting.then_some(question.now),
+            policy: None,
         };
         if !fleeting && let Some(circumstances) = circumstances {
             self.keep(circumstances, verdict.clone());

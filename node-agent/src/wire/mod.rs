@@ -344,6 +344,8 @@ impl From<String> for Text {
 pub struct Params {
     /// The Bind frame's parameter section, whole: iterate with `iter`.
     pub values: Vec<(Format, Option<Bytes>)>,
+    /// The types that the client fixed for them, four bytes each.
+    pub types: Bytes,
 }
 
 /// What became of the client's next message.

@@ -1,6 +1,7 @@
-//! `policy check`, `policy explain`, `policy test`, `policy schema`: the same compiler and the same
+//! `policy check`, `policy explain`, `policy test`, `policy backtest`, `policy schema`: the same compiler and the same
 //! judge as the daemon's, without a daemon.
 
+mod backtest;
 mod check;
 mod explain;
 mod test;
@@ -55,6 +56,20 @@ pub(crate) enum PolicyCommand {
                       ```sql\n  SELECT * FROM sales.orders\n  ```\n  \
                       ```expect\n  allow\n  masked: no\n  ```")]
     Test(test::Test),
+    /// Judge recorded sessions by these policies, and list every decision that flips
+    ///
+    /// Nothing runs and nothing is asked: each recorded statement is judged again as it was, by the
+    /// daemon's own decision function, with what its names stood for then. What a recording does
+    /// not say is counted and never guessed. Limits and budgets that are new are held against the
+    /// rows, bytes, times and changes on record. Exit status: 0 nothing flips (see --fail-on), 1
+    /// something does, 2 a recording cannot be read or no decision could be judged.
+    #[command(
+        after_help = "Examples:\n  node-agent policy backtest --policies new/ --dir /var/lib/node-agent/recordings\n  \
+                      node-agent policy backtest --policies new/ --since 7d --workload claude\n  \
+                      node-agent policy backtest --policies new/ --fail-on deny s-00c0ffee00c0ffee\n  \
+                      node-agent policy backtest --policies new/ --all-changes --json | jq '.flips[]'"
+    )]
+    Backtest(Box<backtest::Backtest>),
     /// The JSON Schema of the policy format, for editors
     #[command(
         after_help = "Examples:\n  node-agent policy schema > node-agent-policy.schema.json\n\n\
@@ -70,6 +85,7 @@ impl PolicyCommand {
             PolicyCommand::Check(check) => check.run(),
             PolicyCommand::Explain(explain) => explain.run(),
             PolicyCommand::Test(test) => test.run(),
+            PolicyCommand::Backtest(backtest) => backtest.run(),
             PolicyCommand::Schema => {
                 out::json(&node_agent::policy::schema())?;
                 Ok(Answer::Good)

@@ -83,7 +83,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn dir(&self) -> anyhow::Result<PathBuf> {
+    pub(super) fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
             None => Ok(self.with.load()?.recording.dir),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::{Began, Decided, LoggedIn, codec};
+use super::super::{Basis, Began, Decided, LoggedIn, codec};
 use super::layout::{ENTRY, Kind, WORD, mark, refer, words_of};
 use crate::intercept::SharedWords;
 use crate::model::SessionId;
@@ -78,6 +78,7 @@ struct Judged {
     _decision: Arc<Decision>,
     _version: Arc<str>,
     _purpose: Option<Arc<Purpose>>,
+    basis: Basis,
 }
 
 fn place(decided: &Decided) -> Place {
@@ -144,7 +145,9 @@ impl Shard {
         let mut state = self.lock();
         let place = place(decided);
         // It may turn out that it does not fit into the half that knows it; then it is told whole.
-        if let Some(&(of, _)) = state.half().known.get(&place) {
+        let known = state.half().known.get(&place);
+        let alike = known.filter(|(_, judged)| judged.basis.is_like(&decided.basis));
+        if let Some(&(of, _)) = alike {
             state.write_line(|line| codec::like_line(decided, of as u64, line))?;
             if state.fits(self.size) {
                 let (ticket, _) = self.put(&mut state, session, refer(Kind::Like, of))?;
@@ -160,6 +163,7 @@ impl Shard {
                 _decision: Arc::clone(&decided.decision),
                 _version: Arc::clone(&decided.policy_version),
                 _purpose: decided.purpose.clone(),
+                basis: decided.basis.clone(),
             };
             half.known.insert(place, (at, judged));
         }

@@ -292,6 +292,8 @@ fn identity(gathered: &Gathered, login: &LoggedIn, out: &mut dyn Write) -> io::R
             application,
             tls,
             kept,
+            settings: _,
+            upstream: _,
         } => {
             let user = &principal.user;
             fact("User", &user.subject, "", out)?;

@@ -395,6 +395,8 @@ impl Layout<'_> {
                     application,
                     tls,
                     kept,
+                    settings: _,
+                    upstream: _,
                 } => {
                     let user = &principal.user;
                     self.fact("user", &user.subject, rows);

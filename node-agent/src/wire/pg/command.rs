@@ -238,7 +238,10 @@ pub(super) fn params(section: &Bytes) -> Result<Params, Garbled> {
         let format = format(code).ok_or_else(|| r.garbled("an unknown format"))?;
         values.push((format, value(&mut r)?.map(|range| part(section, range))));
     }
-    Ok(Params { values })
+    Ok(Params {
+        values,
+        types: Bytes::new(),
+    })
 }
 
 fn format(code: u16) -> Option<Format> {

@@ -123,6 +123,7 @@ mod tests {
                     (Format::Text, Some(Bytes::from_static(b"hi"))),
                     (Format::Binary, None),
                 ],
+                types: Bytes::new(),
             },
             &mut up,
         );

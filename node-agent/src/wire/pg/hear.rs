@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::model::{Refusal, RefusalCode};
 use crate::wire::reader::part;
-use crate::wire::{Asked, CursorLife, Garbled, Heard, Peer, Phase};
+use crate::wire::{Asked, CursorLife, Garbled, Heard, Params, Peer, Phase};
 
 use super::bulk::CopyIn;
 use super::command::{self, BindFault, Kind, Which};
@@ -339,7 +339,10 @@ impl<S: Clone, E> Talk<S, E> {
             kept,
             statement,
             formats: results,
-            params: command::params(&section)?,
+            params: Params {
+                types: types.clone(),
+                ..command::params(&section)?
+            },
             types,
             _held: held,
             executed: false,
