@@ -10,6 +10,7 @@ mod out;
 mod outside;
 mod policy;
 mod reference;
+mod search;
 mod sessions;
 
 use std::path::PathBuf;

@@ -17,6 +17,7 @@ mod receipt;
 mod recorder;
 mod retention;
 mod shelf;
+mod skim;
 mod writer;
 
 pub use blocks::{BlockError, Blocks, Ending, Step};
@@ -34,6 +35,7 @@ pub use recorder::{
 };
 pub use retention::{Keep, Pruned, prune};
 pub use shelf::{is_live, path_of};
+pub use skim::{Base, Held, Kind, Passed, Skim};
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;

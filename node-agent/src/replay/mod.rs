@@ -1,17 +1,28 @@
-//! IO. Reads recordings and shows them. Connects to nothing and runs nothing.
+//! IO. Reads recordings and shows them. Runs nothing, and connects to nothing but the receiver that an
+//! export is sent to.
 //!
 //! Everything here writes to a `Write` and gives a result back; the command line is `main.rs`'s
 //! business. Whatever came from a client or a database is shown with its control characters,
 //! escapes and direction marks as visible text (`visible.rs`).
 
+mod acts;
 mod cell;
+mod entry;
+mod export;
+mod filter;
 mod find;
 mod findings;
+mod grep;
+mod index;
 mod json;
 mod list;
+mod raw;
 mod read;
+mod since;
 mod table;
+mod tail;
 mod text;
+mod touched;
 mod verify;
 mod visible;
 mod when;
@@ -21,10 +32,20 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use entry::Entry;
+pub use export::{Exported, Form, Otlp, OtlpError, Patience, SendError, export, rows, send};
+pub use filter::{ErrorCode, Filter, RulePattern, Ruling, TablePattern};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
-pub use list::{Entry, Filter, entries, list, show};
+pub use grep::{
+    Case, Colour, Excerpt, Found as Match, Hit, NotAPattern, Pattern, Place, Question, Searched,
+    Syntax, Telling, Who, Within, grep, tell,
+};
+pub use index::{Catalogue, Coverage, Trust, by_header, catalogue};
+pub use list::{Order, Sort, entries, list, print, show};
 pub use read::{Outcome, Progress, Recording, Said, State};
+pub use since::{NotAMoment, since};
+pub use tail::tail;
 pub use verify::{Found, Report, verify};
 pub use visible::{visible, visible_json};
 
@@ -99,6 +120,11 @@ impl ReplayError {
             source: source.into(),
         }
     }
+}
+
+/// How many threads to read with.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16))
 }
 
 /// Plays a recording from its beginning to its end, or to the first damage, and says which.
