@@ -47,6 +47,7 @@ mod e2e {
     mod refusals;
     mod reload;
     mod rogue;
+    mod search;
     mod secrets;
     mod storm;
     mod story;

@@ -262,7 +262,7 @@ fn serve(stream: TcpStream, does: Does, sender: &std::sync::mpsc::Sender<Value>)
                 "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
                 said.len()
             );
-            std::io::Write::write_all(reader.get_mut(), text.as_bytes()).ok()?;
+            Write::write_all(reader.get_mut(), text.as_bytes()).ok()?;
             if status.starts_with("200") {
                 sender.send(serde_json::from_slice(&body).ok()?).ok()?;
             }
