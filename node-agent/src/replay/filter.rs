@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::touched;
 use crate::model::UnixMillis;
-use crate::policy::Decision;
+use crate::policy::{Decision, RuleRef};
 use crate::record::{Decided, Finished, Login};
 
 /// Which sessions. Every field that is set must fit. The decision, the rule and the table are of one
@@ -245,9 +245,9 @@ impl Filter {
             && self.decision.is_none_or(|wanted| wanted == ruling)
             && self.rule.as_ref().is_none_or(|pattern| {
                 let mut fits = false;
-                touched::rules(&decided.decision, &mut |rule| {
-                    fits |= pattern.fits(&touched::rule_name(rule));
-                });
+                let mut fit = |rule: &RuleRef| fits |= pattern.fits(&touched::rule_name(rule));
+                touched::rules(&decided.decision, &mut fit);
+                touched::masks(&decided.decision, &mut fit);
                 fits
             })
             && self.table.as_ref().is_none_or(|pattern| {

@@ -56,6 +56,18 @@ pub(super) fn rules<'a>(decision: &'a Decision, each: &mut dyn FnMut(&'a RuleRef
     }
 }
 
+/// Every mask in force where the statement touches something masked.
+pub(super) fn masks<'a>(decision: &'a Decision, each: &mut dyn FnMut(&'a RuleRef)) {
+    let obligations = match decision {
+        Decision::Allow(allow) => &allow.obligations,
+        Decision::Hold(hold) => &hold.obligations,
+        Decision::Deny(_) => return,
+    };
+    if obligations.touches_masked {
+        obligations.masks.iter().for_each(|mask| each(&mask.rule));
+    }
+}
+
 /// `policy/rule`.
 pub(super) fn rule_name(rule: &RuleRef) -> String {
     format!("{}/{}", rule.policy, rule.rule)

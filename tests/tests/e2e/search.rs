@@ -86,22 +86,38 @@ fn what_was_recorded_is_found_by_what_it_was_about() -> Result<()> {
         (&["***6789"][..], 0, "value ssn: ***6789"),
         (&["123-45"], 1, ""),
         (&["--in", "values", "Bruno"], 0, "value name: Bruno"),
-        (&["--in", "tables", "sales.cust", "--decision", "deny"], 0, "table define: sales.cust"),
+        (
+            &["--in", "tables", "sales.cust", "--decision", "deny"],
+            0,
+            "table define: sales.cust",
+        ),
         (&["--regex", "-i", "^DROP\\s"], 0, "deny   drop table"),
-        (&["--in", "errors", "nowhere"], 0, "select * from sales.nowhere"),
+        (
+            &["--in", "errors", "nowhere"],
+            0,
+            "select * from sales.nowhere",
+        ),
         (&["-l", "customers"], 0, "s-"),
         (&["--count", "customers"], 0, ": 2"),
         (&["--in", "statements", "nothing like it"], 1, ""),
         (&["--regex", "("], 2, ""),
     ] {
         let found = world.cli(&[&["sessions", "grep"], words].concat())?;
-        assert_eq!(found.status.code(), Some(status), "{words:?}: {}", found.all());
+        assert_eq!(
+            found.status.code(),
+            Some(status),
+            "{words:?}: {}",
+            found.all()
+        );
         assert!(found.stdout.contains(seen), "{words:?}: {}", found.all());
     }
     let index = world.cli(&["sessions", "index", "--json"])?.good()?.stdout;
     let index: Value = serde_json::from_str(&index)?;
     assert_eq!((&index["known"], &index["read"]), (&3.into(), &0.into()));
-    let index = world.cli(&["sessions", "index", "--rebuild", "--json"])?.good()?.stdout;
+    let index = world
+        .cli(&["sessions", "index", "--rebuild", "--json"])?
+        .good()?
+        .stdout;
     assert_eq!(serde_json::from_str::<Value>(&index)?["read"], 3);
     Ok(())
 }
@@ -114,16 +130,26 @@ fn what_is_exported_is_masked_and_safe_to_open() -> Result<()> {
     let world = world();
     three(&world)?;
     let of = |words: &[&str]| -> Result<String> {
-        Ok(listed(&world, words)?[0]["session"].as_str().unwrap().to_owned())
+        Ok(listed(&world, words)?[0]["session"]
+            .as_str()
+            .unwrap()
+            .to_owned())
     };
     let read = of(&["--min-rows", "2"])?;
-    let seq = world.cli(&["sessions", "grep", "--json", "--in", "values", "Bruno"])?.good()?;
+    let seq = world
+        .cli(&["sessions", "grep", "--json", "--in", "values", "Bruno"])?
+        .good()?;
     let seq = serde_json::from_str::<Value>(&seq.stdout)?["seq"].to_string();
-    let rows = world.cli(&["sessions", "export", &read, "--rows", &seq])?.good()?.stdout;
+    let rows = world
+        .cli(&["sessions", "export", &read, "--rows", &seq])?
+        .good()?
+        .stdout;
     assert_eq!(rows, "name,ssn\r\n\"'=Ada\",***6789\r\nBruno,***4321\r\n");
     let file = world.path().join("day.jsonl");
     let file = file.to_str().unwrap();
-    let words = ["sessions", "export", "--since", "today", "--format", "ocsf", "-o", file];
+    let words = [
+        "sessions", "export", "--since", "today", "--format", "ocsf", "-o", file,
+    ];
     world.cli(&words)?.good()?;
     let mut told = std::fs::read_to_string(file)?;
     let events: Vec<Value> = told
@@ -131,7 +157,9 @@ fn what_is_exported_is_masked_and_safe_to_open() -> Result<()> {
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
     assert!(events.iter().all(|event| event["class_uid"] == 6005));
-    let blocked = events.iter().filter(|event| event["disposition"] == "Blocked");
+    let blocked = events
+        .iter()
+        .filter(|event| event["disposition"] == "Blocked");
     let blocked: Vec<_> = blocked.collect();
     assert_eq!(blocked.len(), 1, "{blocked:?}");
     assert_eq!(blocked[0]["activity_name"], "Delete");
@@ -160,7 +188,10 @@ fn what_happens_is_followed_and_an_interrupt_ends_it_well() -> Result<()> {
         .spawn()?;
     until("a denial that is told", Duration::from_secs(20), || {
         world.ask("drop table sales.customers")?;
-        Ok(tail.said().contains("DENY   drop table sales.customers").then_some(()))
+        Ok(tail
+            .said()
+            .contains("DENY   drop table sales.customers")
+            .then_some(()))
     })?;
     world.ask("select 1")?;
     tail.signal(rustix::process::Signal::INT)?;

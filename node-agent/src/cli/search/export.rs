@@ -34,8 +34,6 @@ pub(crate) struct Export {
     place: Place,
     /// The sessions (default: all that fit)
     sessions: Vec<String>,
-    #[command(flatten)]
-    which: Which,
     /// What to write
     #[arg(long, value_enum, default_value = "jsonl", conflicts_with_all = ["rows", "otlp"])]
     format: As,
@@ -48,6 +46,9 @@ pub(crate) struct Export {
     /// Send OCSF events to this OTLP receiver
     #[arg(long, value_name = "URL", conflicts_with = "output")]
     otlp: Option<String>,
+    // Last: its heading stands over what follows.
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -40,8 +40,6 @@ pub(crate) struct Grep {
     /// Only in these places
     #[arg(long = "in", value_enum, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<Where>,
-    #[command(flatten)]
-    which: Which,
     /// Only the names of the sessions
     #[arg(short = 'l', long, conflicts_with = "count")]
     sessions_only: bool,
@@ -54,6 +52,9 @@ pub(crate) struct Grep {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    // Last: its heading stands over what follows.
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -19,8 +19,6 @@ use super::{Which, unless_gone};
 pub(crate) struct Ls {
     #[command(flatten)]
     place: Place,
-    #[command(flatten)]
-    which: Which,
     /// By what to sort, ascending
     #[arg(long, value_enum, default_value = "began")]
     sort: By,
@@ -33,6 +31,9 @@ pub(crate) struct Ls {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    // Last: its heading stands over what follows.
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use node_agent::clock;
 use node_agent::model::UnixMillis;
 use node_agent::replay::{
-    self, ErrorCode, Filter, ReplayError, RulePattern, Ruling, TablePattern, Trust,
+    self, Entry, ErrorCode, Filter, ReplayError, RulePattern, Ruling, TablePattern, Trust,
 };
 
 use super::out;
@@ -118,7 +118,14 @@ impl Which {
 /// The recordings that are asked for by name, or all that fit, by their beginning.
 fn recordings(place: &Place, names: &[String], filter: &Filter) -> anyhow::Result<Vec<PathBuf>> {
     if !names.is_empty() {
-        return names.iter().map(|name| place.find(name)).collect();
+        let mut named = Vec::new();
+        for name in names {
+            let path = place.find(name)?;
+            if *filter == Filter::default() || filter.session(&Entry::of(&path)?) {
+                named.push(path);
+            }
+        }
+        return Ok(named);
     }
     let dir: &Path = &place.dir()?;
     if *filter == Filter::default() {

@@ -23,11 +23,12 @@ pub(crate) struct Tail {
     place: Place,
     /// Only these sessions (default: all that fit)
     sessions: Vec<String>,
-    #[command(flatten)]
-    which: Which,
     /// One JSON object a line: events as they are recorded, without rows
     #[arg(long)]
     json: bool,
+    // Last: its heading stands over what follows.
+    #[command(flatten)]
+    which: Which,
 }
 
 impl Tail {

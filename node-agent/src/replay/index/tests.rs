@@ -188,3 +188,130 @@ async fn an_open_session_is_read_each_time() {
     session.close(Why::ClientQuit);
     recorder.stop();
 }
+
+#[tokio::test]
+async fn what_a_session_came_to_is_what_its_close_says() {
+    use crate::record::fixtures::{allow, began, decided, finished};
+    use crate::record::{Event, Finished};
+    use crate::replay::tests::{denial, login};
+    use crate::replay::{ErrorCode, Recording, RulePattern, Ruling, Said};
+
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = recorder(dir.path());
+    let session = recorder.begin(began(1)).unwrap();
+    session.login(login("alice"));
+    let (allowed, denied) = (allow(), denial());
+    for seq in 1..=1000 {
+        let decision = if seq % 7 == 0 { &denied } else { &allowed };
+        let text = format!("SELECT {}", seq % 40);
+        let _ = session
+            .decided(decided(seq, &text, std::sync::Arc::clone(decision)))
+            .await
+            .unwrap();
+        if seq % 7 != 0 {
+            let error = (seq % 50 == 1).then(|| ("42P01".to_owned(), "no such table".to_owned()));
+            session.finished(Finished {
+                error,
+                ..finished(seq, seq % 90)
+            });
+        }
+    }
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let path = path_of(dir.path(), SessionId(1));
+    let mut recording = Recording::open(&path).unwrap();
+    let mut closed = None;
+    while let Said::Event(event) = recording.next().unwrap() {
+        if let Event::Closed(last) = *event {
+            closed = Some(last);
+        }
+    }
+    let closed = closed.unwrap();
+    let entry = Entry::of(&path).unwrap();
+    assert_eq!(entry.totals, closed.totals);
+    assert_eq!(
+        (entry.why.as_ref(), entry.ended),
+        (Some(&closed.why), Some(closed.at))
+    );
+    assert_eq!(entry.rules["claude-orders/never"], 142);
+    assert_eq!(entry.most_rows, 89);
+    assert_eq!(entry.errors["42P01"], closed.totals.failed);
+    assert_eq!(
+        (&*entry.workload, entry.user.as_deref()),
+        ("claude", Some("alice"))
+    );
+    for (filter, fits) in [
+        (
+            Filter {
+                min_rows: Some(89),
+                ..Filter::default()
+            },
+            true,
+        ),
+        (
+            Filter {
+                min_rows: Some(90),
+                ..Filter::default()
+            },
+            false,
+        ),
+        (
+            Filter {
+                error: Some(ErrorCode("42".into())),
+                ..Filter::default()
+            },
+            true,
+        ),
+        (
+            Filter {
+                error: Some(ErrorCode("08".into())),
+                ..Filter::default()
+            },
+            false,
+        ),
+        (
+            Filter {
+                rule: Some(RulePattern("never".into())),
+                ..Filter::default()
+            },
+            true,
+        ),
+        (
+            Filter {
+                decision: Some(Ruling::Hold),
+                ..Filter::default()
+            },
+            false,
+        ),
+        (
+            Filter {
+                why: Some("client_quit".into()),
+                ..Filter::default()
+            },
+            true,
+        ),
+        (
+            Filter {
+                group: Some("ai-agents".into()),
+                ..Filter::default()
+            },
+            true,
+        ),
+        (
+            Filter {
+                database: Some("other".into()),
+                ..Filter::default()
+            },
+            false,
+        ),
+        (
+            Filter {
+                until: Some(entry.began),
+                ..Filter::default()
+            },
+            false,
+        ),
+    ] {
+        assert_eq!(filter.session(&entry), fits, "{filter:?}");
+    }
+}
