@@ -126,7 +126,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::new());
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
-        let recorder = Arc::new(Recorder::open(recorder_settings(&config))?);
+        let recorder = Arc::new(Recorder::open(recorder_settings(&config, threads))?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
             // Not fatal: an issuer that is down now may be up when somebody logs in.
@@ -321,6 +321,7 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     node_ca(config)?;
     mask_key(&config.state_dir)?;
     make_private(&config.recording.dir)?;
+    make_private(&config.recording.journal)?;
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
@@ -332,10 +333,11 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     for key in keys {
         give(&key, worker)?;
     }
-    let recordings = &config.recording.dir;
-    let about = std::fs::symlink_metadata(recordings).map_err(file(recordings))?;
-    if about.uid() != worker.user {
-        give_all(recordings, worker)?;
+    for kept in [&config.recording.dir, &config.recording.journal] {
+        let about = std::fs::symlink_metadata(kept).map_err(file(kept))?;
+        if about.uid() != worker.user {
+            give_all(kept, worker)?;
+        }
     }
     Ok(())
 }
@@ -413,8 +415,10 @@ fn make_private(directory: &Path) -> Result<(), AgentError> {
         .map_err(file(directory))
 }
 
-fn recorder_settings(config: &Config) -> RecorderSettings {
+fn recorder_settings(config: &Config, threads: NonZeroUsize) -> RecorderSettings {
     let mut settings = RecorderSettings::new(&config.recording.dir);
+    settings.journal = Some(config.recording.journal.clone());
+    settings.threads = threads;
     settings.on_failure = match config.recording.on_failure {
         OnFailure::Refuse => crate::record::OnFailure::Refuse,
         OnFailure::Continue => crate::record::OnFailure::Continue,

@@ -29,10 +29,12 @@ mod e2e {
     mod drivers;
     mod ends;
     mod enrol;
+    mod full_disk;
     mod halves;
     mod flood;
     mod heal;
     mod kept;
+    mod killed;
     mod hostile;
     mod label;
     mod leaks;

@@ -97,6 +97,8 @@ impl Admin {
             queued_bytes: stats.queued_bytes,
             record_failures: stats.failures,
             record_lost: stats.lost,
+            record_recovered: stats.recovered,
+            record_remembered: stats.remembered,
             tasks: tokio::runtime::Handle::try_current()
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
             ..Scraped::default()

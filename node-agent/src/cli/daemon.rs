@@ -140,6 +140,7 @@ fn resolve_paths(config: &mut Config, file: &Path) {
     } = config;
     resolve(state_dir);
     resolve(&mut recording.dir);
+    resolve(&mut recording.journal);
     policies.iter_mut().for_each(resolve);
     issuers
         .iter_mut()

@@ -137,6 +137,7 @@ pub(super) struct RawWorkload {
 pub(super) struct RawRecording {
     pub(super) rows: Maybe<String>,
     pub(super) dir: Maybe<PathBuf>,
+    pub(super) journal: Maybe<PathBuf>,
     pub(super) retention: Maybe<String>,
     pub(super) max_bytes: Maybe<String>,
     pub(super) on_failure: Maybe<String>,

@@ -265,6 +265,8 @@ pub enum TokenSource {
 #[allow(missing_docs, reason = "see words.rs")]
 pub struct Recording {
     pub dir: PathBuf,
+    /// Where decisions lie until their block is written.
+    pub journal: PathBuf,
     pub rows: RowsMode,
     pub retention: Option<Duration>,
     pub max_bytes: Option<u64>,

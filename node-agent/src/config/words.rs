@@ -296,6 +296,13 @@ pub const KEYS: &[Key] = &[
         "where recordings are kept",
     ),
     key(
+        "recording.journal",
+        "path",
+        "the directory of listen.admin_socket, journal/",
+        "where decisions lie until their recording is written, so that the next agent finds them \
+         if this one is killed; should be memory (tmpfs) that outlives the agent",
+    ),
+    key(
         "recording.rows",
         "masked, none",
         "masked",

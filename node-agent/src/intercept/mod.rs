@@ -1,4 +1,5 @@
-//! IO. Loads and attaches the kernel programs and owns their maps. The only `unsafe`.
+//! IO. Loads and attaches the kernel programs and owns their maps. The only `unsafe`, and so also the
+//! place of what maps memory ([`SharedWords`]).
 //!
 //! [`Interceptor::start`] puts the programs on a cgroup2 directory. From then on a connect by a
 //! *labelled* task (or with a labelled socket) that leads to a guarded port or a protected address
@@ -28,6 +29,7 @@ mod pins;
 mod probe;
 mod right;
 mod settings;
+mod shared;
 mod start;
 mod sys;
 mod tables;
@@ -46,6 +48,7 @@ pub use listen::{Closed, Listener};
 pub use probe::{Finding, State, grounds, probe};
 pub use right::Right;
 pub use settings::{Allowed, NodeWide, NotAPrefix, OnUndeclared, Prefix, Settings};
+pub use shared::SharedWords;
 pub use start::{Estate, Loaded};
 pub use tables::{Bypasses, Counters, Entries, OriginRecord};
 pub use undeclared::{Database, Undeclared};

@@ -40,6 +40,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sched_yield,
     // Files: recordings, policies, passwords, what the resolver reads.
     libc::SYS_close,
+    libc::SYS_fallocate,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,

@@ -63,7 +63,10 @@ impl Reach {
         reads.dedup();
         Reach {
             reads,
-            writes: vec![config.recording.dir.clone()],
+            writes: vec![
+                config.recording.dir.clone(),
+                config.recording.journal.clone(),
+            ],
         }
     }
 

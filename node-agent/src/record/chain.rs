@@ -322,6 +322,13 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*chunk)
 }
 
+/// Whether a block that begins with this head says that nothing follows it. Unproven: whoever acts
+/// on it must not believe more than that.
+pub(super) fn claims_last(head: &[u8; BLOCK_HEAD]) -> bool {
+    let mut rest = head.get(8..12).unwrap_or_default();
+    take(&mut rest).map(u32::from_le_bytes) == Some(FLAG_LAST)
+}
+
 /// Writes fixed fields one after the other.
 struct Fields<'a>(&'a mut [u8]);
 

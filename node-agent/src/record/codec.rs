@@ -151,11 +151,11 @@ impl Encoder {
     }
 
     pub(super) fn began(&mut self, began: &Began, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        line(out, &Line::Began(began)).map(drop)
+        began_line(began, out)
     }
 
     pub(super) fn login(&mut self, login: &LoggedIn, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        line(out, &Line::Login(login)).map(drop)
+        login_line(login, out)
     }
 
     pub(super) fn decided(
@@ -183,14 +183,8 @@ impl Encoder {
             && let Some((_, earlier)) = self.statements.get(of)
             && alike(earlier, &decided)
         {
-            let like = Like {
-                seq: decided.seq,
-                at: decided.at,
-                text: &decided.text,
-                params: &*decided.params,
-                of,
-            };
-            if line(out, &Line::Like(like))? <= LINE_CAP {
+            like_line(&decided, of, out)?;
+            if out.len() - begins <= LINE_CAP {
                 return Ok(());
             }
             out.truncate(begins);
@@ -291,6 +285,88 @@ impl Encoder {
     pub(super) fn closed(&mut self, closed: &Closed, out: &mut Vec<u8>) -> serde_json::Result<()> {
         line(out, &Line::Closed(closed)).map(drop)
     }
+}
+
+/// What a journal keeps of a session: enough to make its recording whole.
+#[derive(Debug)]
+pub(super) enum Told {
+    Began(Box<Began>),
+    Login(Box<LoggedIn>),
+    Decided(Box<Decided>),
+}
+
+impl Told {
+    /// The beginning, the login, the decisions by their numbers.
+    pub(super) fn order(&self) -> (u8, StatementSeq) {
+        match self {
+            Told::Began(_) => (0, StatementSeq::default()),
+            Told::Login(_) => (1, StatementSeq::default()),
+            Told::Decided(decided) => (2, decided.seq),
+        }
+    }
+}
+
+/// The line of a session's beginning.
+pub(super) fn began_line(began: &Began, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Began(began)).map(drop)
+}
+
+/// The line of a login.
+pub(super) fn login_line(login: &LoggedIn, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Login(login)).map(drop)
+}
+
+/// The line of a decision that refers to no other.
+pub(super) fn whole_line(decided: &Decided, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    line(out, &Line::Decided(decided)).map(drop)
+}
+
+/// The line of a decision that differs from an earlier one in text, parameters, number and moment.
+pub(super) fn like_line(decided: &Decided, of: u64, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let like = Like {
+        seq: decided.seq,
+        at: decided.at,
+        text: &decided.text,
+        params: &*decided.params,
+        of,
+    };
+    line(out, &Line::Like(like)).map(drop)
+}
+
+/// What a line tells that refers to no other.
+pub(super) fn whole_told(line: &[u8]) -> Option<Told> {
+    match serde_json::from_slice(line).ok()? {
+        Kept::Began(began) => Some(Told::Began(began)),
+        Kept::Login(login) => Some(Told::Login(login)),
+        Kept::Decided(decided) => Some(Told::Decided(decided)),
+        Kept::Again(_)
+        | Kept::Like(_)
+        | Kept::Rows(_)
+        | Kept::Finished(_)
+        | Kept::Note(_)
+        | Kept::Closed(_) => None,
+    }
+}
+
+/// What a line tells that refers to this decision.
+pub(super) fn like_told(line: &[u8], earlier: &Decided) -> Option<Told> {
+    let Kept::Like(Like {
+        seq,
+        at,
+        text,
+        params,
+        of: _,
+    }) = serde_json::from_slice(line).ok()?
+    else {
+        return None;
+    };
+    Some(Told::Decided(Box::new(Decided {
+        seq,
+        at,
+        text,
+        params,
+        ..earlier.clone()
+    })))
 }
 
 fn line(out: &mut Vec<u8>, event: &Line<'_>) -> serde_json::Result<usize> {

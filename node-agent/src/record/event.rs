@@ -390,6 +390,8 @@ pub enum Why {
     MaskFailed(String),
     LimitReached(String),
     UpstreamRefused(String),
+    /// The agent was killed or crashed; the next one closed the recording.
+    AgentDied,
     Fault(String),
 }
 
@@ -410,6 +412,7 @@ impl Why {
             Why::MaskFailed(_) => "mask_failed",
             Why::LimitReached(_) => "limit_reached",
             Why::UpstreamRefused(_) => "upstream_refused",
+            Why::AgentDied => "agent_died",
             Why::Fault(_) => "fault",
         }
     }

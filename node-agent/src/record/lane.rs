@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
+use super::journal::{self, Journal, Ticket};
 use super::recorder::{Health, OnFailure, RecorderSettings};
 use super::{Began, Decided, Finished, LoggedIn, Note, RecordError, Why};
 use crate::model::{Dialect, ResultHead, SessionId, StatementSeq, UnixMillis};
@@ -38,14 +39,45 @@ pub(super) enum Item {
     },
 }
 
+/// What hangs on the block that will hold an item: dropped or told when it was written.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// Nothing: it may be lost with the process.
+    Nothing,
+    /// Its place in the journal.
+    Ticket(#[expect(dead_code, reason = "held until it is dropped")] Ticket),
+    /// A statement that is not run before.
+    Waited(oneshot::Sender<()>),
+}
+
+impl Held {
+    /// The block was written.
+    pub(super) fn written(self) {
+        if let Held::Waited(waiting) = self {
+            let _ = waiting.send(()); // who waited may have given up
+        }
+    }
+}
+
 /// What the writer takes at once.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     pub(super) data: Vec<u8>,
+    /// What hangs on these items.
+    pub(super) held: Vec<Held>,
     pub(super) cost: usize,
     /// Events that were let go while the disk failed (only where the configuration says so).
     pub(super) lost: u64,
+}
+
+impl Batch {
+    fn hold(&mut self, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Ticket(_) | Held::Waited(_) => self.held.push(held),
+        }
+    }
 }
 
 /// How much of the current statement's rows was kept.
@@ -91,6 +123,8 @@ pub(super) struct Lane {
     pub(super) session: SessionId,
     pub(super) dialect: Dialect,
     queue: Mutex<Queue>,
+    /// Its beginning or its login found no room in the journal, and is in no block yet.
+    forgettable: AtomicBool,
     /// This session alone can no longer be recorded (its file exists already, say).
     broken: OnceLock<Arc<str>>,
 }
@@ -115,6 +149,8 @@ pub(super) struct Shared {
     pub(super) space: Notify,
     pub(super) health: watch::Sender<Health>,
     pub(super) counters: Counters,
+    /// Without one a decision is in memory alone until its block is written.
+    pub(super) journal: Option<Journal>,
     failing: AtomicBool,
     stopping: AtomicBool,
     queued: AtomicUsize,
@@ -135,6 +171,8 @@ pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) lost: AtomicU64,
+    pub(super) recovered: AtomicU64,
+    pub(super) remembered: AtomicU64,
 }
 
 impl Lane {
@@ -143,6 +181,7 @@ impl Lane {
             session,
             dialect,
             queue: Mutex::default(),
+            forgettable: AtomicBool::new(false),
             broken: OnceLock::new(),
         }
     }
@@ -169,12 +208,13 @@ impl Lane {
         }
     }
 
-    /// Pushes an item if there is room for `cost` bytes.
+    /// Pushes an item if there is room for `cost` bytes, and if `hold` finds what it needs.
     pub(super) fn push(
         self: &Arc<Self>,
         shared: &Shared,
         item: Item,
         cost: usize,
+        hold: impl FnOnce(&Item) -> Option<Held>,
     ) -> Result<Room<Item>, RecordError> {
         self.check()?;
         if let Some(Lost) = shared.check()? {
@@ -187,10 +227,31 @@ impl Lane {
         if !self.reserve(&queue, shared, cost) {
             return Ok(Room::Full(item));
         }
+        let Some(held) = hold(&item) else {
+            shared.release(cost);
+            return Ok(Room::Full(item));
+        };
+        queue.batch.hold(held);
         queue.batch.cost += cost;
         queue.batch.items.push(item);
         self.pushed(queue, shared);
         Ok(Room::Taken)
+    }
+
+    /// Where a decision lies until its block is written. `None`: nowhere that survives this process.
+    pub(super) fn keep(&self, shared: &Shared, decided: &Decided) -> Option<Held> {
+        match &shared.journal {
+            None => Some(Held::Nothing),
+            // What nobody could tell whose it is does not help.
+            Some(_) if self.forgettable.load(Ordering::Acquire) => None,
+            Some(_) if decided.text.weight() > journal::LINE_CAP => None,
+            Some(journal) => journal.decided(self.session, decided).map(Held::Ticket),
+        }
+    }
+
+    /// All that was pushed is in blocks.
+    pub(super) fn is_written(&self) {
+        self.forgettable.store(false, Ordering::Release);
     }
 
     /// Pushes what must not wait and is bounded by what was let in before it: the end of a
@@ -206,6 +267,23 @@ impl Lane {
             queue.tell_beyond();
         }
         queue.closed = matches!(item, Item::Closed { .. });
+        if let Some(journal) = &shared.journal {
+            let ticket = match &item {
+                Item::Began(began) => Some(journal.began(began)),
+                Item::Login(login) => Some(journal.login(self.session, login)),
+                Item::Decided(_)
+                | Item::Rows { .. }
+                | Item::Beyond { .. }
+                | Item::Finished(_)
+                | Item::Note(_)
+                | Item::Closed { .. } => None,
+            };
+            match ticket {
+                Some(Some(ticket)) => queue.batch.hold(Held::Ticket(ticket)),
+                Some(None) => self.forgettable.store(true, Ordering::Release),
+                None => {}
+            }
+        }
         queue.batch.items.push(item);
         self.pushed(queue, shared);
     }
@@ -283,9 +361,10 @@ impl Lane {
 pub(super) struct Lost;
 
 impl Shared {
-    pub(super) fn new(settings: RecorderSettings) -> Self {
+    pub(super) fn new(settings: RecorderSettings, journal: Option<Journal>) -> Self {
         Shared {
             settings,
+            journal,
             space: Notify::new(),
             health: watch::Sender::new(Health::Working),
             counters: Counters::default(),

@@ -1,10 +1,12 @@
 //! IO. The record: one append-only, hash-chained file per session. Mints `Receipt`, without which
 //! nothing runs.
 //!
-//! A session pushes its events into a bounded lane (`lane.rs`); one thread (`writer.rs`) takes them
-//! from all lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
-//! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, and a disk that fails
-//! makes every further statement a refusal until it works again.
+//! A session pushes its events into a bounded lane (`lane.rs`), and its decisions into a journal as
+//! well (`journal/`), which outlives the process; one thread (`writer.rs`) takes them from all
+//! lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
+//! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, a disk that fails makes
+//! every further statement a refusal until it works again, and what a killed agent had in its
+//! journal the next one adds to the recordings (`recover.rs`).
 
 mod blocks;
 mod cell;
@@ -12,9 +14,11 @@ mod chain;
 mod codec;
 mod event;
 mod frames;
+mod journal;
 mod lane;
 mod receipt;
 mod recorder;
+mod recover;
 mod retention;
 mod shelf;
 mod skim;

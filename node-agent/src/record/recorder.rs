@@ -1,16 +1,19 @@
 //! IO. What sessions see of the record.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::lane::{Item, Lane, Room, Shared};
+use super::journal::{Journal, place_of};
+use super::lane::{Held, Item, Lane, Room, Shared};
+use super::recover;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
 use super::{
@@ -25,13 +28,19 @@ use crate::model::{Reference, SessionId};
 pub struct RecorderSettings {
     /// Where the recordings lie.
     pub dir: PathBuf,
+    /// Where decisions lie until their block is written, so that the next agent finds them if this
+    /// one is killed. Should be memory (tmpfs). `None`: they are lost then.
+    pub journal: Option<PathBuf>,
+    /// How many threads record.
+    pub threads: NonZeroUsize,
     /// What all sessions together may have waiting for the writer, bytes. At least 64 KiB.
     pub queue_bytes: usize,
     /// How much of one statement's rows is kept, bytes as on the wire. At most 1 MiB.
     pub rows_cap_bytes: usize,
     /// How long a cell may be to be kept, bytes.
     pub cell_cap: usize,
-    /// How long an event may stay in memory: what `kill -9` can cost.
+    /// How long an event may stay in memory: what `kill -9` can cost, but for decisions, if there is
+    /// a journal.
     pub block_interval: Duration,
     /// How long a session waits for the writer before its statement is refused.
     pub patience: Duration,
@@ -46,6 +55,8 @@ impl RecorderSettings {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         RecorderSettings {
             dir: dir.into(),
+            journal: None,
+            threads: NonZeroUsize::MIN,
             queue_bytes: 64 << 20,
             rows_cap_bytes: 64 << 10,
             cell_cap: 4 << 10,
@@ -122,6 +133,10 @@ pub struct Stats {
     pub failures: u64,
     /// Events that were not recorded, by configuration.
     pub lost: u64,
+    /// Recordings that a killed agent left and this one closed.
+    pub recovered: u64,
+    /// Decisions that were added to them from a journal.
+    pub remembered: u64,
 }
 
 /// The record of this agent. Dropping it writes what is queued and ends the writer.
@@ -134,17 +149,30 @@ pub struct Recorder {
 impl Recorder {
     /// Opens the directory and starts the writer.
     pub fn open(settings: RecorderSettings) -> Result<Self, OpenError> {
-        let dir = settings.dir.clone();
-        let failed = |source| OpenError {
-            dir: dir.clone(),
-            source,
+        let failed = |dir: &PathBuf| {
+            let dir = dir.clone();
+            move |source| OpenError { dir, source }
         };
-        let shelf = FileShelf::open(&settings.dir, settings.settle).map_err(failed)?;
-        Recorder::on(Box::new(shelf), settings).map_err(failed)
+        let dir = settings.dir.clone();
+        let shelf = FileShelf::open(&dir, settings.settle).map_err(failed(&dir))?;
+        let journal = match &settings.journal {
+            None => None,
+            Some(place) => {
+                let recordings = place_of(&dir);
+                Some(Journal::create(place, settings.threads, recordings).map_err(failed(place))?)
+            }
+        };
+        let recorder = Recorder::on(Box::new(shelf), settings, journal).map_err(failed(&dir))?;
+        recover::in_background(&recorder.shared).map_err(failed(&dir))?;
+        Ok(recorder)
     }
 
-    pub(super) fn on(shelf: Box<dyn Shelf>, settings: RecorderSettings) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::new(settings.bounded()));
+    pub(super) fn on(
+        shelf: Box<dyn Shelf>,
+        settings: RecorderSettings,
+        journal: Option<Journal>,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::new(settings.bounded(), journal));
         let writer = Writer::new(Arc::clone(&shared), shelf)?;
         let handle = thread::Builder::new()
             .name("record-writer".to_owned())
@@ -187,6 +215,8 @@ impl Recorder {
             queued_bytes: self.shared.queued() as u64,
             failures: counters.failures.load(Ordering::Relaxed),
             lost: counters.lost.load(Ordering::Relaxed),
+            recovered: counters.recovered.load(Ordering::Relaxed),
+            remembered: counters.remembered.load(Ordering::Relaxed),
         }
     }
 
@@ -240,31 +270,73 @@ impl SessionRecorder {
         self.lane.push_always(&self.shared, item);
     }
 
-    /// Records a decision without waiting.
+    /// Records a decision without waiting. It is given back when the queue or the journal is full,
+    /// and when it is too large for the journal: then it must be waited for (`decided`).
     pub fn try_decided(&self, decided: Decided) -> Result<Pushed<Receipt, Decided>, RecordError> {
+        self.push_decided(decided, |decided| self.lane.keep(&self.shared, decided))
+    }
+
+    fn push_decided(
+        &self,
+        decided: Decided,
+        hold: impl FnOnce(&Decided) -> Option<Held>,
+    ) -> Result<Pushed<Receipt, Decided>, RecordError> {
         let reference = Reference {
             session: self.lane.session,
             seq: decided.seq,
         };
         let decision = Arc::clone(&decided.decision);
         let cost = weight(&decided);
-        match self.lane.push(&self.shared, Item::Decided(decided), cost)? {
+        let hold = |item: &Item| match item {
+            Item::Decided(decided) => hold(decided),
+            Item::Began(_)
+            | Item::Login(_)
+            | Item::Rows { .. }
+            | Item::Beyond { .. }
+            | Item::Finished(_)
+            | Item::Note(_)
+            | Item::Closed { .. } => None,
+        };
+        let item = Item::Decided(decided);
+        match self.lane.push(&self.shared, item, cost, hold)? {
             Room::Taken => Ok(Pushed::Done(Receipt::new(reference, decision))),
             Room::Full(Item::Decided(decided)) => Ok(Pushed::Full(decided)),
-            Room::Full(_) => Err(RecordError::Fault(
-                "the queue gave back another event".into(),
-            )),
+            Room::Full(_) => Err(gave_back_another()),
         }
     }
 
-    /// Records a decision; waits while the queue is full.
+    /// Records a decision: whatever ends this process, it is on the record. Waits while the queue is
+    /// full; and for the writer, where the journal has no room for it.
     pub async fn decided(&self, decided: Decided) -> Result<Receipt, RecordError> {
         match self.try_decided(decided)? {
             Pushed::Done(receipt) => Ok(receipt),
-            Pushed::Full(decided) => {
-                self.when_room(decided, |decided| self.try_decided(decided))
-                    .await
+            Pushed::Full(decided) => self.decided_in_a_block(decided).await,
+        }
+    }
+
+    /// Records a decision and waits until the block that holds it was written.
+    async fn decided_in_a_block(&self, decided: Decided) -> Result<Receipt, RecordError> {
+        let deadline = Instant::now() + self.shared.settings.patience;
+        let (told, written) = oneshot::channel();
+        let mut told = Some(told);
+        let push = |decided| self.push_decided(decided, |_| told.take().map(Held::Waited));
+        let receipt = self.when_room(decided, push).await?;
+        if told.is_some() {
+            return Ok(receipt); // let go, by configuration
+        }
+        self.shared.wake();
+        match (
+            timeout_at(deadline, written).await,
+            self.shared.settings.on_failure,
+        ) {
+            (Ok(Ok(())), _) => {
+                self.lane.is_written();
+                Ok(receipt)
             }
+            // Nobody will write it: the session is given up, or the recorder has stopped.
+            (Ok(Err(_)), _) => Err(RecordError::Fault("it was not written".into())),
+            (Err(_), OnFailure::Refuse) => Err(RecordError::Slow(self.shared.settings.patience)),
+            (Err(_), OnFailure::Continue) => Ok(receipt),
         }
     }
 
@@ -313,12 +385,11 @@ impl SessionRecorder {
     /// Records something said besides answers, without waiting.
     pub fn try_note(&self, note: Note) -> Result<Pushed<(), Note>, RecordError> {
         let cost = size_of::<Item>() + note.text.len();
-        match self.lane.push(&self.shared, Item::Note(note), cost)? {
+        let hold = |_: &Item| Some(Held::Nothing);
+        match self.lane.push(&self.shared, Item::Note(note), cost, hold)? {
             Room::Taken => Ok(Pushed::Done(())),
             Room::Full(Item::Note(note)) => Ok(Pushed::Full(note)),
-            Room::Full(_) => Err(RecordError::Fault(
-                "the queue gave back another event".into(),
-            )),
+            Room::Full(_) => Err(gave_back_another()),
         }
     }
 
@@ -352,6 +423,10 @@ impl SessionRecorder {
             expect_within(deadline, space, self.shared.settings.patience).await?;
         }
     }
+}
+
+fn gave_back_another() -> RecordError {
+    RecordError::Fault("the queue gave back another event".into())
 }
 
 async fn expect_within(

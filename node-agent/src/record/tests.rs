@@ -557,7 +557,7 @@ async fn a_full_disk_refuses_statements_and_recovers_with_nothing_lost() {
         (libc::EIO, false),
     ] {
         let disk = Faulty::default();
-        let recorder = Recorder::on(Box::new(disk.clone()), settings(Path::new("/"))).unwrap();
+        let recorder = Recorder::on(Box::new(disk.clone()), settings(Path::new("/")), None).unwrap();
         let mut health = recorder.health();
         let session = recorder.begin(began(1)).unwrap();
         let other = recorder.begin(began(2)).unwrap();
@@ -624,7 +624,7 @@ async fn if_the_configuration_says_continue_the_gap_is_told() {
         on_failure: OnFailure::Continue,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let mut health = recorder.health();
     let session = recorder.begin(began(1)).unwrap();
     disk.set(libc::ENOSPC);
@@ -662,7 +662,7 @@ async fn a_full_queue_pushes_back_and_nothing_is_lost() {
         queue_bytes: 64 << 10,
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let session = Arc::new(recorder.begin(began(1)).unwrap());
     let decision = allow();
     disk.0.stuck.store(true, Ordering::SeqCst);
@@ -718,7 +718,7 @@ async fn a_disk_that_hangs_refuses_statements() {
         patience: Duration::from_millis(20),
         ..settings(Path::new("/"))
     };
-    let recorder = Recorder::on(Box::new(disk.clone()), settings).unwrap();
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None).unwrap();
     let session = recorder.begin(began(1)).unwrap();
     disk.0.stuck.store(true, Ordering::SeqCst);
     let mut seq = 0;

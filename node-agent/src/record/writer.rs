@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::chain::{Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
-use super::lane::{Batch, Item, Lane, Shared};
+use super::lane::{Batch, Held, Item, Lane, Shared};
 use super::recorder::Health;
 use super::shelf::{Shelf, Volume};
 use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
@@ -51,6 +51,9 @@ struct Recording {
     since: Option<Instant>,
     /// Sealed and not yet on disk. While this is not empty nothing more is sealed.
     sealed: Vec<u8>,
+    /// What hangs on the lines, and on what is sealed.
+    held: Vec<Held>,
+    held_sealed: Vec<Held>,
     retry_at: Option<Instant>,
     dirty: bool,
     active: bool,
@@ -194,7 +197,10 @@ impl Writer {
         let due = recording
             .since
             .is_some_and(|since| now.duration_since(since) >= self.shared.settings.block_interval);
-        if due || all || recording.closing || !recording.sealed.is_empty() {
+        // A statement that is waited for comes last: nothing follows it before it ran.
+        let due = due || matches!(recording.held.last(), Some(Held::Waited(_)));
+        let written = recording.lines.is_empty();
+        if due || all || recording.closing || !recording.sealed.is_empty() || written {
             self.write_out(recording);
         }
         freed
@@ -232,6 +238,8 @@ impl Writer {
                 self.write_out(recording);
             }
         }
+        // Only now: a block that was written on the way does not hold all of these.
+        recording.held.extend(batch.held);
         Ok(())
     }
 
@@ -254,6 +262,7 @@ impl Writer {
                         .fetch_add(recording.sealed.len() as u64, Ordering::Relaxed);
                     recording.offset += recording.sealed.len() as u64;
                     recording.sealed = Vec::new();
+                    recording.held_sealed.drain(..).for_each(Held::written);
                     recording.retry_at = None;
                 }
                 Err(error)
@@ -269,6 +278,8 @@ impl Writer {
                 }
             }
         }
+        // A batch that fills a block to its end was written before what hangs on it was known.
+        recording.held.drain(..).for_each(Held::written);
     }
 
     fn seal(&mut self, recording: &mut Recording) -> io::Result<()> {
@@ -298,6 +309,7 @@ impl Writer {
             recording.closing,
             &mut recording.sealed,
         );
+        recording.held_sealed.append(&mut recording.held);
         recording.lines.clear();
         // While a session is at work its next block takes the same place.
         recording.lines.shrink_to(BLOCK);
@@ -346,6 +358,8 @@ impl Writer {
         self.shared.release(recording.lane.take().cost);
         recording.lines.clear();
         recording.sealed.clear();
+        recording.held.clear();
+        recording.held_sealed.clear();
         recording.since = None;
         recording.retry_at = None;
         recording.dirty = false;
@@ -353,11 +367,16 @@ impl Writer {
     }
 
     fn farewell(&mut self) {
-        let unwritten = self
-            .sessions
-            .values()
-            .filter(|r| !r.sealed.is_empty() || !r.lines.is_empty())
-            .count();
+        let mut unwritten = 0;
+        for recording in self.sessions.values_mut() {
+            if recording.sealed.is_empty() && recording.lines.is_empty() {
+                continue;
+            }
+            unwritten += 1;
+            // Never given back: the journal stays for the next agent.
+            let held = recording.held_sealed.drain(..).chain(recording.held.drain(..));
+            held.for_each(std::mem::forget);
+        }
         if unwritten > 0 {
             tracing::error!(
                 sessions = unwritten,
@@ -386,6 +405,8 @@ impl Recording {
             lines: Vec::new(),
             since: None,
             sealed: Vec::new(),
+            held: Vec::new(),
+            held_sealed: Vec::new(),
             retry_at: None,
             dirty: false,
             active: false,

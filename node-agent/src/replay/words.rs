@@ -180,6 +180,7 @@ pub(super) fn why_short(why: &Why) -> &'static str {
         Why::MaskFailed(_) => "mask failed",
         Why::LimitReached(_) => "limit reached",
         Why::UpstreamRefused(_) => "database refused",
+        Why::AgentDied => "agent died",
         Why::Fault(_) => "fault",
     }
 }
@@ -199,6 +200,7 @@ pub(super) fn why(why: &Why) -> String {
         Why::RecordFailed(what) => format!("it could not be recorded: {}", visible(what)),
         Why::MaskFailed(what) => format!("an answer could not be masked: {}", visible(what)),
         Why::LimitReached(what) => format!("a limit was reached: {}", visible(what)),
+        Why::AgentDied => "the agent was killed or crashed".to_owned(),
         Why::UpstreamRefused(what) => format!("the database refused the agent: {}", visible(what)),
         Why::Fault(what) => format!("a fault in the agent: {}", visible(what)),
     }

@@ -208,6 +208,18 @@ pub const METRICS: &[Meaning] = &[
         "events not recorded, where recording.on_failure is continue",
     ),
     of(
+        "node_agent_record_recovered_total",
+        "counter",
+        "",
+        "recordings that an agent left open when it died, and this one closed",
+    ),
+    of(
+        "node_agent_record_remembered_total",
+        "counter",
+        "",
+        "decisions that were added to them from its journal",
+    ),
+    of(
         "node_agent_labelled_cgroups",
         "gauge",
         "",
@@ -314,6 +326,8 @@ pub struct Scraped {
     pub queued_bytes: u64,
     pub record_failures: u64,
     pub record_lost: u64,
+    pub record_recovered: u64,
+    pub record_remembered: u64,
     pub labelled: u64,
     pub origins: u64,
     pub unread: u64,
@@ -356,6 +370,8 @@ pub struct Metrics {
     queued: Gauge<u64, AtomicU64>,
     record_failures: Counter,
     record_lost: Counter,
+    record_recovered: Counter,
+    record_remembered: Counter,
     labelled: Gauge<u64, AtomicU64>,
     origins: Gauge<u64, AtomicU64>,
     tasks: Gauge<u64, AtomicU64>,
@@ -414,6 +430,8 @@ impl Metrics {
             queued: Gauge::default(),
             record_failures: Counter::default(),
             record_lost: Counter::default(),
+            record_recovered: Counter::default(),
+            record_remembered: Counter::default(),
             labelled: Gauge::default(),
             origins: Gauge::default(),
             tasks: Gauge::default(),
@@ -545,6 +563,16 @@ impl Metrics {
             registry,
             "node_agent_record_lost_total",
             metrics.record_lost.clone(),
+        );
+        add(
+            registry,
+            "node_agent_record_recovered_total",
+            metrics.record_recovered.clone(),
+        );
+        add(
+            registry,
+            "node_agent_record_remembered_total",
+            metrics.record_remembered.clone(),
         );
         add(
             registry,
@@ -705,6 +733,12 @@ impl Metrics {
         self.record_lost
             .inner()
             .store(now.record_lost, Ordering::Relaxed);
+        self.record_recovered
+            .inner()
+            .store(now.record_recovered, Ordering::Relaxed);
+        self.record_remembered
+            .inner()
+            .store(now.record_remembered, Ordering::Relaxed);
         self.labelled.set(now.labelled);
         self.governing.set(u64::from(now.governing));
         let counted = [

@@ -78,12 +78,12 @@ fn what_a_killed_agent_recorded_is_whole_up_to_the_kill() -> Result<()> {
         Ok(replayed(&world)?.contains("pg_sleep(60)").then_some(()))
     })?;
     world.agent_mut().kill()?;
-    let whole = |world: &World| -> Result<()> {
-        let seen = world.cli(&["sessions", "verify", &session])?.good()?.stdout;
-        assert!(
-            seen.contains("unbroken, but it ends without close"),
-            "{seen}"
-        );
+    let verified = |world: &World| -> Result<String> {
+        Ok(world.cli(&["sessions", "verify", &session])?.good()?.stdout)
+    };
+    let whole = |world: &World, end: &str| -> Result<()> {
+        let seen = verified(world)?;
+        assert!(seen.contains(end), "{seen}");
         let story = replayed(world)?;
         for number in 0..50 {
             let statement = format!("'statement {number}'");
@@ -92,11 +92,16 @@ fn what_a_killed_agent_recorded_is_whole_up_to_the_kill() -> Result<()> {
         assert!(story.contains("pg_sleep(60)"), "{story}");
         Ok(())
     };
-    whole(&world)?;
-    // The next agent neither touches nor continues it.
+    whole(&world, "unbroken, but it ends without close")?;
+    // The next agent gives it an end, and says that this is all it knows.
     world.agent_mut().start()?;
     assert_eq!(world.ask("select 1")?.good()?.stdout, "1\n");
-    whole(&world)?;
+    until("the recording has its end", SOON, || {
+        Ok(verified(&world)?.contains("unbroken, closed").then_some(()))
+    })?;
+    whole(&world, "unbroken, closed")?;
+    let story = replayed(&world)?;
+    assert!(story.contains("the agent was killed or crashed"), "{story}");
     world.cli(&["sessions", "verify"])?.good()?;
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigErr
         targets: check.targets(&raw.targets, listen.port),
         workloads: check.workloads(&raw.workloads),
         policies: raw.policies.iter().map(|p| p.value.clone()).collect(),
-        recording: check.recording(&raw.recording, &state_dir),
+        recording: check.recording(&raw.recording, &state_dir, &listen.admin_socket),
         approvals: check.approvals(&raw.approvals),
         log: check.log(&raw.log),
         tls: check.tls(&raw.tls),
@@ -420,7 +420,12 @@ impl Check<'_> {
         Some(path.value.clone())
     }
 
-    fn recording(&mut self, raw: &RawRecording, state_dir: &Path) -> Recording {
+    fn recording(
+        &mut self,
+        raw: &RawRecording,
+        state_dir: &Path,
+        admin_socket: &Path,
+    ) -> Recording {
         if let Some(first) = raw.encrypt_to.first() {
             self.fault(
                 first.referenced,
@@ -448,8 +453,16 @@ impl Check<'_> {
                 path.value.clone()
             }
         };
+        let journal = match raw.journal.as_ref() {
+            None => admin_socket.with_file_name("journal"),
+            Some(path) => {
+                self.absolute_path("recording.journal", path);
+                path.value.clone()
+            }
+        };
         Recording {
             dir,
+            journal,
             rows: self.word(
                 "recording.rows",
                 raw.rows.as_ref(),

@@ -1,0 +1,268 @@
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::num::NonZeroUsize;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::record::journal::Journal;
+use crate::record::tests::{allow, began, decided, finished, read};
+use crate::record::{Recorder, RecorderSettings, Settle};
+
+fn settings(dir: &Path) -> RecorderSettings {
+    RecorderSettings {
+        settle: Settle::Never,
+        journal: Some(dir.join("journal")),
+        ..RecorderSettings::new(dir)
+    }
+}
+
+fn recover_in(dir: &Path) -> Recovered {
+    recover(dir, Some(&dir.join("journal"))).unwrap()
+}
+
+fn seqs(events: &[Event]) -> Vec<u64> {
+    let seq = |event: &Event| match event {
+        Event::Decided(decided) => Some(decided.seq.0),
+        _ => None,
+    };
+    events.iter().filter_map(seq).collect()
+}
+
+fn last_words(events: &[Event]) -> (String, Closed) {
+    match events {
+        [.., Event::Note(note), Event::Closed(closed)] => (note.text.clone(), closed.clone()),
+        other => panic!("{:?}", other.last()),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+/// Where the child of the next test records; it is the same test, run once more.
+const CHILD: &str = "NODE_AGENT_TEST_JOURNALS_IN";
+
+/// Three sessions take turns, and each of their decisions is told once it may run.
+fn record_for_ever(dir: &Path) {
+    runtime().block_on(async {
+        let recorder = Recorder::open(settings(dir)).unwrap();
+        let open = |number| recorder.begin(began(number)).unwrap();
+        let mut sessions: Vec<_> = (1..=3).map(|number| (open(number), 0)).collect();
+        let (decision, mut next) = (allow(), 4);
+        for turn in 0_u64.. {
+            let which = (turn % 3) as usize;
+            let (session, seq) = &mut sessions[which];
+            *seq += 1;
+            // Now and then one that is too long for the journal.
+            let text = match turn % 97 {
+                96 => "x".repeat(journal::LINE_CAP + 1),
+                _ => format!("SELECT {}", turn % 1000),
+            };
+            let one = decided(*seq, &text, Arc::clone(&decision));
+            let receipt = session.decided(one).await.unwrap();
+            println!("ran {} {}", receipt.reference().session.0, seq);
+            session.finished(finished(*seq, 0));
+            // Sessions come and go.
+            if turn % 50 == 49 {
+                if turn % 100 == 99 {
+                    session.close(Why::ClientQuit);
+                }
+                sessions[which] = (open(next), 0);
+                next += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn whatever_ran_before_a_kill_is_on_the_record_after_it() {
+    if let Some(dir) = env::var_os(CHILD) {
+        return record_for_ever(Path::new(&dir));
+    }
+    let name = "record::recover::tests::whatever_ran_before_a_kill_is_on_the_record_after_it";
+    let mut from_journals = 0;
+    for round in 0..12_u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut ran: BTreeMap<u64, u64> = BTreeMap::new();
+        let hear = |line: String, ran: &mut BTreeMap<u64, u64>| {
+            let mut words = line.strip_prefix("ran ")?.split(' ');
+            let session = words.next()?.parse().ok()?;
+            // Killed within a line, its number may lack digits, and is no more than it was.
+            let seq: u64 = words.next()?.parse().ok()?;
+            let last = ran.entry(session).or_default();
+            *last = seq.max(*last);
+            Some(())
+        };
+        let mut heard = 0;
+        while heard < 1 + round * round * 20 {
+            let line = told.next().expect("the child records").unwrap();
+            heard += u64::from(hear(line, &mut ran).is_some());
+        }
+        child.kill().unwrap(); // SIGKILL
+        // What it had told is in the pipe still.
+        for line in told {
+            hear(line.unwrap(), &mut ran);
+        }
+        child.wait().unwrap();
+        let done = recover_in(dir.path());
+        assert_eq!(done.left, 0);
+        assert!(done.closed >= 1, "{done:?}");
+        from_journals += done.remembered;
+        for (session, last) in ran {
+            let (events, ending) = read(&path_of(dir.path(), SessionId(session)));
+            assert_eq!(ending.unwrap(), Ending::Closed);
+            assert!(matches!(events[0], Event::Began(_)), "{:?}", events[0]);
+            let seqs = seqs(&events);
+            assert!(
+                seqs.len() as u64 >= last,
+                "{session}: {} of {last}",
+                seqs.len()
+            );
+            assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+            let Some(Event::Closed(closed)) = events.last() else {
+                panic!("{:?}", events.last())
+            };
+            assert_eq!(closed.totals.statements, seqs.len() as u64);
+        }
+        assert_eq!(fs::read_dir(dir.path().join("journal")).unwrap().count(), 0);
+        assert_eq!(
+            recover_in(dir.path()),
+            Recovered::default(),
+            "once is enough"
+        );
+    }
+    assert!(
+        from_journals > 0,
+        "no kill came between a decision and its block"
+    );
+}
+
+/// A recording whose end is cut off, at this many bytes before it.
+fn cut_by(dir: &Path, bytes: u64) -> PathBuf {
+    let recorder = Recorder::open(settings(dir)).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    runtime().block_on(async {
+        for seq in 1..=3 {
+            let _ = session
+                .decided(decided(seq, "SELECT 1", allow()))
+                .await
+                .unwrap();
+        }
+    });
+    // Its end comes in a block of its own.
+    while recorder.stats().blocks == 0 {
+        thread::yield_now();
+    }
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let path = path_of(dir, SessionId(1));
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes)
+        .unwrap();
+    path
+}
+
+#[test]
+fn a_torn_block_is_left_out_and_said_and_what_the_journal_knows_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 5);
+    let journal = dir.path().join("journal");
+    let place = journal::place_of(dir.path());
+    let written = Journal::create(&journal, NonZeroUsize::MIN, place).unwrap();
+    for seq in 2..=5 {
+        // Two of them are in the recording already.
+        let one = decided(seq, &format!("SELECT {seq}"), allow());
+        std::mem::forget(written.decided(SessionId(1), &one).unwrap());
+    }
+    // Of a session that was killed before its first block.
+    std::mem::forget(written.began(&began(2)).unwrap());
+    std::mem::forget(
+        written
+            .decided(SessionId(2), &decided(1, "SELECT 1", allow()))
+            .unwrap(),
+    );
+    drop(written);
+    let expected = Recovered {
+        closed: 2,
+        remembered: 3,
+        left: 0,
+    };
+    assert_eq!(recover_in(dir.path()), expected);
+    let (events, ending) = read(&path);
+    assert_eq!(
+        (ending.unwrap(), seqs(&events)),
+        (Ending::Closed, vec![1, 2, 3, 4, 5])
+    );
+    let (words, closed) = last_words(&events);
+    assert!(
+        words.contains("the last 2 decisions before this come from its journal"),
+        "{words}"
+    );
+    assert!(
+        words.contains("bytes of a block that was not whole are left out"),
+        "{words}"
+    );
+    assert_eq!((closed.why, closed.totals.statements), (Why::AgentDied, 5));
+    let (events, ending) = read(&path_of(dir.path(), SessionId(2)));
+    assert_eq!((ending.unwrap(), seqs(&events)), (Ending::Closed, vec![1]));
+    assert!(matches!(
+        &events[..],
+        [
+            Event::Began(_),
+            Event::Decided(_),
+            Event::Note(_),
+            Event::Closed(_)
+        ]
+    ));
+}
+
+#[test]
+fn a_recording_that_was_changed_stays_as_it_is_and_the_others_are_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 1);
+    let other = path_of(dir.path(), SessionId(9));
+    // The same under another name, and with a byte changed.
+    fs::copy(&path, &other).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let empty = path_of(dir.path(), SessionId(10));
+    fs::write(&empty, b"\x89NAR").unwrap();
+    let renamed = fs::read(&other).unwrap();
+    let expected = Recovered {
+        closed: 1,
+        remembered: 0,
+        left: 2,
+    };
+    assert_eq!(recover_in(dir.path()), expected);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert_eq!(fs::read(&other).unwrap(), renamed);
+    let (events, ending) = read(&empty);
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    assert!(last_words(&events).0.starts_with("the agent died"));
+}
+
+#[test]
+fn what_somebody_writes_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    while recorder.stats().blocks == 0 {
+        thread::yield_now();
+    }
+    assert_eq!(recover_in(dir.path()), Recovered::default());
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let (events, ending) = read(&path_of(dir.path(), SessionId(1)));
+    assert_eq!((ending.unwrap(), events.len()), (Ending::Closed, 2));
+}
