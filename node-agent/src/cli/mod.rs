@@ -69,7 +69,7 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Recorded and live sessions
     #[command(subcommand)]
-    Sessions(sessions::SessionsCommand),
+    Sessions(Box<sessions::SessionsCommand>),
     /// Play a recorded session
     Replay(sessions::Replay),
     /// Statements held for a human

@@ -128,7 +128,7 @@ fn statements<E: From<ReplayError>>(
 ) -> Result<State, E> {
     with_login(path, &mut |about, happening| match happening {
         Happening::Login => Ok(()),
-        Happening::Act(act) if filter.statement(&act.decided) => each(about, act),
+        Happening::Act(act) if filter.statement(&act.decided) => each(about, *act),
         Happening::Act(_) => Ok(()),
     })
 }
@@ -154,7 +154,7 @@ fn ocsf_of<E: From<ReplayError>>(
 
 enum Happening {
     Login,
-    Act(Act),
+    Act(Box<Act>),
 }
 
 fn with_login<E: From<ReplayError>>(
@@ -178,12 +178,12 @@ fn with_login<E: From<ReplayError>>(
             event => acts.take(event, &mut done),
         }
         while let Some(act) = done.pop_front() {
-            each(&about, Happening::Act(act))?;
+            each(&about, Happening::Act(Box::new(act)))?;
         }
     }
     acts.rest(&mut done);
     while let Some(act) = done.pop_front() {
-        each(&about, Happening::Act(act))?;
+        each(&about, Happening::Act(Box::new(act)))?;
     }
     Ok(recording.state())
 }

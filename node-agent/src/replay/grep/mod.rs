@@ -12,7 +12,7 @@ mod show;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -209,7 +209,7 @@ fn take<'p>(
     Some((path, found))
 }
 
-fn one(path: &PathBuf, question: &Question, within: Within, found: &SyncSender<Found>) {
+fn one(path: &Path, question: &Question, within: Within, found: &SyncSender<Found>) {
     let mut emit = |hit: Hit| match (found.send(Found::Hit(Box::new(hit))), within) {
         (Ok(()), Within::All) => ControlFlow::Continue(()),
         (Ok(()), Within::First) | (Err(_), _) => ControlFlow::Break(()),
