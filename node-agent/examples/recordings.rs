@@ -135,7 +135,7 @@ async fn session(recorder: &Recorder, id: u64, count: u64, last: bool) -> anyhow
             Arc::clone(&analyses[shape])
         };
         let at = UnixMillis(BEGAN + id as i64 * 1000 + seq as i64);
-        session
+        let _receipt = session
             .decided(Decided {
                 seq: StatementSeq(seq),
                 at,
