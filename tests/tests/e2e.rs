@@ -53,6 +53,7 @@ mod e2e {
     mod refusals;
     mod reload;
     mod rogue;
+    mod search;
     mod secrets;
     mod storm;
     mod story;

@@ -12,6 +12,7 @@ mod outside;
 mod policy;
 mod reference;
 mod replay;
+mod search;
 mod sessions;
 
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Recorded and live sessions
     #[command(subcommand)]
-    Sessions(sessions::SessionsCommand),
+    Sessions(Box<sessions::SessionsCommand>),
     /// Play a recorded session
     Replay(replay::Replay),
     /// Statements held for a human

@@ -1,6 +1,8 @@
 //! The one place that prints.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use node_agent::replay::{visible, visible_json};
 
@@ -40,6 +42,51 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 pub(crate) fn error(error: &anyhow::Error) {
     let text = format!("node-agent: {error:#}");
     let _ = writeln!(io::stderr().lock(), "{}", shown(&text));
+}
+
+/// Something that is not as it should be, beside an answer.
+pub(crate) fn warning(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "node-agent: {}", shown(text));
+}
+
+/// How far long work has come: one line on standard error that goes again, if that is a terminal.
+pub(crate) struct Progress {
+    what: &'static str,
+    begun: Instant,
+    told: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Progress {
+            what,
+            begun: Instant::now(),
+            told: AtomicU64::new(0),
+        }
+    }
+
+    /// So many of so many; at most ten times a second, and nothing in the first half of one.
+    pub(crate) fn tell(&self, done: usize, of: usize) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = self.told.load(Ordering::Relaxed);
+        if now < 500 || now < last.saturating_add(100) || !io::stderr().is_terminal() {
+            return;
+        }
+        let mine = self
+            .told
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
+        if mine.is_ok() {
+            let _ = write!(io::stderr().lock(), "\r{done} of {of} {}", self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.told.load(Ordering::Relaxed) > 0 {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
 }
 
 /// Columns, aligned; the first row is the head.

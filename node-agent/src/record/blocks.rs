@@ -99,6 +99,12 @@ impl<R: Read> Blocks<R> {
         &self.chain
     }
 
+    /// Where it is read from. Who follows a recording that is being written goes back in it to
+    /// `chain().offset()`, and asks for the next block once more.
+    pub fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The next block, verified.
     #[allow(
         clippy::should_implement_trait,

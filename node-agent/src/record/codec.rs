@@ -18,13 +18,13 @@ use crate::sql::Analysis;
 /// The longest line, bytes. What is longer loses its particulars, and a note says so.
 pub(super) const LINE_CAP: usize = 8 << 20;
 /// Only a statement whose line is at most this long is referred to again: bounds the window.
-const MEMORABLE_LINE: usize = 64 << 10;
+pub(super) const MEMORABLE_LINE: usize = 64 << 10;
 /// How much of a text is kept whose line would be too long, bytes.
 const SHORT: usize = 4 << 10;
 /// How many statements the window holds.
-const STATEMENTS: usize = 256;
+pub(super) const STATEMENTS: usize = 256;
 /// How many heads the window holds.
-const HEADS: usize = 64;
+pub(super) const HEADS: usize = 64;
 /// All parameters of one statement together, bytes; beyond it only lengths are kept.
 const PARAMS_CAP: usize = 1 << 20;
 
@@ -45,7 +45,7 @@ enum Line<'a> {
 
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Kept {
+pub(super) enum Kept {
     Began(Box<Began>),
     Login(Box<LoggedIn>),
     Decided(Box<Decided>),
@@ -59,61 +59,97 @@ enum Kept {
 
 /// A statement that differs from an earlier one in parameters at most.
 #[derive(Serialize, Deserialize)]
-struct Again<P> {
-    seq: StatementSeq,
-    at: UnixMillis,
-    params: P,
-    /// The number of the earlier one, counting memorable statements from 0.
-    of: u64,
+pub(super) struct Again<P> {
+    pub(super) seq: StatementSeq,
+    pub(super) at: UnixMillis,
+    pub(super) params: P,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged: Option<UnixMillis>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     resumed: bool,
+    /// The number of the earlier one, counting memorable statements from 0. Last: whoever skims finds
+    /// it at the end.
+    pub(super) of: u64,
 }
 
 /// A statement that differs from an earlier one in its text as well, and of which all that was found and
 /// decided is the same: texts that differ in numbers alone are analysed once.
 #[derive(Serialize, Deserialize)]
-struct Like<T, P> {
-    seq: StatementSeq,
-    at: UnixMillis,
-    text: T,
-    params: P,
-    /// As for `Again`.
-    of: u64,
+pub(super) struct Like<T, P> {
+    pub(super) seq: StatementSeq,
+    pub(super) at: UnixMillis,
+    pub(super) text: T,
+    pub(super) params: P,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged: Option<UnixMillis>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     resumed: bool,
+    /// As for `Again`. Last: whoever skims finds it at the end.
+    pub(super) of: u64,
+}
+
+impl Again<Vec<RecordedCell>> {
+    /// What it tells, of the statement that it refers to.
+    pub(super) fn told(self, earlier: Decided) -> Decided {
+        Decided {
+            seq: self.seq,
+            at: self.at,
+            params: self.params,
+            basis: Basis {
+                judged: self.judged,
+                resumed: self.resumed,
+                ..earlier.basis
+            },
+            ..earlier
+        }
+    }
+}
+
+impl Like<RecordedText, Vec<RecordedCell>> {
+    /// What it tells, of the statement that it refers to.
+    pub(super) fn told(self, earlier: Decided) -> Decided {
+        Decided {
+            seq: self.seq,
+            at: self.at,
+            text: self.text,
+            params: self.params,
+            basis: Basis {
+                judged: self.judged,
+                resumed: self.resumed,
+                ..earlier.basis
+            },
+            ..earlier
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound(deserialize = "H: Deserialize<'de>, R: Deserialize<'de> + Default"))]
-struct RowsLine<H, R> {
-    seq: StatementSeq,
+pub(super) struct RowsLine<H, R> {
+    pub(super) seq: StatementSeq,
     #[serde(skip_serializing_if = "Option::is_none")]
-    head: Option<H>,
+    pub(super) head: Option<H>,
     /// The number of an earlier head, counting memorable heads from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    head_of: Option<u64>,
+    pub(super) head_of: Option<u64>,
     #[serde(default)]
-    rows: R,
+    pub(super) rows: R,
     #[serde(default)]
-    beyond: u64,
+    pub(super) beyond: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
 }
 
 /// The last few of something, numbered from 0 since the beginning.
 #[derive(Clone, Debug)]
-struct Window<T> {
+pub(super) struct Window<T> {
     items: VecDeque<T>,
     first: u64,
     size: usize,
 }
 
 impl<T> Window<T> {
-    fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize) -> Self {
         Window {
             items: VecDeque::new(),
             first: 0,
@@ -122,7 +158,7 @@ impl<T> Window<T> {
     }
 
     /// Adds one; gives its number, and what fell out with its number.
-    fn add(&mut self, item: T) -> (u64, Option<(u64, T)>) {
+    pub(super) fn add(&mut self, item: T) -> (u64, Option<(u64, T)>) {
         let number = self.first + self.items.len() as u64;
         self.items.push_back(item);
         if self.items.len() <= self.size {
@@ -133,13 +169,13 @@ impl<T> Window<T> {
         (number, gone)
     }
 
-    fn get(&self, number: u64) -> Option<&T> {
+    pub(super) fn get(&self, number: u64) -> Option<&T> {
         let at = number.checked_sub(self.first)?;
         self.items.get(usize::try_from(at).ok()?)
     }
 }
 
-fn memorable(head: &ResultHead) -> bool {
+pub(super) fn memorable(head: &ResultHead) -> bool {
     head.columns.len() <= 256 && head.columns.iter().map(|c| c.name.len()).sum::<usize>() <= 16384
 }
 
@@ -370,31 +406,17 @@ pub(super) fn whole_told(line: &[u8]) -> Option<Told> {
 
 /// What a line tells that refers to this decision.
 pub(super) fn like_told(line: &[u8], earlier: &Decided) -> Option<Told> {
-    let Kept::Like(Like {
-        seq,
-        at,
-        text,
-        params,
-        of: _,
-        judged,
-        resumed,
-    }) = serde_json::from_slice(line).ok()?
-    else {
-        return None;
-    };
-    let earlier = earlier.clone();
-    Some(Told::Decided(Box::new(Decided {
-        seq,
-        at,
-        text,
-        params,
-        basis: Basis {
-            judged,
-            resumed,
-            ..earlier.basis
-        },
-        ..earlier
-    })))
+    match serde_json::from_slice(line).ok()? {
+        Kept::Like(like) => Some(Told::Decided(Box::new(like.told(earlier.clone())))),
+        Kept::Began(_)
+        | Kept::Login(_)
+        | Kept::Decided(_)
+        | Kept::Again(_)
+        | Kept::Rows(_)
+        | Kept::Finished(_)
+        | Kept::Note(_)
+        | Kept::Closed(_) => None,
+    }
 }
 
 fn line(out: &mut Vec<u8>, event: &Line<'_>) -> serde_json::Result<usize> {
@@ -493,44 +515,8 @@ impl Decoder {
                 }
                 Event::Decided(decided)
             }
-            Ok(Kept::Again(Again {
-                seq,
-                at,
-                params,
-                of,
-                judged,
-                resumed,
-            })) => self.but_for(line, of, |earlier| Decided {
-                seq,
-                at,
-                params,
-                basis: Basis {
-                    judged,
-                    resumed,
-                    ..earlier.basis
-                },
-                ..earlier
-            }),
-            Ok(Kept::Like(Like {
-                seq,
-                at,
-                text,
-                params,
-                of,
-                judged,
-                resumed,
-            })) => self.but_for(line, of, |earlier| Decided {
-                seq,
-                at,
-                text,
-                params,
-                basis: Basis {
-                    judged,
-                    resumed,
-                    ..earlier.basis
-                },
-                ..earlier
-            }),
+            Ok(Kept::Again(again)) => self.but_for(line, again.of, |earlier| again.told(earlier)),
+            Ok(Kept::Like(like)) => self.but_for(line, like.of, |earlier| like.told(earlier)),
             Ok(Kept::Rows(rows)) => {
                 let head = match (rows.head, rows.head_of) {
                     (Some(head), _) => {
@@ -575,7 +561,7 @@ impl Decoder {
     }
 }
 
-fn unknown(line: &[u8]) -> Event {
+pub(super) fn unknown(line: &[u8]) -> Event {
     #[derive(Deserialize)]
     struct Kind {
         event: String,

@@ -345,7 +345,8 @@ impl Totals {
         }
     }
 
-    pub(super) fn decided(&mut self, decision: &Decision) {
+    /// Adds a decision.
+    pub fn decided(&mut self, decision: &Decision) {
         self.statements += 1;
         match decision {
             Decision::Allow(_) => {}
@@ -354,7 +355,8 @@ impl Totals {
         }
     }
 
-    pub(super) fn finished(&mut self, finished: &Finished) {
+    /// Adds how an execution ended.
+    pub fn finished(&mut self, finished: &Finished) {
         self.rows = self.rows.saturating_add(finished.rows);
         self.bytes = self.bytes.saturating_add(finished.bytes);
         self.failed += u64::from(finished.error.is_some());

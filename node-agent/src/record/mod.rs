@@ -24,6 +24,7 @@ mod recorder;
 mod recover;
 mod retention;
 mod shelf;
+mod skim;
 mod writer;
 
 pub use basis::{Basis, Names, Sent, Types};
@@ -44,6 +45,7 @@ pub use recorder::{
 };
 pub use retention::{Keep, Pruned, Tombstones, prune};
 pub use shelf::{is_live, path_of};
+pub use skim::{Base, Held, LineKind, Passed, Skim};
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;

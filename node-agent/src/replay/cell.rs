@@ -1,9 +1,14 @@
 //! Pure. Cells as text, binary ones by their declared type where that is certain.
 
+use std::borrow::Cow;
+
 use crate::model::{ColumnHead, Format};
 use crate::record::RecordedCell;
 
 use super::visible::visible;
+
+/// Types whose binary form is their text: char, name, text, json, xml, unknown, bpchar, varchar.
+const TEXTS: [u32; 8] = [18, 19, 25, 114, 142, 705, 1042, 1043];
 
 /// One cell, as one visible line of at most `width` characters (0: any).
 pub(super) fn show(cell: &RecordedCell, column: Option<&ColumnHead>, width: usize) -> String {
@@ -17,6 +22,28 @@ pub(super) fn show(cell: &RecordedCell, column: Option<&ColumnHead>, width: usiz
             .unwrap_or_else(|| format!("\\x{hex}")),
     };
     shorten(whole, width)
+}
+
+/// A value to be searched or exported: text as it is, other values as they are shown. `None`: NULL, or not
+/// kept. Where the type is not known, what can be text is taken for text.
+pub(super) fn plain<'a>(
+    cell: &'a RecordedCell,
+    column: Option<&ColumnHead>,
+) -> Option<Cow<'a, str>> {
+    match cell {
+        RecordedCell::Null | RecordedCell::Long(_) => None,
+        RecordedCell::Text(text) => Some(Cow::Borrowed(text)),
+        RecordedCell::Binary(hex) => {
+            let texts = column.is_none_or(|column| TEXTS.contains(&column.type_id));
+            let text = bytes(hex).filter(|_| texts).and_then(|bytes| {
+                let text = String::from_utf8(bytes).ok()?;
+                let typed = column.is_some()
+                    || !text.contains(|c: char| c.is_control() && !c.is_whitespace());
+                typed.then_some(text)
+            });
+            Some(Cow::Owned(text.unwrap_or_else(|| show(cell, column, 0))))
+        }
+    }
 }
 
 fn shorten(text: String, width: usize) -> String {
@@ -52,10 +79,7 @@ fn decode(type_id: u32, bytes: &[u8]) -> Option<String> {
         26 => u32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         700 => f32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         701 => f64::from_be_bytes(bytes.try_into().ok()?).to_string(),
-        // char, name, text, json, xml, unknown, bpchar, varchar
-        18 | 19 | 25 | 114 | 142 | 705 | 1042 | 1043 => {
-            visible(std::str::from_utf8(bytes).ok()?).into_owned()
-        }
+        id if TEXTS.contains(&id) => visible(std::str::from_utf8(bytes).ok()?).into_owned(),
         // jsonb: a version, then text
         3802 => match bytes.split_first()? {
             (1, text) => visible(std::str::from_utf8(text).ok()?).into_owned(),

@@ -7,11 +7,23 @@ use serde_json::json;
 
 use super::read::{Outcome, State};
 use super::visible::visible_json;
+use crate::model::SessionId;
 use crate::record::{Ending, Event};
 
 /// One event, one line.
 pub(super) fn event(event: &Event, out: &mut dyn Write) -> io::Result<()> {
     line(event, out)
+}
+
+/// One event, one line, that says whose it is.
+pub(super) fn of_session(session: SessionId, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct OfSession<'a> {
+        session: SessionId,
+        #[serde(flatten)]
+        event: &'a Event,
+    }
+    line(&OfSession { session, event }, out)
 }
 
 /// The last line: what verification found.

@@ -3,146 +3,70 @@
 use std::io::Write;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::read::{Outcome, Recording, Said};
+use super::entry::Entry;
+use super::filter::Filter;
+use super::index::{Trust, catalogue};
+use super::read::{Recording, Said};
 use super::table::Table;
 use super::text::Story;
 use super::visible::visible;
-use super::{ReplayError, Style, Verdict, all, json, when, words};
-use crate::model::{SessionId, TargetName, UnixMillis};
+use super::{ReplayError, Style, Verdict, json, when};
 use crate::policy::Decision;
-use crate::record::{Ending, Event, Login, RecordedText, Totals, Why};
+use crate::record::{Event, RecordedText};
 
-/// Which sessions to list. Every field that is set must fit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The workload's name.
-    pub workload: Option<String>,
-    /// The user's subject.
-    pub user: Option<String>,
-    /// The target's name.
-    pub target: Option<String>,
-    /// Began at or after.
-    pub since: Option<UnixMillis>,
-    /// Began before.
-    pub until: Option<UnixMillis>,
-    /// Only sessions with a denial (or a refused login).
-    pub denied: bool,
-    /// Only sessions that are open now.
-    pub open: bool,
+/// In which order to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "self-explanatory")]
+pub enum Sort {
+    #[default]
+    Began,
+    Ended,
+    Workload,
+    User,
+    Target,
+    Statements,
+    Denied,
+    Rows,
+    Bytes,
 }
 
-/// One line of the list.
-#[derive(Clone, Debug, Serialize)]
-pub struct Entry {
-    /// The session.
-    pub session: SessionId,
-    /// When it began.
-    pub began: UnixMillis,
-    /// The workload's name.
-    pub workload: String,
-    /// The user's subject, once logged in.
-    pub user: Option<String>,
-    /// The target.
-    pub target: Option<TargetName>,
-    /// Sums up to now.
-    pub totals: Totals,
-    /// When it ended.
-    pub ended: Option<UnixMillis>,
-    /// The one reason.
-    pub why: Option<Why>,
-    /// It is open now.
-    pub live: bool,
-    /// Something in the file was changed.
-    pub damaged: bool,
-    #[serde(skip)]
-    login_refused: bool,
-}
-
-impl Entry {
-    /// Reads one recording, verifying it.
-    pub fn of(path: &Path) -> Result<Self, ReplayError> {
-        let mut recording = Recording::open(path)?;
-        let header = recording.header();
-        let mut entry = Entry {
-            session: header.session,
-            began: header.began,
-            workload: String::new(),
-            user: None,
-            target: None,
-            totals: Totals::default(),
-            ended: None,
-            why: None,
-            live: false,
-            damaged: false,
-            login_refused: false,
-        };
-        while let Said::Event(event) = recording.next()? {
-            entry.totals.count(&event);
-            match *event {
-                Event::Began(began) => {
-                    entry.began = began.at;
-                    entry.workload = began.workload.name.to_string();
-                    entry.target = Some(began.target);
-                }
-                Event::Login(login) => match login.login {
-                    Login::Admitted { principal, .. } => entry.user = Some(principal.user.subject),
-                    Login::Refused(_) => entry.login_refused = true,
-                },
-                Event::Closed(closed) => {
-                    entry.ended = Some(closed.at);
-                    entry.why = Some(closed.why);
-                }
-                Event::Decided(_)
-                | Event::Rows(_)
-                | Event::Finished(_)
-                | Event::Note(_)
-                | Event::Unknown(_) => {}
-            }
-        }
-        let state = recording.state();
-        entry.live = state.live && state.outcome != Some(Outcome::Sound(Ending::Closed));
-        entry.damaged = state.verdict() == Verdict::Bad;
-        Ok(entry)
-    }
-
-    fn fits(&self, filter: &Filter) -> bool {
-        let is = |wanted: &Option<String>, have: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| have == Some(wanted))
-        };
-        is(&filter.workload, Some(&self.workload))
-            && is(&filter.user, self.user.as_deref())
-            && is(
-                &filter.target,
-                self.target.as_ref().map(|target| &*target.0),
-            )
-            && filter.since.is_none_or(|since| self.began >= since)
-            && filter.until.is_none_or(|until| self.began < until)
-            && (!filter.denied || self.totals.denied > 0 || self.login_refused)
-            && (!filter.open || self.live)
-    }
-
-    fn end(&self) -> &'static str {
-        match (&self.why, self.damaged, self.live) {
-            (_, true, _) => "DAMAGED",
-            (Some(why), false, _) => words::why_short(why),
-            (None, false, true) => "open",
-            (None, false, false) => "no close",
-        }
-    }
+/// How much of the list, and in which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// By what, ascending.
+    pub sort: Sort,
+    /// Only so many, from the end.
+    pub last: Option<usize>,
 }
 
 /// The sessions of a directory that fit, by their beginning. What is no recording, or vanished
 /// meanwhile, is left out; `verify` names it.
 pub fn entries(dir: &Path, filter: &Filter) -> Result<Vec<Entry>, ReplayError> {
-    let mut entries: Vec<_> = all(dir)?
-        .iter()
-        .filter_map(|path| Entry::of(path).ok())
-        .filter(|entry| entry.fits(filter))
-        .collect();
-    entries.sort_by_key(|entry| (entry.began, entry.session));
-    Ok(entries)
+    let found = catalogue(dir, filter, Trust::Unchanged, &|_, _| {})?;
+    Ok(found.entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+fn order(entries: &mut Vec<Entry>, order: Order) {
+    let text = |a: &Option<String>, b: &Option<String>| a.cmp(b);
+    // Stable: what is equal stays by its beginning.
+    entries.sort_by(|a, b| match order.sort {
+        Sort::Began => a.began.cmp(&b.began),
+        // What goes on ends last.
+        Sort::Ended => (a.ended.is_none(), a.ended).cmp(&(b.ended.is_none(), b.ended)),
+        Sort::Workload => a.workload.cmp(&b.workload),
+        Sort::User => text(&a.user, &b.user),
+        Sort::Target => {
+            let name = |entry: &Entry| entry.target.as_ref().map(|target| target.0.clone());
+            name(a).cmp(&name(b))
+        }
+        Sort::Statements => a.totals.statements.cmp(&b.totals.statements),
+        Sort::Denied => a.totals.denied.cmp(&b.totals.denied),
+        Sort::Rows => a.totals.rows.cmp(&b.totals.rows),
+        Sort::Bytes => a.totals.bytes.cmp(&b.totals.bytes),
+    });
+    if let Some(last) = order.last {
+        entries.drain(..entries.len().saturating_sub(last));
+    }
 }
 
 /// Lists sessions, as a table or one JSON object a line. Gives their number.
@@ -152,7 +76,17 @@ pub fn list(
     style: Style,
     out: &mut dyn Write,
 ) -> Result<usize, ReplayError> {
-    let entries = entries(dir, filter)?;
+    print(entries(dir, filter)?, Order::default(), style, out)
+}
+
+/// Lists these sessions, as a table or one JSON object a line. Gives their number.
+pub fn print(
+    mut entries: Vec<Entry>,
+    by: Order,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<usize, ReplayError> {
+    order(&mut entries, by);
     match style {
         Style::Json => entries
             .iter()

@@ -1,5 +1,6 @@
-//! IO. Reads recordings and shows them. Connects to nothing and runs nothing, but for `against/`, which
-//! runs a session again at a scratch database when it is told to: nothing else here calls it.
+//! IO. Reads recordings and shows them. Connects to nothing and runs nothing, but for the receiver that
+//! an export is sent to, and for `against/`, which runs a session again at a scratch database when it
+//! is told to: nothing else here calls it.
 //!
 //! Everything here writes to a `Write` and gives a result back; the command line is `main.rs`'s
 //! business. Whatever came from a client or a database is shown with its control characters,
@@ -8,17 +9,27 @@
 mod audit;
 mod against;
 mod backtest;
+mod acts;
 mod cell;
+mod entry;
+mod export;
+mod filter;
 mod find;
 mod findings;
 mod html;
 mod json;
 mod list;
 pub mod player;
+mod grep;
+mod index;
+mod raw;
 mod read;
+mod since;
 mod table;
+mod tail;
 mod text;
 mod told;
+mod touched;
 mod verify;
 mod visible;
 mod when;
@@ -31,11 +42,21 @@ use std::time::Duration;
 pub use against::{Again, AgainstError, AgainstOptions, Line, Origin, Run, origin, run_again};
 pub use audit::{Audited, Scope, audit};
 pub use backtest::{BacktestOptions, Summary, Tally, Wanted, backtest};
+pub use entry::Entry;
+pub use export::{Exported, Form, Otlp, OtlpError, Patience, SendError, export, rows, send};
+pub use filter::{ErrorCode, Filter, RulePattern, Ruling, TablePattern};
 pub use find::{all, find};
 pub use findings::{Finding, findings, list_findings};
+pub use grep::{
+    Case, Colour, Excerpt, Found as Match, Hit, NotAPattern, Pattern, Place, Question, Searched,
+    Syntax, Telling, Who, Within, grep, tell,
+};
 pub use html::page;
-pub use list::{Entry, Filter, entries, list, show};
+pub use index::{Catalogue, Coverage, Trust, by_header, catalogue};
+pub use list::{Order, Sort, entries, list, print, show};
 pub use read::{Back, Outcome, Progress, Recording, Said, State};
+pub use since::{NotAMoment, since};
+pub use tail::tail;
 pub use verify::{Found, Report, verify};
 pub use visible::{visible, visible_json};
 
@@ -121,6 +142,11 @@ impl ReplayError {
             source: source.into(),
         }
     }
+}
+
+/// How many threads to read with.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16))
 }
 
 /// Plays a recording from its beginning to its end, or to the first damage, and says which.

@@ -14,7 +14,7 @@ use crate::record::{
     Login, Note, NoteFrom, Recorder, RecorderSettings, SessionRecorder, Settle, Why, path_of,
 };
 
-fn recorder(dir: &Path) -> Recorder {
+pub(super) fn recorder(dir: &Path) -> Recorder {
     Recorder::open(RecorderSettings {
         settle: Settle::Never,
         ..RecorderSettings::new(dir)
@@ -25,7 +25,7 @@ fn recorder(dir: &Path) -> Recorder {
 /// OSC 52, a title, bidi, carriage return, bell, NUL.
 const NASTY: &str = "\x1b]52;c;aGk=\x07\x1b]0;pwned\x07a\u{202e}b\rc\0\u{9b}31m";
 
-fn login(subject: &str) -> Login {
+pub(super) fn login(subject: &str) -> Login {
     Login::Admitted {
         principal: Principal {
             workload: Workload {
@@ -54,7 +54,7 @@ fn login(subject: &str) -> Login {
     }
 }
 
-fn denial() -> Arc<Decision> {
+pub(super) fn denial() -> Arc<Decision> {
     Arc::new(Decision::Deny(Denial {
         rule: Some(RuleRef {
             policy: "claude-orders".into(),
@@ -65,7 +65,7 @@ fn denial() -> Arc<Decision> {
     }))
 }
 
-async fn a_session(recorder: &Recorder, id: u64, text: &str) -> SessionRecorder {
+pub(super) async fn a_session(recorder: &Recorder, id: u64, text: &str) -> SessionRecorder {
     let session = recorder.begin(began(id)).unwrap();
     session.login(login("alice"));
     let _ = session.decided(decided(1, text, allow())).await.unwrap();

@@ -75,3 +75,11 @@ pub(super) fn micros(micros: i64) -> Option<String> {
         fraction => format!("{text}.{fraction:06}"),
     })
 }
+
+/// `2026-01-31T12:00:00.123Z` (RFC 3339).
+pub(super) fn rfc3339(at: UnixMillis) -> String {
+    format(
+        at,
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"),
+    )
+}

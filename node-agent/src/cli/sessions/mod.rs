@@ -6,36 +6,22 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use node_agent::replay::{self, Filter, Style, Verdict};
-use node_agent::telemetry::Seen;
+use node_agent::replay::{self, Style, Verdict};
 
-use super::{Answer, WithConfig, live, out};
+use super::{Answer, WithConfig, live, out, search};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
     /// Recorded sessions, or the live ones
-    Ls {
-        #[command(flatten)]
-        place: Place,
-        /// Only this workload's
-        #[arg(long)]
-        workload: Option<String>,
-        /// Only this user's
-        #[arg(long)]
-        user: Option<String>,
-        /// Only those to this target
-        #[arg(long)]
-        target: Option<String>,
-        /// Only those in which something was refused
-        #[arg(long)]
-        denied: bool,
-        /// Ask the daemon for the sessions of this moment
-        #[arg(long)]
-        live: bool,
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
-    },
+    Ls(search::Ls),
+    /// Look for something in what was asked, touched, delivered and said
+    Grep(search::Grep),
+    /// What is recorded, as it is recorded
+    Tail(search::Tail),
+    /// For other programs: JSON lines, CSV, OCSF, OTLP
+    Export(search::Export),
+    /// Bring the index that listings use up to date, or make it anew
+    Index(search::Index),
     /// One session: who, where, one line a statement
     Show {
         #[command(flatten)]
@@ -83,6 +69,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(super) fn with(&self) -> &WithConfig {
+        &self.with
+    }
+
     pub(super) fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
@@ -112,38 +102,12 @@ pub(super) fn answer(verdict: Verdict) -> Answer {
 
 impl SessionsCommand {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
-        let mut to = out::stdout();
         match self {
-            SessionsCommand::Ls {
-                place,
-                json,
-                live: true,
-                ..
-            } => {
-                let seen: Vec<Seen> =
-                    live::question(&place.with, None, hyper::Method::GET, "/v1/sessions")?;
-                list_live(&seen, json)?;
-                Ok(Answer::Good)
-            }
-            SessionsCommand::Ls {
-                place,
-                workload,
-                user,
-                target,
-                denied,
-                json,
-                live: false,
-            } => {
-                let filter = Filter {
-                    workload,
-                    user,
-                    target,
-                    denied,
-                    ..Filter::default()
-                };
-                let _count = replay::list(&place.dir()?, &filter, style(json), &mut to)?;
-                Ok(Answer::Good)
-            }
+            SessionsCommand::Ls(ls) => ls.run(),
+            SessionsCommand::Grep(grep) => grep.run(),
+            SessionsCommand::Tail(tail) => tail.run(),
+            SessionsCommand::Export(export) => export.run(),
+            SessionsCommand::Index(index) => index.run(),
             SessionsCommand::Show {
                 place,
                 session,
@@ -151,7 +115,7 @@ impl SessionsCommand {
             } => Ok(answer(replay::show(
                 &place.find(&session)?,
                 style(json),
-                &mut to,
+                &mut out::stdout(),
             )?)),
             SessionsCommand::Findings {
                 place,
@@ -159,7 +123,12 @@ impl SessionsCommand {
                 json,
             } => {
                 let dir = place.dir()?;
-                let _count = replay::list_findings(&dir, target.as_deref(), style(json), &mut to)?;
+                let _count = replay::list_findings(
+                    &dir,
+                    target.as_deref(),
+                    style(json),
+                    &mut out::stdout(),
+                )?;
                 Ok(Answer::Good)
             }
             SessionsCommand::Verify(verify) => verify.run(),
@@ -173,34 +142,4 @@ impl SessionsCommand {
             SessionsCommand::Prune(prune) => prune.run(),
         }
     }
-}
-
-fn list_live(seen: &[Seen], json: bool) -> anyhow::Result<()> {
-    if json {
-        return out::json(&seen);
-    }
-    let head = [
-        "SESSION",
-        "WORKLOAD",
-        "USER",
-        "TARGET",
-        "DATABASE",
-        "STATEMENTS",
-        "DENIED",
-        "ROWS",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for one in seen {
-        rows.push(vec![
-            one.session.id.to_string(),
-            replay::visible(&one.session.workload).into_owned(),
-            replay::visible(&one.session.user).into_owned(),
-            replay::visible(&one.session.target).into_owned(),
-            replay::visible(&one.session.database).into_owned(),
-            one.statements.to_string(),
-            one.denied.to_string(),
-            one.rows.to_string(),
-        ]);
-    }
-    out::table(&rows)
 }
