@@ -22,7 +22,7 @@ use node_agent::model::{
 };
 use node_agent::policy::{Allow, Decision, Obligations, RuleRef};
 use node_agent::record::{
-    Began, Decided, Delivered, End, Finished, Login, RecordedCell, RecordedText, Recorder,
+    Basis, Began, Decided, Delivered, End, Finished, Login, RecordedCell, RecordedText, Recorder,
     RecorderSettings, Settle, Why,
 };
 use node_agent::sql::{Analysis, analyze};
@@ -95,6 +95,8 @@ async fn session(recorder: &Recorder, id: u64, count: u64, last: bool) -> anyhow
         application: None,
         tls: true,
         kept: None,
+        settings: Vec::new(),
+        upstream: None,
     });
     let columns = ["id", "name", "city"].map(|name| ColumnHead {
         name: name.into(),
@@ -139,12 +141,13 @@ async fn session(recorder: &Recorder, id: u64, count: u64, last: bool) -> anyhow
             .decided(Decided {
                 seq: StatementSeq(seq),
                 at,
-                text: RecordedText::from(&text, false, true),
+                text: RecordedText::Plain(text.clone()),
                 params: vec![RecordedCell::Text((seq * 13).to_string())],
                 purpose: None,
                 analysis,
                 decision: Arc::clone(&decision),
                 policy_version: "v1".into(),
+                basis: Basis::default(),
             })
             .await?;
         let mut rows = BytesMut::new();

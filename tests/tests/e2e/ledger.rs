@@ -108,10 +108,13 @@ fn what_is_deleted_is_named_and_what_is_removed_in_order_is_not() -> Result<()> 
     until("another serves", SOON, || {
         Ok(world.ask("select 1")?.status.success().then_some(()))
     })?;
-    until("all of it is sound", SOON, || {
+    let mut said = String::new();
+    let sound = until("all of it is sound", SOON, || {
         let seen = world.cli(&["sessions", "verify"])?;
+        said = seen.all();
         Ok(seen.status.success().then_some(()))
-    })?;
+    });
+    sound.with_context(|| said)?;
 
     // Elsewhere the public half of the key is enough, and without it nothing is called good.
     let copy = world.path().join("copied");

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! An entry counts when its first word bears its half's generation: that word is written last. A
-//! half that is used again gets another generation, by which all that was in it is gone.
+//! half that is used again gets another generation, by which all that was in it is gone. An entry that
+//! lies in its recording is marked as settled: others may refer to it still, and that is all; its
+//! recording may have been removed since.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,6 +41,11 @@ pub(super) enum Kind {
     /// A decision that differs in text, parameters, number and moment from an earlier one.
     Like = 2,
 }
+
+/// Beside the kind: it lies in its recording.
+pub(super) const SETTLED: u64 = 0x80;
+/// The word of an entry that says so.
+pub(super) const THIRD: usize = 2;
 
 /// The first word of an entry.
 pub(super) fn mark(generation: u32, bytes: u32) -> u64 {
@@ -147,7 +154,7 @@ fn read_half(half: &Words<'_>, all: &mut HashMap<SessionId, Remembered>) -> u64 
     let mut at = 1;
     while let Some(first) = half.get(at) {
         let bytes = (first & u64::from(u32::MAX)) as usize;
-        let (Some(session), Some(third)) = (half.get(at + 1), half.get(at + 2)) else {
+        let (Some(session), Some(third)) = (half.get(at + 1), half.get(at + THIRD)) else {
             break;
         };
         if first >> 32 != u64::from(generation) {
@@ -156,13 +163,14 @@ fn read_half(half: &Words<'_>, all: &mut HashMap<SessionId, Remembered>) -> u64 
         let Some(line) = half.bytes(at + ENTRY, bytes) else {
             return damaged + 1;
         };
-        let told = if third & 0xff == Kind::Whole as u64 {
+        let kind = third & 0xff & !SETTLED;
+        let told = if kind == Kind::Whole as u64 {
             let told = codec::whole_told(line);
             if let Some(Told::Decided(decided)) = &told {
                 earlier.insert(at as u64, (**decided).clone());
             }
             told
-        } else if third & 0xff == Kind::Like as u64 {
+        } else if kind == Kind::Like as u64 {
             earlier
                 .get(&(third >> 8))
                 .and_then(|of| codec::like_told(line, of))
@@ -170,6 +178,7 @@ fn read_half(half: &Words<'_>, all: &mut HashMap<SessionId, Remembered>) -> u64 
             None
         };
         match told {
+            Some(_) if third & SETTLED != 0 => {}
             Some(told) => {
                 let remembered = all.entry(SessionId(session)).or_default();
                 remembered.told.push(told);

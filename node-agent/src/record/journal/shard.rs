@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::super::{Basis, Began, Decided, LoggedIn, codec};
-use super::layout::{ENTRY, Kind, WORD, mark, refer, words_of};
+use super::layout::{ENTRY, Kind, SETTLED, THIRD, WORD, mark, refer, words_of};
 use crate::intercept::SharedWords;
 use crate::model::SessionId;
 use crate::policy::Decision;
@@ -16,23 +16,22 @@ pub(in crate::record) const LINE_CAP: usize = 256 << 10;
 /// How many judgements a half remembers to refer to.
 const KNOWN: usize = 512;
 
-/// What stands in a half is needed until this is dropped: when the block that holds it was written.
+/// An entry is needed until this is dropped: when the block that holds what it says was written.
 #[derive(Debug)]
 pub(in crate::record) struct Ticket {
     needed: Arc<AtomicUsize>,
-}
-
-impl Ticket {
-    fn of(half: &Half) -> Self {
-        half.needed.fetch_add(1, Ordering::Relaxed);
-        Ticket {
-            needed: Arc::clone(&half.needed),
-        }
-    }
+    /// Not its owner: one that is never given back must not keep the journal's lock.
+    memory: Weak<SharedWords>,
+    /// The entry's third word.
+    third: usize,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let memory = self.memory.upgrade();
+        if let Some(third) = memory.as_ref().and_then(|memory| memory.get(self.third)) {
+            third.fetch_or(SETTLED.to_le(), Ordering::Relaxed);
+        }
         // Whoever begins the half anew sees all that was done before.
         self.needed.fetch_sub(1, Ordering::Release);
     }
@@ -210,7 +209,13 @@ impl Shard {
         let bytes = u32::try_from(line.len()).ok()?;
         mark_word.store(mark(half.generation, bytes).to_le(), Ordering::Release);
         half.used = after;
-        Some((Ticket::of(half), at))
+        half.needed.fetch_add(1, Ordering::Relaxed);
+        let ticket = Ticket {
+            needed: Arc::clone(&half.needed),
+            memory: Arc::downgrade(&self.memory),
+            third: begins + at + THIRD,
+        };
+        Some((ticket, at))
     }
 
     /// Nothing it guards is left half done by a panic: what was not published is not there.

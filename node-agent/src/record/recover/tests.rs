@@ -232,6 +232,31 @@ fn a_torn_block_is_left_out_and_said_and_what_the_journal_knows_follows() {
 }
 
 #[test]
+fn a_recording_that_was_removed_since_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let place = journal::place_of(dir.path());
+    let written = Journal::create(&journal, NonZeroUsize::MIN, place).unwrap();
+    // The first is in its recording, which was too old by and by; the other is not.
+    drop(written.began(&began(1)).unwrap());
+    let decision = allow();
+    for session in [1, 2] {
+        let one = decided(1, "SELECT 1", Arc::clone(&decision));
+        let ticket = written.decided(SessionId(session), &one).unwrap();
+        match session {
+            1 => drop(ticket),
+            _ => std::mem::forget(ticket),
+        }
+    }
+    drop(written);
+    let done = recover_in(dir.path());
+    assert_eq!((done.closed, done.remembered), (1, 1));
+    assert!(!path_of(dir.path(), SessionId(1)).exists());
+    let (events, _) = read(&path_of(dir.path(), SessionId(2)));
+    assert_eq!(seqs(&events), [1]);
+}
+
+#[test]
 fn a_recording_that_was_changed_stays_as_it_is_and_the_others_are_closed() {
     let dir = tempfile::tempdir().unwrap();
     let path = cut_by(dir.path(), 1);
