@@ -40,6 +40,17 @@ fn small_disk(place: &Path) -> Result<PathBuf> {
     Ok(disk)
 }
 
+/// Its mount, which keeps the directory until it is gone.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: what was killed may hold it for a moment still.
+        let gone = Program::new("umount").arg("-l").arg(&self.0).run();
+        drop(gone); // the directory that stays behind says it
+    }
+}
+
 /// What clients met.
 #[derive(Default)]
 struct Met {
@@ -108,6 +119,7 @@ fn a_full_disk_stops_statements_and_answers_and_space_brings_them_back() -> Resu
         .prefix("node-agent-disk-")
         .tempdir()?;
     let disk = small_disk(place.path())?;
+    let _mounted = Mounted(disk.clone());
     let recordings = disk.join("recordings");
     let mut world = World::builder()
         .pg_settings("log_statement = 'all'")
