@@ -140,8 +140,7 @@ mod tests {
             }),
             Decision::Hold(Hold {
                 rule,
-                reviewers: vec![],
-                timeout_seconds: 1,
+                asks: crate::policy::Asks::default(),
                 obligations: Arc::default(),
             }),
             Decision::Allow(allowing(6)),

@@ -39,52 +39,66 @@ number! {
     StatementSeq(u64)
 }
 
-/// A session's name: 64 random bits, printed `s-` and sixteen hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub u64);
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $wrong:ident, $words:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u64);
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s-{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The text was not `s-` and sixteen hex digits.
-#[derive(Debug, thiserror::Error)]
-#[error("a session is named s- and sixteen hex digits, such as s-00c0ffee00c0ffee")]
-pub struct NotASession;
-
-impl FromStr for SessionId {
-    type Err = NotASession;
-
-    fn from_str(text: &str) -> Result<Self, NotASession> {
-        let hex = text.strip_prefix("s-").unwrap_or(text);
-        if hex.len() != 16 {
-            return Err(NotASession);
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{:016x}"), self.0)
+            }
         }
-        u64::from_str_radix(hex, 16)
-            .map(SessionId)
-            .map_err(|_| NotASession)
-    }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        #[doc = concat!("The text was not `", $prefix, "` and sixteen hex digits.")]
+        #[derive(Debug, thiserror::Error)]
+        #[error($words)]
+        pub struct $wrong;
+
+        impl FromStr for $name {
+            type Err = $wrong;
+
+            fn from_str(text: &str) -> Result<Self, $wrong> {
+                let hex = text.strip_prefix($prefix).unwrap_or(text);
+                // `from_str_radix` also takes a sign.
+                if hex.len() != 16 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err($wrong);
+                }
+                u64::from_str_radix(hex, 16).map($name).map_err(|_| $wrong)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
 }
 
-impl Serialize for SessionId {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
+name! {
+    /// A session's name: 64 random bits, printed `s-` and sixteen hex digits.
+    SessionId, "s-", NotASession,
+    "a session is named s- and sixteen hex digits, such as s-00c0ffee00c0ffee"
 }
-
-impl<'de> Deserialize<'de> for SessionId {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
+name! {
+    /// A request for approval: 64 random bits, printed `a-` and sixteen hex digits.
+    ApprovalId, "a-", NotAnApproval,
+    "an approval is named a- and sixteen hex digits, such as a-00c0ffee00c0ffee"
 }
 
 /// What a client is told so that the recorded event can be found: `s-…#12`.
@@ -112,5 +126,7 @@ mod tests {
         assert_eq!(id.to_string().parse::<SessionId>().ok(), Some(id));
         assert!("s-12".parse::<SessionId>().is_err());
         assert!("../../etc/passwd".parse::<SessionId>().is_err());
+        assert!("s-+0c0ffee00c0ffee".parse::<SessionId>().is_err());
+        assert_eq!(ApprovalId(7).to_string(), "a-0000000000000007");
     }
 }

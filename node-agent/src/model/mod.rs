@@ -15,7 +15,10 @@ mod moment;
 
 pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use carried::{Carried, KernelCount};
-pub use ids::{CgroupId, NetnsCookie, NotASession, Pid, Reference, SessionId, StatementSeq};
+pub use ids::{
+    ApprovalId, CgroupId, NetnsCookie, NotASession, NotAnApproval, Pid, Reference, SessionId,
+    StatementSeq,
+};
 pub use moment::UnixMillis;
 pub use particulars::{
     CAUSES, CHANGES, Cause, Change, LINE_KEYS, LINE_VERSION, LONGEST_LINE, Outcome, Particulars,

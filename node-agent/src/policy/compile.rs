@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::content::CompiledContent;
 use super::document::{
-    Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
+    Document, Effect, Functions, Gate, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
 use super::places::Step;
 use super::require::Wanted;
 use super::words::{KindSet, Word};
-use super::{Limits, MOST_STEPS, MaskRule, Masker, Obligations, Question, RuleRef};
+use super::{Asks, Limits, MOST_STEPS, MaskRule, Masker, Obligations, Question, RuleRef};
 use crate::model::{Principal, TargetName};
 use crate::sql::StatementKind;
 
@@ -66,8 +66,7 @@ pub(super) struct CompiledRule {
     pub(super) max_rows: Option<u64>,
     pub(super) without_where: bool,
     pub(super) wanted: Wanted,
-    pub(super) reviewers: Vec<String>,
-    pub(super) timeout_seconds: u64,
+    pub(super) asks: Asks,
     /// As written, for explanations.
     pub(super) words: Vec<Word>,
 }
@@ -81,7 +80,8 @@ pub(super) struct CompiledMask {
 }
 
 /// How long a held statement waits when a rule does not say.
-const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
+/// The longest that statements of one shape may run by one approval.
+const LONGEST_SHAPE_MS: u64 = 8 * 60 * 60 * 1000;
 
 /// Whether decisions hang on what names stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -389,16 +389,13 @@ fn compile(document: Document) -> Compiled {
                 max_rows: rule.max_rows_affected,
                 without_where: rule.without_where,
                 wanted: Wanted::new(document.require.as_ref(), rule.require.as_ref()),
-                reviewers: rule
-                    .reviewers
-                    .map(|r| {
-                        let users = r.users.iter().map(|user| format!("user:{user}"));
-                        r.groups.iter().cloned().chain(users).collect()
-                    })
-                    .unwrap_or_default(),
-                timeout_seconds: rule
-                    .timeout
-                    .map_or(DEFAULT_TIMEOUT_SECONDS, |span| span.0.div_ceil(1000)),
+                asks: Asks {
+                    reviewers: rule.reviewers.unwrap_or_default(),
+                    quorum: rule.quorum.unwrap_or(1),
+                    gate: rule.hold.unwrap_or_default(),
+                    offers: rule.offers.unwrap_or_default(),
+                    timeout_seconds: rule.timeout.map(|span| span.0.div_ceil(1000)),
+                },
                 words: rule.statements,
             })
             .collect(),
@@ -509,9 +506,36 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
                  `when: ticket == ''`"
             ));
         }
-        if !approve && (rule.reviewers.is_some() || rule.timeout.is_some()) {
+        let asks = rule.reviewers.is_some()
+            || rule.timeout.is_some()
+            || rule.quorum.is_some()
+            || rule.hold.is_some()
+            || rule.offers.is_some();
+        if !approve && asks {
             wrong(format!(
-                "rule `{name}`: reviewers and timeout belong to approve rules"
+                "rule `{name}`: reviewers, timeout, quorum, hold and offers belong to approve rules"
+            ));
+        }
+        if rule.quorum == Some(0) {
+            wrong(format!("rule `{name}`: quorum is how many must agree, at least 1"));
+        }
+        // A reviewer who is named by user is one; of a group there may be any number.
+        let users = rule.reviewers.as_ref().filter(|r| r.groups.is_empty());
+        if let (Some(quorum), Some(users)) = (rule.quorum, users)
+            && users.users.len() < quorum as usize
+        {
+            wrong(format!(
+                "rule `{name}`: {quorum} must agree, and only {} may",
+                users.users.len()
+            ));
+        }
+        let shape = rule.offers.and_then(|offers| offers.shape);
+        if shape.is_some_and(|span| span.0 == 0 || span.0 > LONGEST_SHAPE_MS) {
+            wrong(format!("rule `{name}`: offers.shape is at most 8h"));
+        }
+        if rule.hold == Some(Gate::Commit) && rule.offers.is_some() {
+            wrong(format!(
+                "rule `{name}`: what is held at its COMMIT has run; there is nothing to offer"
             ));
         }
         if approve

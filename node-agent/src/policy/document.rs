@@ -210,6 +210,41 @@ pub struct Rule {
     /// Approve: until it lapses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// Approve: how many different reviewers must agree; one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<u32>,
+    /// Approve: what is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Gate>,
+    /// Approve: what a reviewer may grant beyond this one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offers: Option<Offers>,
+}
+
+/// What waits for the reviewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// The statement, before it runs.
+    #[default]
+    Statement,
+    /// The end of its transaction: it runs, and COMMIT is held.
+    Commit,
+}
+
+/// What a reviewer may grant beyond one run of the statement that was held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offers {
+    /// Whatever the rule holds in the same session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session: bool,
+    /// Statements of the same shape by the same identity, for at most so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Span>,
+    /// The answer without masks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmasked: bool,
 }
 
 fn every_table() -> Vec<TablePattern> {
@@ -217,7 +252,7 @@ fn every_table() -> Vec<TablePattern> {
 }
 
 /// Who may decide a held statement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reviewers {
     /// Groups.
@@ -226,6 +261,18 @@ pub struct Reviewers {
     /// Users, by `sub`.
     #[serde(default)]
     pub users: Vec<String>,
+}
+
+impl std::fmt::Display for Reviewers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let groups = self.groups.iter().map(|group| ("group", group));
+        let users = self.users.iter().map(|user| ("user", user));
+        for (at, (what, name)) in groups.chain(users).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{what} {name}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Functions beyond the pure ones.

@@ -180,8 +180,7 @@ impl<'a> Judge<'a> {
         match held {
             Some(rule) => Decision::Hold(Hold {
                 rule: rule.name.clone(),
-                reviewers: rule.reviewers.clone(),
-                timeout_seconds: rule.timeout_seconds,
+                asks: rule.asks.clone(),
                 obligations,
             }),
             None => Decision::Allow(Allow {

@@ -55,8 +55,8 @@ pub use condition::Condition;
 pub use content::{Content, ContentMasker, ContentMode, ContentRule, Detector};
 pub use decide::decide;
 pub use document::{
-    ApiVersion, BudgetWords, Document, Effect, Functions, Kind, LimitWords, Mask, Metadata, Mode,
-    PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Gate, Kind, LimitWords, Mask, Metadata, Mode,
+    Offers, PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
     ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
@@ -227,12 +227,29 @@ pub struct Allow {
 pub struct Hold {
     /// The rule that asks.
     pub rule: RuleRef,
-    /// Who may decide.
-    pub reviewers: Vec<String>,
-    /// Seconds until it lapses.
-    pub timeout_seconds: u64,
+    /// Whom it asks, and for what.
+    #[serde(flatten)]
+    pub asks: Asks,
     /// As if granted.
     pub obligations: Arc<Obligations>,
+}
+
+/// What an approve rule asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asks {
+    /// Who may decide.
+    pub reviewers: Reviewers,
+    /// How many of them must agree.
+    pub quorum: u32,
+    /// What waits.
+    #[serde(default)]
+    pub gate: Gate,
+    /// What may be granted beyond one run.
+    #[serde(default)]
+    pub offers: Offers,
+    /// Seconds until it lapses; `None`: as the agent is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
 }
 
 /// Denied.

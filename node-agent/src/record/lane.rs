@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::journal::{self, Journal, Ticket};
+use super::ledger::Entry;
 use super::quota::{Quotas, Usage};
 use super::recorder::{Health, OnFailure, RecorderSettings};
 use super::{Began, Decided, Finished, LoggedIn, Note, RecordError, Why};
@@ -168,6 +169,8 @@ pub(super) struct Shared {
     pub(super) settings: RecorderSettings,
     pub(super) quotas: Quotas,
     pub(super) space: Notify,
+    /// What the ledger is to be told besides recordings, and who waits for it.
+    pub(super) asides: Mutex<Vec<Aside>>,
     pub(super) health: watch::Sender<Health>,
     pub(super) counters: Counters,
     /// Without one a decision is in memory alone until its block is written.
@@ -387,6 +390,14 @@ impl Lane {
     }
 }
 
+/// Something for the ledger besides recordings.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) entries: Vec<Entry>,
+    /// Told when they are written.
+    pub(super) written: oneshot::Sender<()>,
+}
+
 /// An event is let go, by configuration.
 pub(super) struct Lost;
 
@@ -397,6 +408,7 @@ impl Shared {
             settings,
             journal,
             space: Notify::new(),
+            asides: Mutex::default(),
             health: watch::Sender::new(Health::Working),
             counters: Counters::default(),
             failing: AtomicBool::new(false),
@@ -428,6 +440,19 @@ impl Shared {
             }
             (OnFailure::Refuse, Health::Working) => Err(RecordError::Slow(patience)),
         }
+    }
+
+    /// Hands something to the ledger besides recordings.
+    pub(super) fn tell_aside(&self, aside: Aside) {
+        let mut asides = self.asides.lock().unwrap_or_else(PoisonError::into_inner);
+        asides.push(aside);
+        drop(asides);
+        self.wake();
+    }
+
+    pub(super) fn take_asides(&self) -> Vec<Aside> {
+        let mut asides = self.asides.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *asides)
     }
 
     fn reserve(&self, cost: usize, lane_empty: bool) -> bool {
@@ -497,7 +522,10 @@ impl Shared {
     pub(super) fn park(&self) {
         self.state.store(PARKED, Ordering::SeqCst);
         // A push before the store is seen here, a push after it wakes us; the timeout is a belt.
-        if self.dirty().is_empty() && !self.stopping() {
+        let asides = self.asides.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing_aside = asides.is_empty();
+        drop(asides);
+        if self.dirty().is_empty() && nothing_aside && !self.stopping() {
             std::thread::park_timeout(Duration::from_secs(1));
         }
         self.state.store(RUNNING, Ordering::SeqCst);

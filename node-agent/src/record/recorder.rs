@@ -12,8 +12,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::journal::{Journal, place_of};
-use super::lane::{Held, Item, Lane, Room, Shared};
-use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
+use super::lane::{Aside, Held, Item, Lane, Room, Shared};
+use super::ledger::{By, Entry, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
@@ -22,7 +22,7 @@ use super::{
     Why,
 };
 use crate::clock;
-use crate::model::{Carried, Reference, SessionId};
+use crate::model::{ApprovalId, Carried, Reference, SessionId};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -220,6 +220,35 @@ impl Recorder {
             shared: Arc::clone(&self.shared),
             lane,
         })
+    }
+
+    /// Writes steps of requests for approval into the ledger: which request, of which statement, what.
+    /// Done when they are written; at once where there is no ledger.
+    ///
+    /// # Errors
+    /// They are not written in time, so nothing may hang on them.
+    pub async fn approvals(
+        &self,
+        steps: impl IntoIterator<Item = (ApprovalId, Reference, serde_json::Value)>,
+    ) -> Result<(), RecordError> {
+        if self.shared.settings.key.is_none() {
+            return Ok(());
+        }
+        let entries = steps
+            .into_iter()
+            .map(|(approval, of, step)| Entry::Approval { approval, of, step })
+            .collect();
+        let deadline = Instant::now() + self.shared.settings.patience;
+        let (told, written) = oneshot::channel();
+        self.shared.tell_aside(Aside {
+            entries,
+            written: told,
+        });
+        match timeout_at(deadline, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(RecordError::Fault("the recorder has stopped".into())),
+            Err(_) => Err(RecordError::Slow(self.shared.settings.patience)),
+        }
     }
 
     /// Changes whenever recording begins to fail or to work.

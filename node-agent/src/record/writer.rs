@@ -11,10 +11,12 @@ use super::chain::{Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
-use super::ledger::{Flushed, Told, Witness};
+use super::ledger::{Flushed, Ticket, Told, Witness};
 use super::recorder::Health;
 use super::shelf::{Shelf, Volume};
 use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
+use tokio::sync::oneshot;
+
 use crate::clock;
 use crate::model::{ResultHead, SessionId, StatementSeq};
 
@@ -38,6 +40,8 @@ pub(super) struct Writer {
     held: Vec<SessionId>,
     /// Those with something to take, to write or to close.
     active: Vec<SessionId>,
+    /// Who waits until the ledger has what it was told besides recordings.
+    asides: Vec<(Ticket, oneshot::Sender<()>)>,
     idle_ticks: u32,
 }
 
@@ -90,6 +94,7 @@ impl Writer {
             packed: Vec::new(),
             sessions: HashMap::new(),
             active: Vec::new(),
+            asides: Vec::new(),
             idle_ticks: 0,
         })
     }
@@ -107,7 +112,7 @@ impl Writer {
             if stopping {
                 break;
             }
-            if !self.active.is_empty() {
+            if !self.active.is_empty() || !self.asides.is_empty() {
                 self.idle_ticks = 0;
             }
             self.idle_ticks = self.idle_ticks.saturating_add(1);
@@ -156,6 +161,7 @@ impl Writer {
         let now = Instant::now();
         let mut active = std::mem::take(&mut self.active);
         self.round(&mut active, now, all);
+        self.tell_asides();
         loop {
             let mut held = std::mem::take(&mut self.held);
             match self.shared.timed(|| self.witness.flush(now, all)) {
@@ -173,7 +179,29 @@ impl Writer {
             }
         }
         self.active = active;
+        self.asides_written();
         self.mend();
+    }
+
+    /// The ledger is told what it is to have besides recordings.
+    fn tell_asides(&mut self) {
+        for aside in self.shared.take_asides() {
+            let told = aside.entries.iter().map(|entry| self.witness.tell(entry));
+            match told.last().flatten() {
+                Some(last) => self.asides.push((last, aside.written)),
+                None => {
+                    let _ = aside.written.send(()); // who waited may have given up
+                }
+            }
+        }
+    }
+
+    fn asides_written(&mut self) {
+        let witness = &self.witness;
+        let written = self.asides.extract_if(.., |(last, _)| witness.has(*last));
+        for (_, waiting) in written {
+            let _ = waiting.send(()); // who waited may have given up
+        }
     }
 
     fn round(&mut self, active: &mut Vec<SessionId>, now: Instant, all: bool) {

@@ -330,8 +330,14 @@ pub(super) fn everything() -> Teller {
         "UPDATE sales.orders SET label_id = 3\n WHERE placed_at < now() - interval '30 days'",
         Decision::Hold(Hold {
             rule: rule("claude-orders", "large-updates"),
-            reviewers: vec!["group:orders-owners".into()],
-            timeout_seconds: 600,
+            asks: Asks {
+                reviewers: Reviewers {
+                    groups: vec!["orders-owners".into()],
+                    users: vec![],
+                },
+                quorum: 1,
+                ..Asks::default()
+            },
             obligations: Arc::new(Obligations::default()),
         }),
     );

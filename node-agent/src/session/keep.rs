@@ -190,8 +190,7 @@ mod tests {
                 policy: "p".into(),
                 rule: "r".into(),
             },
-            reviewers: Vec::new(),
-            timeout_seconds: 1,
+            asks: crate::policy::Asks::default(),
             obligations: Arc::default(),
         })
     }

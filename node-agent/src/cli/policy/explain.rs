@@ -190,8 +190,18 @@ fn show(explanation: &Explanation) -> anyhow::Result<()> {
         }
         Decision::Hold(hold) => {
             out::line(format!("hold, by {}", named(&hold.rule)))?;
-            out::line(format!("  reviewers: {}", hold.reviewers.join(", ")))?;
-            out::line(format!("  lapses after {} s", hold.timeout_seconds))?;
+            let asks = &hold.asks;
+            if asks.gate == Gate::Commit {
+                out::line("  it runs, and the COMMIT of its transaction is held")?;
+            }
+            out::line(format!("  reviewers: {}", asks.reviewers))?;
+            if asks.quorum > 1 {
+                out::line(format!("  {} of them must agree", asks.quorum))?;
+            }
+            match asks.timeout_seconds {
+                Some(seconds) => out::line(format!("  lapses after {seconds} s"))?,
+                None => out::line("  lapses after approvals.timeout")?,
+            }
         }
         Decision::Deny(denial) => {
             let by = denial

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::key::{Fingerprint, NodeKey, PublicKey};
-use crate::model::{SessionId, UnixMillis};
+use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 use crate::record::chain::Chain;
 
 /// What is signed begins with this, so that it is never a signature of anything else.
@@ -109,6 +109,16 @@ pub enum Entry {
         /// Its last head.
         #[serde(flatten)]
         mark: Mark,
+    },
+    /// A step of a request for approval. Nothing hangs on it in the ledger: it is here so that it can
+    /// be neither changed nor left out.
+    Approval {
+        /// Which request.
+        approval: ApprovalId,
+        /// Of which statement.
+        of: Reference,
+        /// What happened.
+        step: serde_json::Value,
     },
     /// What was announced before this is written.
     Written,

@@ -134,6 +134,7 @@ impl Ledgered {
             Entry::Opened { .. }
             | Entry::Started { .. }
             | Entry::Clock { .. }
+            | Entry::Approval { .. }
             | Entry::Written
             | Entry::Rolled => {}
         }

@@ -103,6 +103,7 @@ fn holdings(ledger: &Path, own: Option<SegmentId>) -> io::Result<BTreeMap<Segmen
             Entry::Opened { .. }
             | Entry::Started { .. }
             | Entry::Clock { .. }
+            | Entry::Approval { .. }
             | Entry::Written
             | Entry::Rolled
             | Entry::Stopped

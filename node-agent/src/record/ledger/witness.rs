@@ -128,6 +128,16 @@ impl Witness {
         }
     }
 
+    /// Something besides recordings is told of. `None`: there is no ledger.
+    pub(in crate::record) fn tell(&mut self, entry: &Entry) -> Option<Ticket> {
+        Some(self.ledger.as_mut()?.tell(entry))
+    }
+
+    /// Whether what was told is written.
+    pub(in crate::record) fn has(&self, told: Ticket) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.has(told))
+    }
+
     /// Writes what was told. An error is told once an attempt; attempts are `RETRY` apart unless
     /// it is `now_or_never`.
     pub(in crate::record) fn flush(

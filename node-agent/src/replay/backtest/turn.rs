@@ -124,11 +124,17 @@ pub(super) fn other(old: &Decision, new: &Decision) -> Vec<&'static str> {
 }
 
 fn held(old: &Hold, new: &Hold, other: &mut Vec<&'static str>) {
-    if old.reviewers != new.reviewers {
-        other.push("reviewers");
-    }
-    if old.timeout_seconds != new.timeout_seconds {
-        other.push("timeout");
+    let (was, is) = (&old.asks, &new.asks);
+    for (differs, word) in [
+        (was.reviewers != is.reviewers, "reviewers"),
+        (was.timeout_seconds != is.timeout_seconds, "timeout"),
+        (was.quorum != is.quorum, "quorum"),
+        (was.gate != is.gate, "what is held"),
+        (was.offers != is.offers, "offers"),
+    ] {
+        if differs {
+            other.push(word);
+        }
     }
     obligations(&old.obligations, &new.obligations, other);
 }

@@ -1,0 +1,383 @@
+//! Pure. All requests, and what each word about them changes. Time is given; what changes is written down
+//! by the caller before anybody is told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
+use super::{Binding, Case, Request, Reviewer, Waits};
+use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
+
+/// Open requests of the whole node. More are refused.
+const MOST_OPEN: usize = 4096;
+/// Requests that are over and kept, for lists.
+const MOST_OVER: usize = 10_000;
+
+/// What happened to a request, for whoever follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: UnixMillis,
+    /// To which.
+    pub id: ApprovalId,
+    /// Of which statement.
+    pub reference: Reference,
+    /// What.
+    #[serde(flatten)]
+    pub step: Step,
+}
+
+/// One step of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// It was asked.
+    Asked {
+        /// By whom: the token's subject.
+        by: String,
+        /// From which workload.
+        workload: String,
+    },
+    /// A reviewer approved it, and others must too.
+    Voted {
+        /// Who.
+        by: String,
+    },
+    /// It is approved.
+    Approved {
+        /// By whom.
+        by: Vec<String>,
+        /// On which terms.
+        terms: Terms,
+        /// In their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// It is refused.
+    Refused {
+        /// By whom.
+        by: String,
+        /// In their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// A statement runs by it.
+    Used {
+        /// Which.
+        by: Reference,
+    },
+    /// It ended.
+    Over {
+        /// Why.
+        why: Lapse,
+        /// Who took it back, where somebody did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+}
+
+/// How many requests one identity may have open.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open at once, of one identity.
+    pub per_identity: usize,
+    /// How long an approval may wait to be used, milliseconds.
+    pub ticket: i64,
+}
+
+/// What an ask finds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Found {
+    /// An approval in force: this one; it is used now.
+    InForce(ApprovalId),
+    /// It waits.
+    Waits(ApprovalId),
+    /// The same was asked before, and still waits.
+    StillWaits(ApprovalId),
+    /// The same was asked a moment ago, and the answer was no.
+    Refused(ApprovalId, String),
+    /// There is no room for it.
+    TooMany(String),
+}
+
+/// All requests.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    cases: HashMap<ApprovalId, Case>,
+    /// Those that something can still come of.
+    open: BTreeMap<ApprovalId, ()>,
+    /// Those that are over, oldest first.
+    over: BTreeMap<(UnixMillis, ApprovalId), ()>,
+    last_change: u64,
+    changes: Vec<Change>,
+    touched: BTreeMap<ApprovalId, ()>,
+    forgotten: Vec<ApprovalId>,
+}
+
+impl Book {
+    /// As it was stored, by an agent that is gone: what hung on its sessions lapses.
+    pub(super) fn stored(cases: Vec<Case>, last_change: u64, now: UnixMillis) -> Book {
+        let mut book = Book {
+            last_change,
+            ..Book::default()
+        };
+        for case in cases {
+            let id = case.request.id;
+            if case.open() {
+                book.open.insert(id, ());
+            } else {
+                book.over.insert((case.changed, id), ());
+            }
+            book.cases.insert(id, case);
+        }
+        let hanging: Vec<ApprovalId> = book
+            .open()
+            .filter(|case| case.hangs_on().is_some())
+            .map(|case| case.request.id)
+            .collect();
+        for id in hanging {
+            book.lapse(id, Lapse::AgentStopped, None, now);
+        }
+        book
+    }
+
+    pub(super) fn case(&self, id: ApprovalId) -> Option<&Case> {
+        self.cases.get(&id)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Case> {
+        self.open.keys().filter_map(|id| self.cases.get(id))
+    }
+
+    /// The open ones, oldest first; with `all` those that are over too, the latest first behind them.
+    pub(super) fn list(&self, all: bool, most: usize) -> Vec<Case> {
+        let mut open: Vec<&Case> = self.open().collect();
+        open.sort_by_key(|case| (case.request.at, case.request.id));
+        let over = self.over.keys().rev().filter(|_| all);
+        let over = over.filter_map(|(_, id)| self.cases.get(id));
+        open.into_iter().chain(over).take(most).cloned().collect()
+    }
+
+    /// When something lapses next.
+    pub(super) fn next_lapse(&self) -> Option<UnixMillis> {
+        let ends = self.open().map(|case| match case.state {
+            State::Approved { until } => until,
+            _ => case.request.lapses,
+        });
+        ends.min()
+    }
+
+    /// What has changed since the last call: cases, cases that are forgotten, and the steps.
+    pub(super) fn changed(&mut self) -> (Vec<Case>, Vec<ApprovalId>, Vec<Change>) {
+        let touched = std::mem::take(&mut self.touched);
+        let cases = touched
+            .keys()
+            .filter_map(|id| self.cases.get(id).cloned())
+            .collect();
+        (
+            cases,
+            std::mem::take(&mut self.forgotten),
+            std::mem::take(&mut self.changes),
+        )
+    }
+
+    pub(super) fn last_change(&self) -> u64 {
+        self.last_change
+    }
+
+    fn step(&mut self, id: ApprovalId, reference: Reference, step: Step, at: UnixMillis) {
+        self.last_change += 1;
+        self.changes.push(Change {
+            seq: self.last_change,
+            at,
+            id,
+            reference,
+            step,
+        });
+        self.touched.insert(id, ());
+        let Some(case) = self.cases.get(&id) else {
+            return;
+        };
+        if case.open() {
+            self.open.insert(id, ());
+        } else if self.open.remove(&id).is_some() {
+            self.over.insert((case.changed, id), ());
+            while self.over.len() > MOST_OVER {
+                let Some(((_, oldest), ())) = self.over.pop_first() else {
+                    break;
+                };
+                self.cases.remove(&oldest);
+                self.touched.remove(&oldest);
+                self.forgotten.push(oldest);
+            }
+        }
+    }
+
+    /// A rule holds a statement.
+    pub(super) fn ask(&mut self, request: Request, bounds: Bounds, now: UnixMillis) -> Found {
+        if let Some(found) = self.asked_before(&request, now) {
+            return found;
+        }
+        let same = |case: &&Case| {
+            let (theirs, own) = (&case.request.requester, &request.requester);
+            theirs.issuer == own.issuer && theirs.subject == own.subject
+        };
+        let own = self.open().filter(same).count();
+        if own >= bounds.per_identity {
+            return Found::TooMany(format!(
+                "{own} requests of the same user are open already, which is the most there may be"
+            ));
+        }
+        if self.open.len() >= MOST_OPEN {
+            return Found::TooMany("too many requests of others are open".to_owned());
+        }
+        let id = request.id;
+        let step = Step::Asked {
+            by: request.requester.subject.clone(),
+            workload: request.requester.workload.name.to_string(),
+        };
+        let reference = request.reference;
+        self.cases.insert(id, Case::new(request));
+        self.open.insert(id, ());
+        self.step(id, reference, step, now);
+        Found::Waits(id)
+    }
+
+    fn asked_before(&mut self, request: &Request, now: UnixMillis) -> Option<Found> {
+        // An approval that is in force for it.
+        let mut in_force = self.open().filter(|case| covers(case, request, now));
+        if let Some(id) = in_force.next().map(|case| case.request.id) {
+            return Some(Found::InForce(id));
+        }
+        // One that is waited for on a connection is another one's.
+        let same = |case: &&Case| {
+            case.request.waits == Waits::Retry && case.request.binding == request.binding
+        };
+        if let Some(case) = self.open().find(same) {
+            return Some(Found::StillWaits(case.request.id));
+        }
+        // Who was told no asks again when the time of that request is over.
+        let over = self.over.keys().rev().filter_map(|(_, id)| self.cases.get(id));
+        let refused = over
+            .take_while(|case| now.0.saturating_sub(case.changed.0) < AGAIN)
+            .find(|case| {
+                case.request.binding == request.binding && case.state == State::Refused
+            })?;
+        Some(Found::Refused(refused.request.id, refused.told()))
+    }
+
+    /// A reviewer's word.
+    pub(super) fn vote(
+        &mut self,
+        id: ApprovalId,
+        reviewer: &Reviewer,
+        says: Says,
+        note: Option<&str>,
+        bounds: Bounds,
+        now: UnixMillis,
+    ) -> Result<Case, NotCounted> {
+        let case = self.cases.get_mut(&id).ok_or(NotCounted::Unknown)?;
+        case.vote(reviewer, says, note, now, bounds.ticket)?;
+        let case = case.clone();
+        let by = reviewer.recorded();
+        let note = case.votes.last().and_then(|vote| vote.note.clone());
+        let step = match (&case.state, says) {
+            (State::Approved { .. }, Says::Approve(terms)) => Step::Approved {
+                by: case.votes.iter().map(|vote| vote.by.clone()).collect(),
+                terms,
+                note,
+            },
+            (_, Says::Approve(_)) => Step::Voted { by },
+            (_, Says::Refuse) => Step::Refused { by, note },
+        };
+        self.step(id, case.request.reference, step, now);
+        Ok(case)
+    }
+
+    /// A statement is about to run by an approval: from here on it is used. `None`: it may not.
+    pub(super) fn take(
+        &mut self,
+        id: ApprovalId,
+        by: Reference,
+        now: UnixMillis,
+    ) -> Option<&Case> {
+        let case = self.cases.get_mut(&id)?;
+        if !case.used(now) {
+            return None;
+        }
+        let reference = case.request.reference;
+        self.step(id, reference, Step::Used { by }, now);
+        self.cases.get(&id)
+    }
+
+    /// It ends. False: it was over.
+    pub(super) fn lapse(
+        &mut self,
+        id: ApprovalId,
+        why: Lapse,
+        by: Option<String>,
+        now: UnixMillis,
+    ) -> bool {
+        let Some(case) = self.cases.get_mut(&id) else {
+            return false;
+        };
+        if !case.lapse(why, now) {
+            return false;
+        }
+        let reference = case.request.reference;
+        self.step(id, reference, Step::Over { why, by }, now);
+        true
+    }
+
+    /// What should be over by now, is.
+    pub(super) fn lapse_overdue(&mut self, now: UnixMillis) -> Vec<(ApprovalId, Lapse)> {
+        let overdue = self.open().filter_map(|case| {
+            let why = case.overdue(now)?;
+            Some((case.request.id, why))
+        });
+        let overdue: Vec<_> = overdue.collect();
+        for (id, why) in &overdue {
+            self.lapse(*id, *why, None, now);
+        }
+        overdue
+    }
+
+    /// A session is over, and what hangs on it.
+    pub(super) fn session_over(&mut self, session: SessionId, now: UnixMillis) {
+        let hanging = self.open().filter(|case| case.hangs_on() == Some(session));
+        let hanging: Vec<ApprovalId> = hanging.map(|case| case.request.id).collect();
+        for id in hanging {
+            self.lapse(id, Lapse::SessionOver, None, now);
+        }
+    }
+}
+
+/// How long somebody who was told no is told so again without a new request, milliseconds.
+const AGAIN: i64 = 10 * 60 * 1000;
+
+/// Whether an approval is in force for what is asked: everything that it is bound to must be the same.
+fn covers(case: &Case, request: &Request, now: UnixMillis) -> bool {
+    let State::Approved { until } = case.state else {
+        return false;
+    };
+    let Some(terms) = case.terms() else {
+        return false;
+    };
+    let own = &case.request;
+    let same_rule = own.rule == request.rule && own.policy_version == request.policy_version;
+    let same_user = own.requester.issuer == request.requester.issuer
+        && own.requester.subject == request.requester.subject
+        && own.requester.workload.name == request.requester.workload.name;
+    if now >= until || !same_rule || !same_user || own.asks != request.asks {
+        return false;
+    }
+    match terms.scope {
+        // What is held on a connection is taken by that one alone.
+        Scope::Once => own.waits == Waits::Retry && own.binding == request.binding,
+        Scope::Session => own.reference.session == request.reference.session,
+        Scope::Shape(_) => own.shape.is_some() && own.shape == request.shape,
+    }
+}
