@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
-use crate::approval::Desk;
+use crate::approval::{Bounds, Desk, DeskSettings};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
@@ -110,6 +110,7 @@ pub struct Agent {
     orders: mpsc::Receiver<Order>,
     partings: Partings,
     warm: Arc<Warm>,
+    desk: Desk,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -144,12 +145,23 @@ impl Agent {
         let partings = Partings::default();
         let warm = Arc::new(Warm::default());
         let secret = mask_key(&config.state_dir)?;
+        let desk = Desk::start(
+            DeskSettings {
+                dir: config.approvals.dir.clone(),
+                timeout: config.approvals.timeout,
+                bounds: Bounds {
+                    per_identity: config.approvals.per_identity,
+                    ticket: millis(config.approvals.ticket),
+                },
+            },
+            recorder.clone(),
+        );
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
             issuers,
             keeper: keeper.clone(),
-            desk: Desk::new(),
+            desk: desk.clone(),
             catalogues: Catalogues::default(),
             analyses: Analyses::default(),
             budgets: Budgets::default(),
@@ -223,6 +235,7 @@ impl Agent {
             orders,
             partings,
             warm,
+            desk,
             _strands: strands,
         })
     }
@@ -243,6 +256,8 @@ impl Agent {
                     self.retire();
                     // New sessions are the other's, so nobody comes for them here.
                     self.warm.end().await;
+                    // The other one keeps the approvals from here on.
+                    self.desk.retire().await;
                 }
                 Some(Order::Drain) => break Drain::Soon,
                 // Without a keeper no token can be read and nobody is told of anything: whoever
@@ -314,6 +329,10 @@ fn start_admin(
     [pages, socket]
 }
 
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> AgentError {
     let path = path.to_owned();
     move |source| AgentError::File { path, source }
@@ -333,6 +352,7 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     NodeKey::open_or_make(&config.state_dir)?;
     make_private(&config.recording.dir)?;
     make_private(&config.recording.journal)?;
+    make_private(&config.approvals.dir)?;
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
@@ -347,7 +367,12 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     for key in keys {
         give(&key, worker)?;
     }
-    for kept in [&config.recording.dir, &config.recording.journal] {
+    let dirs = [
+        &config.recording.dir,
+        &config.recording.journal,
+        &config.approvals.dir,
+    ];
+    for kept in dirs {
         let about = std::fs::symlink_metadata(kept).map_err(file(kept))?;
         if about.uid() != worker.user {
             give_all(kept, worker)?;

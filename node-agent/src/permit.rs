@@ -5,15 +5,15 @@ use std::sync::Arc;
 use crate::approval::Grant;
 use crate::model::{Reference, StatementSeq};
 use crate::policy::{Allow, Decision, Obligations};
-use crate::record::Receipt;
+use crate::record::{Receipt, Stepped};
 
 /// Why a statement may run.
 #[derive(Debug)]
 pub enum Cleared {
     /// Policy allows it.
     Allowed(Allow),
-    /// Policy holds it, and a reviewer granted it.
-    Granted(Grant),
+    /// Policy holds it, a reviewer granted it, and that is on record.
+    Granted(Grant, Stepped),
 }
 
 impl Cleared {
@@ -21,7 +21,7 @@ impl Cleared {
     pub fn obligations(&self) -> &Arc<Obligations> {
         match self {
             Cleared::Allowed(allow) => &allow.obligations,
-            Cleared::Granted(grant) => grant.obligations(),
+            Cleared::Granted(grant, _) => grant.obligations(),
         }
     }
 }
@@ -49,13 +49,16 @@ impl Permit {
             (Cleared::Allowed(allow), Decision::Allow(recorded)) if same(&allow, recorded) => {
                 allow.obligations
             }
-            (Cleared::Granted(grant), Decision::Hold(hold))
-                if grant.statement() == reference && *grant.rule() == hold.rule =>
+            (Cleared::Granted(grant, recorded), Decision::Hold(hold))
+                if grant.statement() == reference
+                    && *grant.rule() == hold.rule
+                    && recorded.reference() == reference
+                    && recorded.approval() == Some(grant.id()) =>
             {
                 Arc::clone(grant.obligations())
             }
             (
-                Cleared::Allowed(_) | Cleared::Granted(_),
+                Cleared::Allowed(_) | Cleared::Granted(..),
                 Decision::Allow(_) | Decision::Hold(_) | Decision::Deny(_),
             ) => return Err(NotCleared(reference)),
         };

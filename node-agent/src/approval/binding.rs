@@ -15,7 +15,7 @@ const DOMAIN: &str = "node-agent approval 2026-11 binding";
 
 /// Collects what a statement is bound to. Each part is hashed with its name and length, so that no two
 /// different lists of parts are the same bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Binder(blake3::Hasher);
 
 impl Default for Binder {
@@ -84,9 +84,11 @@ mod tests {
     #[test]
     fn parts_cannot_be_moved_between_each_other() {
         let bound = |parts: &[(&str, &str)]| {
-            let all = parts.iter().fold(Binder::default(), |binder, (name, part)| {
-                binder.with(name, part)
-            });
+            let all = parts
+                .iter()
+                .fold(Binder::default(), |binder, (name, part)| {
+                    binder.with(name, part)
+                });
             all.bound()
         };
         let one = bound(&[("text", "delete from t"), ("role", "app")]);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
-use super::{Binding, Case, Request, Reviewer, Waits};
+use super::{Case, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 
 /// Open requests of the whole node. More are refused.
@@ -260,12 +260,14 @@ impl Book {
             return Some(Found::StillWaits(case.request.id));
         }
         // Who was told no asks again when the time of that request is over.
-        let over = self.over.keys().rev().filter_map(|(_, id)| self.cases.get(id));
+        let over = self
+            .over
+            .keys()
+            .rev()
+            .filter_map(|(_, id)| self.cases.get(id));
         let refused = over
             .take_while(|case| now.0.saturating_sub(case.changed.0) < AGAIN)
-            .find(|case| {
-                case.request.binding == request.binding && case.state == State::Refused
-            })?;
+            .find(|case| case.request.binding == request.binding && case.state == State::Refused)?;
         Some(Found::Refused(refused.request.id, refused.told()))
     }
 
@@ -298,12 +300,7 @@ impl Book {
     }
 
     /// A statement is about to run by an approval: from here on it is used. `None`: it may not.
-    pub(super) fn take(
-        &mut self,
-        id: ApprovalId,
-        by: Reference,
-        now: UnixMillis,
-    ) -> Option<&Case> {
+    pub(super) fn take(&mut self, id: ApprovalId, by: Reference, now: UnixMillis) -> Option<&Case> {
         let case = self.cases.get_mut(&id)?;
         if !case.used(now) {
             return None;

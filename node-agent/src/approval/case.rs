@@ -373,7 +373,9 @@ impl Case {
     pub fn told(&self) -> String {
         let names = |says: fn(&Says) -> bool| {
             let of = self.votes.iter().filter(|vote| says(&vote.says));
-            of.map(|vote| vote.by.as_str()).collect::<Vec<_>>().join(", ")
+            of.map(|vote| vote.by.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let yes = names(|says| matches!(says, Says::Approve(_)));
         match &self.state {

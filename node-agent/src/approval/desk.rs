@@ -252,7 +252,8 @@ fn stopped() -> NotCounted {
 }
 
 /// Why nothing can be asked now.
-const NO_STORE: &str = "approvals cannot be kept now; the agent's log says why. Try again in a moment";
+const NO_STORE: &str =
+    "approvals cannot be kept now; the agent's log says why. Try again in a moment";
 const RETIRED: &str =
     "another agent took over, and approvals are asked for there; connect again and repeat it";
 
@@ -351,7 +352,9 @@ impl Work {
             Ok(Err(StoreError::Held(path))) => {
                 tracing::debug!(path = %path.display(), "the approvals are another agent's");
             }
-            Ok(Err(error)) => tracing::error!(%error, "approvals cannot be kept; nothing is approved"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "approvals cannot be kept; nothing is approved")
+            }
             Err(error) => tracing::error!(%error, "opening the approvals failed"),
         }
     }
@@ -462,12 +465,7 @@ impl Work {
         }
     }
 
-    fn ask(
-        &mut self,
-        request: Request,
-        obligations: &Arc<Obligations>,
-        now: UnixMillis,
-    ) -> Asked {
+    fn ask(&mut self, request: Request, obligations: &Arc<Obligations>, now: UnixMillis) -> Asked {
         let rule = request.rule.clone();
         let refused = |why: &str| Asked::Refused(refusal(&rule, why));
         if self.retired {
@@ -492,17 +490,20 @@ impl Work {
             }
             Found::Waits(id) => {
                 let minutes = (lapses.0.saturating_sub(now.0) + 59_999) / 60_000;
-                Asked::Refused(refusal(&rule, &format!("reviewers were asked, as {id}")).hint(
-                    format!(
+                Asked::Refused(
+                    refusal(&rule, &format!("reviewers were asked, as {id}")).hint(format!(
                         "Send exactly the same statement again once {id} is approved, within \
                          {minutes} minutes from now for the decision and {} for the run.",
                         self.settings.bounds.ticket / 60_000
-                    ),
-                ))
+                    )),
+                )
             }
             Found::StillWaits(id) => Asked::Refused(
-                refusal(&rule, &format!("it was asked for as {id}, and nobody has decided yet"))
-                    .hint("Send exactly the same statement again once it is approved."),
+                refusal(
+                    &rule,
+                    &format!("it was asked for as {id}, and nobody has decided yet"),
+                )
+                .hint("Send exactly the same statement again once it is approved."),
             ),
             Found::Refused(id, told) => refused(&format!("{id} was {told}")),
             Found::TooMany(why) => refused(&why),

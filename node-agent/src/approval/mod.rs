@@ -24,5 +24,6 @@ pub use request::{
     Work,
 };
 pub use reviewer::{Reviewer, Via};
-pub use ruling::{Asked, Grant, Pending, Told};
+pub(crate) use ruling::refusal;
+pub use ruling::{Asked, Grant, Pending, Rest, Told};
 pub use store::StoreError;

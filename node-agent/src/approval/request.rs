@@ -116,8 +116,7 @@ impl Requester {
         // RFC 8693, 4.1: who acts for whom.
         let acting = self.claims.get("act").and_then(|act| act.get("sub"));
         let claimed = claimed.chain(acting);
-        std::iter::once(self.subject.as_str())
-            .chain(claimed.filter_map(serde_json::Value::as_str))
+        std::iter::once(self.subject.as_str()).chain(claimed.filter_map(serde_json::Value::as_str))
     }
 }
 

@@ -36,7 +36,8 @@ impl Reviewer {
     /// Whether this is who asked. Any name in common counts, whoever issued it: one subject at two
     /// issuers may be two people, and then another one must decide.
     pub fn is(&self, requester: &Requester) -> bool {
-        let mut own = std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str));
+        let mut own =
+            std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str));
         own.any(|own| {
             requester
                 .names()

@@ -71,6 +71,17 @@ impl Grant {
         &self.rule
     }
 
+    /// The right to read its answer on.
+    pub fn rest(&self) -> Rest {
+        Rest {
+            id: self.id,
+            rule: self.rule.clone(),
+            terms: self.terms,
+            by: self.by.clone(),
+            obligations: self.obligations.clone(),
+        }
+    }
+
     /// On which terms.
     pub fn terms(&self) -> Terms {
         self.terms
@@ -84,6 +95,36 @@ impl Grant {
     /// What the agent must do with the answer.
     pub fn obligations(&self) -> &Arc<Obligations> {
         &self.obligations
+    }
+}
+
+/// The right to read on what a granted statement answers, for clients that take an answer in several
+/// turns: the statement ran once.
+#[derive(Debug)]
+pub struct Rest {
+    id: ApprovalId,
+    rule: RuleRef,
+    terms: Terms,
+    by: Vec<String>,
+    obligations: Arc<Obligations>,
+}
+
+impl Rest {
+    /// The rule that held it.
+    pub fn rule(&self) -> &RuleRef {
+        &self.rule
+    }
+
+    /// For the next turn, which is a statement of its own on record.
+    pub fn resume(&self, statement: Reference) -> Grant {
+        Grant {
+            id: self.id,
+            statement,
+            rule: self.rule.clone(),
+            terms: self.terms,
+            by: self.by.clone(),
+            obligations: self.obligations.clone(),
+        }
     }
 }
 
@@ -199,7 +240,7 @@ impl Drop for Pending {
 }
 
 /// What a client is told of a statement that was held and does not run.
-pub(super) fn refusal(rule: &RuleRef, why: &str) -> Refusal {
+pub(crate) fn refusal(rule: &RuleRef, why: &str) -> Refusal {
     let RuleRef { policy, rule } = rule;
     Refusal::new(
         RefusalCode::Approval,

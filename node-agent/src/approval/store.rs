@@ -18,7 +18,7 @@ const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes")
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 /// The file's name in the state directory's `approvals`.
-pub const FILE: &str = "approvals.redb";
+const FILE: &str = "approvals.redb";
 
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum StoreError {
 
 /// The open store.
 #[derive(Debug)]
-pub struct Store {
+pub(super) struct Store {
     database: Database,
     path: PathBuf,
 }
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// Another agent has it, or it cannot be read: then nothing is approved.
-    pub fn open(dir: &Path) -> Result<Store, StoreError> {
+    pub(super) fn open(dir: &Path) -> Result<Store, StoreError> {
         let path = dir.join(FILE);
         let fault = |why: &dyn std::fmt::Display| StoreError::Fault {
             path: path.clone(),
@@ -82,10 +82,12 @@ impl Store {
             .mode(0o600)
             .open(&path)
             .map_err(|error| fault(&error))?;
-        let database = match Database::builder()
-            .set_cache_size(4 << 20)
-            .create_file(file)
-        {
+        let opened = redb::backends::FileBackend::new(file).and_then(|file| {
+            Database::builder()
+                .set_cache_size(4 << 20)
+                .create_with_backend(file)
+        });
+        let database = match opened {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Held(path)),
             Err(error) => return Err(fault(&error)),

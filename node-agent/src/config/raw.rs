@@ -150,7 +150,20 @@ pub(super) struct RawRecording {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawApprovals {
     pub(super) timeout: Maybe<String>,
+    pub(super) dir: Maybe<PathBuf>,
+    pub(super) ticket: Maybe<String>,
+    pub(super) per_identity: Maybe<u32>,
+    pub(super) local: List<RawLocalReviewer>,
     pub(super) webhooks: List<String>,
+}
+
+/// `approvals.local[]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLocalReviewer {
+    pub(super) uid: Maybe<u32>,
+    pub(super) name: Maybe<String>,
+    pub(super) groups: List<String>,
 }
 
 /// `log`.

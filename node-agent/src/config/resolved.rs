@@ -297,6 +297,19 @@ pub enum OnFailure {
 #[allow(missing_docs, reason = "see words.rs")]
 pub struct Approvals {
     pub timeout: Duration,
+    pub dir: PathBuf,
+    pub ticket: Duration,
+    pub per_identity: usize,
+    pub local: Vec<LocalReviewer>,
+}
+
+/// A user of this host who may decide, by the kernel's word for who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct LocalReviewer {
+    pub uid: u32,
+    pub name: String,
+    pub groups: Vec<String>,
 }
 
 /// The agent's own log.

@@ -66,6 +66,7 @@ impl Reach {
             writes: vec![
                 config.recording.dir.clone(),
                 config.recording.journal.clone(),
+                config.approvals.dir.clone(),
             ],
         }
     }

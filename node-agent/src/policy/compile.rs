@@ -517,7 +517,9 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
             ));
         }
         if rule.quorum == Some(0) {
-            wrong(format!("rule `{name}`: quorum is how many must agree, at least 1"));
+            wrong(format!(
+                "rule `{name}`: quorum is how many must agree, at least 1"
+            ));
         }
         // A reviewer who is named by user is one; of a group there may be any number.
         let users = rule.reviewers.as_ref().filter(|r| r.groups.is_empty());
@@ -533,9 +535,9 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         if shape.is_some_and(|span| span.0 == 0 || span.0 > LONGEST_SHAPE_MS) {
             wrong(format!("rule `{name}`: offers.shape is at most 8h"));
         }
-        if rule.hold == Some(Gate::Commit) && rule.offers.is_some() {
+        if rule.hold == Some(Gate::Commit) {
             wrong(format!(
-                "rule `{name}`: what is held at its COMMIT has run; there is nothing to offer"
+                "rule `{name}`: hold: commit is not available yet; leave it out, and the statement is held"
             ));
         }
         if approve

@@ -263,8 +263,8 @@ pub struct Reviewers {
     pub users: Vec<String>,
 }
 
-impl std::fmt::Display for Reviewers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Reviewers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups = self.groups.iter().map(|group| ("group", group));
         let users = self.users.iter().map(|user| ("user", user));
         for (at, (what, name)) in groups.chain(users).enumerate() {

@@ -55,8 +55,8 @@ pub use condition::Condition;
 pub use content::{Content, ContentMasker, ContentMode, ContentRule, Detector};
 pub use decide::decide;
 pub use document::{
-    ApiVersion, BudgetWords, Document, Effect, Functions, Gate, Kind, LimitWords, Mask, Metadata, Mode,
-    Offers, PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
+    ApiVersion, BudgetWords, Document, Effect, Functions, Gate, Kind, LimitWords, Mask, Metadata,
+    Mode, Offers, PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
     ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,

@@ -179,6 +179,7 @@ impl Wanted {
             given => given.clone(),
         };
         Some(Purpose {
+            later: given.later,
             reason,
             ticket,
             traceparent: None,

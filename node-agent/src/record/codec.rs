@@ -284,6 +284,7 @@ impl Encoder {
                 text: "this statement is longer than a recording keeps: most of its text, its parameters \
                        and the list of what it touches are left out"
                     .to_owned(),
+                approval: None,
             },
             out,
         )?;

@@ -6,8 +6,8 @@ use super::Basis;
 
 use crate::mask::MaskedRows;
 use crate::model::{
-    Carried, ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal, ResultHead,
-    SessionId, StatementSeq, TargetName, UnixMillis, UpstreamAddr, Workload,
+    ApprovalId, Carried, ClientAddr, Dialect, OriginalDst, Principal, ProcessFacts, Refusal,
+    ResultHead, SessionId, StatementSeq, TargetName, UnixMillis, UpstreamAddr, Workload,
 };
 use crate::policy::{Decision, Detector, RuleRef};
 use crate::sql::{Analysis, Purpose};
@@ -291,6 +291,57 @@ pub struct Note {
     pub code: Option<String>,
     /// What, as the client saw it.
     pub text: String,
+    /// It is a step of a request for approval: the same for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
+}
+
+/// A step of a request for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The request; none: it was refused before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ApprovalId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub step: ApprovalStep,
+}
+
+/// What happened to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ApprovalStep {
+    /// Reviewers were asked, and the statement waits.
+    Asked {
+        /// Until when.
+        lapses: UnixMillis,
+    },
+    /// It was granted: the statement runs now.
+    Granted {
+        /// By whom.
+        by: Vec<String>,
+        /// On which terms.
+        terms: String,
+    },
+    /// It was not, and did not run.
+    Ended {
+        /// What the client was told.
+        why: String,
+    },
+}
+
+impl Approval {
+    /// In words.
+    pub fn words(&self) -> String {
+        let id = self.id.map(|id| format!("{id} ")).unwrap_or_default();
+        match &self.step {
+            ApprovalStep::Asked { .. } => format!("approval {id}is asked for"),
+            ApprovalStep::Granted { by, terms } => {
+                format!("approval {id}was given by {}: {terms}", by.join(", "))
+            }
+            ApprovalStep::Ended { why } => format!("approval {id}was not given: {why}"),
+        }
+    }
 }
 
 /// Who said a note.
@@ -467,7 +518,11 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
         "after an answer",
         "tags, rows, bytes, error as the client saw it, masks by column, what the content net found and where, observed limits and budgets that it passed, time, end",
     ),
-    ("note", "at any time", "what was said besides answers"),
+    (
+        "note",
+        "at any time",
+        "what was said besides answers; steps of a request for approval: asked, granted (by whom, on which terms), ended without",
+    ),
     (
         "closed",
         "last",

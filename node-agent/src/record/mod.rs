@@ -36,10 +36,11 @@ pub use chain::{
 pub use codec::Decoder;
 pub use event::EVENTS;
 pub use event::{
-    Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found, KeptFrom, LoggedIn,
-    Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
+    Approval, ApprovalStep, Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found,
+    KeptFrom, LoggedIn, Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown,
+    Why,
 };
-pub use receipt::Receipt;
+pub use receipt::{Receipt, Stepped};
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };

@@ -2,8 +2,36 @@
 
 use std::sync::Arc;
 
-use crate::model::Reference;
+use crate::model::{ApprovalId, Reference};
 use crate::policy::Decision;
+
+/// This step of a request for approval is on the record. Made by `SessionRecorder` only: a granted
+/// statement gets its permit with it.
+#[derive(Debug)]
+#[must_use = "a grant without it is worth nothing"]
+pub struct Stepped {
+    reference: Reference,
+    approval: Option<ApprovalId>,
+}
+
+impl Stepped {
+    pub(super) fn new(reference: Reference, approval: Option<ApprovalId>) -> Self {
+        Stepped {
+            reference,
+            approval,
+        }
+    }
+
+    /// Of which statement of which session.
+    pub fn reference(&self) -> Reference {
+        self.reference
+    }
+
+    /// Of which request.
+    pub fn approval(&self) -> Option<ApprovalId> {
+        self.approval
+    }
+}
 
 /// This decision, about this statement of this session, was handed to the record. Made by
 /// `SessionRecorder` only (tests/compile_fail.rs), and worth one permit, by value.

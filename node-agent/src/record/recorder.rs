@@ -18,11 +18,11 @@ use super::recover;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
 use super::{
-    Began, Decided, Delivered, Finished, LoggedIn, Login, Note, OpenError, Receipt, RecordError,
-    Why,
+    Approval, Began, Decided, Delivered, Finished, LoggedIn, Login, Note, NoteFrom, OpenError,
+    Receipt, RecordError, Stepped, Why,
 };
 use crate::clock;
-use crate::model::{ApprovalId, Carried, Reference, SessionId};
+use crate::model::{ApprovalId, Carried, Reference, SessionId, StatementSeq};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -449,6 +449,60 @@ impl SessionRecorder {
             Room::Taken => Ok(Pushed::Done(())),
             Room::Full(Item::Note(note)) => Ok(Pushed::Full(note)),
             Room::Full(_) => Err(gave_back_another()),
+        }
+    }
+
+    /// Records a step of a request for approval, and waits until the block that holds it is written: it
+    /// is not in the journal.
+    ///
+    /// # Errors
+    /// It is not on record, so nothing runs by it.
+    pub async fn stepped(
+        &self,
+        seq: StatementSeq,
+        approval: Approval,
+    ) -> Result<Stepped, RecordError> {
+        let reference = Reference {
+            session: self.lane.session,
+            seq,
+        };
+        let stepped = Stepped::new(reference, approval.id);
+        let note = Note {
+            at: clock::now(),
+            seq: Some(seq),
+            from: NoteFrom::Agent,
+            code: None,
+            text: approval.words(),
+            approval: Some(Box::new(approval)),
+        };
+        let deadline = Instant::now() + self.shared.settings.patience;
+        let (told, written) = oneshot::channel();
+        let mut told = Some(told);
+        let push = |note: Note| {
+            let cost = size_of::<Item>() + 2 * note.text.len();
+            let hold = |_: &Item| told.take().map(Held::Waited);
+            match self.lane.push(&self.shared, Item::Note(note), cost, hold)? {
+                Room::Taken => Ok(Pushed::Done(())),
+                Room::Full(Item::Note(note)) => Ok(Pushed::Full(note)),
+                Room::Full(_) => Err(gave_back_another()),
+            }
+        };
+        self.when_room(note, push).await?;
+        if told.is_some() {
+            return Ok(stepped); // let go, by configuration
+        }
+        self.shared.wake();
+        match (
+            timeout_at(deadline, written).await,
+            self.shared.settings.on_failure,
+        ) {
+            (Ok(Ok(())), _) => {
+                self.lane.is_written();
+                Ok(stepped)
+            }
+            (Ok(Err(_)), _) => Err(RecordError::Fault("it was not written".into())),
+            (Err(_), OnFailure::Refuse) => Err(RecordError::Slow(self.shared.settings.patience)),
+            (Err(_), OnFailure::Continue) => Ok(stepped),
         }
     }
 

@@ -618,6 +618,7 @@ impl Recording {
             from: NoteFrom::Agent,
             code: None,
             text,
+            approval: None,
         };
         Ok(self.encoder.note(&note, &mut self.lines)?)
     }

@@ -10,7 +10,7 @@ use crate::model::{
     ColumnHead, ColumnOrigin, Format, Principal, Refusal, RefusalCode, ResultHead, SessionId,
     StatementSeq, UnixMillis, User, Workload,
 };
-use crate::policy::{Allow, Decision, Denial, Hold, Obligations, RuleRef};
+use crate::policy::{Allow, Asks, Decision, Denial, Hold, Obligations, Reviewers, RuleRef};
 use crate::record::fixtures::{began, made};
 use crate::record::{
     Basis, Closed, Decided, End, Event, Finished, Header, LoggedIn, Login, Note, NoteFrom,
@@ -202,6 +202,7 @@ impl Teller {
             from,
             code: Some("00000".into()),
             text: text.to_owned(),
+            approval: None,
         };
         self.push(Event::Note(note));
     }

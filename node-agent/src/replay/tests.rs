@@ -87,6 +87,7 @@ pub(super) async fn a_session(recorder: &Recorder, id: u64, text: &str) -> Sessi
         from: NoteFrom::Server,
         code: None,
         text: NASTY.into(),
+        approval: None,
     };
     session.note(note).await.unwrap();
     session

@@ -132,8 +132,11 @@ impl Story {
                 Ok(())
             }
             Decision::Hold(hold) => {
-                let who: Vec<_> = hold.reviewers.iter().map(|r| visible(r)).collect();
-                writeln!(out, "    reviewers: {}", who.join(", "))
+                writeln!(
+                    out,
+                    "    reviewers: {}",
+                    visible(&hold.asks.reviewers.to_string())
+                )
             }
             Decision::Allow(_) => Ok(()),
         }

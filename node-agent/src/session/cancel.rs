@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::oneshot;
+
 use crate::upstream::{Endpoint, cancel};
 use crate::wire::{Back, CancelKey};
 
 /// What a cancel key of ours stands for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Cancellable {
     /// Only the workload that holds the session may cancel it.
     workload: Arc<str>,
@@ -16,8 +18,19 @@ struct Cancellable {
     secret: Vec<u8>,
     /// One request at a time per session: a flood of cancels becomes one.
     busy: Arc<tokio::sync::Semaphore>,
+    /// A statement waits for a human: a request withdraws it, and the database hears nothing.
+    held: Option<oneshot::Sender<()>>,
     /// A request was sent, or is about to be. Whether the database has acted on it, nobody knows for certain.
     sent: bool,
+}
+
+/// Whom to ask to cancel what.
+#[derive(Debug)]
+struct Wanted {
+    endpoint: Endpoint,
+    process: u32,
+    secret: Vec<u8>,
+    busy: Arc<tokio::sync::Semaphore>,
 }
 
 /// All live cancel keys.
@@ -39,6 +52,18 @@ impl CancelGuard {
     pub(super) fn retire(&self) -> bool {
         let gone = self.all.cancels.lock().remove(&self.key);
         gone.is_some_and(|key| !key.sent)
+    }
+}
+
+impl CancelGuard {
+    /// A statement waits for a human from here on, until what this gives is dropped: told when the client
+    /// cancels it.
+    pub(super) fn held(&self) -> oneshot::Receiver<()> {
+        let (told, cancelled) = oneshot::channel();
+        if let Some(key) = self.all.cancels.lock().get_mut(&self.key) {
+            key.held = Some(told);
+        }
+        cancelled
     }
 }
 
@@ -69,6 +94,7 @@ impl Cancels {
             process,
             secret,
             busy,
+            held: None,
             sent: false,
         };
         shared.cancels.lock().insert(key.clone(), entry);
@@ -79,11 +105,21 @@ impl Cancels {
     }
 
     /// What a key stands for, marked as used.
-    fn asked(&self, key: &CancelKey, workload: &str) -> Option<Cancellable> {
+    fn asked(&self, key: &CancelKey, workload: &str) -> Option<Wanted> {
         let mut keys = self.lock();
         let found = keys.get_mut(key).filter(|c| &*c.workload == workload)?;
+        if let Some(held) = found.held.take()
+            && held.send(()).is_ok()
+        {
+            return None;
+        }
         found.sent = true;
-        Some(found.clone())
+        Some(Wanted {
+            endpoint: found.endpoint.clone(),
+            process: found.process,
+            secret: found.secret.clone(),
+            busy: found.busy.clone(),
+        })
     }
 
     /// Acts on a cancel request. An unknown key, or one of another workload's session, is ignored

@@ -3,6 +3,7 @@
 //! One task, one `poll_fn`: nothing is split, nothing is locked. Neither side is read while the
 //! other's outgoing bytes pile up, so memory stays flat whatever a peer does.
 
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
+use crate::approval::Rest;
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::pace;
 use crate::policy::{Identity, PolicySet};
@@ -26,6 +28,7 @@ use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 use super::cancel::CancelGuard;
 use super::execution::Execution;
 use super::found::Totals;
+use super::hold::Held;
 use super::keep::Keeping;
 use super::login::Opened;
 use super::names::Known;
@@ -104,6 +107,16 @@ pub(super) struct Session<W: Wire> {
     /// While it may be: what is needed to keep the connection for another session.
     pub(super) keeping: Option<Keeping>,
     pub(super) cancel: CancelGuard,
+    /// The statement that waits for a human.
+    pub(super) held: Option<Box<Held>>,
+    /// Reviewers were asked about something of this session.
+    pub(super) asked_reviewers: bool,
+    /// Answers that may be read on by the grant that began them, by portal.
+    pub(super) rests: HashMap<Bytes, Rest>,
+    /// Stands for the settings that were asked for at login and since, in order.
+    pub(super) settings: [u8; 32],
+    /// Statements of the open transaction that were sent.
+    pub(super) in_transaction: u64,
 }
 
 /// Why a round came to nothing.
@@ -139,6 +152,12 @@ impl<W: Wire> Session<W> {
         let application = opened.hello.application.as_deref();
         let purpose = application.map(Purpose::of_application);
         let user = &opened.principal.user;
+        let settings = opened.hello.settings.iter();
+        let settings = settings.fold(blake3::Hasher::new(), |mut hasher, (name, value)| {
+            hasher.update(format!("{name:?}={value:?};").as_bytes());
+            hasher
+        });
+        let settings = *settings.finalize().as_bytes();
         Session {
             id: opened.session,
             purpose: purpose.filter(|said| !said.is_empty()).map(Arc::new),
@@ -180,6 +199,11 @@ impl<W: Wire> Session<W> {
             arrived: opened.arrived,
             shared,
             cancel: opened.cancel,
+            held: None,
+            asked_reviewers: false,
+            rests: HashMap::new(),
+            settings,
+            in_transaction: 0,
         }
     }
 
@@ -190,6 +214,13 @@ impl<W: Wire> Session<W> {
             Ok(never) => match never {},
             Err(why) => why,
         };
+        if let Some(mut held) = self.held.take() {
+            // Withdrawn before anything else: what its client does not wait for does not run.
+            held.gone(&why);
+        }
+        if self.asked_reviewers {
+            self.shared.desk.session_over(self.id).await;
+        }
         self.part(&why).await;
         self.close_executions();
         self.report_all();
@@ -237,6 +268,9 @@ impl<W: Wire> Session<W> {
         // Answers first: what the client said may have to wait for one of them, and after it
         // nothing but new bytes would wake this task again.
         self.relay_answers().await.map_err(Stopped::Here)?;
+        if self.held.is_some() {
+            Box::pin(self.ruled()).await.map_err(Stopped::Here)?;
+        }
         self.hear_client().await.map_err(Stopped::Here)?;
         self.link.advance();
         Ok(())
@@ -258,7 +292,7 @@ impl<W: Wire> Session<W> {
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
-        while self.may_hear() {
+        while self.may_hear() && self.held.is_none() {
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
                 Ok(Some(heard)) => self.heard(heard).await?,
@@ -272,6 +306,13 @@ impl<W: Wire> Session<W> {
     fn may_hear(&self) -> bool {
         let room = self.link.backlog() < HIGH_WATER && self.out.len() < HIGH_WATER;
         room && self.cancelling.is_empty()
+    }
+
+    /// Nothing is heard behind a statement that is counted or waits for a human. The client is listened to
+    /// all the same, up to a bound: what one that is gone wanted must not run, or be committed.
+    fn listens_ahead(&self) -> bool {
+        let waits = self.held.is_some() || self.link.counting();
+        waits && self.client_in.bytes.len() < HIGH_WATER
     }
 
     fn garbled(&mut self, garbled: &Garbled) -> Why {
@@ -338,16 +379,19 @@ impl<W: Wire> Session<W> {
         while let Poll::Ready(Some(_)) = self.cancelling.poll_join_next(cx) {
             moved = true;
         }
-        // While a statement is counted nothing behind it is heard. The client is listened to all the
-        // same, up to a bound: one that is gone must not have its statement committed.
-        let behind = self.link.counting() && self.client_in.bytes.len() < HIGH_WATER;
-        if self.may_hear() && (behind || !self.link.full()) {
+        let ahead = self.listens_ahead();
+        let listens = self.held.is_none() && !self.link.full();
+        if self.may_hear() && (ahead || listens) {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
                 Poll::Ready(Ok(_)) => moved = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Peer::Client)),
                 Poll::Pending => {}
             }
+        }
+        // After the client: one that is gone by now is not told.
+        if self.held.is_some() {
+            moved |= self.poll_held(cx);
         }
         if moved {
             Poll::Ready(Ok(Woke::Moved))

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::approval::Ruling;
 use crate::clock;
 use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
 use crate::policy::Decision;
 use crate::record::{
-    Basis, Decided, End, Finished, Note, NoteFrom, RecordedCell, RecordedText, Sent, Types, Why,
+    Basis, Decided, End, Finished, Note, NoteFrom, Receipt, RecordedCell, RecordedText, Sent,
+    Types, Why,
 };
 use crate::sql::{Analysis, Effect, StatementKind, Sureness};
-use crate::wire::{Asked, Heard, Params, Phase, Wants, Wire};
+use crate::wire::{Asked, Heard, Params, Phase, Transaction, Wants, Wire};
 
 use super::copied::{Copying, instead};
 use super::count::{Counting, estimable};
@@ -42,6 +42,7 @@ impl<W: Wire> Session<W> {
                     from: NoteFrom::Agent,
                     code: None,
                     text: refusal.message.clone(),
+                    approval: None,
                 };
                 // A refusal that cannot be recorded is a refusal all the same.
                 if let Err(error) = self.recorder.note(note).await {
@@ -69,39 +70,59 @@ impl<W: Wire> Session<W> {
         self.seq += 1;
         let cleared = match &*verdict.decision {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
-            Decision::Hold(hold) => match self.shared.desk.ask(self.reference(), hold).await {
-                Ruling::Granted(grant) => Cleared::Granted(grant),
-                Ruling::Refused(refusal) => {
-                    return self.refuse(asked, &prepared, &verdict, refusal).await;
-                }
-            },
+            Decision::Hold(hold) => {
+                let hold = hold.clone();
+                // Needs more room than a statement that runs, and comes seldom.
+                return Box::pin(self.hold(asked, prepared, verdict, hold)).await;
+            }
             Decision::Deny(denial) => {
                 let refusal = denial.refusal.clone();
                 return self.refuse(asked, &prepared, &verdict, refusal).await;
             }
         };
+        self.run(asked, prepared, verdict, cleared, None).await
+    }
+
+    /// Runs what is cleared. `receipt`: the decision is on record already.
+    pub(super) async fn run(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        cleared: Cleared,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Why> {
         let counted = match self.counting(&asked, &prepared.analysis, cleared.obligations()) {
             Counting::Unneeded => false,
             Counting::Needed => true,
             // A limit that cannot be enforced is not waved through.
             Counting::Impossible(refusal) => {
-                let verdict = verdict.refused(&refusal);
-                return self.refuse(asked, &prepared, &verdict, refusal).await;
+                return self
+                    .stop(asked, &prepared, &verdict, refusal, receipt)
+                    .await;
             }
         };
         let instead = match instead(&prepared.analysis, cleared.obligations(), counted) {
             Ok(instead) => instead,
             Err(refusal) => {
-                let verdict = verdict.refused(&refusal);
-                return self.refuse(asked, &prepared, &verdict, refusal).await;
+                return self
+                    .stop(asked, &prepared, &verdict, refusal, receipt)
+                    .await;
             }
         };
         if let Err(refusal) = self.afford(cleared.obligations(), &prepared.analysis) {
-            let verdict = verdict.refused(&refusal);
-            return self.refuse(asked, &prepared, &verdict, refusal).await;
+            return self
+                .stop(asked, &prepared, &verdict, refusal, receipt)
+                .await;
         }
-        let decided = self.decided(&asked, &prepared, &verdict);
-        let receipt = match self.recorder.decided(decided).await {
+        let receipt = match receipt {
+            Some(receipt) => Ok(receipt),
+            None => {
+                let decided = self.decided(&asked, &prepared, &verdict);
+                self.recorder.decided(decided).await
+            }
+        };
+        let receipt = match receipt {
             Ok(receipt) => receipt,
             // Record or refuse: nothing runs that is not on the record.
             Err(error) => {
@@ -121,6 +142,7 @@ impl<W: Wire> Session<W> {
             return Ok(());
         }
         self.ran(verdict.leaves_no_trace);
+        self.remember(&prepared);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.
@@ -153,6 +175,55 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
+    /// What an approval that comes later is bound to: which settings were changed, and how many
+    /// statements of the open transaction ran.
+    fn remember(&mut self, prepared: &Prepared) {
+        if self.link.transaction() == Transaction::Idle {
+            self.in_transaction = 0;
+        }
+        self.in_transaction += 1;
+        let mut kinds = prepared.analysis.statements.iter().flat_map(|f| &f.kinds);
+        let sets = |kind: &StatementKind| {
+            use StatementKind::{Discard, Set, SetIdentity};
+            matches!(kind, Set | SetIdentity | Discard)
+        };
+        if kinds.any(sets) {
+            let mut next = blake3::Hasher::new_keyed(&self.settings);
+            next.update(prepared.text.as_str().as_bytes());
+            self.settings = *next.finalize().as_bytes();
+        }
+    }
+
+    /// What is cleared cannot run all the same.
+    async fn stop(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: &Arc<Prepared>,
+        verdict: &Verdict,
+        refusal: Refusal,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Why> {
+        if receipt.is_some() {
+            // The decision is on record; that it did not run is added to it.
+            let note = Note {
+                at: clock::now(),
+                seq: Some(StatementSeq(self.seq)),
+                from: NoteFrom::Agent,
+                code: None,
+                text: refusal.message.clone(),
+                approval: None,
+            };
+            if let Err(error) = self.recorder.note(note).await {
+                tracing::error!(session = %self.id, %error, "a refusal is not on the record");
+            }
+            let refusal = refusal.at(self.reference());
+            self.refuse_decided(asked, refusal);
+            return Ok(());
+        }
+        let verdict = verdict.refused(&refusal);
+        self.refuse(asked, prepared, &verdict, refusal).await
+    }
+
     /// The record has what was sent, where that is not what was asked. It holds nothing that the
     /// statement's own text does not.
     fn instead(&self, prepared: &Prepared, query: &str) -> Note {
@@ -166,6 +237,7 @@ impl<W: Wire> Session<W> {
             from: NoteFrom::Agent,
             code: None,
             text,
+            approval: None,
         }
     }
 
@@ -212,7 +284,7 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    fn decided(
+    pub(super) fn decided(
         &self,
         asked: &Asked<Arc<Prepared>>,
         prepared: &Arc<Prepared>,

@@ -1,7 +1,8 @@
 //! Pure. What a client says about the purpose of a statement: `reason`, `ticket` and `traceparent`, in a
 //! comment that begins or ends the text, written as sqlcommenter writes it
 //! (`/*ticket='OPS-12',reason='close%20duplicates'*/`), or in `application_name`
-//! (`myapp;ticket=OPS-12;reason=close duplicates`).
+//! (`myapp;ticket=OPS-12;reason=close duplicates`). `wait=no` in the same places: where a human must decide, the
+//! client does not wait.
 //!
 //! All of it is the client's own claim: it is kept, and asked for, and vouches for nothing.
 
@@ -29,6 +30,9 @@ pub struct Purpose {
     /// W3C trace context, 4.2 ("Traceparent Header").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Where a human must decide it does not wait, and comes again with the same statement.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
     /// Something was said that could not be read: what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
@@ -81,6 +85,7 @@ impl Purpose {
             reason: self.reason.or_else(|| other.reason.clone()),
             ticket: self.ticket.or_else(|| other.ticket.clone()),
             traceparent: self.traceparent.or_else(|| other.traceparent.clone()),
+            later: self.later || other.later,
             unread: self.unread.or_else(|| other.unread.clone()),
         }
     }
@@ -96,6 +101,13 @@ impl Purpose {
             "reason" => &mut self.reason,
             "ticket" => &mut self.ticket,
             "traceparent" => &mut self.traceparent,
+            "wait" => {
+                if value != "no" {
+                    return Err("`wait` can only be `no`".to_owned());
+                }
+                self.later = true;
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         if place.is_some() {
@@ -131,7 +143,7 @@ fn unread(why: &str) -> Purpose {
 /// `key='value',key='value'`. A comment of other words says nothing.
 fn of_comment(body: &str) -> Purpose {
     let about = |key: &str| body.contains(key);
-    if !["reason=", "ticket=", "traceparent="]
+    if !["reason=", "ticket=", "traceparent=", "wait="]
         .into_iter()
         .any(about)
     {

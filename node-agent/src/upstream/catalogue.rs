@@ -96,7 +96,7 @@ impl Catalogue {
     }
 
     /// What `probe::PULSE` said before it was read.
-    pub(super) fn pulse(&self) -> &str {
+    pub fn pulse(&self) -> &str {
         &self.pulse
     }
 

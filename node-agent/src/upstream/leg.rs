@@ -56,6 +56,16 @@ impl Leg {
         socket.rehome()
     }
 
+    /// Whether the peer has closed its side, whatever of what it sent before is still unread.
+    pub fn peer_closed(&self) -> bool {
+        match self {
+            Leg::Plain(stream) => stream.peer_closed(),
+            Leg::Server(stream) => stream.get_ref().0.get_ref().peer_closed(),
+            Leg::Client(stream) => stream.get_ref().0.peer_closed(),
+            Leg::Closed => true,
+        }
+    }
+
     /// What passed over its socket. `None`: it is closed.
     pub fn carried(&self) -> Option<Carried> {
         match self {

@@ -42,6 +42,18 @@ impl Socket {
         }
     }
 
+    /// Whether the peer has sent its FIN, or the connection is gone; what it sent before may be unread. What
+    /// cannot be asked is taken for gone.
+    pub(super) fn peer_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut asked = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        match poll(&mut asked, Some(&Timespec::default())) {
+            Ok(_) => asked.iter().any(|fd| fd.revents().intersects(gone)),
+            Err(_) => true,
+        }
+    }
+
     /// Hands the socket to the event loop of this thread.
     pub(super) fn rehome(&mut self) -> io::Result<()> {
         // A descriptor of its own for the same socket; the first goes with its registration.

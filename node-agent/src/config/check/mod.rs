@@ -1,5 +1,6 @@
 //! As written → resolved. Goes on after a fault, so that all are reported at once.
 
+mod approvals;
 mod identity;
 mod targets;
 mod workloads;
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::raw::{Raw, RawApprovals, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
+use super::raw::{Raw, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
-    Approvals, CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording,
-    RowsMode, Tls, Undeclared, UnixSockets, User, Worker,
+    CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording, RowsMode, Tls,
+    Undeclared, UnixSockets, User, Worker,
 };
 use super::{ConfigError, Place, scalars};
 
@@ -34,7 +35,7 @@ pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigErr
         workloads: check.workloads(&raw.workloads),
         policies: raw.policies.iter().map(|p| p.value.clone()).collect(),
         recording: check.recording(&raw.recording, &state_dir, &listen.admin_socket),
-        approvals: check.approvals(&raw.approvals),
+        approvals: check.approvals(&raw.approvals, &state_dir),
         log: check.log(&raw.log),
         tls: check.tls(&raw.tls),
         worker: check.worker(&raw.worker),
@@ -488,21 +489,6 @@ impl Check<'_> {
                     ("continue", OnFailure::Continue),
                 ],
             ),
-        }
-    }
-
-    fn approvals(&mut self, raw: &RawApprovals) -> Approvals {
-        if let Some(first) = raw.webhooks.first() {
-            self.fault(
-                first.referenced,
-                "approvals.webhooks",
-                "is not available yet",
-                "leave it out",
-            );
-        }
-        let timeout = self.duration("approvals.timeout", raw.timeout.as_ref());
-        Approvals {
-            timeout: timeout.unwrap_or(Duration::from_secs(600)),
         }
     }
 

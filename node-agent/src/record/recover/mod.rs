@@ -410,6 +410,7 @@ fn finish(
             from: NoteFrom::Agent,
             code: None,
             text: sentence(decisions, torn),
+            approval: None,
         },
         &mut end.lines,
     )?;

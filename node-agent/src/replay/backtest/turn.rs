@@ -93,7 +93,7 @@ pub(super) fn enforced(decision: &Decision) -> &Decision {
 pub(super) fn reason(decision: &Decision) -> Option<String> {
     match decision {
         Decision::Allow(_) => None,
-        Decision::Hold(hold) => Some(format!("{} would decide", hold.reviewers.join(", "))),
+        Decision::Hold(hold) => Some(format!("{} would decide", hold.asks.reviewers)),
         Decision::Deny(denial) => Some(denial.refusal.message.clone()),
     }
 }

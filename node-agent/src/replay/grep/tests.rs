@@ -116,6 +116,7 @@ async fn session(recorder: &Recorder, id: u64) -> SessionRecorder {
         from: NoteFrom::Server,
         code: None,
         text: "notice-word".into(),
+        approval: None,
     };
     session.note(note).await.unwrap();
     session

@@ -214,7 +214,7 @@ fn margin(told: &Told, decided: &Decided, ruled: Ruled, out: &mut dyn Write) -> 
         Text(&words::decision(&decided.decision))
     )?;
     if let Decision::Hold(hold) = &*decided.decision {
-        fact("Reviewers", &hold.reviewers.join(", "), out)?;
+        fact("Reviewers", &hold.asks.reviewers.to_string(), out)?;
     }
     let does = words::analysis(&decided.analysis);
     if !does.is_empty() {

@@ -319,7 +319,7 @@ impl Layout<'_> {
         };
         fact("decision", &words::decision(&decided.decision), PLAIN);
         if let Decision::Hold(hold) = &*decided.decision {
-            fact("reviewers", &hold.reviewers.join(", "), PLAIN);
+            fact("reviewers", &hold.asks.reviewers.to_string(), PLAIN);
         }
         let does = words::analysis(&decided.analysis);
         if !does.is_empty() {

@@ -1,0 +1,449 @@
+//! A statement that a rule holds: reviewers are asked, it waits, and it runs by a grant for exactly this
+//! statement, or it does not. The bytes that were judged are kept here and are the ones that are sent.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::approval::{
+    Asked as Answer, Binder, Binding, Grant, Lapse, Matter, Pending, Request, Requester, Told,
+    Waits,
+};
+use crate::clock;
+use crate::model::{ApprovalId, Refusal, RefusalCode, UnixMillis};
+use crate::permit::Cleared;
+use crate::policy::{Decision, Gate, Hold};
+use crate::record::{Approval, ApprovalStep, Receipt, Why};
+use crate::sql::shape;
+use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
+
+use super::execution::Execution;
+use super::pump::Session;
+use super::shown::{parts, shown};
+use super::verdict::{Prepared, Verdict};
+
+/// How often a client that waits is told so.
+const REMIND: Duration = Duration::from_secs(60);
+/// How much longer than the desk the session waits for its word: a desk that hangs grants nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Portals whose answer may be read on by the grant that began it.
+const MOST_PORTALS: usize = 64;
+
+/// A statement that waits for a human.
+pub(super) struct Held {
+    asked: Asked<Arc<Prepared>>,
+    prepared: Arc<Prepared>,
+    hold: Hold,
+    policy_version: Arc<str>,
+    receipt: Receipt,
+    pending: Box<Pending>,
+    /// What came for it, and was not acted on yet.
+    told: Option<Told>,
+    lapses: UnixMillis,
+    remind: Pin<Box<Sleep>>,
+    late: Pin<Box<Sleep>>,
+    cancelled: oneshot::Receiver<()>,
+}
+
+impl Held {
+    /// Whether something came for it. Wakes the task when something does.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.told.is_some() {
+            return true;
+        }
+        if pin!(&mut self.cancelled).poll(cx).is_ready_with_word() {
+            self.pending.gone(Lapse::Cancelled);
+            self.told = Some(Told::Refused(self.refused(Lapse::Cancelled)));
+        } else if let Poll::Ready(told) = pin!(self.pending.told()).poll(cx) {
+            self.told = Some(told);
+        } else if self.late.as_mut().poll(cx).is_ready() {
+            self.pending.gone(Lapse::TimedOut);
+            self.told = Some(Told::Refused(self.refused(Lapse::TimedOut)));
+        }
+        self.told.is_some()
+    }
+
+    fn refused(&self, why: Lapse) -> Refusal {
+        crate::approval::refusal(&self.hold.rule, why.words())
+    }
+
+    /// Why it is withdrawn, when its session ends for this reason.
+    pub(super) fn gone(&mut self, why: &Why) {
+        self.pending.gone(match why {
+            Why::ClientGone | Why::ClientQuit => Lapse::ClientGone,
+            Why::Drained => Lapse::AgentStopped,
+            _ => Lapse::SessionOver,
+        });
+    }
+}
+
+/// A word that was sent, and not a sender that is gone.
+trait Word {
+    fn is_ready_with_word(self) -> bool;
+}
+
+impl Word for Poll<Result<(), oneshot::error::RecvError>> {
+    fn is_ready_with_word(self) -> bool {
+        matches!(self, Poll::Ready(Ok(())))
+    }
+}
+
+impl<W: Wire> Session<W> {
+    /// Brings a statement to the desk. What can be approved by nobody is refused at once.
+    pub(super) async fn hold(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        hold: Hold,
+    ) -> Result<(), Why> {
+        let decided = self.decided(&asked, &prepared, &verdict);
+        let receipt = match self.recorder.decided(decided).await {
+            Ok(receipt) => receipt,
+            // Record or refuse: nobody is asked about what is not on the record.
+            Err(error) => {
+                let refusal = error.refusal().at(self.reference());
+                self.link.refuse(asked, &refusal, &mut self.out);
+                return Ok(());
+            }
+        };
+        if let Phase::Execute {
+            resumed: true,
+            portal,
+            ..
+        } = &asked.phase
+            && let Some(rest) = self.rests.get(portal)
+            && rest.rule() == &hold.rule
+        {
+            let grant = rest.resume(self.reference());
+            return self.granted(asked, prepared, verdict, receipt, grant).await;
+        }
+        let request = match self.request(&asked, &prepared, &hold, &verdict).await {
+            Ok(request) => request,
+            Err(refusal) => return self.not_granted(asked, &hold, None, *refusal).await,
+        };
+        let (id, lapses) = (request.id, request.lapses);
+        let obligations = hold.obligations.clone();
+        match self.shared.desk.ask(request, obligations).await {
+            Answer::Granted(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            Answer::Refused(refusal) => self.not_granted(asked, &hold, Some(id), refusal).await,
+            Answer::Waiting(mut pending) => {
+                let step = ApprovalStep::Asked { lapses };
+                if let Err(error) = self.step(Some(id), step).await {
+                    pending.gone(Lapse::Unrecorded);
+                    let refusal = error.refusal();
+                    return self.not_granted(asked, &hold, Some(id), refusal).await;
+                }
+                self.asked_reviewers = true;
+                let left = Duration::from_millis(
+                    u64::try_from(lapses.0.saturating_sub(clock::now().0)).unwrap_or(0),
+                );
+                let now = Instant::now();
+                let held = Held {
+                    asked,
+                    prepared,
+                    policy_version: verdict.policy_version.clone(),
+                    receipt,
+                    pending,
+                    told: None,
+                    lapses,
+                    remind: Box::pin(sleep_until(now + REMIND)),
+                    late: Box::pin(sleep_until(now + left + PATIENCE)),
+                    cancelled: self.cancel.held(),
+                    hold,
+                };
+                self.tell_held(&held, "it is held");
+                self.held = Some(Box::new(held));
+                Ok(())
+            }
+        }
+    }
+
+    /// A notice for the client that waits.
+    fn tell_held(&mut self, held: &Held, how: &str) {
+        // Behind half a message there is no place for one.
+        if self.link.inside_message() {
+            return;
+        }
+        let left = held.lapses.0.saturating_sub(clock::now().0).max(0);
+        let left = match (left + 999) / 1000 {
+            seconds @ ..=119 => format!("{seconds} s"),
+            seconds => format!("{} min", seconds / 60),
+        };
+        let rule = &held.hold.rule;
+        let message = format!(
+            "{how}: rule {}/{} wants it approved, as {}, within {left}",
+            rule.policy,
+            rule.rule,
+            held.pending.id()
+        );
+        let detail = format!(
+            "asked: {}; reference {}; cancel the statement to withdraw it",
+            held.hold.asks.reviewers,
+            self.reference()
+        );
+        W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
+    }
+
+    /// Whether something came for the statement that waits.
+    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(mut held) = self.held.take() else {
+            return false;
+        };
+        let mut moved = held.poll(cx);
+        if !moved && held.remind.as_mut().poll(cx).is_ready() {
+            self.tell_held(&held, "it is still held");
+            held.remind.as_mut().reset(Instant::now() + REMIND);
+            moved = true;
+        }
+        self.held = Some(held);
+        moved
+    }
+
+    /// Acts on what came for the statement that waits.
+    pub(super) async fn ruled(&mut self) -> Result<(), Why> {
+        let ready = |held: &mut Box<Held>| held.told.is_some();
+        let Some(mut held) = self.held.take_if(ready) else {
+            return Ok(());
+        };
+        let id = held.pending.id();
+        match held.told.take() {
+            Some(Told::Refused(refusal)) => {
+                let Held { asked, hold, .. } = *held;
+                self.not_granted(asked, &hold, Some(id), refusal).await
+            }
+            Some(Told::Approved) => self.approved(*held).await,
+            None => Ok(()),
+        }
+    }
+
+    /// It is approved. Whatever it was approved by must be the same still; then it is taken, and runs.
+    async fn approved(&mut self, held: Held) -> Result<(), Why> {
+        let Held {
+            asked,
+            prepared,
+            hold,
+            policy_version,
+            receipt,
+            mut pending,
+            ..
+        } = held;
+        let id = Some(pending.id());
+        // A client that has closed its side while more of it was unread than is read ahead.
+        if self.client.peer_closed() {
+            return Err(Why::ClientGone);
+        }
+        let verdict = self.decide(&prepared).await?;
+        let same = match &*verdict.decision {
+            Decision::Hold(now) => {
+                now.rule == hold.rule
+                    && now.asks == hold.asks
+                    && now.obligations == hold.obligations
+                    && verdict.policy_version == policy_version
+            }
+            Decision::Allow(_) | Decision::Deny(_) => false,
+        };
+        if !same {
+            pending.gone(Lapse::PolicyChanged);
+            let refusal = crate::approval::refusal(&hold.rule, Lapse::PolicyChanged.words());
+            return self.not_granted(asked, &hold, id, refusal).await;
+        }
+        let bound = match self.bound(&asked, &prepared, &hold, &verdict).await {
+            Ok((bound, _)) => bound,
+            Err(refusal) => {
+                pending.gone(Lapse::NamesChanged);
+                return self.not_granted(asked, &hold, id, *refusal).await;
+            }
+        };
+        match pending.take(bound, hold.obligations.clone()).await {
+            Ok(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            Err(refusal) => self.not_granted(asked, &hold, id, refusal).await,
+        }
+    }
+
+    /// It runs, by a grant that is used from here on.
+    async fn granted(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        receipt: Receipt,
+        grant: Grant,
+    ) -> Result<(), Why> {
+        let step = ApprovalStep::Granted {
+            by: grant.by().to_vec(),
+            terms: grant.terms().to_string(),
+        };
+        let stepped = match self.step(Some(grant.id()), step).await {
+            Ok(stepped) => stepped,
+            // Record or refuse: a grant that is not on the record is worth nothing.
+            Err(error) => {
+                let refusal = error.refusal().at(self.reference());
+                self.link.refuse(asked, &refusal, &mut self.out);
+                return Ok(());
+            }
+        };
+        if let Phase::Execute { portal, .. } = &asked.phase {
+            self.may_be_read_on(portal.clone(), &grant);
+        }
+        if !self.link.inside_message() {
+            let message = format!("it was approved, as {}, and runs", grant.id());
+            let detail = format!("{}; by {}", grant.terms(), grant.by().join(", "));
+            W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
+        }
+        let cleared = Cleared::Granted(grant, stepped);
+        self.run(asked, prepared, verdict, cleared, Some(receipt))
+            .await
+    }
+
+    /// What a client reads of one answer in several turns is one run.
+    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant) {
+        if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
+            // Whoever opens so many asks again for the rest of each.
+            self.rests.clear();
+        }
+        self.rests.insert(portal, grant.rest());
+    }
+
+    /// It does not run: the client is told, and the record.
+    async fn not_granted(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        hold: &Hold,
+        id: Option<ApprovalId>,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        let refusal = refusal.at(self.reference());
+        tracing::info!(session = %self.id, rule = %hold.rule.rule, %refusal, "not approved");
+        let step = ApprovalStep::Ended {
+            why: refusal.message.clone(),
+        };
+        // A refusal that cannot be recorded is a refusal all the same.
+        if let Err(error) = self.step(id, step).await {
+            tracing::error!(session = %self.id, %error, "a refusal is not on the record");
+        }
+        self.refuse_decided(asked, refusal);
+        Ok(())
+    }
+
+    async fn step(
+        &mut self,
+        id: Option<ApprovalId>,
+        step: ApprovalStep,
+    ) -> Result<crate::record::Stepped, crate::record::RecordError> {
+        let seq = self.reference().seq;
+        self.recorder.stepped(seq, Approval { id, step }).await
+    }
+
+    /// What reviewers are asked.
+    async fn request(
+        &mut self,
+        asked: &Asked<Arc<Prepared>>,
+        prepared: &Arc<Prepared>,
+        hold: &Hold,
+        verdict: &Verdict,
+    ) -> Result<Request, Box<Refusal>> {
+        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
+        if hold.asks.gate == Gate::Commit {
+            // Compiling refuses such a rule; a recorded one that comes here all the same holds nothing.
+            return Err(cannot("this agent cannot hold a COMMIT"));
+        }
+        let mut shown = shown(asked, prepared, verdict).map_err(|why| cannot(why))?;
+        if self.link.transaction() != Transaction::Idle {
+            shown.before = self.in_transaction;
+        }
+        let (binding, shape) = self.bound(asked, prepared, hold, verdict).await?;
+        let mut requester = Requester::of(
+            &self.principal,
+            &self.arrived.flow.process,
+            self.arrived.client,
+        );
+        requester.application = self.application.clone();
+        requester.purpose = prepared.purpose.as_deref().cloned();
+        let later = prepared.purpose.as_ref().is_some_and(|said| said.later);
+        let at = clock::now();
+        let timeout = match hold.asks.timeout_seconds {
+            Some(seconds) => seconds.saturating_mul(1000),
+            None => u64::try_from(self.shared.desk.timeout().as_millis()).unwrap_or(u64::MAX),
+        };
+        let timeout = i64::try_from(timeout).unwrap_or(i64::MAX);
+        let mut id = [0; 8];
+        // No randomness: a name that could be guessed, or met twice, is none.
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| cannot("the system gives no randomness"))?;
+        Ok(Request {
+            id: ApprovalId(u64::from_le_bytes(id)),
+            reference: self.reference(),
+            at,
+            lapses: UnixMillis(at.0.saturating_add(timeout)),
+            waits: if later { Waits::Retry } else { Waits::Held },
+            requester,
+            target: self.arrived.reachable.target.name.clone(),
+            database: self.database.clone(),
+            role: self.role.clone(),
+            matter: Matter::Statement(shown),
+            rule: hold.rule.clone(),
+            asks: hold.asks.clone(),
+            policy_version: verdict.policy_version.clone(),
+            binding,
+            shape,
+        })
+    }
+
+    /// What a grant for this statement is bound to now, and what one for its shape is.
+    async fn bound(
+        &mut self,
+        asked: &Asked<Arc<Prepared>>,
+        prepared: &Arc<Prepared>,
+        hold: &Hold,
+        verdict: &Verdict,
+    ) -> Result<(Binding, Option<Binding>), Box<Refusal>> {
+        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
+        // As the database has them at this moment: what was believed a moment ago is not enough.
+        let catalogue = self.lookup.current::<W>().await;
+        let catalogue = match catalogue {
+            Ok(catalogue) => self.lookup.newer::<W>(catalogue.version()).await,
+            Err(error) => Err(error),
+        };
+        let catalogue = catalogue.map_err(|error| {
+            tracing::warn!(session = %self.id, %error, "names cannot be resolved");
+            cannot("the database's catalogue cannot be read now; try again in a moment")
+        })?;
+        let scope = self.scope.within(&prepared.analysis);
+        let names = catalogue.resolve(&prepared.analysis, &scope);
+        let user = &self.principal.user;
+        let place = Binder::default()
+            .with("issuer", &user.issuer)
+            .with("subject", &user.subject)
+            .with("workload", self.principal.workload.name.as_bytes())
+            .with("target", self.arrived.reachable.target.name.0.as_bytes())
+            .with("database", &self.database)
+            .with("role", &self.role)
+            .with("rule", format!("{}\0{}", hold.rule.policy, hold.rule.rule))
+            .with("policies", verdict.policy_version.as_bytes());
+        let shaped = shape(prepared.text.as_str());
+        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
+        let exact = place
+            .with("text", prepared.text.as_str())
+            .with("settings", self.settings)
+            .with("definitions", catalogue.pulse());
+        let exact = parts(asked, exact)
+            .names(Some(&names))
+            .map_err(|_| cannot("what its names stand for cannot be written down"))?;
+        Ok((exact.bound(), shaped))
+    }
+
+    /// The statement can never be approved, or is over: refused where its decision is on record.
+    pub(super) fn refuse_decided(&mut self, asked: Asked<Arc<Prepared>>, refusal: Refusal) {
+        debug_assert!(refusal.code != RefusalCode::Policy || refusal.reference.is_some());
+        self.live.denied();
+        self.shared.metrics.statement_refused();
+        self.charge_refusal(&refusal);
+        self.link.refuse(asked, &refusal, &mut self.out);
+    }
+}
