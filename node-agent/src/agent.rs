@@ -221,6 +221,8 @@ impl Agent {
             recorder: recorder.clone(),
             policies,
             trouble,
+            desk: desk.clone(),
+            local: config.approvals.local.clone(),
             keeper: Some(keeper),
             drain: drained,
         });
