@@ -6,7 +6,7 @@ use node_agent::mask::MaskedRows;
 use node_agent::model::Reference;
 use node_agent::permit::{Cleared, NotCleared, Permit};
 use node_agent::policy::{Obligations, RuleRef};
-use node_agent::record::{Decided, Delivered, Receipt, RecordError, SessionRecorder};
+use node_agent::record::{Decided, Delivered, Receipt, RecordError, SessionRecorder, Stepped};
 
 pub fn execute(_: Permit) {}
 
@@ -22,8 +22,8 @@ pub fn once(cleared: Cleared, receipt: Receipt) -> Result<Reference, NotCleared>
     Ok(reference)
 }
 
-pub fn granted(grant: Grant) -> (RuleRef, Cleared) {
-    (grant.rule().clone(), Cleared::Granted(grant))
+pub fn granted(grant: Grant, recorded: Stepped) -> (RuleRef, Cleared) {
+    (grant.rule().clone(), Cleared::Granted(grant, recorded))
 }
 
 pub fn rows(delivered: &Delivered) -> MaskedRows {

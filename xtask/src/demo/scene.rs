@@ -52,6 +52,11 @@ impl Narrator {
     /// Shows a command, runs it, and shows what it said. `shown` are the environment variables that
     /// belong to the story.
     pub(crate) fn runs(&self, shown: &[(&str, &str)], words: &[&str]) -> Result<Done> {
+        self.begins(shown, words)?.ends()
+    }
+
+    /// The same, of a command that goes on while others run. What it says is shown at its end.
+    pub(crate) fn begins(&self, shown: &[(&str, &str)], words: &[&str]) -> Result<Running> {
         interrupt::check()?;
         let (program, arguments) = words.split_first().context("an empty command")?;
         let mut command = Command::new(program);
@@ -69,24 +74,26 @@ impl Narrator {
         line += &run::line(&command);
         println!("   {}", self.dyed("36", &line));
         // One pipe for both, so that what was said keeps its order.
-        let (mut reader, writer) = std::io::pipe()?;
+        let (reader, writer) = std::io::pipe()?;
         command
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let mut child = command
+        let child = command
             .spawn()
             .with_context(|| format!("cannot start {line}"))?;
-        drop(command);
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        let good = child.wait()?.success();
+        Ok(Running { child, reader })
+    }
+
+    /// What a command says, without showing it.
+    pub(crate) fn asks(&self, words: &[&str]) -> Result<String> {
         interrupt::check()?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        for line in text.trim_end().lines() {
-            println!("   {line}");
-        }
-        Ok(Done { text, good })
+        let (program, arguments) = words.split_first().context("an empty command")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        clean(&mut command);
+        let said = command.env("PATH", &self.path).output()?;
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     fn dyed(&self, code: &str, text: &str) -> String {
@@ -95,6 +102,27 @@ impl Narrator {
         } else {
             text.to_owned()
         }
+    }
+}
+
+/// A command that was begun.
+pub(crate) struct Running {
+    child: std::process::Child,
+    reader: std::io::PipeReader,
+}
+
+impl Running {
+    /// Waits for its end, and shows what it said.
+    pub(crate) fn ends(mut self) -> Result<Done> {
+        let mut bytes = Vec::new();
+        self.reader.read_to_end(&mut bytes)?;
+        let good = self.child.wait()?.success();
+        interrupt::check()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        for line in text.trim_end().lines() {
+            println!("   {line}");
+        }
+        Ok(Done { text, good })
     }
 }
 

@@ -1,6 +1,9 @@
 //! The story itself.
 
-use anyhow::{Context, Result};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
 
 use super::World;
 use super::scene::Narrator;
@@ -12,6 +15,7 @@ use crate::world::issuer;
 const READ: &str = "SELECT name, ssn FROM sales.customers ORDER BY id";
 const DROP: &str = "DROP TABLE sales.orders";
 const COUNT: &str = "SELECT count(*) AS orders FROM sales.orders";
+const DELETE: &str = "DELETE FROM sales.orders WHERE id = 120";
 /// Enters the cgroup that its first argument names, and becomes the rest.
 const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" && exec "$@""#;
 /// A number in the seed, whole, and what the mask leaves of it.
@@ -84,6 +88,42 @@ pub(super) fn tell(world: &mut World) -> Result<()> {
         .says("120")?;
     narrator.says("Refused by the rule `never`, by name; the session went on, the table is there.");
 
+    narrator.heading("It wants to delete; a human decides, and the statement waits on the wire");
+    let delete = narrator.begins(&worthless, &words(&with(&["-c", DELETE])))?;
+    let approval = held(&narrator, &config)?;
+    let ask = |words: &[&'static str]| -> Vec<String> {
+        let all = ["node-agent", "approvals"].iter().chain(words);
+        let all = all.map(|word| (*word).to_owned());
+        all.chain([approval.clone(), "--config".to_owned(), config.clone()])
+            .collect()
+    };
+    narrator
+        .runs(&[], &words(&ask(&["show"])))?
+        .succeeds()?
+        .says(DELETE)?;
+    narrator
+        .runs(&[], &words(&ask(&["approve", "--note", "known duplicates"])))?
+        .succeeds()?;
+    let deleted = delete.ends()?.says("DELETE 1")?.says("approved")?;
+    let session = session(&deleted.text).context("the notice names no session")?;
+    narrator
+        .runs(&[], &words(&ask(&["approve"])))?
+        .fails()?
+        .says("decided already")?;
+    narrator
+        .runs(
+            &[],
+            &[
+                "node-agent", "replay", "--config", &config, "--format", "text", &session,
+            ],
+        )?
+        .succeeds()?
+        .says("dana")?;
+    narrator.says(
+        "The rule `deletions` held it; dana, whom the kernel names by her user, let exactly this \
+         run, once; who said so is in the recording.",
+    );
+
     narrator.heading("Its token goes stale");
     give_token(world, -600)?;
     narrator
@@ -115,7 +155,7 @@ pub(super) fn tell(world: &mut World) -> Result<()> {
             &["psql", "-X", &person, "-c", COUNT],
         )?
         .succeeds()?
-        .says("120")?;
+        .says("119")?;
     narrator.says("And the unlabelled person still does not notice anything.");
 
     narrator.heading("What was recorded: verified, and replayed");
@@ -179,10 +219,28 @@ fn words(owned: &[String]) -> Vec<&str> {
     owned.iter().map(String::as_str).collect()
 }
 
-/// The first session's name in a listing.
+/// The first session's name in a listing, or in a reference.
 fn session(listing: &str) -> Option<String> {
     let word = listing
         .split_whitespace()
         .find(|word| word.starts_with("s-"))?;
-    Some(word.to_owned())
+    let name = word.split(['#', ';']).next()?;
+    Some(name.to_owned())
+}
+
+/// Waits until something is held, and gives its name.
+fn held(narrator: &Narrator, config: &str) -> Result<String> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let listed = narrator.asks(&["node-agent", "approvals", "ls", "--config", config])?;
+        let name = listed.split_whitespace().find(|word| word.starts_with("a-"));
+        if let Some(name) = name {
+            return Ok(name.to_owned());
+        }
+        if Instant::now() > until {
+            bail!("the story is not true: nothing is held");
+        }
+        sleep(Duration::from_millis(100));
+    }
 }

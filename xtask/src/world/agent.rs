@@ -96,7 +96,9 @@ impl Agent {
                  cgroups: [\"agents/{WORKLOAD}*\"]\n    \
                  token: [ {{ file: {} }} ]\n\
              policies: [ {} ]\n\
-             recording: {{ rows: masked, on_failure: refuse }}\n",
+             recording: {{ rows: masked, on_failure: refuse }}\n\
+             approvals:\n  \
+               local: [ {{ uid: {}, name: dana, groups: [dba] }} ]\n",
             listen.port(),
             socket.display(),
             state.display(),
@@ -108,6 +110,7 @@ impl Agent {
             password,
             plan.token.display(),
             policies.join(", "),
+            rustix::process::getuid().as_raw(),
         );
         Ok(Self {
             program: programs.join("node-agent"),
