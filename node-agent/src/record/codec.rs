@@ -245,17 +245,25 @@ impl Encoder {
             out.truncate(begins);
             return self.without_particulars(decided, out);
         }
-        if length <= MEMORABLE_LINE {
-            decided.params = Vec::new();
-            let (number, gone) = self.statements.add((key, decided));
-            if let Some((old, (old_key, gone))) = gone {
-                forget(&mut self.by_text, &old_key, old);
-                forget(&mut self.by_judgement, &self::judgement(&gone), old);
-            }
-            self.by_text.insert(key, number);
-            self.by_judgement.insert(judgement, number);
-        }
+        self.remember(decided, length);
         Ok(())
+    }
+
+    /// Who reads remembers every decision that is told whole in a line of this length: so does who
+    /// writes, or the two count differently from there on.
+    fn remember(&mut self, mut decided: Decided, length: usize) {
+        if length > MEMORABLE_LINE {
+            return;
+        }
+        decided.params = Vec::new();
+        let (key, judgement) = (text_key(&decided.text), judgement(&decided));
+        let (number, gone) = self.statements.add((key, decided));
+        if let Some((old, (old_key, gone))) = gone {
+            forget(&mut self.by_text, &old_key, old);
+            forget(&mut self.by_judgement, &self::judgement(&gone), old);
+        }
+        self.by_text.insert(key, number);
+        self.by_judgement.insert(judgement, number);
     }
 
     /// Text by hash, parameters by length, no lists of names; the decision whole.
@@ -287,7 +295,9 @@ impl Encoder {
             },
             out,
         )?;
-        line(out, &Line::Decided(&decided)).map(drop)
+        let length = line(out, &Line::Decided(&decided))?;
+        self.remember(decided, length);
+        Ok(())
     }
 
     pub(super) fn rows(
