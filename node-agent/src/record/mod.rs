@@ -6,7 +6,7 @@
 //! lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
 //! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, a disk that fails makes
 //! every further statement a refusal until it works again, and what a killed agent had in its
-//! journal the next one adds to the recordings (`recover.rs`).
+//! journal the next one adds to the recordings (`recover/`).
 
 mod basis;
 mod blocks;
@@ -44,7 +44,7 @@ pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
 pub use retention::{Keep, Pruned, Tombstones, prune};
-pub use shelf::{is_live, path_of};
+pub use shelf::{is_live, path_of, recordings, session_of};
 pub use skim::{Base, Held, LineKind, Passed, Skim};
 
 #[cfg(any(test, feature = "fuzzing"))]
