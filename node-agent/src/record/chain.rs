@@ -128,6 +128,7 @@ pub struct Head {
 pub(super) struct Peeked {
     pub(super) payload: u32,
     pub(super) number: u64,
+    pub(super) at: UnixMillis,
     pub(super) last: bool,
     pub(super) hash: [u8; 32],
 }
@@ -301,11 +302,13 @@ impl Chain {
         let flags = u32::from_le_bytes(take(&mut rest)?);
         let zero = take::<4>(&mut rest)?;
         let number = u64::from_le_bytes(take(&mut rest)?);
-        let _at_and_check = take::<24>(&mut rest)?;
+        let at = UnixMillis(i64::from_le_bytes(take(&mut rest)?));
+        let _check = take::<16>(&mut rest)?;
         let hash = take(&mut rest)?;
         (zero == [0; 4] && flags & !FLAG_LAST == 0).then_some(Peeked {
             payload,
             number,
+            at,
             last: flags == FLAG_LAST,
             hash,
         })

@@ -12,8 +12,8 @@ use super::ledger::{
     By, Entry, Ledger, Ledgered, NodeKey, Rule, Writing, ledger_dir, look, read_segment, retire,
     segments,
 };
-use super::shelf::is_live;
-use super::{Blocks, Decoder, Event, Step};
+use super::shelf::{is_live, session_of};
+use super::{Began, Blocks, Decoder, Event, Step};
 use crate::config::Recording;
 use crate::model::{SessionId, UnixMillis};
 
@@ -103,10 +103,10 @@ pub fn prune(
     };
     let mut going = Vec::new();
     for one in all {
-        let age = Duration::from_millis(now.0.saturating_sub(one.changed).max(0).unsigned_abs());
+        let older = |max| age(one.changed, now) > max && sealed(&one.path, now, max);
         let of_its_workload = one.workload.as_ref().and_then(|w| of_workload.get_mut(w));
         let much = |max: Option<u64>, bytes: u64| max.is_some_and(|max| bytes > max);
-        let rule = if keep.max_age.is_some_and(|max| age > max) {
+        let rule = if keep.max_age.is_some_and(older) {
             Rule::Age
         } else if much(keep.max_bytes, pruned.left) {
             Rule::Size
@@ -144,6 +144,20 @@ pub fn prune(
     Ok(pruned)
 }
 
+fn age(moment: i64, now: UnixMillis) -> Duration {
+    Duration::from_millis(now.0.saturating_sub(moment).max(0).unsigned_abs())
+}
+
+/// Whether its last block is older than this, too: whoever may touch a file sets its time as he likes,
+/// and a tombstone must not vouch for that.
+fn sealed(path: &Path, now: UnixMillis, max: Duration) -> bool {
+    match look(path, Kind::Recording) {
+        Ok(Some(looked)) => looked.at.is_none_or(|at| age(at.0, now) > max),
+        // It has no block. What cannot be read is told where it is removed.
+        Ok(None) | Err(_) => true,
+    }
+}
+
 /// All recordings, oldest first.
 fn lying(dir: &Path) -> io::Result<Vec<Lying>> {
     let mut all = Vec::new();
@@ -162,11 +176,10 @@ fn lying(dir: &Path) -> io::Result<Vec<Lying>> {
             .map_or(0, |since| {
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             });
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
         all.push(Lying {
             changed,
             bytes: about.len(),
-            session: stem.and_then(|stem| stem.parse().ok()),
+            session: session_of(&path),
             path,
             workload: None,
         });
@@ -209,12 +222,13 @@ fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
         one.workload = one
             .session
             .and_then(|session| known.workload(session).cloned())
-            .or_else(|| first_said(&one.path));
+            .or_else(|| Some(beginning(&one.path)?.workload.name));
     }
     Ok(())
 }
 
-fn first_said(path: &Path) -> Option<Arc<str>> {
+/// What a recording says of its beginning.
+pub(super) fn beginning(path: &Path) -> Option<Box<Began>> {
     let file = File::open(path).ok()?;
     let mut blocks = Blocks::open(io::BufReader::new(file)).ok()?;
     let Ok(Step::Block(_, lines)) = blocks.next() else {
@@ -222,7 +236,7 @@ fn first_said(path: &Path) -> Option<Arc<str>> {
     };
     let first = lines.split(|byte| *byte == b'\n').next()?;
     match Decoder::default().read(first) {
-        Event::Began(began) => Some(Arc::clone(&began.workload.name)),
+        Event::Began(began) => Some(began),
         _ => None,
     }
 }
