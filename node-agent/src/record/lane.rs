@@ -54,7 +54,7 @@ pub(super) enum Held {
     /// Nothing: it may be lost with the process.
     Nothing,
     /// Its place in the journal.
-    Ticket(#[expect(dead_code, reason = "held until it is dropped")] Ticket),
+    Ticket(Ticket),
     /// A statement that is not run before.
     Waited(oneshot::Sender<()>),
 }
@@ -64,6 +64,14 @@ impl Held {
     pub(super) fn written(self) {
         if let Held::Waited(waiting) = self {
             let _ = waiting.send(()); // who waited may have given up
+        }
+    }
+
+    /// It will not be written by this process: what the journal has of it stays, and whoever waits
+    /// learns of it.
+    pub(super) fn keep(self) {
+        if let Held::Ticket(ticket) = self {
+            mem::forget(ticket);
         }
     }
 }

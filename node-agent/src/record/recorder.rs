@@ -18,11 +18,11 @@ use super::recover;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
 use super::{
-    Began, Decided, Delivered, Finished, LoggedIn, Login, Note, OpenError, Receipt, RecordError,
-    Why,
+    Began, Decided, Delivered, End, Finished, LoggedIn, Login, Note, NoteFrom, OpenError, Receipt,
+    RecordError, Why,
 };
 use crate::clock;
-use crate::model::{Carried, Reference, SessionId};
+use crate::model::{Carried, Reference, SessionId, StatementSeq};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -196,9 +196,13 @@ impl Recorder {
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounded(), journal));
         let writer = Writer::new(Arc::clone(&shared), shelf, Witness::new(ledger))?;
+        let ends = Ends(Arc::clone(&shared));
         let handle = thread::Builder::new()
             .name("record-writer".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || {
+                let _ends = ends;
+                writer.run();
+            })?;
         shared.set_writer(handle.thread().clone());
         Ok(Recorder {
             shared,
@@ -258,10 +262,24 @@ impl Recorder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
+        if let Some(writer) = writer {
+            let _ = writer.join(); // a panic was told of by `Ends`
+        }
+    }
+}
+
+/// A writer that panics is a record that fails, for good: nothing runs unrecorded until its queue is
+/// full.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if thread::panicking() {
             tracing::error!("the writer of the record panicked");
+            self.0.set_failing(Health::Failed {
+                full: false,
+                why: "its writer panicked; the agent must be started anew".into(),
+            });
         }
     }
 }
@@ -347,6 +365,7 @@ impl SessionRecorder {
     /// Records a decision and waits until the block that holds it was written.
     async fn decided_in_a_block(&self, decided: Decided) -> Result<Receipt, RecordError> {
         let deadline = Instant::now() + self.shared.settings.patience;
+        let seq = decided.seq;
         let (told, written) = oneshot::channel();
         let mut told = Some(told);
         let push = |decided| self.push_decided(decided, |_| told.take().map(Held::Waited));
@@ -365,7 +384,11 @@ impl SessionRecorder {
             }
             // Nobody will write it: the session is given up, or the recorder has stopped.
             (Ok(Err(_)), _) => Err(RecordError::Fault("it was not written".into())),
-            (Err(_), OnFailure::Refuse) => Err(RecordError::Slow(self.shared.settings.patience)),
+            (Err(_), OnFailure::Refuse) => {
+                let slow = RecordError::Slow(self.shared.settings.patience);
+                self.not_run(seq, &slow);
+                Err(slow)
+            }
             (Err(_), OnFailure::Continue) => Ok(receipt),
         }
     }
@@ -402,6 +425,33 @@ impl SessionRecorder {
     pub fn finished(&self, finished: Finished) {
         self.lane
             .push_always(&self.shared, Item::Finished(finished));
+    }
+
+    /// A statement whose decision is in the queue, or on record, is refused after all. Never waits.
+    pub fn not_run(&self, seq: StatementSeq, why: &RecordError) {
+        let at = clock::now();
+        let note = Note {
+            at,
+            seq: Some(seq),
+            from: NoteFrom::Agent,
+            code: None,
+            text: format!("this statement was refused after all, and not run: {why}"),
+        };
+        self.lane.push_always(&self.shared, Item::Note(note));
+        self.finished(Finished {
+            seq,
+            at,
+            micros: 0,
+            tags: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            error: None,
+            masked: Vec::new(),
+            found: Vec::new(),
+            changed: None,
+            observed: Vec::new(),
+            end: End::Stopped,
+        });
     }
 
     /// Records something said besides answers; waits while the queue is full.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, Header};
+use super::chain::{BLOCK_CAP, Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
@@ -19,13 +19,16 @@ use crate::clock;
 use crate::model::{ResultHead, SessionId, StatementSeq};
 
 /// A block is written when its lines reach this.
-const BLOCK: usize = 256 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
+/// The most lines of one block, bytes, unless one alone is longer: a reader believes no block of more
+/// than twice this. They come together while a block waits for its disk or for the ledger.
+const MOST: usize = BLOCK_CAP / 2;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How many ticks without work until the writer parks.
 const IDLE_TICKS: u32 = 16;
 /// zstd's fast end: the writer shares the machine with the sessions.
-const LEVEL: i32 = 1;
+pub(super) const LEVEL: i32 = 1;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -131,7 +134,9 @@ impl Writer {
             if !Arc::ptr_eq(&recording.lane, &lane) {
                 // Two sessions of one name: the later one is not recorded, so it may not run.
                 lane.break_off("a session of this name is being recorded already".into());
-                self.shared.release(lane.take().cost);
+                let batch = lane.take();
+                self.shared.release(batch.cost);
+                batch.held.into_iter().for_each(Held::keep);
                 continue;
             }
             recording.dirty = true;
@@ -252,15 +257,15 @@ impl Writer {
             return Ok(());
         }
         recording.since.get_or_insert(now);
-        if batch.lost > 0 {
-            recording.tell(format!(
-                "recording failed for a time, and the configuration says continue: {} events are \
-                 missing here",
-                batch.lost
-            ))?;
-        }
+        let mut encoded = match batch.lost {
+            0 => Ok(()),
+            lost => recording.tell(format!(
+                "recording failed for a time, and the configuration says continue: {lost} events \
+                 are missing here"
+            )),
+        };
         for item in batch.items {
-            if recording.broken {
+            if encoded.is_err() || recording.broken {
                 break;
             }
             if matches!(item, Item::Decided(_)) {
@@ -269,14 +274,17 @@ impl Writer {
                     .statements
                     .fetch_add(1, Ordering::Relaxed);
             }
-            recording.encode(item, &batch.data)?;
+            encoded = recording.encode(item, &batch.data);
             if recording.lines.len() >= BLOCK && recording.sealed.is_empty() {
                 self.write_out(recording);
             }
         }
         // Only now: a block that was written on the way does not hold all of these.
         recording.held.extend(batch.held);
-        Ok(())
+        if recording.broken {
+            recording.keep_in_the_journal();
+        }
+        encoded
     }
 
     /// Writes what is sealed, then seals and writes what is not.
@@ -334,11 +342,12 @@ impl Writer {
 
     fn seal(&mut self, recording: &mut Recording) -> io::Result<()> {
         let at = clock::now();
-        let raw = recording.lines.len();
+        let lines = whole_lines(&recording.lines);
+        let raw = lines.len();
+        let rest = recording.lines.len() - raw;
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw));
-        self.packer
-            .compress_to_buffer(&recording.lines, &mut self.packed)?;
+        self.packer.compress_to_buffer(lines, &mut self.packed)?;
         let chain = match &mut recording.chain {
             Some(chain) => chain,
             empty => {
@@ -356,14 +365,17 @@ impl Writer {
             &self.packed,
             raw,
             at,
-            recording.closing,
+            recording.closing && rest == 0,
             &mut recording.sealed,
         );
-        recording.held_sealed.append(&mut recording.held);
-        recording.lines.clear();
-        // While a session is at work its next block takes the same place.
-        recording.lines.shrink_to(BLOCK);
-        recording.since = None;
+        recording.lines.drain(..raw);
+        if rest == 0 {
+            // What hangs on them hangs on the last of several blocks.
+            recording.held_sealed.append(&mut recording.held);
+            // While a session is at work its next block takes the same place.
+            recording.lines.shrink_to(BLOCK);
+            recording.since = None;
+        }
         Ok(())
     }
 
@@ -413,11 +425,10 @@ impl Writer {
         self.witness
             .gave_up(recording.lane.session, &recording.told);
         recording.lane.break_off(error.to_string().into());
-        self.shared.release(recording.lane.take().cost);
+        self.shared.release(recording.take_for_good());
+        recording.keep_in_the_journal();
         recording.lines.clear();
         recording.sealed.clear();
-        recording.held.clear();
-        recording.held_sealed.clear();
         recording.since = None;
         recording.retry_at = None;
         recording.dirty = false;
@@ -432,12 +443,8 @@ impl Writer {
                 continue;
             }
             unwritten += 1;
-            // Never given back: the journal stays for the next agent.
-            let held = recording
-                .held_sealed
-                .drain(..)
-                .chain(recording.held.drain(..));
-            held.for_each(std::mem::forget);
+            self.shared.release(recording.take_for_good());
+            recording.keep_in_the_journal();
         }
         if unwritten > 0 {
             tracing::error!(
@@ -482,6 +489,19 @@ impl Recording {
     /// Everything is on disk and nothing will come.
     fn over(&self) -> bool {
         self.broken || self.closing && self.sealed.is_empty() && self.lines.is_empty()
+    }
+
+    /// Takes what lies in its queue and will not be written; gives what that cost.
+    fn take_for_good(&mut self) -> usize {
+        let batch = self.lane.take();
+        self.held.extend(batch.held);
+        batch.cost
+    }
+
+    /// What will not be written here is never given back: the journal stays for the next agent.
+    fn keep_in_the_journal(&mut self) {
+        let held = self.held_sealed.drain(..).chain(self.held.drain(..));
+        held.for_each(Held::keep);
     }
 
     fn write(&mut self, shelf: &mut dyn Shelf) -> io::Result<()> {
@@ -593,6 +613,15 @@ impl Recording {
         };
         Ok(self.encoder.note(&note, &mut self.lines)?)
     }
+}
+
+/// As many whole lines as go into one block.
+fn whole_lines(lines: &[u8]) -> &[u8] {
+    let Some((most, rest)) = lines.split_at_checked(MOST) else {
+        return lines;
+    };
+    let end = memchr::memrchr(b'\n', most).or_else(|| Some(MOST + memchr::memchr(b'\n', rest)?));
+    end.and_then(|end| lines.get(..=end)).unwrap_or(lines)
 }
 
 /// A line has a bound; tags of a text of many statements, and errors, are cut to it.

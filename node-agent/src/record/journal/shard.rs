@@ -16,7 +16,8 @@ pub(in crate::record) const LINE_CAP: usize = 256 << 10;
 /// How many judgements a half remembers to refer to.
 const KNOWN: usize = 512;
 
-/// An entry is needed until this is dropped: when the block that holds what it says was written.
+/// An entry is needed until this is dropped: when the block that holds what it says was written. If it
+/// never will be, this must be forgotten instead.
 #[derive(Debug)]
 pub(in crate::record) struct Ticket {
     needed: Arc<AtomicUsize>,
@@ -28,6 +29,9 @@ pub(in crate::record) struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // it was not written: it stays for the next agent
+        }
         let memory = self.memory.upgrade();
         if let Some(third) = memory.as_ref().and_then(|memory| memory.get(self.third)) {
             third.fetch_or(SETTLED.to_le(), Ordering::Relaxed);
