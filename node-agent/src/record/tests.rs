@@ -484,6 +484,217 @@ async fn a_statement_too_long_for_a_line_keeps_its_decision() {
     assert!(matches!(&events[2], Event::Decided(d) if matches!(*d.decision, Decision::Allow(_))));
 }
 
+#[test]
+fn what_is_told_after_a_statement_too_long_for_a_line_is_what_was_said() {
+    let mut encoder = Encoder::new();
+    let mut told = Vec::new();
+    let decision = allow();
+    let mut long = decided(2, "select 2", Arc::clone(&decision));
+    long.params = vec![RecordedCell::Text("\u{1}".repeat(1 << 20))];
+    long.text = RecordedText::Plain("\u{1}".repeat(1 << 20));
+    let mut said = vec![];
+    for (seq, text) in [
+        (1, "select 1"),
+        (3, "delete from a"),
+        (4, "select 4"),
+        (5, "delete from a"),
+    ] {
+        if seq == 3 {
+            encoder.decided(long.clone(), &mut told).unwrap();
+            said.push((2, "…".to_owned()));
+        }
+        encoder
+            .decided(decided(seq, text, Arc::clone(&decision)), &mut told)
+            .unwrap();
+        said.push((seq, text.to_owned()));
+    }
+    let mut decoder = Decoder::default();
+    let lines = told
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let read: Vec<_> = lines
+        .filter_map(|line| match decoder.read(line) {
+            Event::Decided(decided) => Some(match &decided.text {
+                RecordedText::Plain(text) => (decided.seq.0, text.clone()),
+                _ => (decided.seq.0, "…".to_owned()),
+            }),
+            _ => None,
+        })
+        .collect();
+    said.sort();
+    assert_eq!(read, said);
+}
+
+/// A statement with rows that are six times as long in a recording as on the wire.
+async fn bulky(session: &SessionRecorder, seq: u64) {
+    let _ = session
+        .decided(decided(seq, "SELECT", allow()))
+        .await
+        .unwrap();
+    let cell = [1; 4 << 10];
+    let row = data_row(&[Some(&cell[..]); 15]);
+    let delivered = delivered(seq, Some(head(&["a"; 15])), row);
+    session.delivered(delivered).await.unwrap();
+    session.finished(finished(seq, 1));
+}
+
+#[tokio::test]
+async fn a_session_that_says_much_at_once_stays_readable() {
+    use super::ledger::{By, Ledger, NodeKey, Writing};
+    let dir = tempfile::tempdir().unwrap();
+    let key = Arc::new(NodeKey::open_or_make(dir.path()).unwrap());
+    let ledger = Ledger::open(Writing::new(dir.path(), key, By::Agent)).unwrap();
+    let disk = Faulty::default();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(Path::new("/")),
+        None,
+        Some(ledger),
+    )
+    .unwrap();
+    // While the writer is at another session.
+    disk.hold(1);
+    let _other = recorder.begin(began(1)).unwrap();
+    disk.written(1).await;
+    let session = recorder.begin(began(2)).unwrap();
+    for seq in 1..=60 {
+        bulky(&session, seq).await;
+    }
+    session.close(Why::ClientQuit);
+    disk.hold(0);
+    recorder.stop();
+    let path = dir.path().join("x");
+    fs::write(&path, disk.file(2)).unwrap();
+    let (events, ending) = read(&path);
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    let seqs: Vec<_> = events.iter().filter_map(seq_of).collect();
+    assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
+}
+
+/// What the next agent would find in the journals.
+fn in_journals(journals: &Path, recordings: &Path) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    for journal::Found { path, left, .. } in journal::others(journals).unwrap() {
+        assert!(left, "somebody writes it");
+        let place = journal::place_of(recordings);
+        let contents = journal::read(&fs::read(path).unwrap(), place).unwrap();
+        for (session, remembered) in contents.sessions {
+            found.extend(remembered.told.iter().filter_map(|told| match told {
+                codec::Told::Decided(decided) => Some((session.0, decided.seq.0)),
+                _ => None,
+            }));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+#[tokio::test]
+async fn a_recorder_that_stops_on_a_full_disk_leaves_what_ran_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(Path::new("/")),
+        Some(journal),
+        None,
+    )
+    .unwrap();
+    let mut health = recorder.health();
+    disk.hold(1);
+    let _other = recorder.begin(began(1)).unwrap();
+    disk.written(1).await;
+    let session = recorder.begin(began(2)).unwrap();
+    for seq in 1..=3 {
+        bulky(&session, seq).await; // more than a block each
+    }
+    disk.hold(2);
+    disk.written(2).await;
+    // This one lies in the queue when the disk fails, and the writer takes nothing more.
+    let _ = session
+        .decided(decided(4, "SELECT 4", allow()))
+        .await
+        .unwrap();
+    disk.set(libc::ENOSPC);
+    disk.hold(0);
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { .. })
+    })
+    .await;
+    recorder.stop();
+    drop((session, _other, recorder));
+    assert_eq!(
+        in_journals(dir.path(), Path::new("/")),
+        [(2, 1), (2, 2), (2, 3), (2, 4)]
+    );
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_a_record_that_fails_and_loses_no_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(Path::new("/")),
+        Some(journal),
+        None,
+    )
+    .unwrap();
+    let mut health = recorder.health();
+    disk.set(PANICS);
+    let session = recorder.begin(began(1)).unwrap();
+    let _ = session
+        .decided(decided(1, "SELECT 1", allow()))
+        .await
+        .unwrap();
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { .. })
+    })
+    .await;
+    let refused = session.decided(decided(2, "SELECT 2", allow())).await;
+    assert!(matches!(refused, Err(RecordError::Fault(_))), "{refused:?}");
+    recorder.stop();
+    drop((session, recorder));
+    assert_eq!(in_journals(dir.path(), Path::new("/")), [(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_waited_for_in_vain_is_not_on_record_as_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        patience: Duration::from_millis(50),
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, Some(journal), None).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    disk.hold(1);
+    let long = "x".repeat(journal::LINE_CAP + 1);
+    let refused = session.decided(decided(1, &long, allow())).await;
+    assert!(matches!(refused, Err(RecordError::Slow(_))), "{refused:?}");
+    disk.hold(0);
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    fs::write(dir.path().join("x"), disk.file(1)).unwrap();
+    let (events, _) = read(&dir.path().join("x"));
+    let ends: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Finished(finished) => Some((finished.seq.0, finished.end)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [(1, End::Stopped)]);
+    let said = |event: &Event| matches!(event, Event::Note(note) if note.text.contains("not run"));
+    assert!(events.iter().any(said), "{events:?}");
+}
+
 /// Recordings in memory, on a disk that fails on demand.
 #[derive(Clone, Default)]
 struct Faulty(Arc<Disk>);
@@ -494,15 +705,32 @@ struct Disk {
     fails: AtomicI32,
     /// Writes hang.
     stuck: AtomicBool,
+    /// Writes of this session hang.
+    stuck_at: AtomicU64,
     writes: AtomicU64,
     files: Mutex<BTreeMap<SessionId, Vec<u8>>>,
 }
+
+/// Not an error of the disk: the writer itself fails.
+const PANICS: i32 = -1;
 
 struct FaultyVolume(Faulty, SessionId);
 
 impl Faulty {
     fn set(&self, errno: i32) {
         self.0.fails.store(errno, Ordering::SeqCst);
+    }
+
+    /// Writes of this session hang from now on; of all others they go on.
+    fn hold(&self, session: u64) {
+        self.0.stuck_at.store(session, Ordering::SeqCst);
+    }
+
+    /// Waits for the writer to come by so often.
+    async fn written(&self, times: u64) {
+        while self.0.writes.load(Ordering::SeqCst) < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn file(&self, session: u64) -> Vec<u8> {
@@ -526,9 +754,11 @@ impl Volume for FaultyVolume {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let disk = &self.0.0;
         disk.writes.fetch_add(1, Ordering::SeqCst);
-        while disk.stuck.load(Ordering::SeqCst) {
+        while disk.stuck.load(Ordering::SeqCst) || disk.stuck_at.load(Ordering::SeqCst) == self.1.0
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
+        assert_ne!(disk.fails.load(Ordering::SeqCst), PANICS, "as it was told");
         let mut files = disk.files.lock().unwrap();
         let file = files.entry(self.1).or_default();
         file.truncate(offset as usize);
@@ -870,9 +1100,13 @@ async fn a_disk_that_hangs_refuses_statements() {
 
 #[tokio::test]
 async fn a_session_whose_name_is_taken_does_not_run_unrecorded() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, journals) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(path_of(dir.path(), SessionId(1)), b"evidence").unwrap();
-    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let recorder = Recorder::open(RecorderSettings {
+        journal: Some(journals.path().to_owned()),
+        ..settings(dir.path())
+    })
+    .unwrap();
     let session = recorder.begin(began(1)).unwrap();
     let mut seq = 0;
     loop {
@@ -892,10 +1126,13 @@ async fn a_session_whose_name_is_taken_does_not_run_unrecorded() {
         "the others go on"
     );
     recorder.stop();
+    drop((session, recorder));
     assert_eq!(
         fs::read(path_of(dir.path(), SessionId(1))).unwrap(),
         b"evidence"
     );
+    let ran: Vec<_> = (1..seq).map(|seq| (1, seq)).collect();
+    assert_eq!(in_journals(journals.path(), dir.path()), ran);
 }
 
 #[tokio::test]
@@ -911,7 +1148,7 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for id in 1..=4 {
-        let moment = std::time::UNIX_EPOCH + Duration::from_secs(1000 * id);
+        let moment = std::time::SystemTime::now() + Duration::from_secs(1000 * id);
         let file = fs::File::options()
             .write(true)
             .open(path_of(dir.path(), SessionId(id)))
@@ -923,7 +1160,7 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
             .unwrap()
             .len()
     };
-    let now = UnixMillis(5_000_000);
+    let now = UnixMillis(clock::now().0 + 5_000_000);
     let none = prune(dir.path(), Keep::default(), now, None).unwrap();
     assert_eq!(none.removed.len(), 0);
     // 2 is too old, 1 is older but live.
@@ -946,6 +1183,25 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
     );
     drop(live);
     recorder.stop();
+}
+
+#[tokio::test]
+async fn a_recording_is_no_older_than_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    some_recording(dir.path()).await;
+    let path = path_of(dir.path(), SessionId(9));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    // What `touch` can do.
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(file);
+    let old = Keep {
+        max_age: Some(Duration::from_secs(60)),
+        ..Keep::default()
+    };
+    let now = clock::now();
+    assert_eq!(prune(dir.path(), old, now, None).unwrap().removed.len(), 0);
+    let later = UnixMillis(now.0 + 61_000);
+    assert_eq!(prune(dir.path(), old, later, None).unwrap().removed, [path]);
 }
 
 /// Where the child of the next test records; it is the same test, run once more.

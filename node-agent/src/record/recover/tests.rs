@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::record::journal::Journal;
+use crate::record::journal::{self, Journal};
 use crate::record::tests::{allow, began, decided, finished, read};
-use crate::record::{Recorder, RecorderSettings, Settle};
+use crate::record::{Closed, Ending, Event, HEADER, Recorder, RecorderSettings, Settle, Why};
 
 fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
@@ -295,4 +295,127 @@ fn what_somebody_writes_is_not_touched() {
     recorder.stop();
     let (events, ending) = read(&path_of(dir.path(), SessionId(1)));
     assert_eq!((ending.unwrap(), events.len()), (Ending::Closed, 2));
+}
+
+/// A journal with decisions that are in no recording, as its process left it, and what still holds it.
+fn left(dir: &Path, session: u64, seqs: std::ops::RangeInclusive<u64>) -> Journal {
+    let place = journal::place_of(dir);
+    let written = Journal::create(&dir.join("journal"), NonZeroUsize::MIN, place).unwrap();
+    for seq in seqs {
+        let one = decided(seq, &format!("SELECT {seq}"), allow());
+        std::mem::forget(written.decided(SessionId(session), &one).unwrap());
+    }
+    written
+}
+
+#[test]
+fn what_a_process_that_is_just_ending_left_in_its_journal_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 1);
+    // It let go of its recordings already, and not yet of its journal.
+    let journal = left(dir.path(), 1, 2..=6);
+    assert_eq!(recover_in(dir.path()).closed, 1);
+    let (events, ending) = read(&path);
+    assert_eq!(
+        (ending.unwrap(), seqs(&events)),
+        (Ending::Closed, vec![1, 2, 3, 4, 5, 6])
+    );
+    drop(journal);
+    assert_eq!(recover_in(dir.path()), Recovered::default());
+    assert_eq!(fs::read_dir(dir.path().join("journal")).unwrap().count(), 0);
+    assert_eq!(seqs(&read(&path).0), [1, 2, 3, 4, 5, 6]);
+}
+
+/// All recordings but this one: its session's name, its decisions, its last words.
+fn others(dir: &Path, but: &Path) -> Vec<(Vec<u64>, String)> {
+    let mut found = Vec::new();
+    for path in recordings(dir).unwrap() {
+        if path != but {
+            let (events, ending) = read(&path);
+            assert_eq!(ending.unwrap(), Ending::Closed);
+            assert!(matches!(events[0], Event::Began(_)), "{:?}", events[0]);
+            found.push((seqs(&events), last_words(&events).0));
+        }
+    }
+    found
+}
+
+#[test]
+fn decisions_of_a_recording_that_was_changed_come_to_lie_in_one_of_their_own() {
+    // Changed in its first block, in a later one, and closed by somebody who is not the writer.
+    for (cut, change) in [(1, Some(0)), (1, Some(1)), (0, None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = cut_by(dir.path(), cut);
+        let mut bytes = fs::read(&path).unwrap();
+        let first = u32::from_le_bytes(bytes[HEADER..HEADER + 4].try_into().unwrap()) as usize;
+        if let Some(block) = change {
+            let begins = HEADER + block * (BLOCK_HEAD + first + BLOCK_TAIL);
+            bytes[begins + 10] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        let journal = left(dir.path(), 1, 4..=6);
+        if change == Some(0) {
+            std::mem::forget(journal.began(&began(1)).unwrap());
+        }
+        drop(journal);
+        let done = recover_in(dir.path());
+        assert_eq!((done.remembered, done.left), (3, 1), "{cut} {change:?}");
+        assert_eq!(fs::read(&path).unwrap(), before, "it is evidence");
+        let others = others(dir.path(), &path);
+        assert_eq!(others.len(), 1);
+        assert_eq!(others[0].0, [4, 5, 6]);
+        assert!(
+            others[0].1.contains("s-0000000000000001"),
+            "{}",
+            others[0].1
+        );
+        assert_eq!(fs::read_dir(dir.path().join("journal")).unwrap().count(), 0);
+        assert_eq!(recover_in(dir.path()).remembered, 0, "once is enough");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_taken_up_keeps_no_other_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 1);
+    fs::create_dir(path_of(dir.path(), SessionId(2))).unwrap();
+    // What a link leads to is not ours to write.
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, b"").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, path_of(dir.path(), SessionId(3))).unwrap();
+    drop(left(dir.path(), 1, 4..=4));
+    let done = recover_in(dir.path());
+    assert_eq!((done.closed, done.remembered, done.left), (1, 1, 2));
+    assert_eq!(seqs(&read(&path).0), [1, 2, 3, 4]);
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"");
+}
+
+#[test]
+fn another_way_to_write_the_directory_is_no_other_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 1);
+    drop(left(&dir.path().join("."), 1, 4..=4));
+    assert_eq!(
+        recover_in(&dir.path().join("../").join(dir.path().file_name().unwrap())).remembered,
+        1
+    );
+    assert_eq!(seqs(&read(&path).0), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_file_that_was_just_made_is_left_to_its_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, killed) = (
+        path_of(dir.path(), SessionId(1)),
+        path_of(dir.path(), SessionId(2)),
+    );
+    fs::write(&made, b"").unwrap();
+    // Of this one it is known that its writer is gone.
+    fs::write(&killed, b"").unwrap();
+    drop(left(dir.path(), 2, 1..=2));
+    let done = recover_in(dir.path());
+    assert_eq!((done.closed, done.remembered, done.left), (1, 2, 0));
+    assert_eq!(fs::read(&made).unwrap(), b"");
+    assert_eq!(seqs(&read(&killed).0), [1, 2]);
 }
