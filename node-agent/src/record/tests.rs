@@ -456,6 +456,33 @@ fn texts_with_one_analysis_and_one_decision_are_told_by_their_difference() {
     assert!(like > 500, "{like}");
 }
 
+#[test]
+fn many_long_statements_are_not_all_kept_in_memory() {
+    let mut encoder = Encoder::new();
+    let (mut told, mut wanted) = (Vec::new(), Vec::new());
+    let decision = allow();
+    for seq in 1..1000_u64 {
+        // Long ones, each with a short one that comes again.
+        let text = match seq % 2 {
+            0 => format!("select {}", seq % 6),
+            _ => format!("select '{}{}'", seq % 300, "x".repeat(50_000)),
+        };
+        let one = decided(seq, &text, Arc::clone(&decision));
+        encoder.decided(one.clone(), &mut told).unwrap();
+        assert!(encoder.weight() <= 512 << 10, "{}", encoder.weight());
+        wanted.push(one);
+    }
+    let mut decoder = Decoder::default();
+    let mut again = 0;
+    let lines = told.split(|byte| *byte == b'\n');
+    for (line, one) in lines.zip(wanted) {
+        again += usize::from(line.starts_with(b"{\"event\":\"again\""));
+        let whole = Event::Decided(Box::new(one));
+        assert_eq!(json(&[decoder.read(line)]), json(&[whole]));
+    }
+    assert!(again > 100, "{again}");
+}
+
 #[tokio::test]
 async fn a_statement_too_long_for_a_line_keeps_its_decision() {
     let dir = tempfile::tempdir().unwrap();
@@ -574,6 +601,16 @@ async fn a_session_that_says_much_at_once_stays_readable() {
 /// What the next agent would find in the journals.
 fn in_journals(journals: &Path, recordings: &Path) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
+    // The thread that recovers ends when it comes by.
+    let held = || {
+        journal::others(journals)
+            .unwrap()
+            .iter()
+            .any(|one| !one.left)
+    };
+    while held() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     for journal::Found { path, left, .. } in journal::others(journals).unwrap() {
         assert!(left, "somebody writes it");
         let place = journal::place_of(recordings);

@@ -40,6 +40,8 @@ pub struct Known {
     pub end: KnownEnd,
     /// When, why and by whom it was removed.
     pub pruned: Option<(UnixMillis, Rule, By)>,
+    /// Its head at that moment, by what its end said.
+    pub buried: Option<Mark>,
     /// Where its beginning was said, and where the last of it: segment and block.
     pub begun_in: Option<(SegmentId, u64)>,
     /// The latter.
@@ -116,6 +118,7 @@ impl Ledgered {
             } => {
                 let known = self.of(session, place);
                 known.pruned = Some((place.at, rule, by));
+                known.buried = last;
                 // What the file said of itself counts only where the ledger knew nothing.
                 if known.furthest().is_none() {
                     known.mark = last;

@@ -582,6 +582,35 @@ fn what_is_removed_in_order_has_a_tombstone_also_while_an_agent_runs() {
 }
 
 #[test]
+fn a_tombstone_does_not_cover_what_was_changed_before() {
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let keys = [key.public()];
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    for id in [1, 2] {
+        whole_session(&recorder, id, 3);
+    }
+    recorder.stop();
+    // What ran last is cut away, and the rest made old enough to go.
+    let path = path_of(dir.path(), SessionId(1));
+    let mut all = parts(&fs::read(&path).unwrap());
+    all.pop();
+    fs::write(&path, all.concat()).unwrap();
+    let tombstones = Tombstones { key, by: By::Agent };
+    let keep = Keep {
+        max_bytes: Some(0),
+        ..Keep::default()
+    };
+    let now = crate::clock::now();
+    let pruned = prune(dir.path(), keep, now, Some(&tombstones)).unwrap();
+    assert_eq!(pruned.removed.len(), 2);
+    let (verdict, said) = verified(dir.path(), &keys);
+    assert_eq!(verdict, Verdict::Bad, "{said}");
+    assert!(said.contains("s-0000000000000001: CHANGED"), "{said}");
+    assert!(said.contains("1 removed in order"), "{said}");
+}
+
+#[test]
 fn where_the_clock_went_back_is_named_in_a_recording() {
     let dir = tempfile::tempdir().unwrap();
     let header = Header {
