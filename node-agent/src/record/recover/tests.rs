@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use super::*;
 use crate::record::journal::{self, Journal};
@@ -418,4 +418,30 @@ fn a_file_that_was_just_made_is_left_to_its_writer() {
     assert_eq!((done.closed, done.remembered, done.left), (1, 2, 0));
     assert_eq!(fs::read(&made).unwrap(), b"");
     assert_eq!(seqs(&read(&killed).0), [1, 2]);
+}
+
+#[test]
+fn what_lies_apart_is_made_whole_however_far_it_had_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[HEADER + 10] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let again = || {
+        let journal = left(dir.path(), 1, 4..=6);
+        std::mem::forget(journal.began(&began(1)).unwrap());
+        drop(journal);
+        recover_in(dir.path())
+    };
+    again();
+    let own = path_of(dir.path(), apart_of(SessionId(1)));
+    let whole = fs::metadata(&own).unwrap().len();
+    for length in [whole, whole - 1, whole / 2, HEADER as u64, 5, 0] {
+        let file = OpenOptions::new().write(true).open(&own).unwrap();
+        file.set_len(length).unwrap();
+        let done = again();
+        let remembered = if length == whole { 0 } else { 3 };
+        assert_eq!((done.remembered, done.left), (remembered, 1), "{length}");
+        assert_eq!(others(dir.path(), &path)[0].0, [4, 5, 6], "{length}");
+    }
 }
