@@ -16,7 +16,7 @@ use super::lane::{Held, Item, Lane, Room, Shared};
 use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
 use super::shelf::{FileShelf, Shelf};
-use super::writer::Writer;
+use super::writer::{Writer, bound};
 use super::{
     Began, Decided, Delivered, End, Finished, LoggedIn, Login, Note, NoteFrom, OpenError, Receipt,
     RecordError, Why,
@@ -422,7 +422,9 @@ impl SessionRecorder {
     }
 
     /// An execution is over. Never waits: its room was taken with its decision.
-    pub fn finished(&self, finished: Finished) {
+    pub fn finished(&self, mut finished: Finished) {
+        // A database's words may be of any length, and no room was taken for them.
+        bound(&mut finished);
         self.lane
             .push_always(&self.shared, Item::Finished(finished));
     }

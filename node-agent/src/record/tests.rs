@@ -220,6 +220,29 @@ async fn a_session_reads_back_as_it_happened() {
 }
 
 #[tokio::test]
+async fn an_error_s_words_are_cut_before_they_are_queued() {
+    let mut failed = finished(1, 0);
+    failed.error = Some(("P0001".to_owned(), "é".repeat(10 << 20)));
+    writer::bound(&mut failed);
+    let (_, message) = failed.error.as_ref().unwrap();
+    assert!(message.capacity() < 70_000, "{}", message.capacity());
+    assert!(message.ends_with("… (20971520 bytes in all)"));
+    // And so it comes out, once.
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    session.finished(Finished {
+        error: Some(("P0001".to_owned(), "é".repeat(10 << 20))),
+        ..finished(1, 0)
+    });
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let (events, _) = read(&path_of(dir.path(), SessionId(1)));
+    let same = |event: &Event| matches!(event, Event::Finished(one) if one.error == failed.error);
+    assert!(events.iter().any(same));
+}
+
+#[tokio::test]
 async fn rows_beyond_the_cap_are_counted_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let cap = RecorderSettings {
@@ -1185,7 +1208,8 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for id in 1..=4 {
-        let moment = std::time::SystemTime::now() + Duration::from_secs(1000 * id);
+        let moment = clock::now().0.unsigned_abs() + 1_000_000 * id;
+        let moment = std::time::UNIX_EPOCH + Duration::from_millis(moment);
         let file = fs::File::options()
             .write(true)
             .open(path_of(dir.path(), SessionId(id)))

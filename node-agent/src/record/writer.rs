@@ -532,10 +532,9 @@ impl Recording {
                 self.rows(seq, head, bytes)?;
             }
             Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
-            Item::Finished(mut finished) => {
+            Item::Finished(finished) => {
                 self.end_rows(finished.seq, None)?;
                 self.totals.finished(&finished);
-                bound(&mut finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
             }
             Item::Note(mut note) => {
@@ -625,7 +624,7 @@ fn whole_lines(lines: &[u8]) -> &[u8] {
 }
 
 /// A line has a bound; tags of a text of many statements, and errors, are cut to it.
-fn bound(finished: &mut Finished) {
+pub(super) fn bound(finished: &mut Finished) {
     const TAGS: usize = 1000;
     if let Some(more) = finished
         .tags
@@ -647,5 +646,7 @@ fn shorten(text: &mut String) {
         let whole = text.len();
         text.truncate(text.floor_char_boundary(CAP));
         text.push_str(&format!("… ({whole} bytes in all)"));
+        // What was cut off is not kept in the queue either.
+        text.shrink_to_fit();
     }
 }
