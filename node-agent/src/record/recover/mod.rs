@@ -32,7 +32,7 @@ use crate::model::SessionId;
 
 /// How soon what could not be written is tried again, at first and at last.
 const RETRY: Duration = Duration::from_secs(2);
-const RETRY_AT_LAST: Duration = Duration::from_secs(64);
+const RETRY_AT_LAST: Duration = Duration::from_secs(8);
 /// How often the thread looks whether the recorder stops.
 const LOOK: Duration = Duration::from_millis(100);
 /// Recordings that are held at once.
