@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
 use crate::approval::Desk;
+use crate::archive::{ArchiveError, Keeping, Settings};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
@@ -73,6 +74,9 @@ pub enum AgentError {
     /// The key that signs the ledger.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The archive.
+    #[error("recording.archive: {0}")]
+    Archive(#[from] ArchiveError),
     /// The keeper.
     #[error(transparent)]
     Keeper(#[from] LinkError),
@@ -110,6 +114,8 @@ pub struct Agent {
     orders: mpsc::Receiver<Order>,
     partings: Partings,
     warm: Arc<Warm>,
+    /// Ends with the agent; what it was sending the next one sends.
+    _archive: Option<Keeping>,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -200,6 +206,10 @@ impl Agent {
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
         tasks.spawn(prune_old(config.clone(), key));
+        let archive = match Settings::by(&config) {
+            Some(settings) => Some(Keeping::start(settings)?),
+            None => None,
+        };
         let kept = warm.clone();
         tasks.spawn(async move { kept.look_after().await });
         let admin = Arc::new(Admin {
@@ -207,6 +217,7 @@ impl Agent {
             live,
             warm: warm.clone(),
             recorder: recorder.clone(),
+            archive: archive.as_ref().map(Keeping::watch),
             policies,
             trouble,
             keeper: Some(keeper),
@@ -223,6 +234,7 @@ impl Agent {
             orders,
             partings,
             warm,
+            _archive: archive,
             _strands: strands,
         })
     }
@@ -555,9 +567,11 @@ async fn prune_old(config: Arc<Config>, key: Arc<NodeKey>) {
         return;
     }
     let tombstones = Tombstones { key, by: By::Agent };
-    let mut ticks = tokio::time::interval(match keep.workload_max_bytes {
-        Some(_) => PRUNE_QUOTAS_EVERY,
-        None => PRUNE_EVERY,
+    // Where there is an archive a disk that is nearly full is found in time.
+    let often = keep.workload_max_bytes.is_some() || keep.archive.is_some();
+    let mut ticks = tokio::time::interval(match often {
+        true => PRUNE_QUOTAS_EVERY,
+        false => PRUNE_EVERY,
     });
     loop {
         ticks.tick().await;

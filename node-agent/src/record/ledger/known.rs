@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::entry::{By, Entry, Mark, Rule, SegmentId};
+use super::entry::{Archived, By, Entry, Mark, Rule, SegmentId};
 use super::read::Place;
 use crate::model::{SessionId, UnixMillis};
 
@@ -40,6 +40,8 @@ pub struct Known {
     pub end: KnownEnd,
     /// When, why and by whom it was removed.
     pub pruned: Option<(UnixMillis, Rule, By)>,
+    /// What its tombstone says of a copy in the archive.
+    pub archived: Option<Archived>,
     /// Where its beginning was said, and where the last of it: segment and block.
     pub begun_in: Option<(SegmentId, u64)>,
     /// The latter.
@@ -113,9 +115,11 @@ impl Ledgered {
                 rule,
                 by,
                 last,
+                archived,
             } => {
                 let known = self.of(session, place);
                 known.pruned = Some((place.at, rule, by));
+                known.archived = archived;
                 // What the file said of itself counts only where the ledger knew nothing.
                 if known.furthest().is_none() {
                     known.mark = last;

@@ -162,7 +162,7 @@ fn make_dir(ledger: &Path) -> io::Result<()> {
 }
 
 /// A command of root must not leave what the agent, which is not root, cannot go on with.
-fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
+pub(in crate::record) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
     let (wanted, about) = (fs::metadata(directory)?, file.metadata()?);
     if (wanted.uid(), wanted.gid()) == (about.uid(), about.gid()) {
         return Ok(());

@@ -38,6 +38,7 @@ fn verified(dir: &Path, keys: &[PublicKey]) -> (Verdict, String) {
         dir,
         keys,
         only: None,
+        copy: false,
     };
     let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut out).unwrap();
     let mut json = Vec::new();
@@ -464,6 +465,7 @@ fn another_nodes_ledger_is_not_this_ones() {
         dir: EVIDENCE.dir.path(),
         keys: &[],
         only: None,
+        copy: false,
     };
     let error = audit(&none, Style::Text, &mut |_, _| {}, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ReplayError::NoKey { .. }), "{error}");
