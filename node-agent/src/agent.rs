@@ -411,27 +411,37 @@ fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
     give(directory, worker)
 }
 
-/// Passwords are read for each session. That they may be is known before the first.
+/// Passwords are read for each session, and the archive's credential for each round. That they may
+/// be is known before the first.
 fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
+    let archive = config.recording.archive.iter();
+    for path in archive.filter_map(|archive| archive.credentials_file.as_ref()) {
+        readable(path)?;
+    }
     for target in &config.targets {
         let groups = target.credentials.by_group.iter().map(|(_, own)| own);
         for credential in std::iter::once(&target.credentials.default).chain(groups) {
             let PasswordSource::File(path) = &credential.password else {
                 continue;
             };
-            // Any other fault is the session's to tell: the file may come later.
-            if let Err(error) = std::fs::File::open(path)
-                && error.kind() == std::io::ErrorKind::PermissionDenied
-            {
-                return Err(AgentError::Unreadable {
-                    path: path.clone(),
-                    user: rustix::process::geteuid().as_raw(),
-                    group: rustix::process::getegid().as_raw(),
-                });
-            }
+            readable(path)?;
         }
     }
     Ok(())
+}
+
+/// Any fault but a right that lacks is told by who reads it: the file may come later.
+fn readable(path: &Path) -> Result<(), AgentError> {
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(AgentError::Unreadable {
+                path: path.to_owned(),
+                user: rustix::process::geteuid().as_raw(),
+                group: rustix::process::getegid().as_raw(),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn make_private(directory: &Path) -> Result<(), AgentError> {

@@ -6,8 +6,8 @@ use crate::archive::Figures;
 use crate::enrol::{Broken, Left, Standing};
 use crate::intercept::Layer;
 use crate::keeper::{Governed, LinkError, Report};
-use crate::record::Health;
 use crate::record::ledger::Fingerprint;
+use crate::record::{Health, Stats};
 use crate::session::Drain;
 use crate::telemetry::Scraped;
 
@@ -111,10 +111,10 @@ impl Admin {
             record_lost: stats.lost,
             record_recovered: stats.recovered,
             record_remembered: stats.remembered,
-            plain: self
-                .archive
-                .as_ref()
-                .map_or_else(Vec::new, |archive| plain(&archive.now())),
+            plain: {
+                let archive = self.archive.as_ref().map(|archive| archive.now());
+                plain(&stats, &archive.unwrap_or_default())
+            },
             tasks: tokio::runtime::Handle::try_current()
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
             ..Scraped::default()
@@ -169,8 +169,17 @@ impl Admin {
     }
 }
 
-fn plain(archive: &Figures) -> Vec<(&'static str, u64)> {
+fn plain(record: &Stats, archive: &Figures) -> Vec<(&'static str, u64)> {
     vec![
+        ("node_agent_journal_bytes", record.journal_bytes),
+        ("node_agent_journal_used_bytes", record.journal_used_bytes),
+        ("node_agent_journal_unsettled", record.journal_unsettled),
+        ("node_agent_ledger_bytes", record.ledger_bytes),
+        ("node_agent_ledger_segments", record.ledger_segments),
+        (
+            "node_agent_ledger_signed_seconds",
+            record.ledger_signed_seconds,
+        ),
         ("node_agent_archive_waiting", archive.waiting),
         (
             "node_agent_archive_failing",

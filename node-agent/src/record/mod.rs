@@ -41,6 +41,7 @@ pub use event::{
     Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found, KeptFrom, LoggedIn,
     Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
 };
+pub use journal::lies_in_memory;
 pub use receipt::Receipt;
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,

@@ -297,6 +297,42 @@ pub const METRICS: &[Meaning] = &[
         "",
         "rounds of archiving that did not come to their end",
     ),
+    of(
+        "node_agent_journal_bytes",
+        "gauge",
+        "",
+        "what the journal of decisions can hold; 0: there is none",
+    ),
+    of(
+        "node_agent_journal_used_bytes",
+        "gauge",
+        "",
+        "what of it is taken: near node_agent_journal_bytes, statements wait for their block",
+    ),
+    of(
+        "node_agent_journal_unsettled",
+        "gauge",
+        "",
+        "entries of the journal whose block is not written yet",
+    ),
+    of(
+        "node_agent_ledger_bytes",
+        "gauge",
+        "",
+        "what the signed ledger of the recordings takes on disk",
+    ),
+    of(
+        "node_agent_ledger_segments",
+        "gauge",
+        "",
+        "in how many files",
+    ),
+    of(
+        "node_agent_ledger_signed_seconds",
+        "gauge",
+        "",
+        "how long ago a block of the ledger was signed last; grows while no session is recorded",
+    ),
 ];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -441,6 +477,12 @@ const PLAIN: &[&str] = &[
     "node_agent_archive_bytes_total",
     "node_agent_archive_suspect_total",
     "node_agent_archive_failures_total",
+    "node_agent_journal_bytes",
+    "node_agent_journal_used_bytes",
+    "node_agent_journal_unsettled",
+    "node_agent_ledger_bytes",
+    "node_agent_ledger_segments",
+    "node_agent_ledger_signed_seconds",
 ];
 
 impl Default for Metrics {

@@ -25,7 +25,7 @@ pub use known::{Known, KnownEnd, Ledgered};
 pub use look::{Looked, look};
 pub use read::{Place, Stretch, StretchEnd, read_segment, segments};
 pub(super) use retire::retire;
-pub(super) use segment::give_to_owner;
+pub(super) use segment::{extent, give_to_owner};
 pub use segment::{ledger_dir, segment_path};
 pub(super) use witness::{Flushed, Told, Witness};
 pub use write::{Ledger, Ticket, Writing};

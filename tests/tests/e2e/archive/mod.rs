@@ -127,6 +127,25 @@ fn what_is_archived_comes_back_and_is_good_when_nothing_is_left_here() -> Result
     let public = fs::read(world.agent().state_dir().join("node-key.pub"))?;
     assert_eq!(fs::read(&objects["node-key.pub"])?, public);
 
+    // Whoever looks sees how it stands.
+    let metric = |name: &str| world.agent().metric(name);
+    assert!(metric("node_agent_archive_recordings_total")? > 1.5);
+    assert!(metric("node_agent_journal_bytes")? > 1e6);
+    assert!(metric("node_agent_ledger_bytes")? > 100.0);
+    assert!((metric("node_agent_ledger_segments")? - 1.0).abs() < 0.1);
+    assert!(metric("node_agent_ledger_signed_seconds")? < 60.0);
+    until("all decisions lie in their recordings", SOON, || {
+        Ok((metric("node_agent_journal_unsettled")? < 0.5).then_some(()))
+    })?;
+    let seen = world.cli(&["doctor"])?;
+    assert!(
+        seen.stdout
+            .contains("the archive, recordings of https://127.0.0.1"),
+        "{}",
+        seen.all()
+    );
+    assert!(seen.stdout.contains(", answers"), "{}", seen.all());
+
     // What is there is not sent again, also where nobody remembers.
     let note = dir.join("archive.note");
     fs::remove_file(&note)?;
@@ -283,6 +302,14 @@ fn a_storage_that_fails_or_hangs_costs_nobody_anything() -> Result<()> {
     let seen = world.cli(&["sessions", "archive"])?;
     assert_eq!(seen.status.code(), Some(1), "{}", seen.all());
 
+    let seen = world.cli(&["doctor"])?;
+    assert!(seen.stdout.contains("cannot be used: "), "{}", seen.all());
+    assert!(
+        seen.stdout.contains("mend: see recording.archive"),
+        "{}",
+        seen.all()
+    );
+
     storage.behave(Mode::Good);
     until("all of them are there", LATER, || {
         for path in &paths {
@@ -305,6 +332,34 @@ fn a_storage_that_fails_or_hangs_costs_nobody_anything() -> Result<()> {
         log.matches("the archive is written again").count(),
         1,
         "{log}"
+    );
+    Ok(())
+}
+
+#[test]
+fn where_the_journal_lies_is_told_with_its_cost() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let place = |journal: &str| -> Result<String> {
+        let config = dir.path().join("config.yaml");
+        fs::write(&config, format!("recording: {{ journal: {journal} }}\n"))?;
+        let seen = elsewhere(&["doctor", "--config", &config.display().to_string()])?;
+        let line = seen
+            .stdout
+            .lines()
+            .find(|line| line.contains("journal of decisions"));
+        Ok(line.with_context(|| seen.all())?.to_owned())
+    };
+    let memory = place("/dev/shm/node-agent-test/journal")?;
+    assert!(
+        memory.starts_with("good") && memory.contains("in memory"),
+        "{memory}"
+    );
+    // Backed by no memory that keeps files.
+    let other = place("/proc/node-agent-test/journal")?;
+    assert!(other.starts_with("degraded"), "{other}");
+    assert!(
+        other.contains("every session of a thread that writes there hangs"),
+        "{other}"
     );
     Ok(())
 }
