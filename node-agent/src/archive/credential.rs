@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(read.token.as_ref().unwrap().expose(), "tok");
         let printed = format!("{read:?}");
         assert!(
-            !printed.contains("cret") && !printed.contains("tok\""),
+            !printed.contains("se=cret") && !printed.contains("\"tok\""),
             "{printed}"
         );
         assert!(parse("aws_access_key_id = A\n").is_none());

@@ -129,7 +129,9 @@ fn what_is_archived_comes_back_and_is_good_when_nothing_is_left_here() -> Result
 
     // Whoever looks sees how it stands.
     let metric = |name: &str| world.agent().metric(name);
-    assert!(metric("node_agent_archive_recordings_total")? > 1.5);
+    until("both are counted", SOON, || {
+        Ok((metric("node_agent_archive_recordings_total")? > 1.5).then_some(()))
+    })?;
     assert!(metric("node_agent_journal_bytes")? > 1e6);
     assert!(metric("node_agent_ledger_bytes")? > 100.0);
     assert!((metric("node_agent_ledger_segments")? - 1.0).abs() < 0.1);
@@ -367,7 +369,7 @@ fn where_the_journal_lies_is_told_with_its_cost() -> Result<()> {
 /// Statements that pack badly: more than one part of them.
 fn much() -> Result<String> {
     let mut text = String::new();
-    for _ in 0..400 {
+    for _ in 0..700 {
         let mut random = vec![0; 15_000];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("no randomness"))?;
         text.push_str("select length('");
@@ -401,10 +403,16 @@ fn an_agent_killed_in_the_middle_of_an_upload_leaves_nothing_half() -> Result<()
         .next()
         .cloned()
         .context("a file")?;
+    let name = name(&path)?;
+    until("it is closed", SOON, || {
+        let seen = world.cli(&["sessions", "verify", &name, "--json"])?.stdout;
+        Ok(seen.contains("\"end\":\"closed\"").then_some(()))
+    })?;
+    let length = fs::metadata(&path)?.len();
+    assert!(length > 8 << 20, "{length}");
     until("it is at the second part", LATER, || {
         Ok((storage.faults() > 0 && storage.unfinished() == 1).then_some(()))
     })?;
-    assert!(fs::metadata(&path)?.len() > 8 << 20);
     assert!(!lies_there(&storage, &path)?);
     kill_process(program::pid(world.agent().worker()?)?, Signal::KILL)?;
     storage.behave(Mode::Good);
