@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::round::{object_of, segment_of, session_of};
+use super::place::{object_of, segment_of, session_of};
 use super::sound::sum_of_first;
-use super::store::{self, Lies, Store};
+use super::store::{Lies, Store};
+use super::transport;
 use super::{ArchiveError, Settings};
 use crate::model::{SessionId, UnixMillis};
 use crate::record::ledger::{ledger_dir, segment_path};
@@ -58,7 +59,7 @@ pub async fn fetch(
             ),
         });
     }
-    let store = Store::open(settings, &store::client(settings)?)?;
+    let store = Store::open(settings, &transport::client(settings)?)?;
     let ledger = ledger_dir(to);
     let mut make = DirBuilder::new();
     make.recursive(true).mode(0o700);

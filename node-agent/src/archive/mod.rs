@@ -9,9 +9,12 @@
 mod credential;
 mod fetch;
 mod keep;
+mod place;
 mod round;
 mod sound;
 mod store;
+mod transport;
+mod vouch;
 
 use std::path::PathBuf;
 

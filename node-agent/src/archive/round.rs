@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use object_store::PutMode;
 use object_store::client::HttpClient;
 
+use super::place::{object_of, session_of};
 use super::sound::{self, Whole};
-use super::store::{self, Lies, PART, Store, sum_of};
+use super::store::{Lies, Store};
+use super::transport;
 use super::{ArchiveError, Settings};
 use crate::clock;
 use crate::model::{SessionId, UnixMillis};
-use crate::record::ledger::{
-    Ledgered, Mark, SegmentId, StretchEnd, ledger_dir, look, read_segment, segments,
-};
+use crate::record::ledger::{Ledgered, Mark, SegmentId, look};
 use crate::record::{ArchiveNote, Copied, Kind, Stamp, is_live};
 
 /// How many recordings are under way at once.
@@ -99,16 +99,16 @@ pub struct Round {
 /// What archives one directory.
 #[derive(Debug)]
 pub struct Archiver {
-    settings: Settings,
+    pub(super) settings: Settings,
     http: HttpClient,
     reconciled: Option<Instant>,
     /// Of segments: how much of them lies there, and its checksum.
-    pushed: HashMap<SegmentId, Lies>,
-    key_is_there: bool,
+    pub(super) pushed: HashMap<SegmentId, Lies>,
+    pub(super) key_is_there: bool,
     /// What differs from what lies there, as it was then.
     differ: HashMap<SessionId, Stamp>,
     /// The same of the ledger.
-    segments_differ: HashSet<SegmentId>,
+    pub(super) segments_differ: HashSet<SegmentId>,
 }
 
 /// A recording that is to be sent.
@@ -135,7 +135,7 @@ impl Archiver {
     /// TLS cannot be set up.
     pub fn new(settings: Settings) -> Result<Archiver, ArchiveError> {
         Ok(Archiver {
-            http: store::client(&settings)?,
+            http: transport::client(&settings)?,
             settings,
             reconciled: None,
             pushed: HashMap::new(),
@@ -301,105 +301,6 @@ impl Archiver {
         self.reconciled = Some(Instant::now());
         Ok(())
     }
-
-    /// The ledger as far as it is written, and the key that it is verified with.
-    async fn vouch(&mut self, store: &Store, told: &dyn Fn(&Told)) -> Result<(), ArchiveError> {
-        if !self.key_is_there {
-            self.send_key(store).await?;
-            self.key_is_there = true;
-        }
-        let ledger = ledger_dir(&self.settings.dir);
-        let here = |source| ArchiveError::file(&ledger)(source);
-        for path in segments(&ledger).map_err(here)? {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(here(error)),
-            };
-            let length = file.metadata().map_err(here)?.len();
-            let Some(segment) = segment_of(&path) else {
-                continue;
-            };
-            let unchanged = |lies: &Lies| lies.bytes == length;
-            if self.pushed.get(&segment).is_some_and(unchanged) {
-                continue;
-            }
-            let stretch = read_segment(&path, None, &mut |_, _| {}).map_err(here)?;
-            // Of one that is being written, its whole blocks; what was changed goes as it is.
-            let bytes = match stretch.end {
-                StretchEnd::Damaged(_) => length,
-                _ => stretch.mark.bytes.min(length),
-            };
-            self.send_segment(store, segment, &file, bytes, told)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn send_segment(
-        &mut self,
-        store: &Store,
-        segment: SegmentId,
-        file: &File,
-        bytes: u64,
-        told: &dyn Fn(&Told),
-    ) -> Result<(), ArchiveError> {
-        let object = format!("ledger/{segment}.led");
-        let here = |source| ArchiveError::file(&object)(source);
-        let lies = match self.pushed.get(&segment) {
-            Some(lies) => Some(lies.clone()),
-            None => store.look(&object).await?,
-        };
-        if let Some(lies) = &lies {
-            // A ledger only grows: what is there is the beginning of what is here, or one was changed.
-            let mut from_the_start = file.try_clone().map_err(here)?;
-            io::Seek::rewind(&mut from_the_start).map_err(here)?;
-            let same = sound::sum_of_first(&from_the_start, lies.bytes).map_err(here)?;
-            if bytes < lies.bytes || same.is_none() || same != lies.sha256 {
-                if self.segments_differ.insert(segment) {
-                    told(&Told::LedgerDiffers { segment });
-                }
-                return Ok(());
-            }
-            self.segments_differ.remove(&segment);
-            if lies.bytes == bytes {
-                self.pushed.insert(segment, lies.clone());
-                return Ok(());
-            }
-        }
-        let mut from_the_start = file.try_clone().map_err(here)?;
-        io::Seek::rewind(&mut from_the_start).map_err(here)?;
-        let Some(sum) = sound::sum_of_first(&from_the_start, bytes).map_err(here)? else {
-            return Ok(()); // it was cut since; the next round sees
-        };
-        let sent = store.send(&object, file, bytes, &sum, PutMode::Overwrite);
-        sent.await?;
-        let lies = Lies {
-            bytes,
-            sha256: Some(sum),
-        };
-        self.pushed.insert(segment, lies);
-        Ok(())
-    }
-
-    /// All keys that this node ever signed with: one that is new joins those that are there.
-    async fn send_key(&self, store: &Store) -> Result<(), ArchiveError> {
-        const OBJECT: &str = "node-key.pub";
-        let path = &self.settings.key_file;
-        let own = fs::read(path).map_err(ArchiveError::file(path))?;
-        let all = match store.look(OBJECT).await? {
-            None => own,
-            Some(lies) => {
-                let there = store.piece(OBJECT, 0, lies.bytes.clamp(1, PART)).await?;
-                if memchr::memmem::find(&there, &own).is_some() {
-                    return Ok(());
-                }
-                [&there[..], &own].concat()
-            }
-        };
-        let sum = sum_of(&all);
-        store.put(OBJECT, all, &sum, PutMode::Overwrite).await
-    }
 }
 
 /// What two lines of sending share.
@@ -559,50 +460,4 @@ fn closed(path: &Path) -> io::Result<Closed> {
         Some(looked) if looked.last => Closed::Closed,
         Some(_) | None => Closed::Unclosed,
     })
-}
-
-/// The session of a recording by its file's name, here or there.
-pub(super) fn session_of(path: &Path) -> Option<SessionId> {
-    path.file_name()?
-        .to_str()?
-        .strip_suffix(".rec")?
-        .parse()
-        .ok()
-}
-
-/// The same of a segment of the ledger.
-pub(super) fn segment_of(path: &Path) -> Option<SegmentId> {
-    path.file_name()?
-        .to_str()?
-        .strip_suffix(".led")?
-        .parse()
-        .ok()
-}
-
-/// The name of a recording below the node's: by the day on which it began, UTC.
-pub(super) fn object_of(session: SessionId, began: UnixMillis) -> String {
-    let day = time::OffsetDateTime::from_unix_timestamp(began.0.div_euclid(1000))
-        .map_or(time::Date::MIN, time::OffsetDateTime::date);
-    let (year, month) = (day.year().max(0), u8::from(day.month()));
-    format!("{year:04}/{month:02}/{:02}/{session}.rec", day.day())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recording_lies_under_the_day_on_which_it_began() {
-        for (millis, day) in [
-            (0, "1970/01/01"),
-            (-1, "1969/12/31"),
-            (1_767_225_599_999, "2025/12/31"),
-            (1_767_225_600_000, "2026/01/01"),
-            (i64::MAX, "0000/01/01"),
-        ] {
-            let object = object_of(SessionId(0xc0ffee), UnixMillis(millis));
-            assert_eq!(object, format!("{day}/s-0000000000c0ffee.rec"), "{millis}");
-            assert_eq!(session_of(Path::new(&object)), Some(SessionId(0xc0ffee)));
-        }
-    }
 }

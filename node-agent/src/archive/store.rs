@@ -4,8 +4,6 @@
 use std::fs::File;
 use std::future::Future;
 use std::os::unix::fs::FileExt;
-use std::path::Path as FilePath;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -13,20 +11,18 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsAuthorizer, AwsCredential, Checksum};
-use object_store::client::{HttpClient, HttpConnector, HttpRequestBody};
+use object_store::client::{HttpClient, HttpRequestBody};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, RetryConfig,
+    Attribute, Attributes, BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, RetryConfig,
 };
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 
 use super::credential;
+use super::transport::Connector;
 use super::{ArchiveError, Settings};
 
 /// What goes in one request.
@@ -60,56 +56,6 @@ pub(super) struct Lies {
     pub(super) bytes: u64,
     /// The checksum that whoever sent it gave it, hex.
     pub(super) sha256: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Connector(HttpClient);
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(self.0.clone())
-    }
-}
-
-/// What requests are made with. Connections live as long as it.
-pub(super) fn client(settings: &Settings) -> Result<HttpClient, ArchiveError> {
-    let tls = |error: &dyn std::fmt::Display| ArchiveError::Tls(error.to_string());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls(&error))?
-        .with_root_certificates(roots(settings.at.ca_file.as_deref())?)
-        .with_no_client_auth();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(config)
-        .redirect(reqwest::redirect::Policy::none()) // a signature is for one host
-        .no_proxy()
-        .https_only(true)
-        .connect_timeout(Duration::from_secs(5))
-        .pool_max_idle_per_host(2)
-        .build()
-        .map_err(|error| tls(&error))?;
-    Ok(HttpClient::new(client))
-}
-
-fn roots(ca_file: Option<&FilePath>) -> Result<RootCertStore, ArchiveError> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        return Ok(roots);
-    };
-    let bad =
-        |what: &dyn std::fmt::Display| ArchiveError::Tls(format!("{}: {what}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad(&error))?;
-    for certificate in certificates {
-        roots.add(certificate).map_err(|error| bad(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(bad(&"no certificate in it"));
-    }
-    Ok(roots)
 }
 
 impl Store {

@@ -4,7 +4,6 @@
 mod storage;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use node_agent_tests::{World, metrics, parts, program, until};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use self::storage::{BUCKET, Mode, SECRET, Storage};
+use self::storage::{BUCKET, Mode, SECRET, Storage, much};
 use super::agent_is_here;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -364,21 +363,6 @@ fn where_the_journal_lies_is_told_with_its_cost() -> Result<()> {
         "{other}"
     );
     Ok(())
-}
-
-/// Statements that pack badly: more than one part of them.
-fn much() -> Result<String> {
-    let mut text = String::new();
-    for _ in 0..700 {
-        let mut random = vec![0; 15_000];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("no randomness"))?;
-        text.push_str("select length('");
-        for byte in random {
-            write!(text, "{byte:02x}")?;
-        }
-        text.push_str("');\n");
-    }
-    Ok(text)
 }
 
 #[test]

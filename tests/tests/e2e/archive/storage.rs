@@ -2,6 +2,7 @@
 //! at; and it fails on demand.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -339,4 +340,19 @@ impl S3 for Files {
             }))
         })
     }
+}
+
+/// Statements that pack badly: more than one part of them.
+pub(super) fn much() -> Result<String> {
+    let mut text = String::new();
+    for _ in 0..700 {
+        let mut random = vec![0; 15_000];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("no randomness"))?;
+        text.push_str("select length('");
+        for byte in random {
+            write!(text, "{byte:02x}")?;
+        }
+        text.push_str("');\n");
+    }
+    Ok(text)
 }
