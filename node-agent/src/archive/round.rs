@@ -252,10 +252,10 @@ impl Archiver {
                 found.differ += 1;
                 continue;
             }
-            match closed(&path) {
-                Ok(Closed::Open) => {}
-                Ok(Closed::Unclosed) => found.unclosed += 1,
-                Ok(Closed::Closed) => found.candidates.push(Candidate {
+            match ended(&path) {
+                Ok(Ended::Not) => {}
+                Ok(Ended::Abandoned) => found.unclosed += 1,
+                Ok(Ended::InOrder) => found.candidates.push(Candidate {
                     session,
                     path,
                     stamp,
@@ -444,20 +444,20 @@ async fn all<F: Future<Output = ()> + Unpin>(mut futures: Vec<F>) {
     .await;
 }
 
-enum Closed {
+enum Ended {
     /// It is being written.
-    Open,
+    Not,
     /// Its writer was killed; the next agent closes it, unless it was changed.
-    Unclosed,
-    Closed,
+    Abandoned,
+    InOrder,
 }
 
-fn closed(path: &Path) -> io::Result<Closed> {
+fn ended(path: &Path) -> io::Result<Ended> {
     if is_live(&File::open(path)?) {
-        return Ok(Closed::Open);
+        return Ok(Ended::Not);
     }
     Ok(match look(path, Kind::Recording)? {
-        Some(looked) if looked.last => Closed::Closed,
-        Some(_) | None => Closed::Unclosed,
+        Some(looked) if looked.last => Ended::InOrder,
+        Some(_) | None => Ended::Abandoned,
     })
 }
