@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
 use crate::approval::Desk;
+use crate::archive::{ArchiveError, Keeping, Settings};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
@@ -73,6 +74,9 @@ pub enum AgentError {
     /// The key that signs the ledger.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The archive.
+    #[error("recording.archive: {0}")]
+    Archive(#[from] ArchiveError),
     /// The keeper.
     #[error(transparent)]
     Keeper(#[from] LinkError),
@@ -110,6 +114,8 @@ pub struct Agent {
     orders: mpsc::Receiver<Order>,
     partings: Partings,
     warm: Arc<Warm>,
+    /// Ends with the agent; what it was sending the next one sends.
+    _archive: Option<Keeping>,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -200,6 +206,10 @@ impl Agent {
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
         tasks.spawn(prune_old(config.clone(), key));
+        let archive = match Settings::by(&config) {
+            Some(settings) => Some(Keeping::start(settings)?),
+            None => None,
+        };
         let kept = warm.clone();
         tasks.spawn(async move { kept.look_after().await });
         let admin = Arc::new(Admin {
@@ -207,6 +217,7 @@ impl Agent {
             live,
             warm: warm.clone(),
             recorder: recorder.clone(),
+            archive: archive.as_ref().map(Keeping::watch),
             policies,
             trouble,
             keeper: Some(keeper),
@@ -223,6 +234,7 @@ impl Agent {
             orders,
             partings,
             warm,
+            _archive: archive,
             _strands: strands,
         })
     }
@@ -399,27 +411,37 @@ fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
     give(directory, worker)
 }
 
-/// Passwords are read for each session. That they may be is known before the first.
+/// Passwords are read for each session, and the archive's credential for each round. That they may
+/// be is known before the first.
 fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
+    let archive = config.recording.archive.iter();
+    for path in archive.filter_map(|archive| archive.credentials_file.as_ref()) {
+        readable(path)?;
+    }
     for target in &config.targets {
         let groups = target.credentials.by_group.iter().map(|(_, own)| own);
         for credential in std::iter::once(&target.credentials.default).chain(groups) {
             let PasswordSource::File(path) = &credential.password else {
                 continue;
             };
-            // Any other fault is the session's to tell: the file may come later.
-            if let Err(error) = std::fs::File::open(path)
-                && error.kind() == std::io::ErrorKind::PermissionDenied
-            {
-                return Err(AgentError::Unreadable {
-                    path: path.clone(),
-                    user: rustix::process::geteuid().as_raw(),
-                    group: rustix::process::getegid().as_raw(),
-                });
-            }
+            readable(path)?;
         }
     }
     Ok(())
+}
+
+/// Any fault but a right that lacks is told by who reads it: the file may come later.
+fn readable(path: &Path) -> Result<(), AgentError> {
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(AgentError::Unreadable {
+                path: path.to_owned(),
+                user: rustix::process::geteuid().as_raw(),
+                group: rustix::process::getegid().as_raw(),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn make_private(directory: &Path) -> Result<(), AgentError> {
@@ -555,9 +577,11 @@ async fn prune_old(config: Arc<Config>, key: Arc<NodeKey>) {
         return;
     }
     let tombstones = Tombstones { key, by: By::Agent };
-    let mut ticks = tokio::time::interval(match keep.workload_max_bytes {
-        Some(_) => PRUNE_QUOTAS_EVERY,
-        None => PRUNE_EVERY,
+    // Where there is an archive a disk that is nearly full is found in time.
+    let often = keep.workload_max_bytes.is_some() || keep.archive.is_some();
+    let mut ticks = tokio::time::interval(match often {
+        true => PRUNE_QUOTAS_EVERY,
+        false => PRUNE_EVERY,
     });
     loop {
         ticks.tick().await;

@@ -10,6 +10,7 @@
 
 mod e2e {
     mod again;
+    mod archive;
     mod answers;
     mod audit;
     mod authors;

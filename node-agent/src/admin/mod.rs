@@ -7,6 +7,7 @@ mod status;
 
 use std::sync::Arc;
 
+use crate::archive::Watch;
 use crate::feed::{Policies, PolicyTrouble};
 use crate::keeper::Link;
 use crate::record::Recorder;
@@ -30,6 +31,8 @@ pub struct Admin {
     pub warm: Arc<Warm>,
     /// The record.
     pub recorder: Arc<Recorder>,
+    /// How the archive stands; `None`: there is none.
+    pub archive: Option<Arc<Watch>>,
     /// The policies of this moment.
     pub policies: Policies,
     /// Why the newest policy files are not in force.

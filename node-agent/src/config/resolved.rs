@@ -272,6 +272,26 @@ pub struct Recording {
     pub max_bytes: Option<u64>,
     pub workload_max_bytes: Option<u64>,
     pub on_failure: OnFailure,
+    pub archive: Option<Archive>,
+}
+
+/// Object storage to which closed recordings and the ledger are copied.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Archive {
+    pub bucket: String,
+    /// What every name in the bucket begins with; empty, or without a slash at either end.
+    pub prefix: String,
+    /// `https://`, a host and perhaps a port.
+    pub endpoint: String,
+    pub region: String,
+    /// `None`: the name that the host gives itself.
+    pub node: Option<String>,
+    /// `None`: the agent's environment.
+    pub credentials_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub keep_local: Option<Duration>,
+    pub every: Duration,
 }
 
 /// Whether rows are recorded.

@@ -163,6 +163,61 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
 }
 
 #[test]
+fn an_archive_is_a_place_in_object_storage_reached_over_tls() {
+    let whole = "recording:\n  archive:\n    url: s3://audit/team/x/\n    \
+                 endpoint: https://s3.internal:9000/\n    region: eu-central-1\n    node: db-1\n    \
+                 keep_local: 7d\n    every: 1m\n";
+    let archive = Config::parse(whole, "c")
+        .unwrap()
+        .recording
+        .archive
+        .unwrap();
+    assert_eq!(
+        (archive.bucket.as_str(), archive.prefix.as_str()),
+        ("audit", "team/x")
+    );
+    assert_eq!(archive.endpoint, "https://s3.internal:9000");
+    assert_eq!(
+        archive.keep_local,
+        Some(std::time::Duration::from_hours(7 * 24))
+    );
+    let least = Config::parse("recording: { archive: { url: s3://audit } }", "c").unwrap();
+    let archive = least.recording.archive.unwrap();
+    assert_eq!(archive.endpoint, "https://s3.us-east-1.amazonaws.com");
+    assert_eq!((archive.prefix.as_str(), archive.keep_local), ("", None));
+    for (given, said) in [
+        ("{}", "recording.archive.url: is missing"),
+        ("{ url: audit/x }", "no place in object storage"),
+        ("{ url: s3://A/x }", "no place in object storage"),
+        ("{ url: s3://audit/../x }", "no place in object storage"),
+        ("{ url: s3://audit//x }", "no place in object storage"),
+        (
+            "{ url: s3://audit, endpoint: 'http://x' }",
+            "do not travel in clear",
+        ),
+        (
+            "{ url: s3://audit, endpoint: 'https://u:p@x' }",
+            "do not travel in clear",
+        ),
+        (
+            "{ url: s3://audit, endpoint: 'https://x/y' }",
+            "do not travel in clear",
+        ),
+        ("{ url: s3://audit, every: 2h }", "write 1s to 1h"),
+        ("{ url: s3://audit, node: a/b }", "cannot be a name"),
+        ("{ url: s3://audit, secret: x }", "secret"),
+    ] {
+        let errors = Config::parse(&format!("recording: {{ archive: {given} }}"), "c").unwrap_err();
+        let all = errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert!(all.contains(said), "{given}: {all}");
+    }
+}
+
+#[test]
 fn a_bomb_of_aliases_is_refused() {
     let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x]\n");
     for (one, other) in ["ab", "bc", "cd", "de", "ef", "fg"]

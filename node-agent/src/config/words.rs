@@ -334,6 +334,54 @@ pub const KEYS: &[Key] = &[
     ),
     key("recording.encrypt_to", "list", "[]", "not available yet"),
     key(
+        "recording.archive.url",
+        "s3://BUCKET/PREFIX",
+        "required",
+        "where closed recordings, the signed ledger and the node's public key are copied to; without recording.archive nothing is",
+    ),
+    key(
+        "recording.archive.endpoint",
+        "https URL",
+        "AWS's in the region",
+        "the object storage, if it is not AWS",
+    ),
+    key(
+        "recording.archive.region",
+        "text",
+        "us-east-1",
+        "the region that requests are signed for",
+    ),
+    key(
+        "recording.archive.node",
+        "name",
+        "the host's name",
+        "what this node's part of the prefix is called; no two nodes may have the same",
+    ),
+    key(
+        "recording.archive.credentials_file",
+        "path",
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the agent's environment",
+        "a file with aws_access_key_id, aws_secret_access_key and, for passing ones, aws_session_token; read again for each round",
+    ),
+    key(
+        "recording.archive.ca_file",
+        "path",
+        "the public web's",
+        "authorities (PEM) for the object storage's TLS",
+    ),
+    key(
+        "recording.archive.keep_local",
+        "time",
+        "as recording.retention",
+        "how long a recording that is archived also stays here",
+    ),
+    key(
+        "recording.archive.every",
+        "duration, 1s to 1h",
+        "30s",
+        "how often what is new is looked for and sent",
+    ),
+    key(
         "approvals.timeout",
         "time",
         "10m",
@@ -401,7 +449,7 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_that_are_read_are_described() {
-        let maps: [(&str, &[&str]); 14] = [
+        let maps: [(&str, &[&str]); 15] = [
             ("listen.", fields_of::<raw::RawListen>()),
             ("guard.", fields_of::<raw::RawGuard>()),
             ("identity.issuers[].", fields_of::<raw::RawIssuer>()),
@@ -410,6 +458,7 @@ mod tests {
             ("targets[].credential.", fields_of::<raw::RawCredential>()),
             ("workloads[].", fields_of::<raw::RawWorkload>()),
             ("recording.", fields_of::<raw::RawRecording>()),
+            ("recording.archive.", fields_of::<raw::RawArchive>()),
             ("approvals.", fields_of::<raw::RawApprovals>()),
             ("log.", fields_of::<raw::RawLog>()),
             ("tls.", fields_of::<raw::RawTls>()),

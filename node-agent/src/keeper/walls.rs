@@ -47,7 +47,13 @@ impl Reach {
         for target in &config.targets {
             reads.extend(target.upstream.ca_file.clone());
         }
+        if let Some(archive) = &config.recording.archive {
+            reads.extend(archive.ca_file.clone());
+        }
         // Read again and again.
+        if let Some(archive) = &config.recording.archive {
+            reads.extend(archive.credentials_file.iter().flat_map(|path| kept(path)));
+        }
         for path in &config.policies {
             reads.extend(kept(path));
         }

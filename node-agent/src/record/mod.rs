@@ -13,6 +13,7 @@ mod blocks;
 mod cell;
 mod chain;
 mod codec;
+mod copies;
 mod event;
 mod frames;
 mod journal;
@@ -34,16 +35,18 @@ pub use chain::{
     BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
 };
 pub use codec::Decoder;
+pub use copies::{Copied, Copies, Note as ArchiveNote, Stamp};
 pub use event::EVENTS;
 pub use event::{
     Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found, KeptFrom, LoggedIn,
     Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown, Why,
 };
+pub use journal::lies_in_memory;
 pub use receipt::Receipt;
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
-pub use retention::{Keep, Pruned, Tombstones, prune};
+pub use retention::{Keep, KeepArchived, Pruned, Tombstones, prune};
 pub use shelf::{is_live, path_of, recordings, session_of};
 pub use skim::{Base, Held, LineKind, Passed, Skim};
 

@@ -144,6 +144,18 @@ pub struct Stats {
     pub recovered: u64,
     /// Decisions that were added to them from a journal.
     pub remembered: u64,
+    /// What the journal can hold; 0: there is none.
+    pub journal_bytes: u64,
+    /// What it holds and cannot take anew.
+    pub journal_used_bytes: u64,
+    /// Entries of it whose block is not written yet.
+    pub journal_unsettled: u64,
+    /// What the ledger takes on disk.
+    pub ledger_bytes: u64,
+    /// In how many segments.
+    pub ledger_segments: u64,
+    /// How long ago a block of it was signed last, seconds; 0 also where there is none.
+    pub ledger_signed_seconds: u64,
 }
 
 /// The record of this agent. Dropping it writes what is queued and ends the writer.
@@ -240,6 +252,10 @@ impl Recorder {
     /// Figures, taken one after the other.
     pub fn stats(&self) -> Stats {
         let counters = &self.shared.counters;
+        let journal = self.shared.journal.as_ref();
+        let (journal_bytes, journal_used_bytes, journal_unsettled) =
+            journal.map_or((0, 0, 0), Journal::extent);
+        let ledger = super::ledger::extent(&self.shared.settings.dir);
         Stats {
             sessions_open: counters.open.load(Ordering::Relaxed),
             sessions: counters.sessions.load(Ordering::Relaxed),
@@ -251,6 +267,12 @@ impl Recorder {
             lost: counters.lost.load(Ordering::Relaxed),
             recovered: counters.recovered.load(Ordering::Relaxed),
             remembered: counters.remembered.load(Ordering::Relaxed),
+            journal_bytes,
+            journal_used_bytes,
+            journal_unsettled,
+            ledger_bytes: ledger.bytes,
+            ledger_segments: ledger.segments,
+            ledger_signed_seconds: ledger.signed_seconds,
         }
     }
 

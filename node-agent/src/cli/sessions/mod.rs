@@ -1,5 +1,6 @@
 //! `sessions`.
 
+mod archive;
 mod verify;
 
 use std::path::PathBuf;
@@ -56,6 +57,10 @@ pub(crate) enum SessionsCommand {
     /// Remove old closed recordings now, as `recording.retention`, `max_bytes` and
     /// `workload_max_bytes` say; each leaves a signed tombstone
     Prune(verify::Prune),
+    /// Send closed recordings and the ledger to the archive now, as far as they are not there
+    Archive(archive::Archive),
+    /// Bring recordings back from the archive, with their ledger
+    Fetch(archive::Fetch),
 }
 
 /// Where recordings are.
@@ -140,6 +145,8 @@ impl SessionsCommand {
                 Ok(Answer::Good)
             }
             SessionsCommand::Prune(prune) => prune.run(),
+            SessionsCommand::Archive(archive) => archive.run(),
+            SessionsCommand::Fetch(fetch) => fetch.run(),
         }
     }
 }

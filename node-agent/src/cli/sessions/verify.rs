@@ -23,7 +23,8 @@ use super::{Place, answer, style};
     itself, and a clock that was set (which is no damage).\n\n\
     Examples:\n  node-agent sessions verify\n  \
     node-agent sessions verify s-00c0ffee00c0ffee\n  \
-    node-agent sessions verify --dir ./copied/recordings --key ./node-key.pub --json"
+    node-agent sessions verify --dir ./copied/recordings --key ./node-key.pub --json\n  \
+    node-agent sessions verify --dir ./fetched --key ./fetched/node-key.pub --copy"
 )]
 pub(crate) struct Verify {
     #[command(flatten)]
@@ -34,6 +35,10 @@ pub(crate) struct Verify {
     /// state_dir)
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
+    /// The directory is a copy of some recordings, as `sessions fetch` makes it: those that the
+    /// ledger knows and that are not there are counted, and not called deleted
+    #[arg(long)]
+    copy: bool,
     /// JSON
     #[arg(long)]
     json: bool,
@@ -52,6 +57,7 @@ impl Verify {
             dir: &dir,
             keys: &keys,
             only: (!only.is_empty()).then_some(&only[..]),
+            copy: self.copy,
         };
         let mut progress = Progress::new();
         let verdict = replay::audit(

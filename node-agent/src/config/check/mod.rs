@@ -1,5 +1,6 @@
 //! As written → resolved. Goes on after a fault, so that all are reported at once.
 
+mod archive;
 mod identity;
 mod targets;
 mod workloads;
@@ -488,6 +489,7 @@ impl Check<'_> {
                     ("continue", OnFailure::Continue),
                 ],
             ),
+            archive: raw.archive.as_ref().map(|archive| self.archive(archive)),
         }
     }
 

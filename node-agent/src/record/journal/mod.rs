@@ -93,6 +93,18 @@ impl Journal {
         self.shard().decided(session, decided)
     }
 
+    /// How much it can hold and what it does hold, bytes; and how many entries lie in no recording yet.
+    pub(super) fn extent(&self) -> (u64, u64, u64) {
+        let all = self.shards.iter().map(Shard::extent);
+        all.fold((0, 0, 0), |(bytes, used, needed), shard| {
+            (
+                bytes + (shard.words * WORD) as u64,
+                used + (shard.used * WORD) as u64,
+                needed + shard.needed as u64,
+            )
+        })
+    }
+
     /// Each thread keeps to one.
     fn shard(&self) -> &Shard {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -117,6 +129,21 @@ impl Drop for Journal {
             tracing::warn!("decisions that are in no recording yet stay in the journal");
         }
     }
+}
+
+/// The place of a journal is memory: nothing of it is written back to a disk, on which whoever
+/// touches it could hang. Asked of what is there of the path.
+///
+/// # Errors
+/// Nothing of it can be asked.
+pub fn lies_in_memory(place: &Path) -> io::Result<bool> {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    let there = place.ancestors().find(|path| path.exists());
+    let about = rustix::fs::statfs(there.unwrap_or(Path::new("/")))?;
+    // Its type differs between architectures.
+    let kind = i128::from(about.f_type) & 0xffff_ffff;
+    Ok(kind == TMPFS || kind == RAMFS)
 }
 
 /// A new file with its lock.

@@ -41,6 +41,14 @@ impl Drop for Ticket {
     }
 }
 
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    pub(super) words: usize,
+    pub(super) used: usize,
+    pub(super) needed: usize,
+}
+
 /// Two halves, one of which is written.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -123,6 +131,23 @@ impl Shard {
             .halves
             .iter()
             .all(|half| half.needed.load(Ordering::Acquire) == 0)
+    }
+
+    /// How full it is: what its two halves hold, what of that is still needed, in words and in
+    /// entries.
+    pub(super) fn extent(&self) -> Extent {
+        let state = self.lock();
+        let mut extent = Extent::default();
+        for (number, half) in state.halves.iter().enumerate() {
+            let needed = half.needed.load(Ordering::Acquire);
+            let written = state.second == (number == 1);
+            if half.generation > 0 && (written || needed > 0) {
+                extent.used += half.used;
+            }
+            extent.needed += needed;
+            extent.words += self.size;
+        }
+        extent
     }
 
     pub(super) fn began(&self, began: &Began) -> Option<Ticket> {

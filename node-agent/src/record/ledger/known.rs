@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::entry::{By, Entry, Mark, Rule, SegmentId};
+use super::entry::{Archived, By, Entry, Mark, Rule, SegmentId};
 use super::read::Place;
 use crate::model::{SessionId, UnixMillis};
 
@@ -42,6 +42,8 @@ pub struct Known {
     pub pruned: Option<(UnixMillis, Rule, By)>,
     /// Its head at that moment, by what its end said.
     pub buried: Option<Mark>,
+    /// What its tombstone says of a copy in the archive.
+    pub archived: Option<Archived>,
     /// Where its beginning was said, and where the last of it: segment and block.
     pub begun_in: Option<(SegmentId, u64)>,
     /// The latter.
@@ -115,10 +117,12 @@ impl Ledgered {
                 rule,
                 by,
                 last,
+                archived,
             } => {
                 let known = self.of(session, place);
                 known.pruned = Some((place.at, rule, by));
                 known.buried = last;
+                known.archived = archived;
                 // What the file said of itself counts only where the ledger knew nothing.
                 if known.furthest().is_none() {
                     known.mark = last;

@@ -41,6 +41,8 @@ pub struct Scope<'a> {
     pub keys: &'a [PublicKey],
     /// Only these files; `None`: all that are there, and those that should be.
     pub only: Option<&'a [PathBuf]>,
+    /// It is a copy of some recordings: what is not there was not copied.
+    pub copy: bool,
 }
 
 /// What one file was found to be.
@@ -114,6 +116,9 @@ pub fn audit(
         for session in gone {
             let path = path_of(scope.dir, session);
             match heard.judge(session, &Lies::Nothing) {
+                Some(audited) if scope.copy && !matches!(audited, Audited::Pruned { .. }) => {
+                    teller.not_copied();
+                }
                 Some(audited) if audited.bad() => again.push(path),
                 Some(audited) => {
                     teller.file(&path, Some(session), &heard, &Found::Missing(audited))?;

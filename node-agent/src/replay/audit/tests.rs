@@ -38,6 +38,7 @@ fn verified(dir: &Path, keys: &[PublicKey]) -> (Verdict, String) {
         dir,
         keys,
         only: None,
+        copy: false,
     };
     let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut out).unwrap();
     let mut json = Vec::new();
@@ -464,6 +465,7 @@ fn another_nodes_ledger_is_not_this_ones() {
         dir: EVIDENCE.dir.path(),
         keys: &[],
         only: None,
+        copy: false,
     };
     let error = audit(&none, Style::Text, &mut |_, _| {}, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ReplayError::NoKey { .. }), "{error}");
@@ -478,6 +480,7 @@ fn one_session_is_asked_for_also_if_it_is_gone() {
             dir: dir.path(),
             keys: &EVIDENCE.keys(),
             only: Some(&only),
+            copy: false,
         };
         let mut out = Vec::new();
         let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut out);
@@ -611,6 +614,111 @@ fn a_tombstone_does_not_cover_what_was_changed_before() {
 }
 
 #[test]
+fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_room() {
+    use crate::record::{ArchiveNote, Copied, KeepArchived, Stamp};
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let keys = [key.public()];
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    for id in 1..=4 {
+        whole_session(&recorder, id, 1);
+    }
+    while recorder.stats().sessions < 4 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    recorder.stop();
+    let path = |id| path_of(dir.path(), SessionId(id));
+    let stamp = |id| Stamp::of(&fs::metadata(path(id)).unwrap());
+    let tombstones = Tombstones {
+        key: Arc::clone(&key),
+        by: By::Agent,
+    };
+    let mut note = ArchiveNote::take(dir.path()).unwrap().unwrap();
+    let mut copied = |id, stamp| {
+        let (session, at) = (SessionId(id), UnixMillis(1));
+        let object = format!("node/{session}.rec").into();
+        note.add(Copied {
+            session,
+            stamp,
+            at,
+            object,
+        })
+        .unwrap();
+    };
+    copied(2, stamp(2));
+    copied(3, stamp(3));
+    // A note of what it was before counts for nothing.
+    copied(
+        4,
+        Stamp {
+            inode: 0,
+            ..stamp(4)
+        },
+    );
+    let archive = Some(KeepArchived {
+        local: Some(Duration::from_hours(1)),
+    });
+    let later = UnixMillis(crate::clock::now().0 + 7_200_000);
+    let pruned = |keep| {
+        let pruned = prune(dir.path(), keep, later, Some(&tombstones)).unwrap();
+        let mut removed = pruned.removed;
+        removed.sort();
+        removed
+    };
+    let local = Keep {
+        archive,
+        ..Keep::default()
+    };
+    let room = stamp(4).bytes;
+    assert_eq!(pruned(local), [path(2), path(3)]);
+    // Too old, and nowhere else.
+    let old = Keep {
+        max_age: Some(Duration::from_secs(1)),
+        ..local
+    };
+    assert!(pruned(old).is_empty());
+    // Too much: then the oldest goes.
+    let much = Keep {
+        max_bytes: Some(room),
+        ..old
+    };
+    assert_eq!(pruned(much), [path(1)]);
+    let (verdict, said) = verified(dir.path(), &keys);
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    let mut json = Vec::new();
+    let scope = Scope {
+        dir: dir.path(),
+        keys: &keys,
+        only: None,
+        copy: false,
+    };
+    let _ = audit(&scope, Style::Json, &mut |_, _| {}, &mut json).unwrap();
+    let said = String::from_utf8(json).unwrap();
+    for words in [
+        "for recording.archive.keep_local by the agent; archived 1970-01-01",
+        "as node/s-0000000000000002.rec",
+        "for recording.max_bytes by the agent; it was NOT archived",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // In a copy, what is not there was not copied; what is, is verified.
+    fs::remove_file(path(4)).unwrap();
+    assert_eq!(verified(dir.path(), &keys).0, Verdict::Bad);
+    let scope = Scope {
+        copy: true,
+        ..scope
+    };
+    let mut said = Vec::new();
+    let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut said).unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    assert!(
+        said.contains("knows 1 more recordings, which are not in this copy"),
+        "{said}"
+    );
+}
+
+#[test]
 fn where_the_clock_went_back_is_named_in_a_recording() {
     let dir = tempfile::tempdir().unwrap();
     let header = Header {
@@ -700,6 +808,7 @@ fn what_a_killed_agent_leaves_is_good_and_what_is_taken_from_it_is_missed() {
         dir: &recordings,
         keys: &keys,
         only: None,
+        copy: false,
     };
     let heard = hear(&scope, None).unwrap().unwrap();
     let mut open_and_closed = [None, None];
