@@ -53,6 +53,7 @@ mod e2e {
     mod refusals;
     mod reload;
     mod rogue;
+    mod sealed;
     mod search;
     mod secrets;
     mod storm;

@@ -15,8 +15,8 @@ pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
     HostTable, Issuer, Listen, Log, NodeWide, OnFailure, PasswordSource, Recording, RowsMode,
-    Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream, UpstreamTlsMode,
-    User, Worker, WorkloadRule,
+    SealTo, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
+    UpstreamTlsMode, User, Worker, WorkloadRule,
 };
 pub use words::{KEYS, Key};
 pub use yaml::from_yaml;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Place, Prefix};
-use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
+use crate::model::{Dialect, OriginalDst, Recipient, TargetName, UpstreamAddr};
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
@@ -272,6 +272,17 @@ pub struct Recording {
     pub max_bytes: Option<u64>,
     pub workload_max_bytes: Option<u64>,
     pub on_failure: OnFailure,
+    /// To whom recordings are sealed; nobody: they lie there in clear.
+    pub encrypt_to: Vec<SealTo>,
+}
+
+/// A recipient of recordings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealTo {
+    /// A public key.
+    Key(Recipient),
+    /// A file that has one, or several, one a line.
+    File(PathBuf),
 }
 
 /// Whether rows are recorded.

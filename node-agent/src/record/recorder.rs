@@ -15,6 +15,7 @@ use super::journal::{Journal, place_of};
 use super::lane::{Held, Item, Lane, Room, Shared};
 use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
+use super::sealed::Recipients;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::Writer;
 use super::{
@@ -22,7 +23,7 @@ use super::{
     Why,
 };
 use crate::clock;
-use crate::model::{Carried, Reference, SessionId};
+use crate::model::{Carried, RecipientId, Reference, SessionId};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct RecorderSettings {
     pub workload_max_bytes: Option<u64>,
     /// What signs the ledger. Without it there is none.
     pub key: Option<Arc<NodeKey>>,
+    /// To whom recordings are sealed; `None`: they are written in clear.
+    pub recipients: Option<Recipients>,
 }
 
 impl RecorderSettings {
@@ -71,6 +74,7 @@ impl RecorderSettings {
             on_failure: OnFailure::Refuse,
             workload_max_bytes: None,
             key: None,
+            recipients: None,
         }
     }
 
@@ -231,6 +235,12 @@ impl Recorder {
     pub fn node_key(&self) -> Option<Fingerprint> {
         let key = self.shared.settings.key.as_ref()?;
         Some(key.public().fingerprint())
+    }
+
+    /// To whom recordings are sealed; empty: to nobody.
+    pub fn sealed_to(&self) -> Vec<RecipientId> {
+        let recipients = self.shared.settings.recipients.as_ref();
+        recipients.map_or_else(Vec::new, Recipients::ids)
     }
 
     /// Figures, taken one after the other.

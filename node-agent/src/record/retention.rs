@@ -13,7 +13,7 @@ use super::ledger::{
     segments,
 };
 use super::shelf::is_live;
-use super::{Blocks, Decoder, Event, Step};
+use super::{Blocks, Decoder, Event, Identities, Step};
 use crate::config::Recording;
 use crate::model::{SessionId, UnixMillis};
 
@@ -216,7 +216,7 @@ fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
 
 fn first_said(path: &Path) -> Option<Arc<str>> {
     let file = File::open(path).ok()?;
-    let mut blocks = Blocks::open(io::BufReader::new(file)).ok()?;
+    let mut blocks = Blocks::open(io::BufReader::new(file), Identities::none()).ok()?;
     let Ok(Step::Block(_, lines)) = blocks.next() else {
         return None;
     };

@@ -112,10 +112,18 @@ pub(crate) fn delivered(seq: u64, head: Option<Arc<ResultHead>>, rows: Vec<u8>) 
 
 /// Everything in a file, and how it ends.
 pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
+    read_with(path, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn read_with(
+    path: &Path,
+    identities: Identities,
+) -> (Vec<Event>, Result<Ending, BlockError>) {
     let mut events = Vec::new();
     let mut decoder = Decoder::default();
     let bytes = fs::read(path).unwrap();
-    let mut blocks = match Blocks::open(&bytes[..]) {
+    let mut blocks = match Blocks::open(&bytes[..], identities) {
         Ok(blocks) => blocks,
         Err(error) => return (events, Err(error)),
     };
@@ -127,13 +135,14 @@ pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
                     .filter(|l| !l.is_empty())
                     .map(|l| decoder.read(l)),
             ),
+            Ok(Step::Sealed(head, _)) => panic!("block {} is sealed", head.number),
             Ok(Step::End(ending)) => return (events, Ok(ending)),
             Err(error) => return (events, Err(error)),
         }
     }
 }
 
-fn settings(dir: &Path) -> RecorderSettings {
+pub(crate) fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
         block_interval: Duration::from_millis(10),
         settle: Settle::Never,
@@ -290,9 +299,15 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
 
 /// A sound, closed recording of a few blocks.
 async fn some_recording(dir: &Path) -> Vec<u8> {
-    let recorder = Recorder::open(settings(dir)).unwrap();
+    some_recording_by(settings(dir)).await
+}
+
+/// The same, recorded so.
+pub(crate) async fn some_recording_by(settings: RecorderSettings) -> Vec<u8> {
+    let dir = settings.dir.clone();
+    let recorder = Recorder::open(settings).unwrap();
     let session = recorder.begin(began(9)).unwrap();
-    let path = path_of(dir, SessionId(9));
+    let path = path_of(&dir, SessionId(9));
     for seq in 1..=3 {
         let _ = session
             .decided(decided(seq, "SELECT 1", allow()))
@@ -308,15 +323,20 @@ async fn some_recording(dir: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
-    let mut blocks = match Blocks::open(bytes) {
+pub(crate) fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
+    ending_with(bytes, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn ending_with(bytes: &[u8], identities: Identities) -> Result<(u64, Ending), Damage> {
+    let mut blocks = match Blocks::open(bytes, identities) {
         Ok(blocks) => blocks,
         Err(BlockError::Damage(damage)) => return Err(damage),
         Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
     };
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(..) | Step::Sealed(..)) => {}
             Ok(Step::End(ending)) => return Ok((blocks.chain().blocks(), ending)),
             Err(BlockError::Damage(damage)) => return Err(damage),
             Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
@@ -327,15 +347,19 @@ fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
 #[tokio::test]
 async fn any_flipped_bit_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
-    let (blocks, ending) = ending_of(&good).unwrap();
+    every_flipped_bit_is_found(&some_recording(dir.path()).await, 1);
+}
+
+/// Of every so many bytes.
+pub(crate) fn every_flipped_bit_is_found(good: &[u8], step: usize) {
+    let (blocks, ending) = ending_of(good).unwrap();
     assert!(
         blocks >= 4 && ending == Ending::Closed,
         "{blocks} {ending:?}"
     );
-    for at in 0..good.len() {
+    for at in (0..good.len()).step_by(step) {
         for bit in 0..8 {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[at] ^= 1 << bit;
             let damage = ending_of(&bad).expect_err(&format!("byte {at} bit {bit}"));
             // The header's fields are vouched for by the first block.
@@ -361,7 +385,7 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
     }
     assert_eq!(seen, all - 1);
     for length in 0..HEADER {
-        let begun = Blocks::open(&good[..length]).unwrap_err();
+        let begun = Blocks::open(&good[..length], Identities::none()).unwrap_err();
         assert!(matches!(begun, BlockError::Begun { bytes } if bytes == length));
     }
     assert_eq!(ending_of(b"\x89NAREd").unwrap_err().what, Wrong::Magic);
@@ -370,7 +394,11 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
 #[tokio::test]
 async fn moved_removed_repeated_and_added_blocks_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
+    every_order_but_its_own_is_found(&some_recording(dir.path()).await);
+}
+
+/// The header, and each block.
+pub(crate) fn parts_of(good: &[u8]) -> Vec<&[u8]> {
     let mut parts = vec![&good[..HEADER]];
     let mut rest = &good[HEADER..];
     while !rest.is_empty() {
@@ -379,6 +407,11 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         parts.push(block);
         rest = after;
     }
+    parts
+}
+
+pub(crate) fn every_order_but_its_own_is_found(good: &[u8]) {
+    let parts = parts_of(good);
     let count = parts.len();
     let build = |order: &[usize]| {
         order
@@ -400,7 +433,7 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         }
         assert!(ending_of(&build(&repeated)).is_err(), "repeated {i}");
     }
-    let added = [&good[..], b"x"].concat();
+    let added = [good, b"x"].concat();
     assert_eq!(ending_of(&added).unwrap_err().what, Wrong::AfterEnd);
 }
 

@@ -13,8 +13,10 @@ use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
 use super::ledger::{Flushed, Told, Witness};
 use super::recorder::Health;
+use super::sealed::Recipients;
+use super::sealer::{Packed, Sealer};
 use super::shelf::{Shelf, Volume};
-use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
+use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Standing};
 use crate::clock;
 use crate::model::{ResultHead, SessionId, StatementSeq};
 
@@ -49,7 +51,8 @@ struct Recording {
     chain: Option<Chain>,
     encoder: Encoder,
     rows: RowsUnderWay,
-    totals: Totals,
+    standing: Standing,
+    sealer: Sealer,
     workload: Arc<str>,
     told: Told,
     /// Lines not yet in a block, and since when.
@@ -126,7 +129,9 @@ impl Writer {
             let id = lane.session;
             let recording = self.sessions.entry(id).or_insert_with(|| {
                 self.shared.counters.open.fetch_add(1, Ordering::Relaxed);
-                Recording::new(Arc::clone(&lane), self.shared.settings.cell_cap)
+                let settings = &self.shared.settings;
+                let sealed_to = settings.recipients.clone();
+                Recording::new(Arc::clone(&lane), settings.cell_cap, sealed_to)
             });
             if !Arc::ptr_eq(&recording.lane, &lane) {
                 // Two sessions of one name: the later one is not recorded, so it may not run.
@@ -174,6 +179,9 @@ impl Writer {
         }
         self.active = active;
         self.mend();
+        if let (Some(_), Some(journal)) = (&self.shared.settings.recipients, &self.shared.journal) {
+            journal.wipe();
+        }
     }
 
     fn round(&mut self, active: &mut Vec<SessionId>, now: Instant, all: bool) {
@@ -346,19 +354,20 @@ impl Writer {
                     session: recording.lane.session,
                     began: at,
                 };
-                let (chain, bytes) = Chain::create(header);
+                let (chain, bytes) = recording.sealer.create(header);
                 recording.sealed.extend_from_slice(&bytes);
                 empty.insert(chain)
             }
         };
         // What was pushed before the close is in these lines; nothing can be pushed after it.
-        chain.seal(
-            &self.packed,
+        let packed = Packed {
+            bytes: &mut self.packed,
             raw,
             at,
-            recording.closing,
-            &mut recording.sealed,
-        );
+            last: recording.closing,
+        };
+        let standing = &recording.standing;
+        (recording.sealer).seal(chain, packed, standing, &mut recording.sealed)?;
         recording.held_sealed.append(&mut recording.held);
         recording.lines.clear();
         // While a session is at work its next block takes the same place.
@@ -450,7 +459,7 @@ impl Writer {
 }
 
 impl Recording {
-    fn new(lane: Arc<Lane>, cell_cap: usize) -> Self {
+    fn new(lane: Arc<Lane>, cell_cap: usize, sealed_to: Option<Recipients>) -> Self {
         let reader = RowReader::new(lane.dialect, cell_cap);
         Recording {
             lane,
@@ -463,7 +472,8 @@ impl Recording {
                 head: None,
                 reader,
             },
-            totals: Totals::default(),
+            standing: Standing::default(),
+            sealer: Sealer::new(sealed_to),
             workload: Arc::from(""),
             told: Told::default(),
             lines: Vec::new(),
@@ -496,11 +506,16 @@ impl Recording {
         match item {
             Item::Began(began) => {
                 self.workload = Arc::clone(&began.workload.name);
+                self.standing.began = true;
                 self.encoder.began(&began, &mut self.lines)?;
             }
-            Item::Login(login) => self.encoder.login(&login, &mut self.lines)?,
+            Item::Login(login) => {
+                self.standing.login = true;
+                self.encoder.login(&login, &mut self.lines)?;
+            }
             Item::Decided(decided) => {
-                self.totals.decided(&decided.decision);
+                self.standing.last = self.standing.last.max(decided.seq);
+                self.standing.totals.decided(&decided.decision);
                 self.encoder.decided(decided, &mut self.lines)?;
             }
             Item::Rows {
@@ -514,7 +529,7 @@ impl Recording {
             Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
             Item::Finished(mut finished) => {
                 self.end_rows(finished.seq, None)?;
-                self.totals.finished(&finished);
+                self.standing.totals.finished(&finished);
                 bound(&mut finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
             }
@@ -527,7 +542,7 @@ impl Recording {
                 let closed = Closed {
                     at,
                     why,
-                    totals: self.totals,
+                    totals: self.standing.totals,
                     carried,
                 };
                 self.encoder.closed(&closed, &mut self.lines)?;

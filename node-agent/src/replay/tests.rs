@@ -96,6 +96,7 @@ fn played(path: &Path, style: Style) -> (Verdict, String) {
     let mut out = Vec::new();
     let verdict = play(
         path,
+        &Identities::none(),
         &Options {
             style,
             ..Options::default()
@@ -166,8 +167,18 @@ async fn nothing_shown_can_steer_a_terminal() {
     let mut shown = vec![played(&path, Style::Text).1, played(&path, Style::Json).1];
     for style in [Style::Text, Style::Json] {
         let mut out = Vec::new();
-        assert_eq!(show(&path, style, &mut out).unwrap(), Verdict::Good);
-        list(dir.path(), &Filter::default(), style, &mut out).unwrap();
+        assert_eq!(
+            show(&path, &Identities::none(), style, &mut out).unwrap(),
+            Verdict::Good
+        );
+        list(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            style,
+            &mut out,
+        )
+        .unwrap();
         shown.push(String::from_utf8(out).unwrap());
     }
     for text in &shown {
@@ -207,10 +218,20 @@ async fn an_open_session_is_read_up_to_its_last_block() {
         open: true,
         ..Filter::default()
     };
-    assert_eq!(entries(dir.path(), &open).unwrap().len(), 1);
+    assert_eq!(
+        entries(dir.path(), &Identities::none(), &open)
+            .unwrap()
+            .len(),
+        1
+    );
     session.close(Why::ClientQuit);
     recorder.stop();
-    assert_eq!(entries(dir.path(), &open).unwrap().len(), 0);
+    assert_eq!(
+        entries(dir.path(), &Identities::none(), &open)
+            .unwrap()
+            .len(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -232,7 +253,13 @@ async fn bytes_that_the_record_did_not_see_are_named() {
     }
     recorder.stop();
     let mut out = Vec::new();
-    let verdict = verify(&all(dir.path()).unwrap(), Style::Text, &mut out).unwrap();
+    let verdict = verify(
+        &all(dir.path()).unwrap(),
+        &Identities::none(),
+        Style::Text,
+        &mut out,
+    )
+    .unwrap();
     assert_eq!(verdict, Verdict::Bad);
     let out = String::from_utf8(out).unwrap();
     let [one, other] = out.lines().collect::<Vec<_>>()[..] else {
@@ -270,7 +297,13 @@ async fn verify_names_what_was_changed() {
     change(6, &|bytes| bytes.truncate(5));
     fs::copy(path(1), path(5)).unwrap();
     let mut out = Vec::new();
-    let verdict = verify(&all(dir.path()).unwrap(), Style::Text, &mut out).unwrap();
+    let verdict = verify(
+        &all(dir.path()).unwrap(),
+        &Identities::none(),
+        Style::Text,
+        &mut out,
+    )
+    .unwrap();
     assert_eq!(verdict, Verdict::Bad);
     let out = String::from_utf8(out).unwrap();
     let lines: Vec<_> = out.lines().collect();
@@ -287,7 +320,7 @@ async fn verify_names_what_was_changed() {
     // A torn end alone is said and is not a failure, wherever it is; nor is one that was removed.
     for torn in [path(3), path(6), path(7)] {
         assert_eq!(
-            verify(&[torn], Style::Json, &mut Vec::new()).unwrap(),
+            verify(&[torn], &Identities::none(), Style::Json, &mut Vec::new()).unwrap(),
             Verdict::Good
         );
     }
@@ -310,7 +343,7 @@ async fn the_list_is_filtered_and_sorted() {
     }
     recorder.stop();
     let ids = |filter: Filter| -> Vec<u64> {
-        entries(dir.path(), &filter)
+        entries(dir.path(), &Identities::none(), &filter)
             .unwrap()
             .iter()
             .map(|entry| entry.session.0)
@@ -341,7 +374,14 @@ async fn the_list_is_filtered_and_sorted() {
     );
     let mut out = Vec::new();
     assert_eq!(
-        list(dir.path(), &Filter::default(), Style::Text, &mut out).unwrap(),
+        list(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            Style::Text,
+            &mut out
+        )
+        .unwrap(),
         3
     );
     insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
@@ -414,7 +454,7 @@ async fn an_open_session_is_told_to_its_end() {
             follow: true,
             ..Options::default()
         };
-        let verdict = play(&path, &options, &mut out).unwrap();
+        let verdict = play(&path, &Identities::none(), &options, &mut out).unwrap();
         (verdict, String::from_utf8(out).unwrap())
     });
     let _ = session

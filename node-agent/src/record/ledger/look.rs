@@ -71,7 +71,7 @@ fn from_the_beginning(file: &File, kind: Kind) -> io::Result<Option<Looked>> {
     };
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(..) | Step::Sealed(..)) => {}
             Ok(Step::End(_)) | Err(BlockError::Damage(_) | BlockError::Begun { .. }) => break,
             Err(BlockError::Io(error)) => return Err(error),
         }

@@ -17,11 +17,11 @@ use super::codec::{self, Decoder, Encoder, Told};
 use super::journal::{self, Contents, Remembered, Unreadable};
 use super::lane::Shared;
 use super::ledger::{By, Entry, Ledger, Mark, NodeKey, Writing};
-use super::{
-    BlockError, Blocks, Closed, Ending, Event, Note, NoteFrom, Step, Totals, Why, path_of,
-};
+use super::sealed::{Identities, Recipients};
+use super::sealer::{Packed, Sealer};
+use super::{BlockError, Blocks, Closed, Ending, Note, NoteFrom, Standing, Step, Why, path_of};
 use crate::clock;
-use crate::model::{SessionId, StatementSeq};
+use crate::model::SessionId;
 
 /// How often what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -52,7 +52,8 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
     let recover = move || {
         loop {
             let settings = &shared.settings;
-            let mut vouching = Vouching::new(&settings.dir, settings.key.clone());
+            let mut vouching =
+                Vouching::new(&settings.dir, settings.key.clone()).sealing(&settings.recipients);
             match recover(&settings.dir, settings.journal.as_deref(), &mut vouching) {
                 Ok(done) => {
                     let counters = &shared.counters;
@@ -166,6 +167,8 @@ pub(super) struct Vouching {
     dir: PathBuf,
     key: Option<Arc<NodeKey>>,
     ledger: Option<Ledger>,
+    /// To whom what is added is sealed.
+    recipients: Option<Recipients>,
 }
 
 impl Vouching {
@@ -174,7 +177,14 @@ impl Vouching {
             dir: dir.to_owned(),
             key,
             ledger: None,
+            recipients: None,
         }
+    }
+
+    /// Seals what is added.
+    pub(super) fn sealing(mut self, recipients: &Option<Recipients>) -> Vouching {
+        self.recipients.clone_from(recipients);
+        self
     }
 
     /// `began`: the recording was made here, for a session of this workload.
@@ -276,18 +286,15 @@ impl Recovered {
     }
 }
 
-/// What a recording holds, and where it ends.
-struct Standing {
+/// What a recording holds, and where it ends. What is sealed in it cannot be read here, and need not.
+struct Left {
     chain: Chain,
-    events: u64,
-    login: bool,
-    last: Option<StatementSeq>,
-    totals: Totals,
+    standing: Standing,
     ending: Ending,
 }
 
-fn standing(file: &File, session: SessionId) -> Result<Option<Standing>, BlockError> {
-    let mut blocks = match Blocks::open(BufReader::new(file)) {
+fn left(file: &File, session: SessionId) -> Result<Option<Left>, BlockError> {
+    let mut blocks = match Blocks::open(BufReader::new(file), Identities::none()) {
         Ok(blocks) => blocks,
         // Its header was not whole yet.
         Err(BlockError::Begun { .. }) => return Ok(None),
@@ -302,41 +309,24 @@ fn standing(file: &File, session: SessionId) -> Result<Option<Standing>, BlockEr
         .into());
     }
     let mut decoder = Decoder::default();
-    let mut events = 0;
-    let mut login = false;
-    let mut last = None;
-    let mut totals = Totals::default();
+    let mut standing = Standing::default();
     let ending = loop {
         match blocks.next()? {
             Step::End(ending) => break ending,
+            Step::Sealed(_, sealed) => standing = sealed,
             Step::Block(_, lines) => {
                 for line in lines
                     .split(|byte| *byte == b'\n')
                     .filter(|line| !line.is_empty())
                 {
-                    let event = decoder.read(line);
-                    events += 1;
-                    totals.count(&event);
-                    match event {
-                        Event::Decided(decided) => last = last.max(Some(decided.seq)),
-                        Event::Login(_) => login = true,
-                        Event::Began(_)
-                        | Event::Rows(_)
-                        | Event::Finished(_)
-                        | Event::Note(_)
-                        | Event::Closed(_)
-                        | Event::Unknown(_) => {}
-                    }
+                    standing.count(&decoder.read(line));
                 }
             }
         }
     };
-    Ok(Some(Standing {
+    Ok(Some(Left {
         chain: blocks.chain().clone(),
-        events,
-        login,
-        last,
-        totals,
+        standing,
         ending,
     }))
 }
@@ -349,9 +339,10 @@ fn finish(
     remembered: Remembered,
     vouching: &mut Vouching,
 ) -> io::Result<Recovered> {
-    let standing = match standing(file, session) {
-        Ok(Some(standing)) => standing,
-        Ok(None) => begin(file, session)?,
+    let sealer = Sealer::new(vouching.recipients.clone());
+    let left = match left(file, session) {
+        Ok(Some(left)) => left,
+        Ok(None) => begin(file, session, &sealer)?,
         Err(BlockError::Io(error)) => return Err(error),
         Err(error @ (BlockError::Damage(_) | BlockError::Begun { .. })) => {
             // Evidence of what somebody did: it stays as it is, and `verify` names it.
@@ -363,36 +354,42 @@ fn finish(
             });
         }
     };
-    let torn = match standing.ending {
+    let torn = match left.ending {
         Ending::Closed => return Ok(Recovered::default()),
         Ending::Unclosed => 0,
         Ending::Torn { bytes } => bytes,
     };
     let added = remembered.told.into_iter().filter(|told| match told {
-        Told::Began(_) => standing.events == 0,
-        Told::Login(_) => !standing.login,
-        Told::Decided(decided) => standing.last.is_none_or(|last| decided.seq > last),
+        Told::Began(_) => !left.standing.began,
+        Told::Login(_) => !left.standing.login,
+        Told::Decided(decided) => decided.seq > left.standing.last,
     });
     let mut end = Appending {
         file,
-        offset: standing.chain.offset(),
-        chain: standing.chain,
+        offset: left.chain.offset(),
+        chain: left.chain,
         lines: Vec::new(),
+        standing: left.standing,
+        sealer,
     };
     file.set_len(end.offset)?;
-    let mut totals = standing.totals;
     let mut decisions = 0;
     let mut made = None;
     for told in added {
         match &told {
             Told::Began(began) => {
+                end.standing.began = true;
                 made = Some(Arc::clone(&began.workload.name));
                 codec::began_line(began, &mut end.lines)?;
             }
-            Told::Login(login) => codec::login_line(login, &mut end.lines)?,
+            Told::Login(login) => {
+                end.standing.login = true;
+                codec::login_line(login, &mut end.lines)?;
+            }
             Told::Decided(decided) => {
                 decisions += 1;
-                totals.decided(&decided.decision);
+                end.standing.last = end.standing.last.max(decided.seq);
+                end.standing.totals.decided(&decided.decision);
                 codec::whole_line(decided, &mut end.lines)?;
             }
         }
@@ -416,7 +413,7 @@ fn finish(
     let closed = Closed {
         at,
         why: Why::AgentDied,
-        totals,
+        totals: end.standing.totals,
         carried: None,
     };
     encoder.closed(&closed, &mut end.lines)?;
@@ -451,19 +448,16 @@ fn sentence(decisions: u64, torn: u64) -> String {
 }
 
 /// A recording that has nothing yet.
-fn begin(file: &File, session: SessionId) -> io::Result<Standing> {
-    let (chain, header) = Chain::create(Header {
+fn begin(file: &File, session: SessionId, sealer: &Sealer) -> io::Result<Left> {
+    let (chain, header) = sealer.create(Header {
         session,
         began: clock::now(),
     });
     file.set_len(0)?;
     file.write_all_at(&header, 0)?;
-    Ok(Standing {
+    Ok(Left {
         chain,
-        events: 0,
-        login: false,
-        last: None,
-        totals: Totals::default(),
+        standing: Standing::default(),
         ending: Ending::Unclosed,
     })
 }
@@ -473,15 +467,22 @@ struct Appending<'a> {
     chain: Chain,
     offset: u64,
     lines: Vec<u8>,
+    standing: Standing,
+    sealer: Sealer,
 }
 
 impl Appending<'_> {
     /// Seals the lines.
     fn seal(&mut self, last: bool) -> io::Result<Vec<u8>> {
-        let packed = zstd::bulk::compress(&self.lines, LEVEL)?;
-        let mut sealed = Vec::with_capacity(BLOCK_HEAD + packed.len() + BLOCK_TAIL);
-        self.chain
-            .seal(&packed, self.lines.len(), clock::now(), last, &mut sealed);
+        let mut bytes = zstd::bulk::compress(&self.lines, LEVEL)?;
+        let mut sealed = Vec::with_capacity(BLOCK_HEAD + bytes.len() + BLOCK_TAIL);
+        let packed = Packed {
+            bytes: &mut bytes,
+            raw: self.lines.len(),
+            at: clock::now(),
+            last,
+        };
+        (self.sealer).seal(&mut self.chain, packed, &self.standing, &mut sealed)?;
         self.lines.clear();
         Ok(sealed)
     }

@@ -5,12 +5,14 @@ use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::config::SealTo;
 use crate::record::journal::Journal;
-use crate::record::tests::{allow, began, decided, finished, read};
-use crate::record::{Recorder, RecorderSettings, Settle};
+use crate::record::tests::{allow, began, decided, finished, read, read_with};
+use crate::record::{Event, Identity, Recorder, RecorderSettings, Settle};
 
 fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
+        recipients: env::var(SEALED_TO).ok().and_then(|key| recipients(&key)),
         settle: Settle::Never,
         journal: Some(dir.join("journal")),
         ..RecorderSettings::new(dir)
@@ -24,6 +26,10 @@ fn recover_in(dir: &Path) -> Recovered {
         &mut Vouching::new(dir, None),
     )
     .unwrap()
+}
+
+fn recipients(key: &str) -> Option<Recipients> {
+    Recipients::read(&[SealTo::Key(key.parse().unwrap())]).unwrap()
 }
 
 fn seqs(events: &[Event]) -> Vec<u64> {
@@ -48,6 +54,8 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Where the child of the next test records; it is the same test, run once more.
 const CHILD: &str = "NODE_AGENT_TEST_JOURNALS_IN";
+/// To whom it seals what it records.
+const SEALED_TO: &str = "NODE_AGENT_TEST_SEALED_TO";
 
 /// Three sessions take turns, and each of their decisions is told once it may run.
 fn record_for_ever(dir: &Path) {
@@ -90,9 +98,15 @@ fn whatever_ran_before_a_kill_is_on_the_record_after_it() {
     let mut from_journals = 0;
     for round in 0..12_u64 {
         let dir = tempfile::tempdir().unwrap();
+        // Every other time what is recorded is sealed, and whoever recovers it cannot read it.
+        let identity = (round % 2 == 1).then(|| Identity::make().unwrap());
+        let sealed_to = identity
+            .as_ref()
+            .map(|identity| identity.recipient().to_string());
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(CHILD, dir.path())
+            .envs(sealed_to.iter().map(|key| (SEALED_TO, key)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -119,13 +133,22 @@ fn whatever_ran_before_a_kill_is_on_the_record_after_it() {
             hear(line.unwrap(), &mut ran);
         }
         child.wait().unwrap();
-        let done = recover_in(dir.path());
+        let recipients = sealed_to.as_deref().and_then(recipients);
+        let mut vouching = Vouching::new(dir.path(), None).sealing(&recipients);
+        let done = recover(dir.path(), Some(&dir.path().join("journal")), &mut vouching).unwrap();
         assert_eq!(done.left, 0);
+        let identities = Identities::of(identity);
         assert!(done.closed >= 1, "{done:?}");
         from_journals += done.remembered;
         for (session, last) in ran {
-            let (events, ending) = read(&path_of(dir.path(), SessionId(session)));
+            let path = path_of(dir.path(), SessionId(session));
+            let (events, ending) = read_with(&path, identities.clone());
             assert_eq!(ending.unwrap(), Ending::Closed);
+            if !identities.is_empty() {
+                let bytes = fs::read(&path).unwrap();
+                let told = b"the next one closed this recording";
+                assert!(memchr::memmem::find(&bytes, told).is_none());
+            }
             assert!(matches!(events[0], Event::Began(_)), "{:?}", events[0]);
             let seqs = seqs(&events);
             assert!(

@@ -13,7 +13,7 @@ use super::super::{ReplayError, cell, touched, when};
 use super::{About, Act, Recording, Said, State};
 use crate::model::{ResultHead, StatementSeq};
 use crate::policy::Decision;
-use crate::record::{Event, RecordedCell, RecordedText};
+use crate::record::{Event, Identities, RecordedCell, RecordedText};
 
 const HEADS: [&str; 22] = [
     "session",
@@ -148,8 +148,13 @@ pub struct Exported {
 
 /// Writes the rows of one statement as delivered, under their columns' names. NULL is an empty field, an
 /// empty text is `""`. A second result of the same statement follows after an empty line.
-pub fn rows(path: &Path, seq: StatementSeq, out: &mut dyn Write) -> Result<Exported, ReplayError> {
-    let mut recording = Recording::open(path)?;
+pub fn rows(
+    path: &Path,
+    identities: &Identities,
+    seq: StatementSeq,
+    out: &mut dyn Write,
+) -> Result<Exported, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let mut head: Option<Arc<ResultHead>> = None;
     let (mut count, mut long, mut beyond, mut decided) = (0, 0, 0, false);
     while let Said::Event(event) = recording.next()? {
