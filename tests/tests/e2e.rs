@@ -50,6 +50,7 @@ mod e2e {
     mod names;
     mod observe;
     mod outside;
+    mod recorded;
     mod refusals;
     mod reload;
     mod rogue;

@@ -27,4 +27,4 @@ pub use refusal::{Refusal, RefusalCode};
 pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};
 pub use secret::Secret;
 pub use target::{Dialect, TargetName};
-pub use who::{Principal, ProcessFacts, User, Workload};
+pub use who::{Digest, NotTaken, Principal, ProcessFacts, User, Workload};

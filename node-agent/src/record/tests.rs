@@ -39,6 +39,7 @@ pub(crate) fn began(session: u64) -> Began {
             cgroup: CgroupId(7),
             netns: NetnsCookie(1),
             executable: None,
+            digest: None,
         },
         client: ClientAddr("10.0.0.5:50000".parse().unwrap()),
         destination: OriginalDst("10.0.7.3:5432".parse().unwrap()),
@@ -274,7 +275,10 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
     assert_eq!(cells.len(), 10);
     assert_eq!(
         cells.last(),
-        Some(&&RecordedCell::Long(93)),
+        Some(&&RecordedCell::Begins {
+            text: "x".repeat(1000 - 9 * 104 - 11),
+            length: 93,
+        }),
         "the cap fell into it"
     );
     assert_eq!(
