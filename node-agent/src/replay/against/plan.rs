@@ -150,7 +150,7 @@ pub(super) fn todo(step: &Step, denied: bool) -> Todo {
                 Some(bytes) => (Format::Binary, Some(bytes)),
                 None => return leave("a parameter on record cannot be read"),
             },
-            RecordedCell::Long(_) => {
+            RecordedCell::Long(_) | RecordedCell::Begins { .. } => {
                 return leave("a parameter is longer than a recording keeps, or withheld");
             }
         });

@@ -70,6 +70,7 @@ pub(super) fn statement(about: &About, act: &Act, out: &mut dyn Write) -> io::Re
         .map(|value| match value {
             RecordedCell::Null => json!(null),
             RecordedCell::Long(length) => json!(format!("({length} bytes, not kept)")),
+            RecordedCell::Begins { .. } => json!(cell::show(value, None, 0)),
             RecordedCell::Text(_) | RecordedCell::Binary(_) => json!(cell::plain(value, None)),
         })
         .collect();
@@ -138,7 +139,8 @@ pub struct Exported {
     pub state: State,
     /// Rows.
     pub rows: u64,
-    /// Values of which the recording keeps only the length; they are empty.
+    /// Values of which the recording keeps only the beginning, which is there, or the length; those are
+    /// empty.
     pub long: u64,
     /// Bytes that were delivered after these rows and are not in the recording.
     pub beyond: u64,
@@ -179,7 +181,10 @@ pub fn rows(
                         if at > 0 {
                             out.write_all(b",")?;
                         }
-                        long += u64::from(matches!(value, RecordedCell::Long(_)));
+                        long += u64::from(matches!(
+                            value,
+                            RecordedCell::Long(_) | RecordedCell::Begins { .. }
+                        ));
                         match cell::plain(value, columns.get(at)) {
                             Some(text) if text.is_empty() => out.write_all(b"\"\"")?,
                             Some(text) => field(&text, out)?,
