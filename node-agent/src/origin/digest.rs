@@ -272,7 +272,7 @@ mod tests {
         fs::write(&script, "#!/bin/sh\nread line\n").unwrap();
         let mode = fs::metadata(sleep()).unwrap().permissions();
         fs::set_permissions(&script, mode).unwrap();
-        let (input, _held) = std::io::pipe().unwrap();
+        let (input, _held) = io::pipe().unwrap();
         let child = Command::new(&script).stdin(input).spawn().unwrap();
         let running = Running(child);
         let shell = fs::canonicalize("/bin/sh").unwrap();

@@ -23,7 +23,7 @@ use super::{
     Why,
 };
 use crate::clock;
-use crate::model::{Carried, RecipientId, Reference, SessionId};
+use crate::model::{Carried, RecipientId, Reference, SessionId, StatementSeq};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -406,6 +406,11 @@ impl SessionRecorder {
                     .await
             }
         }
+    }
+
+    /// Records of these bytes of a statement how many there were, and their digest. Never waits.
+    pub fn digested(&self, seq: StatementSeq, bytes: &[u8]) -> Result<(), RecordError> {
+        self.lane.push_digest(&self.shared, seq, bytes)
     }
 
     /// An execution is over. Never waits: its room was taken with its decision.

@@ -355,9 +355,11 @@ impl<W: Wire> Session<W> {
             let words = "a row in pieces under a mask".to_owned();
             return Err(Broken::Ended(Why::MaskFailed(words)));
         }
-        // Of a row that is passed on as it comes, the beginning is on record.
-        let keep = self.shared.rows && execution.bytes < KEPT_BYTES;
-        if keep {
+        // Of a row that is passed on as it comes, the beginning is on record, and the digest of the rest.
+        if first {
+            self.piece_kept = self.shared.rows && execution.bytes < KEPT_BYTES;
+        }
+        if self.piece_kept {
             if execution.result.is_none() && !execution.obligations.plans() {
                 execution.result = Some(Relaying::new(Arc::default(), head));
             }
@@ -684,7 +686,7 @@ enum Settled {
 }
 
 /// Rows of one statement that are given to the record, bytes.
-const KEPT_BYTES: u64 = 64 << 10;
+pub(super) const KEPT_BYTES: u64 = 64 << 10;
 
 /// Below this, copying is cheaper than giving a buffer away and growing another.
 const WORTH_MOVING: usize = 8 << 10;

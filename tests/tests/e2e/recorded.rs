@@ -12,7 +12,8 @@ use super::agent_is_here;
 
 const SEED: &str = "create table public.papers (id int primary key, body text, secret text); \
     insert into public.papers values (1, repeat('ä', 200000), 'hidden-1'), (2, 'short', 'hidden-2'); \
-    grant all on public.papers to public";
+    create table public.heap (line text); \
+    grant all on public.papers, public.heap to public";
 
 const POLICY: &str = "\
 apiVersion: node-agent/v1
@@ -22,7 +23,7 @@ mode: enforce
 subjects: [ { workloads: ['*'] } ]
 targets: [ '*' ]
 rules:
-  - { name: all, effect: allow, statements: [read, transaction, set, copy_out], tables: ['public.*'] }
+  - { name: all, effect: allow, statements: [read, transaction, set, copy_out, copy_in], tables: ['public.*'] }
 functions: { allow: ['*'] }
 ";
 
@@ -151,6 +152,23 @@ fn copy_data_and_rows_in_pieces_are_on_record_as_they_were_delivered() -> Result
     };
     let (body, length) = begins(row.get(1).context("a second cell")?)?;
     assert_eq!((body, length), ("ä".repeat(2048), 400_000));
+    // What is beyond the cap is told by its length and digest.
+    let mut frame = 3_u16.to_be_bytes().to_vec();
+    for cell in ["1", &"ä".repeat(200_000), "after"] {
+        frame.extend((cell.len() as u32).to_be_bytes());
+        frame.extend(cell.as_bytes());
+    }
+    let mut frame = [&(frame.len() as u32 + 4).to_be_bytes()[..], &frame].concat();
+    frame.insert(0, b'D');
+    let rest = &frame[64 << 10..];
+    let beyond: Vec<_> = (told[1].iter())
+        .filter(|event| event["digest"].is_string())
+        .collect();
+    let [beyond] = beyond.as_slice() else {
+        anyhow::bail!("{beyond:?}");
+    };
+    assert_eq!(beyond["beyond"], rest.len());
+    assert_eq!(beyond["digest"], blake3::hash(rest).to_hex().as_str());
     let heads = told[1]
         .iter()
         .filter(|event| !event["head"].is_null())
@@ -181,5 +199,97 @@ fn what_is_masked_is_masked_in_a_copy_on_record_too() -> Result<()> {
         assert!(!serde_json::to_string(&session)?.contains("hidden"));
         assert!(!cells(&session).is_empty());
     }
+    Ok(())
+}
+
+/// The rows events of a session.
+fn rows(events: &[Value]) -> Vec<&Value> {
+    let rows = events.iter().filter(|event| event["event"] == "rows");
+    rows.collect()
+}
+
+/// Copies this in, in messages of so many bytes, and gives what the server says at the end.
+fn copies_in(world: &World, table: &str, data: &[u8], piece: usize) -> Result<String> {
+    let mut dialer = world.dialer()?;
+    let mut client = world.client(&mut dialer)?;
+    client.ask(&format!("copy {table} from stdin"))?;
+    client.up_to(b'G')?;
+    for piece in data.chunks(piece) {
+        client.message(b'd', piece)?;
+    }
+    client.message(b'c', b"")?;
+    let said = client.up_to(b'Z')?;
+    client.message(b'X', b"")?;
+    Ok(said.iter().map(|message| message.words()).collect())
+}
+
+#[test]
+fn what_is_copied_in_is_on_record_as_it_was_sent() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("recorded.yaml", POLICY)
+        .seed(SEED)
+        .start()
+        .unwrap();
+    let wait = |sessions| events(&world, sessions);
+    copies_in(&world, "heap", b"one\ntwo\n", 4)?;
+    wait(1)?;
+    // More than is kept: in one message, and in many.
+    let line = format!("{}\n", "z".repeat(99));
+    let much = line.repeat(5000);
+    copies_in(&world, "heap", much.as_bytes(), much.len())?;
+    wait(2)?;
+    copies_in(&world, "heap", much.as_bytes(), 1000)?;
+    let told = wait(3)?;
+    let text = |text: &str| serde_json::json!({ "text": text });
+    assert_eq!(cells(&told[0]), [text("one\n"), text("two\n")]);
+    for (session, piece) in [(&told[1], much.len()), (&told[2], 1000)] {
+        let mut sent = Vec::new();
+        for piece in much.as_bytes().chunks(piece) {
+            sent.push(b'd');
+            sent.extend((piece.len() as u32 + 4).to_be_bytes());
+            sent.extend(piece);
+        }
+        let rest = &sent[64 << 10..];
+        let rows = rows(session);
+        let last = rows.last().context("rows")?;
+        assert_eq!(last["beyond"], rest.len(), "{last}");
+        assert_eq!(last["digest"], blake3::hash(rest).to_hex().as_str());
+        let kept = serde_json::to_string(&cells(session))?;
+        assert!(kept.matches('z').count() > 4000, "{kept}");
+    }
+    // The database has all of it.
+    let count = world
+        .cluster()
+        .sql(node_agent_tests::pg::DATABASE, "select count(*) from heap")?;
+    assert_eq!(count.trim(), "10002");
+    Ok(())
+}
+
+#[test]
+fn of_what_is_copied_in_where_masks_hold_there_is_a_digest_alone() -> Result<()> {
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let world = World::builder()
+        .policy_text("recorded.yaml", &format!("{POLICY}{MASK}"))
+        .seed(SEED)
+        .start()
+        .unwrap();
+    let data = b"3\tbody\thidden-3\n";
+    let said = copies_in(&world, "papers", data, 1000)?;
+    let told = events(&world, 1)?.pop().context("a session")?;
+    let whole = serde_json::to_string(&told)?;
+    assert!(!whole.contains("hidden"), "{whole}");
+    assert_eq!(cells(&told), Vec::<Value>::new(), "{said}");
+    let rows = rows(&told);
+    let [rows] = rows.as_slice() else {
+        anyhow::bail!("{said} {rows:?}");
+    };
+    let sent = [&b"d\0\0\0"[..], &[data.len() as u8 + 4], data].concat();
+    assert_eq!(rows["beyond"], sent.len());
+    assert_eq!(rows["digest"], blake3::hash(&sent).to_hex().as_str());
     Ok(())
 }

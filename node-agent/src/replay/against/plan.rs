@@ -125,7 +125,7 @@ pub(super) fn todo(step: &Step, denied: bool) -> Todo {
         .iter()
         .flat_map(|facts| &facts.kinds);
     if kinds.any(|kind| *kind == StatementKind::CopyIn) {
-        return leave("it copies in, and what it copied is not in the recording");
+        return leave("it copies in, and a recording has what is copied in part at most");
     }
     let basis = &step.decided.basis;
     let types = match &basis.sent {
