@@ -399,7 +399,7 @@ fn in_memory(journal: &Path) -> Result<(), AgentError> {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     let about = rustix::fs::statfs(journal).map_err(|error| file(journal)(error.into()))?;
-    match i64::from(about.f_type) {
+    match about.f_type {
         TMPFS | RAMFS => Ok(()),
         _ => Err(AgentError::Journal(journal.to_owned())),
     }

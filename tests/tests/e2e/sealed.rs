@@ -65,7 +65,7 @@ fn marked(dir: &Path) -> Result<Vec<PathBuf>> {
             Err(error) => return Err(error).context(path.display().to_string()),
         };
         let has = |marker: &&str| bytes.windows(marker.len()).any(|w| w == marker.as_bytes());
-        if MARKERS.iter().any(|marker| has(&marker)) {
+        if MARKERS.iter().any(has) {
             found.push(path);
         }
     }

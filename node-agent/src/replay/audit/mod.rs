@@ -47,7 +47,7 @@ pub struct Scope<'a> {
 
 /// What one file was found to be.
 pub(super) enum Found {
-    Recording(State, Audited),
+    Recording(Box<State>, Audited),
     Begun(usize, Audited),
     Other(Damage),
     Missing(Audited),
@@ -275,7 +275,7 @@ fn look_at(
         Ok((state, agrees)) => {
             let own = session.or(Some(state.session));
             let audited = judge(own, &Lies::Whole(&state, agrees)).unwrap_or(Audited::Unknown);
-            Ok(Some(Found::Recording(state, audited)))
+            Ok(Some(Found::Recording(Box::new(state), audited)))
         }
         Err(ReplayError::Read { source, .. }) => match source {
             BlockError::Damage(damage) => Ok(Some(Found::Other(damage))),
