@@ -470,3 +470,89 @@ async fn an_open_session_is_told_to_its_end() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn a_sealed_recording_is_read_from_any_mark_and_leaves_nothing_in_the_index() {
+    let identity = crate::record::Identity::make().unwrap();
+    let to = crate::config::SealTo::Key(identity.recipient());
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(RecorderSettings {
+        recipients: crate::record::Recipients::read(&[to]).unwrap(),
+        block_interval: Duration::from_millis(5),
+        settle: Settle::Never,
+        ..RecorderSettings::new(dir.path())
+    })
+    .unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    for seq in 1..=8 {
+        let blocks = recorder.stats().blocks;
+        let one = decided(seq, &format!("SELECT 'marker_{seq}'"), allow());
+        let _ = session.decided(one).await.unwrap();
+        while recorder.stats().blocks == blocks {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let identities = Identities::of([identity]);
+    let path = all(dir.path()).unwrap().remove(0);
+    let told = |recording: &mut Recording| {
+        let mut told = Vec::new();
+        while let Said::Event(event) = recording.next().unwrap() {
+            told.push(serde_json::to_string(&*event).unwrap());
+        }
+        assert_eq!(recording.state().verdict(), Verdict::Good);
+        assert_eq!(recording.state().progress.sealed, 0);
+        told
+    };
+    let whole = told(&mut Recording::open(&path, &identities).unwrap());
+    // Another reader goes to each place between two blocks, forward and back.
+    let mut ahead = Recording::open(&path, &identities).unwrap();
+    let mut marks = vec![ahead.mark().unwrap()];
+    while let Said::Event(_) = ahead.next().unwrap() {
+        marks.extend(ahead.mark());
+    }
+    assert!(marks.len() > 8, "{}", marks.len());
+    let mut behind = Recording::open(&path, &identities).unwrap();
+    for mark in marks.iter().rev().chain(&marks) {
+        behind.go(mark).unwrap();
+        assert_eq!(told(&mut behind), whole[mark.events() as usize..]);
+    }
+    // Without a key it is an error that says what to do, and a verification all the same.
+    let mut closed = Recording::open(&path, &Identities::none()).unwrap();
+    let said = closed.next().unwrap_err().to_string();
+    assert!(said.contains("--identity FILE"), "{said}");
+    let report = Report::of(&path, &Identities::none()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Good);
+    for identities in [&identities, &Identities::none()] {
+        let found = catalogue(
+            dir.path(),
+            identities,
+            &Filter::default(),
+            Trust::Unchanged,
+            &|_, _| {},
+        )
+        .unwrap();
+        assert_eq!((found.coverage.known, found.coverage.read), (0, 1));
+        let (_, entry) = &found.entries[0];
+        assert_eq!((entry.totals.statements, entry.sealed_to.len()), (8, 1));
+        assert_eq!(entry.unopened, identities.is_empty());
+        // What is asked of what nobody could read is answered by showing it.
+        let asked = Filter {
+            user: Some("nobody".into()),
+            ..Filter::default()
+        };
+        assert_eq!(asked.session(entry), identities.is_empty());
+        let denied = Filter {
+            denied: true,
+            ..Filter::default()
+        };
+        assert!(!denied.session(entry));
+    }
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap_or_default();
+        assert!(memchr::memmem::find(&bytes, b"marker_").is_none());
+        assert!(memchr::memmem::find(&bytes, b"s-0000000000000001").is_none());
+    }
+}
