@@ -30,7 +30,10 @@ use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::ledger::{By, KeyError, NodeKey};
-use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, Tombstones, prune};
+use crate::record::{
+    Keep, OpenError, Recipients, RecipientsError, Recorder, RecorderSettings, TextKey, Tombstones,
+    prune,
+};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
@@ -71,6 +74,16 @@ pub enum AgentError {
     /// The record.
     #[error(transparent)]
     Record(#[from] OpenError),
+    /// Recordings are sealed, and the journal would bring what is in them to a disk.
+    #[error(
+        "recordings are sealed (recording.encrypt_to), and recording.journal, {}, is on a disk: until \
+         decisions are in a recording they lie there in clear; name a directory in memory (tmpfs), \
+         such as one below /run", .0.display()
+    )]
+    Journal(PathBuf),
+    /// To whom it is sealed.
+    #[error(transparent)]
+    Recipients(#[from] RecipientsError),
     /// The key that signs the ledger.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -139,7 +152,8 @@ impl Agent {
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
         let key = Arc::new(NodeKey::open_or_make(&config.state_dir)?);
-        let settings = recorder_settings(&config, threads, key.clone());
+        let mut settings = recorder_settings(&config, threads, key.clone());
+        settings.recipients = Recipients::read(&config.recording.encrypt_to)?;
         let recorder = Arc::new(Recorder::open(settings)?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
@@ -345,6 +359,9 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     NodeKey::open_or_make(&config.state_dir)?;
     make_private(&config.recording.dir)?;
     make_private(&config.recording.journal)?;
+    if Recipients::read(&config.recording.encrypt_to)?.is_some() {
+        in_memory(&config.recording.journal)?;
+    }
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
@@ -386,6 +403,18 @@ pub fn keys(config: &Config) -> Vec<PathBuf> {
         NodeCa::key_file(state),
         NodeCa::certificate_file(state),
     ]
+}
+
+/// Decisions lie in the journal in clear until they lie in a recording: of recordings that are
+/// sealed nothing should get to a disk that way.
+fn in_memory(journal: &Path) -> Result<(), AgentError> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let about = rustix::fs::statfs(journal).map_err(|error| file(journal)(error.into()))?;
+    match about.f_type {
+        TMPFS | RAMFS => Ok(()),
+        _ => Err(AgentError::Journal(journal.to_owned())),
+    }
 }
 
 fn mask_key_file(state_dir: &Path) -> PathBuf {

@@ -51,9 +51,11 @@ mod e2e {
     mod names;
     mod observe;
     mod outside;
+    mod recorded;
     mod refusals;
     mod reload;
     mod rogue;
+    mod sealed;
     mod search;
     mod secrets;
     mod storm;

@@ -47,6 +47,9 @@ pub struct Status {
     /// The fingerprint of the key that signs the ledger of recordings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_key: Option<Fingerprint>,
+    /// To whom recordings are sealed, by the names of their keys; empty: they lie in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings_sealed_to: Vec<String>,
 }
 
 impl Admin {
@@ -89,6 +92,12 @@ impl Admin {
             worker: std::process::id(),
             workers_replaced: report.replaced,
             node_key: self.recorder.node_key(),
+            recordings_sealed_to: self
+                .recorder
+                .sealed_to()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::transport;
 use super::{ArchiveError, Settings};
 use crate::model::{SessionId, UnixMillis};
 use crate::record::ledger::{ledger_dir, segment_path};
-use crate::record::{Blocks, path_of};
+use crate::record::{Blocks, Identities, path_of};
 
 /// Which recordings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn begins(session: SessionId, name: &str) -> bool {
 }
 
 fn began(path: &Path) -> Option<UnixMillis> {
-    let blocks = Blocks::open(File::open(path).ok()?).ok()?;
+    let blocks = Blocks::open(File::open(path).ok()?, Identities::none()).ok()?;
     Some(blocks.header().began)
 }
 

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use super::store::hex;
 use crate::model::{SessionId, UnixMillis};
 use crate::record::ledger::{Ledgered, Mark, ledger_dir, read_segment, segments};
-use crate::record::{BlockError, Blocks, Ending, Step};
+use crate::record::{BlockError, Blocks, Ending, Identities, Step};
 
 /// A file that was read to its end.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ fn judge(
         BlockError::Damage(damage) => Ok(format!("it is damaged: {damage}")),
         BlockError::Begun { .. } => Ok("nothing is recorded in it".to_owned()),
     };
-    let mut blocks = match Blocks::open(source) {
+    let mut blocks = match Blocks::open(source, Identities::none()) {
         Ok(blocks) => blocks,
         Err(error) => return Ok((None, Some(damaged(error)?))),
     };
@@ -72,7 +72,7 @@ fn judge(
     }
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(..) | Step::Sealed(..)) => {}
             Ok(Step::End(Ending::Closed)) => break,
             Ok(Step::End(Ending::Unclosed | Ending::Torn { .. })) => {
                 return Ok((began, Some("it has no end".to_owned())));

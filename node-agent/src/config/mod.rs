@@ -15,7 +15,7 @@ pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
     Approvals, Archive, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard,
     HostPort, HostTable, Issuer, Listen, Log, NodeWide, OnFailure, PasswordSource, Recording,
-    RowsMode, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
+    RowsMode, SealTo, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
     UpstreamTlsMode, User, Worker, WorkloadRule,
 };
 pub use words::{KEYS, Key};

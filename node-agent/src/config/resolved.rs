@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Place, Prefix};
-use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
+use crate::model::{Dialect, OriginalDst, Recipient, TargetName, UpstreamAddr};
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
@@ -273,6 +273,8 @@ pub struct Recording {
     pub workload_max_bytes: Option<u64>,
     pub on_failure: OnFailure,
     pub archive: Option<Archive>,
+    /// To whom recordings are sealed; nobody: they lie there in clear.
+    pub encrypt_to: Vec<SealTo>,
 }
 
 /// Object storage to which closed recordings and the ledger are copied.
@@ -292,6 +294,15 @@ pub struct Archive {
     pub ca_file: Option<PathBuf>,
     pub keep_local: Option<Duration>,
     pub every: Duration,
+}
+
+/// A recipient of recordings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealTo {
+    /// A public key.
+    Key(Recipient),
+    /// A file that has one, or several, one a line.
+    File(PathBuf),
 }
 
 /// Whether rows are recorded.

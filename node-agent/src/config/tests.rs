@@ -142,6 +142,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("plain HTTP on loopback", "identity: { issuers: [ { url: \"http://127.0.0.1:80/x\", audience: a } ] }\n".into()),
         ("an issuer with a query", "identity: { issuers: [ { url: \"https://i.example/?a\", audience: a } ] }\n".into()),
         ("a size without unit", "recording: { max_bytes: 20, workload_max_bytes: 2x, rows: all, on_failure: never, encrypt_to: [k] }\n".into()),
+        ("recipients that are none", "recording: { encrypt_to: [keys.txt, \"node-agent-recipient-1:AAAA\", \"node-agent-identity-1:c2VjcmV0\", /etc/a.pub, /etc/a.pub] }\n".into()),
         ("webhooks", "approvals: { webhooks: [\"https://x.example\"], timeout: 0s }\n".into()),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),

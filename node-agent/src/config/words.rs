@@ -332,7 +332,12 @@ pub const KEYS: &[Key] = &[
         "refuse",
         "what happens when nothing can be recorded",
     ),
-    key("recording.encrypt_to", "list", "[]", "not available yet"),
+    key(
+        "recording.encrypt_to",
+        "list of public keys, or paths of files with them",
+        "[]",
+        "whose private keys open recordings, at most 16; made with `node-agent sessions keygen`. Without any they lie in clear. The journal then has to be in memory (tmpfs)",
+    ),
     key(
         "recording.archive.url",
         "s3://BUCKET/PREFIX",

@@ -536,7 +536,9 @@ fn cap_params(params: &mut [RecordedCell]) {
                 let long = match cell {
                     RecordedCell::Binary(hex) => hex.len() / 2,
                     RecordedCell::Text(text) => text.len(),
-                    RecordedCell::Null | RecordedCell::Long(_) => continue,
+                    RecordedCell::Null | RecordedCell::Long(_) | RecordedCell::Begins { .. } => {
+                        continue;
+                    }
                 };
                 *cell = RecordedCell::Long(long as u64);
             }

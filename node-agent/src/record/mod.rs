@@ -24,15 +24,18 @@ mod receipt;
 mod recorder;
 mod recover;
 mod retention;
+mod sealed;
+mod sealer;
 mod shelf;
 mod skim;
+mod standing;
 mod writer;
 
 pub use basis::{Basis, Names, Sent, Types};
-pub use blocks::{BlockError, Blocks, Ending, Step};
+pub use blocks::{BlockError, Blocks, Ending, Reached, Step};
 pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{
-    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
+    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Body, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
 };
 pub use codec::Decoder;
 pub use copies::{Copied, Copies, Note as ArchiveNote, Stamp};
@@ -47,8 +50,10 @@ pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
 pub use retention::{Keep, KeepArchived, Pruned, Tombstones, prune};
+pub use sealed::{Identities, Identity, IdentityError, Recipients, RecipientsError};
 pub use shelf::{is_live, path_of, recordings, session_of};
 pub use skim::{Base, Held, LineKind, Passed, Skim};
+pub use standing::Standing;
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;

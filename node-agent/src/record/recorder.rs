@@ -15,6 +15,7 @@ use super::journal::{Journal, place_of};
 use super::lane::{Held, Item, Lane, Room, Shared};
 use super::ledger::{By, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
+use super::sealed::Recipients;
 use super::shelf::{FileShelf, Shelf};
 use super::writer::{Writer, bound};
 use super::{
@@ -22,7 +23,7 @@ use super::{
     RecordError, Why,
 };
 use crate::clock;
-use crate::model::{Carried, Reference, SessionId, StatementSeq};
+use crate::model::{Carried, RecipientId, Reference, SessionId, StatementSeq};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct RecorderSettings {
     pub workload_max_bytes: Option<u64>,
     /// What signs the ledger. Without it there is none.
     pub key: Option<Arc<NodeKey>>,
+    /// To whom recordings are sealed; `None`: they are written in clear.
+    pub recipients: Option<Recipients>,
 }
 
 impl RecorderSettings {
@@ -71,6 +74,7 @@ impl RecorderSettings {
             on_failure: OnFailure::Refuse,
             workload_max_bytes: None,
             key: None,
+            recipients: None,
         }
     }
 
@@ -247,6 +251,12 @@ impl Recorder {
     pub fn node_key(&self) -> Option<Fingerprint> {
         let key = self.shared.settings.key.as_ref()?;
         Some(key.public().fingerprint())
+    }
+
+    /// To whom recordings are sealed; empty: to nobody.
+    pub fn sealed_to(&self) -> Vec<RecipientId> {
+        let recipients = self.shared.settings.recipients.as_ref();
+        recipients.map_or_else(Vec::new, Recipients::ids)
     }
 
     /// Figures, taken one after the other.
@@ -441,6 +451,11 @@ impl SessionRecorder {
                     .await
             }
         }
+    }
+
+    /// Records of these bytes of a statement how many there were, and their digest. Never waits.
+    pub fn digested(&self, seq: StatementSeq, bytes: &[u8]) -> Result<(), RecordError> {
+        self.lane.push_digest(&self.shared, seq, bytes)
     }
 
     /// An execution is over. Never waits: its room was taken with its decision.

@@ -14,7 +14,7 @@ use super::ledger::{
     retire, segments,
 };
 use super::shelf::{is_live, session_of};
-use super::{Began, Blocks, Decoder, Event, Step};
+use super::{Began, Blocks, Decoder, Event, Identities, Step};
 use crate::config::Recording;
 use crate::model::{SessionId, UnixMillis};
 
@@ -296,7 +296,7 @@ fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
 /// What a recording says of its beginning.
 pub(super) fn beginning(path: &Path) -> Option<Box<Began>> {
     let file = File::open(path).ok()?;
-    let mut blocks = Blocks::open(io::BufReader::new(file)).ok()?;
+    let mut blocks = Blocks::open(io::BufReader::new(file), Identities::none()).ok()?;
     let Ok(Step::Block(_, lines)) = blocks.next() else {
         return None;
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use super::frames::tests::data_row;
 use super::shelf::{Shelf, Volume};
 use super::*;
 use crate::clock;
+use crate::config::SealTo;
 use crate::mask::{MaskPlan, MaskedRows};
 use crate::model::{
     CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
@@ -39,6 +40,7 @@ pub(crate) fn began(session: u64) -> Began {
             cgroup: CgroupId(7),
             netns: NetnsCookie(1),
             executable: None,
+            digest: None,
         },
         client: ClientAddr("10.0.0.5:50000".parse().unwrap()),
         destination: OriginalDst("10.0.7.3:5432".parse().unwrap()),
@@ -112,10 +114,18 @@ pub(crate) fn delivered(seq: u64, head: Option<Arc<ResultHead>>, rows: Vec<u8>) 
 
 /// Everything in a file, and how it ends.
 pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
+    read_with(path, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn read_with(
+    path: &Path,
+    identities: Identities,
+) -> (Vec<Event>, Result<Ending, BlockError>) {
     let mut events = Vec::new();
     let mut decoder = Decoder::default();
     let bytes = fs::read(path).unwrap();
-    let mut blocks = match Blocks::open(&bytes[..]) {
+    let mut blocks = match Blocks::open(&bytes[..], identities) {
         Ok(blocks) => blocks,
         Err(error) => return (events, Err(error)),
     };
@@ -127,13 +137,14 @@ pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
                     .filter(|l| !l.is_empty())
                     .map(|l| decoder.read(l)),
             ),
+            Ok(Step::Sealed(head, _)) => panic!("block {} is sealed", head.number),
             Ok(Step::End(ending)) => return (events, Ok(ending)),
             Err(error) => return (events, Err(error)),
         }
     }
 }
 
-fn settings(dir: &Path) -> RecorderSettings {
+pub(crate) fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
         block_interval: Duration::from_millis(10),
         settle: Settle::Never,
@@ -288,7 +299,10 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
     assert_eq!(cells.len(), 10);
     assert_eq!(
         cells.last(),
-        Some(&&RecordedCell::Long(93)),
+        Some(&&RecordedCell::Begins {
+            text: "x".repeat(1000 - 9 * 104 - 11),
+            length: 93,
+        }),
         "the cap fell into it"
     );
     assert_eq!(
@@ -313,9 +327,15 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
 
 /// A sound, closed recording of a few blocks.
 async fn some_recording(dir: &Path) -> Vec<u8> {
-    let recorder = Recorder::open(settings(dir)).unwrap();
+    some_recording_by(settings(dir)).await
+}
+
+/// The same, recorded so.
+pub(crate) async fn some_recording_by(settings: RecorderSettings) -> Vec<u8> {
+    let dir = settings.dir.clone();
+    let recorder = Recorder::open(settings).unwrap();
     let session = recorder.begin(began(9)).unwrap();
-    let path = path_of(dir, SessionId(9));
+    let path = path_of(&dir, SessionId(9));
     for seq in 1..=3 {
         let _ = session
             .decided(decided(seq, "SELECT 1", allow()))
@@ -331,15 +351,20 @@ async fn some_recording(dir: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
-    let mut blocks = match Blocks::open(bytes) {
+pub(crate) fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
+    ending_with(bytes, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn ending_with(bytes: &[u8], identities: Identities) -> Result<(u64, Ending), Damage> {
+    let mut blocks = match Blocks::open(bytes, identities) {
         Ok(blocks) => blocks,
         Err(BlockError::Damage(damage)) => return Err(damage),
         Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
     };
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(..) | Step::Sealed(..)) => {}
             Ok(Step::End(ending)) => return Ok((blocks.chain().blocks(), ending)),
             Err(BlockError::Damage(damage)) => return Err(damage),
             Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
@@ -350,15 +375,19 @@ fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
 #[tokio::test]
 async fn any_flipped_bit_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
-    let (blocks, ending) = ending_of(&good).unwrap();
+    every_flipped_bit_is_found(&some_recording(dir.path()).await, 1);
+}
+
+/// Of every so many bytes.
+pub(crate) fn every_flipped_bit_is_found(good: &[u8], step: usize) {
+    let (blocks, ending) = ending_of(good).unwrap();
     assert!(
         blocks >= 4 && ending == Ending::Closed,
         "{blocks} {ending:?}"
     );
-    for at in 0..good.len() {
+    for at in (0..good.len()).step_by(step) {
         for bit in 0..8 {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[at] ^= 1 << bit;
             let damage = ending_of(&bad).expect_err(&format!("byte {at} bit {bit}"));
             // The header's fields are vouched for by the first block.
@@ -384,7 +413,7 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
     }
     assert_eq!(seen, all - 1);
     for length in 0..HEADER {
-        let begun = Blocks::open(&good[..length]).unwrap_err();
+        let begun = Blocks::open(&good[..length], Identities::none()).unwrap_err();
         assert!(matches!(begun, BlockError::Begun { bytes } if bytes == length));
     }
     assert_eq!(ending_of(b"\x89NAREd").unwrap_err().what, Wrong::Magic);
@@ -393,7 +422,11 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
 #[tokio::test]
 async fn moved_removed_repeated_and_added_blocks_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
+    every_order_but_its_own_is_found(&some_recording(dir.path()).await);
+}
+
+/// The header, and each block.
+pub(crate) fn parts_of(good: &[u8]) -> Vec<&[u8]> {
     let mut parts = vec![&good[..HEADER]];
     let mut rest = &good[HEADER..];
     while !rest.is_empty() {
@@ -402,6 +435,11 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         parts.push(block);
         rest = after;
     }
+    parts
+}
+
+pub(crate) fn every_order_but_its_own_is_found(good: &[u8]) {
+    let parts = parts_of(good);
     let count = parts.len();
     let build = |order: &[usize]| {
         order
@@ -423,7 +461,7 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         }
         assert!(ending_of(&build(&repeated)).is_err(), "repeated {i}");
     }
-    let added = [&good[..], b"x"].concat();
+    let added = [good, b"x"].concat();
     assert_eq!(ending_of(&added).unwrap_err().what, Wrong::AfterEnd);
 }
 
@@ -588,21 +626,19 @@ async fn bulky(session: &SessionRecorder, seq: u64) {
     session.finished(finished(seq, 1));
 }
 
-#[tokio::test]
-async fn a_session_that_says_much_at_once_stays_readable() {
+/// A recording of sixty such statements, more than one block may hold, that came while the writer was
+/// at another session.
+async fn much_at_once(recipients: Option<Recipients>) -> (tempfile::TempDir, PathBuf) {
     use super::ledger::{By, Ledger, NodeKey, Writing};
     let dir = tempfile::tempdir().unwrap();
     let key = Arc::new(NodeKey::open_or_make(dir.path()).unwrap());
     let ledger = Ledger::open(Writing::new(dir.path(), key, By::Agent)).unwrap();
     let disk = Faulty::default();
-    let recorder = Recorder::on(
-        Box::new(disk.clone()),
-        settings(Path::new("/")),
-        None,
-        Some(ledger),
-    )
-    .unwrap();
-    // While the writer is at another session.
+    let settings = RecorderSettings {
+        recipients,
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, Some(ledger)).unwrap();
     disk.hold(1);
     let _other = recorder.begin(began(1)).unwrap();
     disk.written(1).await;
@@ -615,10 +651,44 @@ async fn a_session_that_says_much_at_once_stays_readable() {
     recorder.stop();
     let path = dir.path().join("x");
     fs::write(&path, disk.file(2)).unwrap();
+    (dir, path)
+}
+
+#[tokio::test]
+async fn a_session_that_says_much_at_once_stays_readable() {
+    let (_dir, path) = much_at_once(None).await;
     let (events, ending) = read(&path);
     assert_eq!(ending.unwrap(), Ending::Closed);
     let seqs: Vec<_> = events.iter().filter_map(seq_of).collect();
     assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_sealed_block_says_in_clear_more_than_is_in_it() {
+    let identity = Identity::make().unwrap();
+    let recipients = Recipients::read(&[SealTo::Key(identity.recipient())]).unwrap();
+    let (_dir, path) = much_at_once(recipients).await;
+    let bytes = fs::read(&path).unwrap();
+    let mut clear = Blocks::open(&bytes[..], Identities::none()).unwrap();
+    let mut opened = Blocks::open(&bytes[..], Identities::of(Some(identity))).unwrap();
+    let (mut decoder, mut counted) = (Decoder::default(), Standing::default());
+    let mut seqs = Vec::new();
+    let ending = loop {
+        match (clear.next().unwrap(), opened.next().unwrap()) {
+            (Step::Sealed(_, standing), Step::Block(_, lines)) => {
+                for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                    counted.count(&decoder.read(line));
+                }
+                assert_eq!(standing, counted);
+                seqs.push(standing.last.0);
+            }
+            (Step::End(ending), Step::End(_)) => break ending,
+            others => panic!("{others:?}"),
+        }
+    };
+    assert_eq!(ending, Ending::Closed);
+    let cut = seqs.iter().any(|seq| (1..60).contains(seq));
+    assert!(cut && seqs.last() == Some(&60), "{seqs:?}");
 }
 
 /// What the next agent would find in the journals.

@@ -13,8 +13,10 @@ use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
 use super::ledger::{Flushed, Told, Witness};
 use super::recorder::Health;
+use super::sealed::Recipients;
+use super::sealer::{Packed, Sealer};
 use super::shelf::{Shelf, Volume};
-use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
+use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Standing};
 use crate::clock;
 use crate::model::{ResultHead, SessionId, StatementSeq};
 
@@ -52,11 +54,15 @@ struct Recording {
     chain: Option<Chain>,
     encoder: Encoder,
     rows: RowsUnderWay,
-    totals: Totals,
+    standing: Standing,
+    sealer: Sealer,
     workload: Arc<str>,
     told: Told,
     /// Lines not yet in a block, and since when.
     lines: Vec<u8>,
+    /// What stands in the last block, and how that changes with the lines: after so many bytes of them.
+    stood: Standing,
+    steps: Vec<(usize, Standing)>,
     since: Option<Instant>,
     /// Sealed and not yet on disk. While this is not empty nothing more is sealed.
     sealed: Vec<u8>,
@@ -129,7 +135,9 @@ impl Writer {
             let id = lane.session;
             let recording = self.sessions.entry(id).or_insert_with(|| {
                 self.shared.counters.open.fetch_add(1, Ordering::Relaxed);
-                Recording::new(Arc::clone(&lane), self.shared.settings.cell_cap)
+                let settings = &self.shared.settings;
+                let sealed_to = settings.recipients.clone();
+                Recording::new(Arc::clone(&lane), settings.cell_cap, sealed_to)
             });
             if !Arc::ptr_eq(&recording.lane, &lane) {
                 // Two sessions of one name: the later one is not recorded, so it may not run.
@@ -179,6 +187,9 @@ impl Writer {
         }
         self.active = active;
         self.mend();
+        if let (Some(_), Some(journal)) = (&self.shared.settings.recipients, &self.shared.journal) {
+            journal.wipe();
+        }
     }
 
     fn round(&mut self, active: &mut Vec<SessionId>, now: Instant, all: bool) {
@@ -275,6 +286,7 @@ impl Writer {
                     .fetch_add(1, Ordering::Relaxed);
             }
             encoded = recording.encode(item, &batch.data);
+            recording.step();
             if recording.lines.len() >= BLOCK && recording.sealed.is_empty() {
                 self.write_out(recording);
             }
@@ -348,6 +360,7 @@ impl Writer {
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw));
         self.packer.compress_to_buffer(lines, &mut self.packed)?;
+        let standing = recording.standing_after(raw);
         let chain = match &mut recording.chain {
             Some(chain) => chain,
             empty => {
@@ -355,19 +368,19 @@ impl Writer {
                     session: recording.lane.session,
                     began: at,
                 };
-                let (chain, bytes) = Chain::create(header);
+                let (chain, bytes) = recording.sealer.create(header);
                 recording.sealed.extend_from_slice(&bytes);
                 empty.insert(chain)
             }
         };
         // What was pushed before the close is in these lines; nothing can be pushed after it.
-        chain.seal(
-            &self.packed,
+        let packed = Packed {
+            bytes: &mut self.packed,
             raw,
             at,
-            recording.closing && rest == 0,
-            &mut recording.sealed,
-        );
+            last: recording.closing && rest == 0,
+        };
+        (recording.sealer).seal(chain, packed, &standing, &mut recording.sealed)?;
         recording.lines.drain(..raw);
         if rest == 0 {
             // What hangs on them hangs on the last of several blocks.
@@ -457,7 +470,7 @@ impl Writer {
 }
 
 impl Recording {
-    fn new(lane: Arc<Lane>, cell_cap: usize) -> Self {
+    fn new(lane: Arc<Lane>, cell_cap: usize, sealed_to: Option<Recipients>) -> Self {
         let reader = RowReader::new(lane.dialect, cell_cap);
         Recording {
             lane,
@@ -470,10 +483,13 @@ impl Recording {
                 head: None,
                 reader,
             },
-            totals: Totals::default(),
+            standing: Standing::default(),
+            sealer: Sealer::new(sealed_to),
             workload: Arc::from(""),
             told: Told::default(),
             lines: Vec::new(),
+            stood: Standing::default(),
+            steps: Vec::new(),
             since: None,
             sealed: Vec::new(),
             held: Vec::new(),
@@ -484,6 +500,29 @@ impl Recording {
             closing: false,
             broken: false,
         }
+    }
+
+    fn step(&mut self) {
+        let before = self
+            .steps
+            .last()
+            .map_or(&self.stood, |(_, standing)| standing);
+        if *before != self.standing {
+            self.steps.push((self.lines.len(), self.standing));
+        }
+    }
+
+    /// How far it has come with so many bytes of its lines, which become a block. A block that says more
+    /// than is in it would keep the next agent from adding the rest.
+    fn standing_after(&mut self, raw: usize) -> Standing {
+        let within = self.steps.partition_point(|(end, _)| *end <= raw);
+        if let Some((_, standing)) = self.steps.drain(..within).next_back() {
+            self.stood = standing;
+        }
+        for (end, _) in &mut self.steps {
+            *end -= raw;
+        }
+        self.stood
     }
 
     /// Everything is on disk and nothing will come.
@@ -516,11 +555,16 @@ impl Recording {
         match item {
             Item::Began(began) => {
                 self.workload = Arc::clone(&began.workload.name);
+                self.standing.began = true;
                 self.encoder.began(&began, &mut self.lines)?;
             }
-            Item::Login(login) => self.encoder.login(&login, &mut self.lines)?,
+            Item::Login(login) => {
+                self.standing.login = true;
+                self.encoder.login(&login, &mut self.lines)?;
+            }
             Item::Decided(decided) => {
-                self.totals.decided(&decided.decision);
+                self.standing.last = self.standing.last.max(decided.seq);
+                self.standing.totals.decided(&decided.decision);
                 self.encoder.decided(decided, &mut self.lines)?;
             }
             Item::Rows {
@@ -534,7 +578,7 @@ impl Recording {
             Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
             Item::Finished(finished) => {
                 self.end_rows(finished.seq, None)?;
-                self.totals.finished(&finished);
+                self.standing.totals.finished(&finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
             }
             Item::Note(mut note) => {
@@ -546,7 +590,7 @@ impl Recording {
                 let closed = Closed {
                     at,
                     why,
-                    totals: self.totals,
+                    totals: self.standing.totals,
                     carried,
                 };
                 self.encoder.closed(&closed, &mut self.lines)?;

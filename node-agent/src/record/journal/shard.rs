@@ -124,6 +124,21 @@ impl Shard {
         }
     }
 
+    /// Overwrites halves of which nothing is needed any more. One that is being written is left for the
+    /// next time.
+    pub(super) fn wipe(&self) {
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        for half in &mut state.halves {
+            if half.used > 1 && half.needed.load(Ordering::Acquire) == 0 {
+                // What refers to earlier entries is judged and told anew: they are gone.
+                let wiped = half.begin_anew(&self.memory, half.used);
+                debug_assert!(wiped.is_some(), "a half lies within its journal");
+            }
+        }
+    }
+
     /// Everything in it is in recordings.
     pub(super) fn settled(&self) -> bool {
         let state = self.lock();
@@ -253,6 +268,23 @@ impl Shard {
     }
 }
 
+impl Half {
+    /// Empties it, and overwrites that many of its words.
+    fn begin_anew(&mut self, memory: &SharedWords, words: usize) -> Option<()> {
+        let (generation, entries) = memory.get(self.begins..)?.split_first()?;
+        // Killed in between, the half is empty, which is what it is.
+        generation.store(0, Ordering::Release);
+        for word in entries.iter().take(words.saturating_sub(1)) {
+            word.store(0, Ordering::Release);
+        }
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        generation.store(u64::from(self.generation).to_le(), Ordering::Release);
+        self.used = 1;
+        self.known.clear();
+        Some(())
+    }
+}
+
 impl State {
     fn half(&self) -> &Half {
         let [first, second] = &self.halves;
@@ -286,14 +318,7 @@ impl State {
         if other.needed.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let [generation, entry] = memory.get(other.begins..)?.first_chunk()?;
-        // Killed in between, the half is empty, which is what it is.
-        generation.store(0, Ordering::Release);
-        entry.store(0, Ordering::Release);
-        other.generation = other.generation.checked_add(1).unwrap_or(1);
-        generation.store(u64::from(other.generation).to_le(), Ordering::Release);
-        other.used = 1;
-        other.known.clear();
+        other.begin_anew(memory, 2)?;
         self.second = !self.second;
         Some(())
     }

@@ -76,7 +76,7 @@ fn from_the_beginning(file: &File, kind: Kind) -> io::Result<Option<Looked>> {
     let mut at = None;
     loop {
         match blocks.next() {
-            Ok(Step::Block(head, _)) => at = Some(head.at),
+            Ok(Step::Block(head, _) | Step::Sealed(head, _)) => at = Some(head.at),
             Ok(Step::End(_)) | Err(BlockError::Damage(_) | BlockError::Begun { .. }) => break,
             Err(BlockError::Io(error)) => return Err(error),
         }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use super::super::chain::{BLOCK_HEAD, BLOCK_TAIL, Chain, Header};
 use super::super::codec::{self, Decoder, Encoder, Told};
 use super::super::journal::Remembered;
+use super::super::sealed::Identities;
+use super::super::sealer::{Packed, Sealer};
 use super::super::writer::{BLOCK, LEVEL};
 use super::super::{
-    BlockError, Blocks, Closed, Damage, Ending, Event, Note, NoteFrom, Step, Totals, Why, Wrong,
+    BlockError, Blocks, Closed, Damage, Ending, Note, NoteFrom, Standing, Step, Why, Wrong,
 };
 use super::{Recovered, Vouching};
 use crate::clock;
-use crate::model::{SessionId, StatementSeq};
+use crate::model::SessionId;
 
 /// What became of a recording.
 pub(super) enum Outcome {
@@ -28,18 +30,15 @@ pub(super) enum Outcome {
     },
 }
 
-/// What a recording holds, and where it ends.
-struct Standing {
+/// What a recording holds, and where it ends. What is sealed in it cannot be read here, and need not.
+struct Left {
     chain: Chain,
-    events: u64,
-    login: bool,
-    last: Option<StatementSeq>,
-    totals: Totals,
+    standing: Standing,
     ending: Ending,
 }
 
-fn standing(file: &File, session: SessionId) -> Result<Option<Standing>, BlockError> {
-    let mut blocks = match Blocks::open(BufReader::new(file)) {
+fn left(file: &File, session: SessionId) -> Result<Option<Left>, BlockError> {
+    let mut blocks = match Blocks::open(BufReader::new(file), Identities::none()) {
         Ok(blocks) => blocks,
         // Its header was not whole yet.
         Err(BlockError::Begun { .. }) => return Ok(None),
@@ -54,41 +53,24 @@ fn standing(file: &File, session: SessionId) -> Result<Option<Standing>, BlockEr
         .into());
     }
     let mut decoder = Decoder::default();
-    let mut events = 0;
-    let mut login = false;
-    let mut last = None;
-    let mut totals = Totals::default();
+    let mut standing = Standing::default();
     let ending = loop {
         match blocks.next()? {
             Step::End(ending) => break ending,
+            Step::Sealed(_, sealed) => standing = sealed,
             Step::Block(_, lines) => {
                 for line in lines
                     .split(|byte| *byte == b'\n')
                     .filter(|line| !line.is_empty())
                 {
-                    let event = decoder.read(line);
-                    events += 1;
-                    totals.count(&event);
-                    match event {
-                        Event::Decided(decided) => last = last.max(Some(decided.seq)),
-                        Event::Login(_) => login = true,
-                        Event::Began(_)
-                        | Event::Rows(_)
-                        | Event::Finished(_)
-                        | Event::Note(_)
-                        | Event::Closed(_)
-                        | Event::Unknown(_) => {}
-                    }
+                    standing.count(&decoder.read(line));
                 }
             }
         }
     };
-    Ok(Some(Standing {
+    Ok(Some(Left {
         chain: blocks.chain().clone(),
-        events,
-        login,
-        last,
-        totals,
+        standing,
         ending,
     }))
 }
@@ -101,21 +83,26 @@ pub(super) fn finish(
     remembered: Remembered,
     vouching: &mut Vouching,
 ) -> io::Result<Outcome> {
-    let standing = match standing(file, session) {
-        Ok(Some(standing)) => standing,
-        Ok(None) => begin(file, session)?,
+    let sealer = Sealer::new(vouching.recipients.clone());
+    let left = match left(file, session) {
+        Ok(Some(left)) => left,
+        Ok(None) => begin(file, session, &sealer)?,
         Err(BlockError::Io(error)) => return Err(error),
         Err(error @ (BlockError::Damage(_) | BlockError::Begun { .. })) => {
             let why = error.to_string();
             return Ok(Outcome::Left { remembered, why });
         }
     };
-    let later = |seq: StatementSeq| standing.last.is_none_or(|last| seq > last);
-    let torn = match standing.ending {
+    let Left {
+        chain,
+        standing,
+        ending,
+    } = left;
+    let torn = match ending {
         // Whoever wrote it closed it when all was in it.
         Ending::Closed
             if (remembered.told.iter())
-                .any(|told| matches!(told, Told::Decided(one) if later(one.seq))) =>
+                .any(|told| matches!(told, Told::Decided(one) if one.seq > standing.last)) =>
         {
             let why = "it is closed, and does not have what its agent decided".to_owned();
             return Ok(Outcome::Left { remembered, why });
@@ -125,31 +112,37 @@ pub(super) fn finish(
         Ending::Torn { bytes } => bytes,
     };
     let added = remembered.told.into_iter().filter(|told| match told {
-        Told::Began(_) => standing.events == 0,
+        Told::Began(_) => !standing.began,
         Told::Login(_) => !standing.login,
-        Told::Decided(decided) => later(decided.seq),
+        Told::Decided(decided) => decided.seq > standing.last,
     });
+    // The ledger knows of any other before its file is there.
+    let mut made = (of.is_some() && chain.blocks() == 0).then(|| Arc::from(""));
     let mut end = Appending {
         file,
-        offset: standing.chain.offset(),
-        chain: standing.chain,
+        offset: chain.offset(),
+        chain,
         lines: Vec::new(),
+        standing,
+        sealer,
     };
     file.set_len(end.offset)?;
-    let mut totals = standing.totals;
     let mut decisions = 0;
-    // The ledger knows of any other before its file is there.
-    let mut made = (of.is_some() && standing.events == 0).then(|| Arc::from(""));
     for told in added {
         match &told {
             Told::Began(began) => {
+                end.standing.began = true;
                 made = Some(Arc::clone(&began.workload.name));
                 codec::began_line(began, &mut end.lines)?;
             }
-            Told::Login(login) => codec::login_line(login, &mut end.lines)?,
+            Told::Login(login) => {
+                end.standing.login = true;
+                codec::login_line(login, &mut end.lines)?;
+            }
             Told::Decided(decided) => {
                 decisions += 1;
-                totals.decided(&decided.decision);
+                end.standing.last = end.standing.last.max(decided.seq);
+                end.standing.totals.decided(&decided.decision);
                 codec::whole_line(decided, &mut end.lines)?;
             }
         }
@@ -173,7 +166,7 @@ pub(super) fn finish(
     let closed = Closed {
         at,
         why: Why::AgentDied,
-        totals,
+        totals: end.standing.totals,
         carried: None,
     };
     encoder.closed(&closed, &mut end.lines)?;
@@ -216,19 +209,16 @@ fn sentence(of: Option<SessionId>, decisions: u64, torn: u64) -> String {
 }
 
 /// A recording that has nothing yet.
-fn begin(file: &File, session: SessionId) -> io::Result<Standing> {
-    let (chain, header) = Chain::create(Header {
+fn begin(file: &File, session: SessionId, sealer: &Sealer) -> io::Result<Left> {
+    let (chain, header) = sealer.create(Header {
         session,
         began: clock::now(),
     });
     file.set_len(0)?;
     file.write_all_at(&header, 0)?;
-    Ok(Standing {
+    Ok(Left {
         chain,
-        events: 0,
-        login: false,
-        last: None,
-        totals: Totals::default(),
+        standing: Standing::default(),
         ending: Ending::Unclosed,
     })
 }
@@ -238,15 +228,22 @@ struct Appending<'a> {
     chain: Chain,
     offset: u64,
     lines: Vec<u8>,
+    standing: Standing,
+    sealer: Sealer,
 }
 
 impl Appending<'_> {
     /// Seals the lines.
     fn seal(&mut self, last: bool) -> io::Result<Vec<u8>> {
-        let packed = zstd::bulk::compress(&self.lines, LEVEL)?;
-        let mut sealed = Vec::with_capacity(BLOCK_HEAD + packed.len() + BLOCK_TAIL);
-        self.chain
-            .seal(&packed, self.lines.len(), clock::now(), last, &mut sealed);
+        let mut bytes = zstd::bulk::compress(&self.lines, LEVEL)?;
+        let mut sealed = Vec::with_capacity(BLOCK_HEAD + bytes.len() + BLOCK_TAIL);
+        let packed = Packed {
+            bytes: &mut bytes,
+            raw: self.lines.len(),
+            at: clock::now(),
+            last,
+        };
+        (self.sealer).seal(&mut self.chain, packed, &self.standing, &mut sealed)?;
         self.lines.clear();
         Ok(sealed)
     }

@@ -27,6 +27,7 @@ use super::lane::Shared;
 use super::ledger::{By, Entry, Ledger, Mark, NodeKey, Writing};
 use super::path_of;
 use super::retention::beginning;
+use super::sealed::Recipients;
 use super::shelf::{recordings, session_of};
 use crate::model::SessionId;
 
@@ -59,7 +60,8 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
         let mut wait = RETRY;
         loop {
             let settings = &shared.settings;
-            let mut vouching = Vouching::new(&settings.dir, settings.key.clone());
+            let mut vouching =
+                Vouching::new(&settings.dir, settings.key.clone()).sealing(&settings.recipients);
             match recover(&settings.dir, settings.journal.as_deref(), &mut vouching) {
                 Ok(done) => {
                     let counters = &shared.counters;
@@ -346,6 +348,8 @@ pub(super) struct Vouching {
     dir: PathBuf,
     key: Option<Arc<NodeKey>>,
     ledger: Option<Ledger>,
+    /// To whom what is added is sealed.
+    recipients: Option<Recipients>,
 }
 
 impl Vouching {
@@ -354,7 +358,14 @@ impl Vouching {
             dir: dir.to_owned(),
             key,
             ledger: None,
+            recipients: None,
         }
+    }
+
+    /// Seals what is added.
+    pub(super) fn sealing(mut self, recipients: &Option<Recipients>) -> Vouching {
+        self.recipients.clone_from(recipients);
+        self
     }
 
     /// `began`: the recording was made here, for a session of this workload.

@@ -5,12 +5,17 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use super::*;
+use crate::config::SealTo;
 use crate::record::journal::{self, Journal};
-use crate::record::tests::{allow, began, decided, finished, read};
-use crate::record::{Closed, Ending, Event, HEADER, Recorder, RecorderSettings, Settle, Why};
+use crate::record::tests::{allow, began, decided, finished, read, read_with};
+use crate::record::{
+    Blocks, Closed, Ending, Event, HEADER, Identities, Identity, Recorder, RecorderSettings,
+    Settle, Step, Why,
+};
 
 fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
+        recipients: env::var(SEALED_TO).ok().and_then(|key| recipients(&key)),
         settle: Settle::Never,
         journal: Some(dir.join("journal")),
         ..RecorderSettings::new(dir)
@@ -24,6 +29,10 @@ fn recover_in(dir: &Path) -> Recovered {
         &mut Vouching::new(dir, None),
     )
     .unwrap()
+}
+
+fn recipients(key: &str) -> Option<Recipients> {
+    Recipients::read(&[SealTo::Key(key.parse().unwrap())]).unwrap()
 }
 
 fn seqs(events: &[Event]) -> Vec<u64> {
@@ -48,6 +57,8 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Where the child of the next test records; it is the same test, run once more.
 const CHILD: &str = "NODE_AGENT_TEST_JOURNALS_IN";
+/// To whom it seals what it records.
+const SEALED_TO: &str = "NODE_AGENT_TEST_SEALED_TO";
 
 /// Three sessions take turns, and each of their decisions is told once it may run.
 fn record_for_ever(dir: &Path) {
@@ -90,9 +101,15 @@ fn whatever_ran_before_a_kill_is_on_the_record_after_it() {
     let mut from_journals = 0;
     for round in 0..12_u64 {
         let dir = tempfile::tempdir().unwrap();
+        // Every other time what is recorded is sealed, and whoever recovers it cannot read it.
+        let identity = (round % 2 == 1).then(|| Identity::make().unwrap());
+        let sealed_to = identity
+            .as_ref()
+            .map(|identity| identity.recipient().to_string());
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(CHILD, dir.path())
+            .envs(sealed_to.iter().map(|key| (SEALED_TO, key)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -119,13 +136,22 @@ fn whatever_ran_before_a_kill_is_on_the_record_after_it() {
             hear(line.unwrap(), &mut ran);
         }
         child.wait().unwrap();
-        let done = recover_in(dir.path());
+        let recipients = sealed_to.as_deref().and_then(recipients);
+        let mut vouching = Vouching::new(dir.path(), None).sealing(&recipients);
+        let done = recover(dir.path(), Some(&dir.path().join("journal")), &mut vouching).unwrap();
         assert_eq!(done.left, 0);
+        let identities = Identities::of(identity);
         assert!(done.closed >= 1, "{done:?}");
         from_journals += done.remembered;
         for (session, last) in ran {
-            let (events, ending) = read(&path_of(dir.path(), SessionId(session)));
+            let path = path_of(dir.path(), SessionId(session));
+            let (events, ending) = read_with(&path, identities.clone());
             assert_eq!(ending.unwrap(), Ending::Closed);
+            if !identities.is_empty() {
+                let bytes = fs::read(&path).unwrap();
+                let told = b"the next one closed this recording";
+                assert!(memchr::memmem::find(&bytes, told).is_none());
+            }
             assert!(matches!(events[0], Event::Began(_)), "{:?}", events[0]);
             let seqs = seqs(&events);
             assert!(
@@ -373,6 +399,33 @@ fn decisions_of_a_recording_that_was_changed_come_to_lie_in_one_of_their_own() {
         assert_eq!(fs::read_dir(dir.path().join("journal")).unwrap().count(), 0);
         assert_eq!(recover_in(dir.path()).remembered, 0, "once is enough");
     }
+}
+
+#[test]
+fn what_lies_apart_is_sealed_where_recordings_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cut_by(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[HEADER + 10] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    drop(left(dir.path(), 1, 4..=6));
+    let identity = Identity::make().unwrap();
+    let recipients = recipients(&identity.recipient().to_string());
+    let mut vouching = Vouching::new(dir.path(), None).sealing(&recipients);
+    let journals = dir.path().join("journal");
+    let done = recover(dir.path(), Some(&journals), &mut vouching).unwrap();
+    assert_eq!((done.remembered, done.left), (3, 1));
+    let own = path_of(dir.path(), apart_of(SessionId(1)));
+    let bytes = fs::read(&own).unwrap();
+    let mut blocks = Blocks::open(&bytes[..], Identities::none()).unwrap();
+    let Step::Sealed(_, standing) = blocks.next().unwrap() else {
+        panic!("it lies in clear");
+    };
+    assert_eq!(standing.last.0, 6);
+    let (events, ending) = read_with(&own, Identities::of(Some(identity)));
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    assert_eq!(seqs(&events), [4, 5, 6]);
+    assert!(last_words(&events).0.contains("s-0000000000000001"));
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn settings(dir: &Path, key: &Arc<NodeKey>) -> RecorderSettings {
 fn verified(dir: &Path, keys: &[PublicKey]) -> (Verdict, String) {
     let mut out = Vec::new();
     let scope = Scope {
+        identities: &Identities::none(),
         dir,
         keys,
         only: None,
@@ -462,6 +463,7 @@ fn another_nodes_ledger_is_not_this_ones() {
     let both = [other, EVIDENCE.key.public()];
     assert_eq!(verified(EVIDENCE.dir.path(), &both).0, Verdict::Good);
     let none = Scope {
+        identities: &Identities::none(),
         dir: EVIDENCE.dir.path(),
         keys: &[],
         only: None,
@@ -477,6 +479,7 @@ fn one_session_is_asked_for_also_if_it_is_gone() {
     let ask = |id| {
         let only = [path_of(dir.path(), SessionId(id))];
         let scope = Scope {
+            identities: &Identities::none(),
             dir: dir.path(),
             keys: &EVIDENCE.keys(),
             only: Some(&only),
@@ -548,14 +551,11 @@ fn what_is_removed_in_order_has_a_tombstone_also_while_an_agent_runs() {
         key: Arc::clone(&key),
         by: By::Operator,
     };
-    while !path_of(dir.path(), SessionId(5)).exists() {
+    let bytes =
+        |id| fs::metadata(path_of(dir.path(), SessionId(id))).map_or(0, |about| about.len());
+    while bytes(5) == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let bytes = |id| {
-        fs::metadata(path_of(dir.path(), SessionId(id)))
-            .unwrap()
-            .len()
-    };
     let keep = Keep {
         max_bytes: Some(bytes(3) + bytes(4) + bytes(5)),
         ..Keep::default()
@@ -687,6 +687,7 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
     assert_eq!(verdict, Verdict::Good, "{said}");
     let mut json = Vec::new();
     let scope = Scope {
+        identities: &Identities::none(),
         dir: dir.path(),
         keys: &keys,
         only: None,
@@ -734,7 +735,7 @@ fn where_the_clock_went_back_is_named_in_a_recording() {
     }
     let path = path_of(dir.path(), SessionId(1));
     fs::write(&path, out).unwrap();
-    let (state, _) = whole(&path, []).unwrap();
+    let (state, _) = whole(&path, &Identities::none(), []).unwrap();
     assert_eq!(state.verdict(), Verdict::Good);
     assert!(
         state
@@ -805,6 +806,7 @@ fn what_a_killed_agent_leaves_is_good_and_what_is_taken_from_it_is_missed() {
     assert!(segments(&ledger_dir(&recordings)).unwrap().len() <= 2);
     // One that was left open, and one that is closed.
     let scope = Scope {
+        identities: &Identities::none(),
         dir: &recordings,
         keys: &keys,
         only: None,
