@@ -53,6 +53,12 @@ impl Keep {
         }
     }
 
+    /// The shortest time after which a recording may go for its age.
+    fn shortest(&self) -> Option<Duration> {
+        let local = self.archive.and_then(|archive| archive.local);
+        self.max_age.into_iter().chain(local).min()
+    }
+
     /// Everything may stay.
     pub fn all(&self) -> bool {
         *self == Keep::default()
@@ -124,9 +130,17 @@ pub fn prune(
         left: whole,
         ..Pruned::default()
     };
+    let known = match keep.shortest() {
+        Some(max) if all.iter().any(|one| age(one.changed, now) > max) => hear(dir)?,
+        Some(_) | None => Ledgered::default(),
+    };
     let mut going = Vec::new();
     for one in all {
-        let older = |max| age(one.changed, now) > max && settled_before(&one.path, now, max);
+        let older = |max| {
+            age(one.changed, now) > max
+                && told_before(&known, one.session, now, max)
+                && settled_before(&one.path, now, max)
+        };
         let old = |max: Option<Duration>| max.is_some_and(older);
         let of_its_workload = one.workload.as_ref().and_then(|w| of_workload.get_mut(w));
         let much = |max: Option<u64>, bytes: u64| max.is_some_and(|max| bytes > max);
@@ -176,6 +190,19 @@ pub fn prune(
 
 fn age(moment: i64, now: UnixMillis) -> Duration {
     Duration::from_millis(now.0.saturating_sub(moment).max(0).unsigned_abs())
+}
+
+/// Whether the ledger has not spoken of it since, either. Whoever may write a recording can put an
+/// earlier time into its last block, too; into the ledger he cannot without being found.
+fn told_before(
+    known: &Ledgered,
+    session: Option<SessionId>,
+    now: UnixMillis,
+    max: Duration,
+) -> bool {
+    let known = session.and_then(|session| known.sessions.get(&session));
+    let told = known.and_then(|known| known.told_at);
+    told.is_none_or(|at| age(at.0, now) > max)
 }
 
 /// Whether its last block is older than this, too: whoever may touch a file sets its time as he likes,
@@ -278,12 +305,18 @@ fn wanting_room(dir: &Path) -> io::Result<u64> {
         .saturating_mul(about.f_frsize))
 }
 
-/// Whose recordings they are: by the ledger, and where that does not know by their first block.
-fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
+/// What the ledger says; that nobody changed it is for `sessions verify` to find.
+fn hear(dir: &Path) -> io::Result<Ledgered> {
     let mut known = Ledgered::default();
     for path in segments(&ledger_dir(dir))? {
         read_segment(&path, None, &mut |place, entry| known.take(place, entry))?;
     }
+    Ok(known)
+}
+
+/// Whose recordings they are: by the ledger, and where that does not know by their first block.
+fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
+    let known = hear(dir)?;
     for one in all {
         one.workload = one
             .session

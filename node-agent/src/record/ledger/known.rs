@@ -48,6 +48,8 @@ pub struct Known {
     pub begun_in: Option<(SegmentId, u64)>,
     /// The latter.
     pub told_in: Option<(SegmentId, u64)>,
+    /// When that was.
+    pub told_at: Option<UnixMillis>,
 }
 
 /// All that a ledger knows.
@@ -154,6 +156,7 @@ impl Ledgered {
     fn of(&mut self, session: SessionId, place: Place) -> &mut Known {
         let known = self.sessions.entry(session).or_default();
         known.told_in = Some((place.segment, place.block));
+        known.told_at = known.told_at.max(Some(place.at));
         known
     }
 

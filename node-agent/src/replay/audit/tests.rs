@@ -614,6 +614,31 @@ fn a_tombstone_does_not_cover_what_was_changed_before() {
 }
 
 #[test]
+fn no_time_in_a_file_makes_it_older_than_the_ledger_says() {
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    whole_session(&recorder, 1, 3);
+    recorder.stop();
+    // The last block is of 1970, and the file, too; its hash is what the ledger has signed.
+    let path = path_of(dir.path(), SessionId(1));
+    let mut all = parts(&fs::read(&path).unwrap());
+    all.last_mut().unwrap()[24..32].fill(0);
+    fs::write(&path, all.concat()).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let tombstones = Tombstones { key, by: By::Agent };
+    let keep = Keep {
+        max_age: Some(Duration::from_mins(1)),
+        ..Keep::default()
+    };
+    let now = crate::clock::now();
+    let pruned = |now| prune(dir.path(), keep, now, Some(&tombstones)).unwrap();
+    assert!(pruned(now).removed.is_empty());
+    assert_eq!(pruned(UnixMillis(now.0 + 61_000)).removed, [path]);
+}
+
+#[test]
 fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_room() {
     use crate::record::{ArchiveNote, Copied, KeepArchived, Stamp};
     let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

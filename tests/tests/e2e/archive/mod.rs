@@ -1,6 +1,7 @@
 //! Recordings in object storage: they get there, come back and are good; and whatever the storage or
 //! somebody with hands on the files does, nothing is lost and nobody waits.
 
+mod sealed;
 mod storage;
 
 use std::collections::BTreeSet;
