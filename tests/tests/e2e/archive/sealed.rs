@@ -53,6 +53,10 @@ fn what_a_killed_agent_left_is_archived_sealed_and_read_far_away_by_who_has_the_
         Ok((lies_there(&storage, &whole)? && lies_there(&storage, &died)?).then_some(()))
     })?;
     all_there(&world)?;
+    until("the ledger lies there, which goes last", SOON, || {
+        let seen = world.cli(&["sessions", "archive"])?;
+        Ok(seen.status.success().then_some(()))
+    })?;
     assert!(!degraded(&world)?.contains("archive"));
     for (object, path) in storage.objects()? {
         let bytes = fs::read(path)?;
