@@ -72,6 +72,7 @@ async fn session(recorder: &Recorder, id: u64, count: u64, last: bool) -> anyhow
             cgroup: CgroupId(7),
             netns: NetnsCookie(1),
             executable: None,
+            digest: None,
         },
         client: ClientAddr("10.0.0.5:50000".parse()?),
         destination: OriginalDst("10.0.7.3:5432".parse()?),

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
 use crate::approval::{Bounds, Desk, DeskSettings};
+use crate::archive::{ArchiveError, Keeping, Settings};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
@@ -29,7 +30,10 @@ use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
 use crate::record::ledger::{By, KeyError, NodeKey};
-use crate::record::{Keep, OpenError, Recorder, RecorderSettings, TextKey, Tombstones, prune};
+use crate::record::{
+    Keep, OpenError, Recipients, RecipientsError, Recorder, RecorderSettings, TextKey, Tombstones,
+    prune,
+};
 use crate::session::{Analyses, Budgets, Cancels, Drain, Partings, Reachable, Shared};
 use crate::telemetry::{Metrics, Registry};
 use crate::tls::{ClientTls, NodeCa, TlsError, UpstreamConnector, UpstreamTls, install_provider};
@@ -70,9 +74,22 @@ pub enum AgentError {
     /// The record.
     #[error(transparent)]
     Record(#[from] OpenError),
+    /// Recordings are sealed, and the journal would bring what is in them to a disk.
+    #[error(
+        "recordings are sealed (recording.encrypt_to), and recording.journal, {}, is on a disk: until \
+         decisions are in a recording they lie there in clear; name a directory in memory (tmpfs), \
+         such as one below /run", .0.display()
+    )]
+    Journal(PathBuf),
+    /// To whom it is sealed.
+    #[error(transparent)]
+    Recipients(#[from] RecipientsError),
     /// The key that signs the ledger.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The archive.
+    #[error("recording.archive: {0}")]
+    Archive(#[from] ArchiveError),
     /// The keeper.
     #[error(transparent)]
     Keeper(#[from] LinkError),
@@ -111,6 +128,8 @@ pub struct Agent {
     partings: Partings,
     warm: Arc<Warm>,
     desk: Desk,
+    /// Ends with the agent; what it was sending the next one sends.
+    _archive: Option<Keeping>,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -134,7 +153,8 @@ impl Agent {
         let live = Arc::new(Registry::default());
         let policies = Arc::new(ArcSwap::from_pointee(load_policies(&config.policies)?));
         let key = Arc::new(NodeKey::open_or_make(&config.state_dir)?);
-        let settings = recorder_settings(&config, threads, key.clone());
+        let mut settings = recorder_settings(&config, threads, key.clone());
+        settings.recipients = Recipients::read(&config.recording.encrypt_to)?;
         let recorder = Arc::new(Recorder::open(settings)?);
         let issuers = Issuers::new(issuer_rules(&config)?, KeyTimes::default())?;
         for error in issuers.warm().await {
@@ -212,6 +232,10 @@ impl Agent {
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
         tasks.spawn(prune_old(config.clone(), key));
+        let archive = match Settings::by(&config) {
+            Some(settings) => Some(Keeping::start(settings)?),
+            None => None,
+        };
         let kept = warm.clone();
         tasks.spawn(async move { kept.look_after().await });
         let admin = Arc::new(Admin {
@@ -219,6 +243,7 @@ impl Agent {
             live,
             warm: warm.clone(),
             recorder: recorder.clone(),
+            archive: archive.as_ref().map(Keeping::watch),
             policies,
             trouble,
             desk: desk.clone(),
@@ -238,6 +263,7 @@ impl Agent {
             partings,
             warm,
             desk,
+            _archive: archive,
             _strands: strands,
         })
     }
@@ -355,6 +381,9 @@ pub fn prepare(config: &Config, worker: Option<Account>) -> Result<(), AgentErro
     make_private(&config.recording.dir)?;
     make_private(&config.recording.journal)?;
     make_private(&config.approvals.dir)?;
+    if Recipients::read(&config.recording.encrypt_to)?.is_some() {
+        in_memory(&config.recording.journal)?;
+    }
     let Some(worker) = worker else { return Ok(()) };
     // Others pass through, and list nothing; what is inside has its own mode.
     let through = std::fs::Permissions::from_mode(0o711);
@@ -403,6 +432,18 @@ pub fn keys(config: &Config) -> Vec<PathBuf> {
     ]
 }
 
+/// Decisions lie in the journal in clear until they lie in a recording: of recordings that are
+/// sealed nothing should get to a disk that way.
+fn in_memory(journal: &Path) -> Result<(), AgentError> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let about = rustix::fs::statfs(journal).map_err(|error| file(journal)(error.into()))?;
+    match about.f_type {
+        TMPFS | RAMFS => Ok(()),
+        _ => Err(AgentError::Journal(journal.to_owned())),
+    }
+}
+
 fn mask_key_file(state_dir: &Path) -> PathBuf {
     state_dir.join("mask.key")
 }
@@ -426,27 +467,37 @@ fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
     give(directory, worker)
 }
 
-/// Passwords are read for each session. That they may be is known before the first.
+/// Passwords are read for each session, and the archive's credential for each round. That they may
+/// be is known before the first.
 fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
+    let archive = config.recording.archive.iter();
+    for path in archive.filter_map(|archive| archive.credentials_file.as_ref()) {
+        readable(path)?;
+    }
     for target in &config.targets {
         let groups = target.credentials.by_group.iter().map(|(_, own)| own);
         for credential in std::iter::once(&target.credentials.default).chain(groups) {
             let PasswordSource::File(path) = &credential.password else {
                 continue;
             };
-            // Any other fault is the session's to tell: the file may come later.
-            if let Err(error) = std::fs::File::open(path)
-                && error.kind() == std::io::ErrorKind::PermissionDenied
-            {
-                return Err(AgentError::Unreadable {
-                    path: path.clone(),
-                    user: rustix::process::geteuid().as_raw(),
-                    group: rustix::process::getegid().as_raw(),
-                });
-            }
+            readable(path)?;
         }
     }
     Ok(())
+}
+
+/// Any fault but a right that lacks is told by who reads it: the file may come later.
+fn readable(path: &Path) -> Result<(), AgentError> {
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(AgentError::Unreadable {
+                path: path.to_owned(),
+                user: rustix::process::geteuid().as_raw(),
+                group: rustix::process::getegid().as_raw(),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn make_private(directory: &Path) -> Result<(), AgentError> {
@@ -582,9 +633,11 @@ async fn prune_old(config: Arc<Config>, key: Arc<NodeKey>) {
         return;
     }
     let tombstones = Tombstones { key, by: By::Agent };
-    let mut ticks = tokio::time::interval(match keep.workload_max_bytes {
-        Some(_) => PRUNE_QUOTAS_EVERY,
-        None => PRUNE_EVERY,
+    // Where there is an archive a disk that is nearly full is found in time.
+    let often = keep.workload_max_bytes.is_some() || keep.archive.is_some();
+    let mut ticks = tokio::time::interval(match often {
+        true => PRUNE_QUOTAS_EVERY,
+        false => PRUNE_EVERY,
     });
     loop {
         ticks.tick().await;

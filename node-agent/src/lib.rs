@@ -22,6 +22,7 @@ pub mod keeper;
 pub mod tls;
 pub mod record;
 pub mod approval;
+pub mod archive;
 pub mod permit;
 pub mod upstream;
 pub mod session;

@@ -19,7 +19,7 @@ use node_agent::intercept::{
     self, Closed, Estate, Interceptor, Listener, Right, Settings, State, WorkloadIndex, cgroup_id,
 };
 use node_agent::model::{CgroupId, ClientAddr, NetnsCookie, Pid};
-use node_agent::origin::{Origin, Origins};
+use node_agent::origin::{Digests, Origin, Origins};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -356,6 +356,7 @@ impl Agent {
         let origins = Origins::Kernel {
             interceptor: Arc::clone(&interceptor),
             cgroup_root: intercept::cgroup_root().unwrap(),
+            digests: Digests::default(),
         };
         let accepting = {
             let (threads, stop) = (Arc::clone(&threads), Arc::clone(&stop));

@@ -10,6 +10,7 @@
 
 mod e2e {
     mod again;
+    mod archive;
     mod answers;
     mod approval;
     mod audit;
@@ -51,9 +52,11 @@ mod e2e {
     mod names;
     mod observe;
     mod outside;
+    mod recorded;
     mod refusals;
     mod reload;
     mod rogue;
+    mod sealed;
     mod search;
     mod secrets;
     mod storm;

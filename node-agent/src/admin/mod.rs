@@ -9,6 +9,7 @@ mod status;
 use std::sync::Arc;
 
 use crate::approval::Desk;
+use crate::archive::Watch;
 use crate::config::LocalReviewer;
 use crate::feed::{Policies, PolicyTrouble};
 use crate::keeper::Link;
@@ -38,6 +39,8 @@ pub struct Admin {
     pub desk: Desk,
     /// Users of this host who may decide.
     pub local: Vec<LocalReviewer>,
+    /// How the archive stands; `None`: there is none.
+    pub archive: Option<Arc<Watch>>,
     /// The policies of this moment.
     pub policies: Policies,
     /// Why the newest policy files are not in force.

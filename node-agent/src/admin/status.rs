@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Figures;
 use crate::enrol::{Broken, Left, Standing};
 use crate::intercept::Layer;
 use crate::keeper::{Governed, LinkError, Report};
-use crate::record::Health;
 use crate::record::ledger::Fingerprint;
+use crate::record::{Health, Stats};
 use crate::session::Drain;
 use crate::telemetry::Scraped;
 
@@ -46,6 +47,9 @@ pub struct Status {
     /// The fingerprint of the key that signs the ledger of recordings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_key: Option<Fingerprint>,
+    /// To whom recordings are sealed, by the names of their keys; empty: they lie in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings_sealed_to: Vec<String>,
 }
 
 impl Admin {
@@ -67,6 +71,7 @@ impl Admin {
         let policies = self.trouble.load_full().map(|fault| {
             format!("the policy files are wrong; the last good ones go on. Mend them: {fault}")
         });
+        let archive = self.archive.as_ref().map(|archive| archive.now());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: self.policies.load().version().to_string(),
@@ -76,12 +81,23 @@ impl Admin {
             sessions: self.live.count(),
             broken: report.broken,
             not_ready,
-            degraded: report.degraded.into_iter().chain(policies).collect(),
+            degraded: report
+                .degraded
+                .into_iter()
+                .chain(policies)
+                .chain(archive.as_ref().map(troubles).unwrap_or_default())
+                .collect(),
             layers: report.layers,
             keeper: report.keeper,
             worker: std::process::id(),
             workers_replaced: report.replaced,
             node_key: self.recorder.node_key(),
+            recordings_sealed_to: self
+                .recorder
+                .sealed_to()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 
@@ -104,6 +120,10 @@ impl Admin {
             record_lost: stats.lost,
             record_recovered: stats.recovered,
             record_remembered: stats.remembered,
+            plain: {
+                let archive = self.archive.as_ref().map(|archive| archive.now());
+                plain(&stats, &archive.unwrap_or_default())
+            },
             tasks: tokio::runtime::Handle::try_current()
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
             ..Scraped::default()
@@ -156,6 +176,57 @@ impl Admin {
         }
         scraped
     }
+}
+
+fn plain(record: &Stats, archive: &Figures) -> Vec<(&'static str, u64)> {
+    vec![
+        ("node_agent_journal_bytes", record.journal_bytes),
+        ("node_agent_journal_used_bytes", record.journal_used_bytes),
+        ("node_agent_journal_unsettled", record.journal_unsettled),
+        ("node_agent_ledger_bytes", record.ledger_bytes),
+        ("node_agent_ledger_segments", record.ledger_segments),
+        (
+            "node_agent_ledger_signed_seconds",
+            record.ledger_signed_seconds,
+        ),
+        ("node_agent_archive_waiting", archive.waiting),
+        (
+            "node_agent_archive_failing",
+            u64::from(archive.failing.is_some()),
+        ),
+        ("node_agent_archive_differ", archive.differ),
+        ("node_agent_archive_recordings_total", archive.sent),
+        ("node_agent_archive_bytes_total", archive.bytes),
+        ("node_agent_archive_suspect_total", archive.suspect),
+        ("node_agent_archive_failures_total", archive.failures),
+    ]
+}
+
+/// What is wrong with the archive. The agent serves all the same: recordings stay where they are.
+fn troubles(archive: &Figures) -> Vec<String> {
+    let mut said = Vec::new();
+    if let Some((since, why)) = &archive.failing {
+        let seconds = crate::clock::now().0.saturating_sub(since.0).max(0) / 1000;
+        said.push(format!(
+            "the archive cannot be written for {seconds} s: {why}; {} closed recordings wait here",
+            archive.waiting
+        ));
+    }
+    if archive.suspect > 0 {
+        said.push(format!(
+            "{} recordings that were archived since the start are not what the ledger says: see \
+             `node-agent sessions verify`",
+            archive.suspect
+        ));
+    }
+    if archive.differ > 0 {
+        said.push(format!(
+            "{} recordings or parts of the ledger differ from what lies in the archive, which stays \
+             as it is: see the log and `node-agent sessions verify`",
+            archive.differ
+        ));
+    }
+    said
 }
 
 const STATES: [&str; 3] = [

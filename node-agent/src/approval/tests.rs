@@ -76,7 +76,10 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
             ..Asks::default()
         },
         policy_version: Arc::from("v1"),
-        binding: Binder::default().with("text", text).with("subject", subject).bound(),
+        binding: Binder::default()
+            .with("text", text)
+            .with("subject", subject)
+            .bound(),
         shape: Some(Binder::default().with("shape", subject).bound()),
     }
 }
@@ -114,20 +117,29 @@ fn a_word_counts_only_from_whom_it_should() {
         groups: vec!["web".to_owned()],
         ..reviewer("wim")
     };
-    assert!(matches!(vote(&mut case, &stranger, once, NOW), Err(NotCounted::NotAsked { .. })));
+    assert!(matches!(
+        vote(&mut case, &stranger, once, NOW),
+        Err(NotCounted::NotAsked { .. })
+    ));
     // The same person under the subject, another issuer, another spelling, or a claim.
     for own in ["agent", "AGENT", "ann@example.org"] {
         let own = Reviewer {
             issuer: Some("https://other.example".to_owned()),
             ..reviewer(own)
         };
-        assert!(matches!(vote(&mut case, &own, once, NOW), Err(NotCounted::Own(_))));
+        assert!(matches!(
+            vote(&mut case, &own, once, NOW),
+            Err(NotCounted::Own(_))
+        ));
     }
     let also = Reviewer {
         also: vec!["ann@EXAMPLE.org".to_owned()],
         ..reviewer("olga")
     };
-    assert!(matches!(vote(&mut case, &also, once, NOW), Err(NotCounted::Own(_))));
+    assert!(matches!(
+        vote(&mut case, &also, once, NOW),
+        Err(NotCounted::Own(_))
+    ));
     let late = vote(&mut case, &reviewer("olga"), once, UnixMillis(500));
     assert!(matches!(late, Err(NotCounted::Over(_))));
     let unmasked = Says::Approve(Terms {
@@ -136,7 +148,10 @@ fn a_word_counts_only_from_whom_it_should() {
     });
     for not_offered in [unmasked, yes(Scope::Shape(61)), yes(Scope::Shape(0))] {
         let told = vote(&mut case, &reviewer("olga"), not_offered, NOW);
-        assert!(matches!(told, Err(NotCounted::NotOffered(_))), "{not_offered:?}");
+        assert!(
+            matches!(told, Err(NotCounted::NotOffered(_))),
+            "{not_offered:?}"
+        );
     }
     assert!(case.votes.is_empty() && case.pending());
     vote(&mut case, &reviewer("olga"), once, NOW).unwrap();
@@ -175,7 +190,8 @@ fn a_stored_book_lets_what_hung_on_sessions_lapse() {
     book.ask(request(2, "a", 1, Waits::Retry, "y"), BOUNDS, NOW);
     book.ask(request(3, "a", 1, Waits::Retry, "z"), BOUNDS, NOW);
     let olga = reviewer("olga");
-    book.vote(ApprovalId(3), &olga, yes(Scope::Once), None, BOUNDS, NOW).unwrap();
+    book.vote(ApprovalId(3), &olga, yes(Scope::Once), None, BOUNDS, NOW)
+        .unwrap();
     let (cases, _, changes) = book.changed();
     let book = Book::stored(cases, changes.len() as u64, NOW);
     let state = |id| book.case(ApprovalId(id)).unwrap().state.clone();

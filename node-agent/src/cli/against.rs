@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use node_agent::model::{Secret, UpstreamAddr};
+use node_agent::record::Identities;
 use node_agent::replay::{
     Again, AgainstOptions, Line, Origin, Run, Style, origin, run_again, visible,
 };
@@ -70,13 +71,18 @@ impl Against {
     }
 
     /// Runs the session of this recording again.
-    pub(super) fn run(&self, recording: &Path, speed: Option<f64>) -> anyhow::Result<Answer> {
+    pub(super) fn run(
+        &self,
+        recording: &Path,
+        identities: &Identities,
+        speed: Option<f64>,
+    ) -> anyhow::Result<Answer> {
         let url = self
             .against
             .as_deref()
             .context("--against names no database")?;
         let place = parse(url)?;
-        let origin = origin(recording)?;
+        let origin = origin(recording, identities)?;
         let options = AgainstOptions {
             speed,
             denied: self.denied,
@@ -96,7 +102,7 @@ impl Against {
                 true => Run::Dry,
                 false => Run::At(Box::new(self.open(&origin, place).await?)),
             };
-            anyhow::Ok(run_again(recording, run, &options, &mut out::stdout()).await?)
+            anyhow::Ok(run_again(recording, identities, run, &options, &mut out::stdout()).await?)
         })?;
         Ok(match again.different {
             0 => Answer::Good,

@@ -90,6 +90,16 @@ fn missing(config: &Config) -> Vec<String> {
             }
         }
     }
+    if let Some(archive) = &config.recording.archive {
+        for (what, path) in [
+            ("credentials_file", &archive.credentials_file),
+            ("ca_file", &archive.ca_file),
+        ] {
+            if let Some(path) = path {
+                exists(what, path);
+            }
+        }
+    }
     if let Err(fault) = load_policies(&config.policies) {
         faults.extend(fault.to_string().lines().map(str::to_owned));
     }
@@ -141,6 +151,10 @@ fn resolve_paths(config: &mut Config, file: &Path) {
     resolve(state_dir);
     resolve(&mut recording.dir);
     resolve(&mut recording.journal);
+    if let Some(archive) = &mut recording.archive {
+        archive.credentials_file.iter_mut().for_each(resolve);
+        archive.ca_file.iter_mut().for_each(resolve);
+    }
     policies.iter_mut().for_each(resolve);
     issuers
         .iter_mut()

@@ -1,7 +1,10 @@
 //! `doctor`: what this kernel and host can do; with `--reach`, what a database lets others do.
 
+use node_agent::archive::{Archiver, Settings};
+use node_agent::config::Config;
 use node_agent::intercept::{Finding, State, probe};
 use node_agent::keeper::gaps;
+use node_agent::record::lies_in_memory;
 
 use super::{Answer, WithConfig, out, outside};
 
@@ -43,6 +46,11 @@ impl Doctor {
         }
         let mut findings = probe();
         findings.extend(walls());
+        // A host without a configuration is asked what it can do all the same.
+        if let Ok(config) = self.with.load() {
+            findings.push(journal(&config));
+            findings.extend(Settings::by(&config).map(archive));
+        }
         let missing = findings
             .iter()
             .any(|finding| finding.state == State::Missing);
@@ -62,6 +70,66 @@ impl Doctor {
             }
         }
         Ok(if missing { Answer::No } else { Answer::Good })
+    }
+}
+
+/// Where decisions lie until they are written.
+fn journal(config: &Config) -> Finding {
+    let place = config.recording.journal.display();
+    match lies_in_memory(&config.recording.journal) {
+        Ok(true) => Finding {
+            what: format!("the journal of decisions is in memory ({place})"),
+            state: State::Good,
+            mend: None,
+        },
+        Ok(false) => Finding {
+            what: format!(
+                "the journal of decisions ({place}) is not in memory: when its disk hangs, every \
+                 session of a thread that writes there hangs with it, and what is not yet in a \
+                 recording lies on that disk in clear"
+            ),
+            state: State::Degraded,
+            mend: Some(
+                "recording.journal in a directory of a tmpfs that outlives the agent, such as \
+                 /run/node-agent/journal"
+                    .to_owned(),
+            ),
+        },
+        Err(error) => Finding {
+            what: format!("where the journal of decisions lies ({place}) cannot be asked: {error}"),
+            state: State::Degraded,
+            mend: Some("recording.journal in a directory of a tmpfs".to_owned()),
+        },
+    }
+}
+
+/// Whether the archive answers, and takes the credential.
+fn archive(settings: Settings) -> Finding {
+    let what = format!(
+        "the archive, {} of {}",
+        settings.at.bucket, settings.at.endpoint
+    );
+    let asked = || -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(runtime.block_on(Archiver::new(settings)?.reach())?)
+    };
+    match asked() {
+        Ok(()) => Finding {
+            what: format!("{what}, answers"),
+            state: State::Good,
+            mend: None,
+        },
+        Err(error) => Finding {
+            what: format!("{what}, cannot be used: {error}; recordings stay here until it can"),
+            state: State::Degraded,
+            mend: Some(
+                "see recording.archive: its endpoint, ca_file and credential, and the right to read, \
+                 write and list"
+                    .to_owned(),
+            ),
+        },
     }
 }
 

@@ -56,6 +56,10 @@ impl StatusArguments {
             if let Some(key) = &status.node_key {
                 out::line(format!("  node key {key}"))?;
             }
+            if !status.recordings_sealed_to.is_empty() {
+                let to = status.recordings_sealed_to.join(", ");
+                out::line(format!("  recordings are sealed to {to}"))?;
+            }
             for reason in &status.not_ready {
                 out::line(format!("  not ready: {reason}"))?;
             }

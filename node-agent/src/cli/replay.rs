@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
+use node_agent::record::Identities;
 use node_agent::replay::{self, Options, Style, Verdict};
 
 use super::against::Against;
-use super::sessions::{Place, answer};
+use super::sessions::{Opening, Place, answer};
 use super::{Answer, out};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +40,8 @@ enum Format {
 pub(crate) struct Replay {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// The session, the beginning of its name, or a file
     session: String,
     /// How to print. Without it: played on a terminal, text elsewhere
@@ -63,14 +66,15 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let path: &Path = &self.place.find(&self.session)?;
+        let identities = &self.opening.identities()?;
         if self.against.wanted() {
-            return self.against.run(path, self.speed);
+            return self.against.run(path, identities, self.speed);
         }
         let format = match (self.format, &self.output) {
             (Some(format), _) => format,
             (None, Some(file)) => by_name(file),
             (None, None) if plays() => {
-                let verdict = replay::player::play(path, self.speed, self.follow)?;
+                let verdict = replay::player::play(path, identities, self.speed, self.follow)?;
                 return Ok(answer(verdict));
             }
             (None, None) => Format::Text,
@@ -79,16 +83,22 @@ impl Replay {
             bail!("a page is written once: --follow goes with text, JSON and the player");
         }
         let verdict = match &self.output {
-            None => self.write(path, format, &mut out::stdout())?,
-            Some(file) => whole(file, |to| self.write(path, format, to))
+            None => self.write(path, identities, format, &mut out::stdout())?,
+            Some(file) => whole(file, |to| self.write(path, identities, format, to))
                 .with_context(|| format!("cannot write {}", file.display()))?,
         };
         Ok(answer(verdict))
     }
 
-    fn write(&self, path: &Path, format: Format, to: &mut dyn Write) -> anyhow::Result<Verdict> {
+    fn write(
+        &self,
+        path: &Path,
+        identities: &Identities,
+        format: Format,
+        to: &mut dyn Write,
+    ) -> anyhow::Result<Verdict> {
         let style = match format {
-            Format::Html => return Ok(replay::page(path, to)?),
+            Format::Html => return Ok(replay::page(path, identities, to)?),
             Format::Text => Style::Text,
             Format::Json => Style::Json,
         };
@@ -98,7 +108,7 @@ impl Replay {
             width: self.width,
             follow: self.follow,
         };
-        Ok(replay::play(path, &options, to)?)
+        Ok(replay::play(path, identities, &options, to)?)
     }
 }
 

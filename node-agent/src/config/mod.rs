@@ -13,10 +13,10 @@ mod yaml;
 pub use place::{BadPlace, Place};
 pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
-    Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
-    HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource, Recording,
-    RowsMode, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
-    UpstreamTlsMode, User, Worker, WorkloadRule,
+    Approvals, Archive, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard,
+    HostPort, HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource,
+    Recording, RowsMode, SealTo, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets,
+    Upstream, UpstreamTlsMode, User, Worker, WorkloadRule,
 };
 pub use words::{KEYS, Key};
 pub use yaml::from_yaml;

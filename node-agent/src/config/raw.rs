@@ -143,6 +143,21 @@ pub(super) struct RawRecording {
     pub(super) workload_max_bytes: Maybe<String>,
     pub(super) on_failure: Maybe<String>,
     pub(super) encrypt_to: List<String>,
+    pub(super) archive: Option<Spanned<RawArchive>>,
+}
+
+/// `recording.archive`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawArchive {
+    pub(super) url: Maybe<String>,
+    pub(super) endpoint: Maybe<String>,
+    pub(super) region: Maybe<String>,
+    pub(super) node: Maybe<String>,
+    pub(super) credentials_file: Maybe<PathBuf>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) keep_local: Maybe<String>,
+    pub(super) every: Maybe<String>,
 }
 
 /// `approvals`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Place, Prefix};
-use crate::model::{Dialect, OriginalDst, TargetName, UpstreamAddr};
+use crate::model::{Dialect, OriginalDst, Recipient, TargetName, UpstreamAddr};
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
@@ -272,6 +272,37 @@ pub struct Recording {
     pub max_bytes: Option<u64>,
     pub workload_max_bytes: Option<u64>,
     pub on_failure: OnFailure,
+    pub archive: Option<Archive>,
+    /// To whom recordings are sealed; nobody: they lie there in clear.
+    pub encrypt_to: Vec<SealTo>,
+}
+
+/// Object storage to which closed recordings and the ledger are copied.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Archive {
+    pub bucket: String,
+    /// What every name in the bucket begins with; empty, or without a slash at either end.
+    pub prefix: String,
+    /// `https://`, a host and perhaps a port.
+    pub endpoint: String,
+    pub region: String,
+    /// `None`: the name that the host gives itself.
+    pub node: Option<String>,
+    /// `None`: the agent's environment.
+    pub credentials_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub keep_local: Option<Duration>,
+    pub every: Duration,
+}
+
+/// A recipient of recordings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealTo {
+    /// A public key.
+    Key(Recipient),
+    /// A file that has one, or several, one a line.
+    File(PathBuf),
 }
 
 /// Whether rows are recorded.

@@ -142,6 +142,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("plain HTTP on loopback", "identity: { issuers: [ { url: \"http://127.0.0.1:80/x\", audience: a } ] }\n".into()),
         ("an issuer with a query", "identity: { issuers: [ { url: \"https://i.example/?a\", audience: a } ] }\n".into()),
         ("a size without unit", "recording: { max_bytes: 20, workload_max_bytes: 2x, rows: all, on_failure: never, encrypt_to: [k] }\n".into()),
+        ("recipients that are none", "recording: { encrypt_to: [keys.txt, \"node-agent-recipient-1:AAAA\", \"node-agent-identity-1:c2VjcmV0\", /etc/a.pub, /etc/a.pub] }\n".into()),
         ("webhooks", "approvals: { webhooks: [\"https://x.example\"], timeout: 0s }\n".into()),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),
@@ -160,6 +161,61 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
     }
     assert!(!table.contains("accepted"), "{table}");
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn an_archive_is_a_place_in_object_storage_reached_over_tls() {
+    let whole = "recording:\n  archive:\n    url: s3://audit/team/x/\n    \
+                 endpoint: https://s3.internal:9000/\n    region: eu-central-1\n    node: db-1\n    \
+                 keep_local: 7d\n    every: 1m\n";
+    let archive = Config::parse(whole, "c")
+        .unwrap()
+        .recording
+        .archive
+        .unwrap();
+    assert_eq!(
+        (archive.bucket.as_str(), archive.prefix.as_str()),
+        ("audit", "team/x")
+    );
+    assert_eq!(archive.endpoint, "https://s3.internal:9000");
+    assert_eq!(
+        archive.keep_local,
+        Some(std::time::Duration::from_hours(7 * 24))
+    );
+    let least = Config::parse("recording: { archive: { url: s3://audit } }", "c").unwrap();
+    let archive = least.recording.archive.unwrap();
+    assert_eq!(archive.endpoint, "https://s3.us-east-1.amazonaws.com");
+    assert_eq!((archive.prefix.as_str(), archive.keep_local), ("", None));
+    for (given, said) in [
+        ("{}", "recording.archive.url: is missing"),
+        ("{ url: audit/x }", "no place in object storage"),
+        ("{ url: s3://A/x }", "no place in object storage"),
+        ("{ url: s3://audit/../x }", "no place in object storage"),
+        ("{ url: s3://audit//x }", "no place in object storage"),
+        (
+            "{ url: s3://audit, endpoint: 'http://x' }",
+            "do not travel in clear",
+        ),
+        (
+            "{ url: s3://audit, endpoint: 'https://u:p@x' }",
+            "do not travel in clear",
+        ),
+        (
+            "{ url: s3://audit, endpoint: 'https://x/y' }",
+            "do not travel in clear",
+        ),
+        ("{ url: s3://audit, every: 2h }", "write 1s to 1h"),
+        ("{ url: s3://audit, node: a/b }", "cannot be a name"),
+        ("{ url: s3://audit, secret: x }", "secret"),
+    ] {
+        let errors = Config::parse(&format!("recording: {{ archive: {given} }}"), "c").unwrap_err();
+        let all = errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert!(all.contains(said), "{given}: {all}");
+    }
 }
 
 #[test]

@@ -463,7 +463,21 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
 
 /// What a TCP connection carried, by `TCP_INFO` (`struct tcp_info` of the kernel's uapi, since 4.19)
 /// and `FIONREAD`. `read` is what its holder took.
+/// The two questions are asked one after the other: what comes between them would be missing from the
+/// count. Nobody reads meanwhile, so what is unread only grows, to the end of its buffer at most.
 pub(super) fn counted(socket: BorrowedFd<'_>, read: u64) -> io::Result<KernelCount> {
+    let mut unread = rustix::io::ioctl_fionread(socket)?;
+    loop {
+        let count = counted_with(socket, read, unread)?;
+        let now = rustix::io::ioctl_fionread(socket)?;
+        if now == unread {
+            return Ok(count);
+        }
+        unread = now;
+    }
+}
+
+fn counted_with(socket: BorrowedFd<'_>, read: u64, unread: u64) -> io::Result<KernelCount> {
     const RECEIVED: usize = 128;
     const NOT_SENT: usize = 144;
     const SENT: usize = 200;
@@ -493,7 +507,6 @@ pub(super) fn counted(socket: BorrowedFd<'_>, read: u64) -> io::Result<KernelCou
     };
     let not_sent = known.get(NOT_SENT..).and_then(|rest| rest.first_chunk());
     let not_sent = u32::from_ne_bytes(*not_sent.ok_or_else(old)?);
-    let unread = rustix::io::ioctl_fionread(socket)?;
     let came = long(RECEIVED)?.saturating_sub(unread);
     // The peer's end counts as a byte that came. These are the states after it; of a connection that
     // is closed altogether, as by a reset, only the count says whether it came.

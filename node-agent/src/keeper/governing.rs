@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::enrol::{Canary, EnrolSettings, Enrolment};
 use crate::identity::TokenFiles;
 use crate::intercept::{Estate, Event, Listener, Loaded, Prefix, Right, WorkloadIndex};
-use crate::origin::Origins;
+use crate::origin::{Digests, Origins};
 
 /// How long a worker may take to drain before it is ended: a little longer than it says itself.
 const DRAIN: Duration = Duration::from_secs(45);
@@ -88,6 +88,7 @@ impl Governing {
             origins: Origins::Kernel {
                 interceptor: interceptor.clone(),
                 cgroup_root: mount.clone(),
+                digests: Digests::default(),
             },
             inlets: Inlets::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),

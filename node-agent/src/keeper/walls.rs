@@ -9,7 +9,7 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
-use crate::config::{Config, PasswordSource};
+use crate::config::{Config, PasswordSource, SealTo};
 
 /// The newest form of it that was looked at. A kernel with a newer one takes this one too.
 const KNOWN: ABI = ABI::V9;
@@ -47,7 +47,18 @@ impl Reach {
         for target in &config.targets {
             reads.extend(target.upstream.ca_file.clone());
         }
+        if let Some(archive) = &config.recording.archive {
+            reads.extend(archive.ca_file.clone());
+        }
+        for seal_to in &config.recording.encrypt_to {
+            if let SealTo::File(path) = seal_to {
+                reads.push(path.clone());
+            }
+        }
         // Read again and again.
+        if let Some(archive) = &config.recording.archive {
+            reads.extend(archive.credentials_file.iter().flat_map(|path| kept(path)));
+        }
         for path in &config.policies {
             reads.extend(kept(path));
         }

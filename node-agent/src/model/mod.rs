@@ -5,6 +5,7 @@
 mod addr;
 mod carried;
 mod ids;
+mod recipient;
 mod secret;
 mod target;
 mod who;
@@ -24,8 +25,9 @@ pub use particulars::{
     CAUSES, CHANGES, Cause, Change, LINE_KEYS, LINE_VERSION, LONGEST_LINE, Outcome, Particulars,
     Suggestion, Then, cut_name,
 };
+pub use recipient::{IDENTITY, NotARecipient, RECIPIENT, Recipient, RecipientId, summed, unsummed};
 pub use refusal::{Refusal, RefusalCode};
 pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};
 pub use secret::Secret;
 pub use target::{Dialect, TargetName};
-pub use who::{Principal, ProcessFacts, User, Workload};
+pub use who::{Digest, NotTaken, Principal, ProcessFacts, User, Workload};

@@ -1,6 +1,7 @@
 //! Who is calling: the kernel's word for the workload, the issuer's word for the person.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,57 @@ pub struct ProcessFacts {
     /// The executable's path in its own mount namespace, where it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
+    /// The digest of the executable's content. `None`: nobody looked, in a world without kernel programs
+    /// or by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// What a process runs, by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Digest {
+    /// BLAKE3 of the file that the process was started from, hex. Of a script it is its interpreter's.
+    Blake3(Arc<str>),
+    /// There is none.
+    NotTaken(NotTaken),
+}
+
+/// Why there is no digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotTaken {
+    /// The process was gone, or in another cgroup.
+    Gone,
+    /// The file cannot be read.
+    Unreadable,
+    /// The file is larger than what is read.
+    Large,
+    /// It was changed, or the process became another program, while it was read.
+    Changed,
+    /// The file was new, and accepting a connection did not wait for it. The next connection has it.
+    Late,
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Digest::Blake3(hex) => write!(f, "BLAKE3 {hex}"),
+            Digest::NotTaken(why) => write!(f, "no digest was taken: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotTaken::Gone => "the process was gone",
+            NotTaken::Unreadable => "the file could not be read",
+            NotTaken::Large => "the file is too large",
+            NotTaken::Changed => "the file was changed meanwhile",
+            NotTaken::Late => "the file was new, and not waited for",
+        })
+    }
 }
 
 /// Somebody an issuer vouches for. Built only by `identity/oidc/verify.rs`.

@@ -3,15 +3,34 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::chain::{
-    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
+    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Body, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
 };
+use super::sealed::{Identities, Opened, Section};
+use super::standing::{STANDING, Standing};
+use crate::model::RecipientId;
 
 /// A recording under verification.
 #[derive(Debug)]
 pub struct Blocks<R> {
     source: R,
-    chain: Chain,
+    kind: Kind,
+    reached: Reached,
     header: Header,
+    identities: Identities,
+}
+
+/// A place between two blocks, to come back to, with the key that is in force there.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    chain: Chain,
+    section: Option<Section>,
+}
+
+impl Reached {
+    /// The chain up to there.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
 }
 
 /// How the bytes of a recording end, when nothing before the end is damaged.
@@ -33,6 +52,8 @@ pub enum Ending {
 pub enum Step {
     /// A verified block: its head and its lines.
     Block(Head, Vec<u8>),
+    /// A verified block that none of the identities at hand opens, and what it says in clear.
+    Sealed(Head, Standing),
     /// There is no more.
     End(Ending),
 }
@@ -56,12 +77,14 @@ pub enum BlockError {
 }
 
 impl<R: Read> Blocks<R> {
-    /// Reads the header.
-    pub fn open(source: R) -> Result<Self, BlockError> {
-        Blocks::open_as(Kind::Recording, source)
+    /// Reads a recording's header. What is sealed is opened with these identities.
+    pub fn open(source: R, identities: Identities) -> Result<Self, BlockError> {
+        let mut blocks = Blocks::open_as(Kind::Recording, source)?;
+        blocks.identities = identities;
+        Ok(blocks)
     }
 
-    /// The same for a file of either kind.
+    /// Reads the header of a file of either kind. Nothing that is sealed is opened.
     pub fn open_as(kind: Kind, mut source: R) -> Result<Self, BlockError> {
         let mut bytes = [0; HEADER];
         let got = fill(&mut source, &mut bytes)?;
@@ -79,8 +102,13 @@ impl<R: Read> Blocks<R> {
         let (chain, header) = Chain::open_as(kind, &bytes)?;
         Ok(Blocks {
             source,
-            chain,
+            kind,
+            reached: Reached {
+                chain,
+                section: None,
+            },
             header,
+            identities: Identities::none(),
         })
     }
 
@@ -96,7 +124,18 @@ impl<R: Read> Blocks<R> {
 
     /// The chain up to here.
     pub fn chain(&self) -> &Chain {
-        &self.chain
+        &self.reached.chain
+    }
+
+    /// Where reading stands, to come back to.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// To whom the blocks that come are sealed, if they are.
+    pub fn recipients(&self) -> Option<&[RecipientId]> {
+        let section = self.reached.section.as_ref()?;
+        Some(&section.recipients)
     }
 
     /// Where it is read from. Who follows a recording that is being written goes back in it to
@@ -111,21 +150,22 @@ impl<R: Read> Blocks<R> {
         reason = "it can fail and says how it ended"
     )]
     pub fn next(&mut self) -> Result<Step, BlockError> {
+        let chain = &mut self.reached.chain;
         let mut bytes = [0; BLOCK_HEAD];
         let got = fill(&mut self.source, &mut bytes)?;
         if got == 0 {
-            let ending = if self.chain.ended() {
+            let ending = if chain.ended() {
                 Ending::Closed
             } else {
                 Ending::Unclosed
             };
             return Ok(Step::End(ending));
         }
-        self.chain.more()?;
+        chain.more()?;
         if got < BLOCK_HEAD {
             return Ok(Step::End(Ending::Torn { bytes: got as u64 }));
         }
-        let head = self.chain.head(&bytes)?;
+        let head = chain.head(&bytes)?;
         // Grows with what really comes: a head that promises much costs nothing by itself.
         let mut payload = Vec::new();
         self.source
@@ -138,24 +178,53 @@ impl<R: Read> Blocks<R> {
             let bytes = (got + payload.len() + ending) as u64;
             return Ok(Step::End(Ending::Torn { bytes }));
         }
-        let (block, offset) = (self.chain.blocks(), self.chain.offset());
-        self.chain.body(&head, &bytes, &payload, tail)?;
-        let lines = unpack(&payload, head.raw).ok_or(Damage {
-            block,
-            offset,
-            what: Wrong::Packing,
-        })?;
+        let wrong = {
+            let (block, offset) = (chain.blocks(), chain.offset());
+            move |what| Damage {
+                block,
+                offset,
+                what,
+            }
+        };
+        let position = chain.position_of(&bytes);
+        chain.body(&head, &bytes, &payload, tail)?;
+        let packed = match (head.body, self.kind) {
+            (Body::Clear, _) => payload,
+            (Body::Keyed | Body::Sealed, Kind::Ledger) => return Err(wrong(Wrong::Keys).into()),
+            (Body::Keyed | Body::Sealed, Kind::Recording) => {
+                let mut rest = &payload[..];
+                if head.body == Body::Keyed {
+                    match Section::take(&mut rest, &position, &self.identities) {
+                        Opened::Section(section) => self.reached.section = Some(section),
+                        Opened::Malformed => return Err(wrong(Wrong::Keys).into()),
+                        Opened::Forged => return Err(wrong(Wrong::Wrap).into()),
+                    }
+                }
+                let section = self.reached.section.as_ref();
+                let section = section.ok_or(wrong(Wrong::Keys))?;
+                let (standing, sealed) = rest
+                    .split_first_chunk::<STANDING>()
+                    .ok_or(wrong(Wrong::Sealed))?;
+                let Some(key) = &section.key else {
+                    return Ok(Step::Sealed(head, Standing::read(standing)));
+                };
+                let bound = [&position[..], &standing[..]].concat();
+                key.open(head.number, &bound, sealed.to_vec())
+                    .ok_or(wrong(Wrong::Sealed))?
+            }
+        };
+        let lines = unpack(&packed, head.raw).ok_or(wrong(Wrong::Packing))?;
         Ok(Step::Block(head, lines))
     }
 }
 
 impl<R: Read + Seek> Blocks<R> {
-    /// Goes to where `chain` was, a copy of this reader's own: what is read from there is verified
-    /// like the first time. At the end of a recording that is still being written, going to where
+    /// Goes to a place that a reader of this file reached: what is read from there is verified like
+    /// the first time. At the end of a recording that is still being written, going to where
     /// one is looks again for what has come.
-    pub fn go(&mut self, chain: Chain) -> io::Result<()> {
-        self.source.seek(SeekFrom::Start(chain.offset()))?;
-        self.chain = chain;
+    pub fn go(&mut self, reached: Reached) -> io::Result<()> {
+        self.source.seek(SeekFrom::Start(reached.chain.offset()))?;
+        self.reached = reached;
         Ok(())
     }
 }

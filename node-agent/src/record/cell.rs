@@ -83,13 +83,48 @@ impl RecordedCell {
         }
     }
 
+    /// A delivered cell for the record, of `length` bytes of which `value` are at hand. Of a text that is
+    /// longer than `cap`, or not all there, the beginning is kept.
+    pub(super) fn delivered(format: Format, value: &[u8], length: usize, cap: usize) -> Self {
+        if value.len() == length && length <= cap {
+            return RecordedCell::from(format, Some(value), cap);
+        }
+        let text = match format {
+            Format::Text => beginning(value.get(..cap).unwrap_or(value)),
+            Format::Binary => None,
+        };
+        let length = length as u64;
+        match text {
+            Some(text) => RecordedCell::Begins {
+                text: text.to_owned(),
+                length,
+            },
+            None => RecordedCell::Long(length),
+        }
+    }
+
     /// How many bytes it takes in memory, about.
     pub(super) fn weight(&self) -> usize {
         match self {
             RecordedCell::Null | RecordedCell::Long(_) => 32,
-            RecordedCell::Text(text) | RecordedCell::Binary(text) => 32 + text.len(),
+            RecordedCell::Text(text)
+            | RecordedCell::Binary(text)
+            | RecordedCell::Begins { text, .. } => 32 + text.len(),
         }
     }
+}
+
+/// The text that these bytes are, but for a character that was cut at their end. `None`: they are none, or
+/// nothing is left.
+fn beginning(bytes: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(bytes.get(..error.valid_up_to())?).ok()?
+        }
+        Err(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -7,6 +7,12 @@
 //!              payload (zstd: lines of JSON) · payload length again u32
 //! ```
 //!
+//! Flags of a block: 1, it is the last; 4, its payload is sealed with the data key of the last key
+//! section (`sealed/section.rs`); 2, with 4, it begins with that key section. A recording goes from clear
+//! blocks to sealed ones, and from one key section to the next, at any block: who goes on with the
+//! recording of an agent that died has not its data key, and begins a section of its own. A recording
+//! that is sealed from its beginning has version 2 in its header, and every other file version 1.
+//!
 //! All numbers little endian. `check` is over the previous hash and the fields before it, so that a
 //! changed length is told from a file that merely ends early. `hash` is over `check` and the
 //! payload; it is the previous hash of the next block. The first previous hash is the header's.
@@ -36,16 +42,68 @@ impl Kind {
 
 /// The layout that this version writes and reads.
 const VERSION: u16 = 1;
+/// The same, of a recording whose first block begins with a key section. An older version says that it cannot
+/// read it.
+const VERSION_SEALED: u16 = 2;
 /// Bytes of the file's header.
 pub const HEADER: usize = 32;
 /// Bytes before a block's payload.
 pub const BLOCK_HEAD: usize = 80;
+/// Bytes of a position.
+pub(super) const POSITION: usize = 64;
 /// Bytes after a block's payload.
 pub const BLOCK_TAIL: usize = 4;
 /// The largest payload, packed or not, bytes. Bounds what a hostile file can make a reader hold.
 pub const BLOCK_CAP: usize = 16 << 20;
 
 const FLAG_LAST: u32 = 1;
+const FLAG_KEYS: u32 = 2;
+const FLAG_SEALED: u32 = 4;
+
+/// What the payload of a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Packed lines.
+    Clear,
+    /// A key section, and packed lines sealed with its key.
+    Keyed,
+    /// Packed lines, sealed with the key of a section before.
+    Sealed,
+}
+
+/// All that a block's head says of its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) body: Body,
+    /// Bytes of the payload.
+    pub(super) payload: usize,
+    /// Bytes that it unpacks to.
+    pub(super) raw: usize,
+    pub(super) at: UnixMillis,
+    pub(super) last: bool,
+}
+
+impl Shape {
+    fn flags(&self) -> u32 {
+        let last = if self.last { FLAG_LAST } else { 0 };
+        last | match self.body {
+            Body::Clear => 0,
+            Body::Keyed => FLAG_KEYS | FLAG_SEALED,
+            Body::Sealed => FLAG_SEALED,
+        }
+    }
+}
+
+/// `None`: flags that this version never writes.
+fn meaning(flags: u32) -> Option<(Body, bool)> {
+    let body = match flags & !FLAG_LAST {
+        0 => Body::Clear,
+        FLAG_SEALED => Body::Sealed,
+        both if both == FLAG_KEYS | FLAG_SEALED => Body::Keyed,
+        _ => return None,
+    };
+    Some((body, flags & FLAG_LAST != 0))
+}
 
 /// What does not fit, at the first place where it does not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +124,7 @@ pub enum Wrong {
     #[error("this is not a recording")]
     Magic,
     /// Written by a later version.
-    #[error("written in layout {0}; this version reads layout {VERSION}")]
+    #[error("written in layout {0}; this version reads layouts {VERSION} and {VERSION_SEALED}")]
     Version(u16),
     /// The file's header has a field that this version never writes.
     #[error("the header was changed")]
@@ -87,6 +145,15 @@ pub enum Wrong {
     /// The payload does not unpack to what was promised.
     #[error("its contents do not unpack")]
     Packing,
+    /// A key section that is none, or a sealed block without one before it.
+    #[error("its keys make no sense")]
+    Keys,
+    /// The data key for one of the recipients is not the one that was put there.
+    #[error("the key in it was changed, or put there by somebody else")]
+    Wrap,
+    /// The payload was not sealed with the data key, or not for this place.
+    #[error("its contents do not open with its key: changed, moved, or made by somebody else")]
+    Sealed,
     /// The file bears the name of another session than its header.
     #[error("the file was renamed: it is another session's recording")]
     Renamed,
@@ -120,6 +187,8 @@ pub struct Head {
     pub at: UnixMillis,
     /// Nothing follows it.
     pub last: bool,
+    /// What its payload is.
+    pub body: Body,
     check: [u8; 16],
 }
 
@@ -128,6 +197,7 @@ pub struct Head {
 pub(super) struct Peeked {
     pub(super) payload: u32,
     pub(super) number: u64,
+    pub(super) at: UnixMillis,
     pub(super) last: bool,
     pub(super) hash: [u8; 32],
 }
@@ -144,15 +214,24 @@ pub struct Chain {
 impl Chain {
     /// A new file: its chain and its header's bytes.
     pub fn create(header: Header) -> (Chain, [u8; HEADER]) {
-        Chain::create_as(Kind::Recording, header)
+        Chain::create_version(Kind::Recording, VERSION, header)
+    }
+
+    /// The same for a recording whose first block begins with a key section.
+    pub fn create_sealed(header: Header) -> (Chain, [u8; HEADER]) {
+        Chain::create_version(Kind::Recording, VERSION_SEALED, header)
     }
 
     /// The same for a file of either kind.
     pub fn create_as(kind: Kind, header: Header) -> (Chain, [u8; HEADER]) {
+        Chain::create_version(kind, VERSION, header)
+    }
+
+    fn create_version(kind: Kind, version: u16, header: Header) -> (Chain, [u8; HEADER]) {
         let mut bytes = [0; HEADER];
         let mut field = Fields(&mut bytes);
         field.put(&kind.magic());
-        field.put(&VERSION.to_le_bytes());
+        field.put(&version.to_le_bytes());
         field.put(&[0; 6]);
         field.put(&header.session.0.to_le_bytes());
         field.put(&header.began.0.to_le_bytes());
@@ -182,7 +261,11 @@ impl Chain {
             return Err(wrong(Wrong::Magic));
         }
         let version = u16::from_le_bytes(take(&mut rest).unwrap_or_default());
-        if version != VERSION {
+        let known = match kind {
+            Kind::Recording => version == VERSION || version == VERSION_SEALED,
+            Kind::Ledger => version == VERSION,
+        };
+        if !known {
             return Err(wrong(Wrong::Version(version)));
         }
         if take::<6>(&mut rest) != Some([0; 6]) {
@@ -233,26 +316,52 @@ impl Chain {
         last: bool,
         out: &mut Vec<u8>,
     ) {
-        let mut head = [0; BLOCK_HEAD];
+        let shape = Shape {
+            body: Body::Clear,
+            payload: payload.len(),
+            raw,
+            at,
+            last,
+        };
+        self.seal_as(&shape, payload, out);
+    }
+
+    /// Where the next block will stand, if it has this shape: what its contents are bound to when
+    /// they are sealed. The hash of all before it, and the fields of its head.
+    pub(super) fn position(&self, shape: &Shape) -> [u8; POSITION] {
+        let mut head = [0; 32];
         let mut field = Fields(&mut head);
-        let length = u32::try_from(payload.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes();
-        field.put(&length);
-        field.put(&u32::try_from(raw).unwrap_or(u32::MAX).to_le_bytes());
-        field.put(&(if last { FLAG_LAST } else { 0 }).to_le_bytes());
+        let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        field.put(&word(shape.payload));
+        field.put(&word(shape.raw));
+        field.put(&shape.flags().to_le_bytes());
         field.put(&[0; 4]);
         field.put(&self.next.to_le_bytes());
-        field.put(&at.0.to_le_bytes());
-        let check = self.check(&head);
+        field.put(&shape.at.0.to_le_bytes());
+        join(&self.previous, &head)
+    }
+
+    /// Appends a block of this shape to `out`.
+    pub(super) fn seal_as(&mut self, shape: &Shape, payload: &[u8], out: &mut Vec<u8>) {
+        let position = self.position(shape);
+        let mut head = [0; BLOCK_HEAD];
+        let mut field = Fields(&mut head);
+        field.put(position.get(32..).unwrap_or_default());
+        let check = check(&position);
         let hash = sum(&check, payload);
-        let mut field = Fields(head.get_mut(32..).unwrap_or_default());
         field.put(&check);
         field.put(&hash);
         out.extend_from_slice(&head);
         out.extend_from_slice(payload);
-        out.extend_from_slice(&length);
-        self.advance(hash, payload.len(), last);
+        out.extend_from_slice(head.get(..BLOCK_TAIL).unwrap_or_default());
+        self.advance(hash, payload.len(), shape.last);
+    }
+
+    /// Where a block with this head stands; see `position`.
+    pub(super) fn position_of(&self, head: &[u8; BLOCK_HEAD]) -> [u8; POSITION] {
+        let mut fields = [0; 32];
+        Fields(&mut fields).put(head.get(..32).unwrap_or_default());
+        join(&self.previous, &fields)
     }
 
     /// Reads a block's head. Only after this its lengths are worth anything.
@@ -273,13 +382,12 @@ impl Chain {
         let number = u64::from_le_bytes(take(&mut rest).unwrap_or_default());
         let at = UnixMillis(i64::from_le_bytes(take(&mut rest).unwrap_or_default()));
         let check: [u8; 16] = take(&mut rest).unwrap_or_default();
-        if check != self.check(bytes)
-            || number != self.next
-            || zero != Some([0; 4])
-            || flags & !FLAG_LAST != 0
-        {
+        let honest = check == self::check(&self.position_of(bytes))
+            && number == self.next
+            && zero == Some([0; 4]);
+        let Some((body, last)) = meaning(flags).filter(|_| honest) else {
             return Err(wrong(Wrong::Head));
-        }
+        };
         if payload > BLOCK_CAP || raw > BLOCK_CAP {
             return Err(wrong(Wrong::Size));
         }
@@ -288,7 +396,8 @@ impl Chain {
             raw,
             number,
             at,
-            last: flags == FLAG_LAST,
+            last,
+            body,
             check,
         })
     }
@@ -301,12 +410,15 @@ impl Chain {
         let flags = u32::from_le_bytes(take(&mut rest)?);
         let zero = take::<4>(&mut rest)?;
         let number = u64::from_le_bytes(take(&mut rest)?);
-        let _at_and_check = take::<24>(&mut rest)?;
+        let at = UnixMillis(i64::from_le_bytes(take(&mut rest)?));
+        let _check = take::<16>(&mut rest)?;
         let hash = take(&mut rest)?;
-        (zero == [0; 4] && flags & !FLAG_LAST == 0).then_some(Peeked {
+        let (_, last) = meaning(flags).filter(|_| zero == [0; 4])?;
+        Some(Peeked {
             payload,
             number,
-            last: flags == FLAG_LAST,
+            at,
+            last,
             hash,
         })
     }
@@ -347,24 +459,31 @@ impl Chain {
         Ok(())
     }
 
-    fn check(&self, head: &[u8; BLOCK_HEAD]) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"node-agent recording, head");
-        hasher.update(&self.previous);
-        hasher.update(head.get(..32).unwrap_or_default());
-        let hash = hasher.finalize();
-        hash.as_bytes()
-            .first_chunk::<16>()
-            .copied()
-            .unwrap_or_default()
-    }
-
     fn advance(&mut self, hash: [u8; 32], payload: usize, last: bool) {
         self.previous = hash;
         self.next += 1;
         self.offset += (BLOCK_HEAD + payload + BLOCK_TAIL) as u64;
         self.ended = last;
     }
+}
+
+fn join(previous: &[u8; 32], head: &[u8; 32]) -> [u8; POSITION] {
+    let mut position = [0; POSITION];
+    let mut field = Fields(&mut position);
+    field.put(previous);
+    field.put(head);
+    position
+}
+
+fn check(position: &[u8; POSITION]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"node-agent recording, head");
+    hasher.update(position);
+    let hash = hasher.finalize();
+    hash.as_bytes()
+        .first_chunk::<16>()
+        .copied()
+        .unwrap_or_default()
 }
 
 fn sum(check: &[u8; 16], payload: &[u8]) -> [u8; 32] {
@@ -385,7 +504,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// on it must not believe more than that.
 pub(super) fn claims_last(head: &[u8; BLOCK_HEAD]) -> bool {
     let mut rest = head.get(8..12).unwrap_or_default();
-    take(&mut rest).map(u32::from_le_bytes) == Some(FLAG_LAST)
+    let flags = take(&mut rest).map(u32::from_le_bytes);
+    flags.and_then(meaning).is_some_and(|(_, last)| last)
 }
 
 /// Writes fixed fields one after the other.

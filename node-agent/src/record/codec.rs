@@ -23,6 +23,9 @@ pub(super) const MEMORABLE_LINE: usize = 64 << 10;
 const SHORT: usize = 4 << 10;
 /// How many statements the window holds.
 pub(super) const STATEMENTS: usize = 256;
+/// Of these statements who writes keeps so many bytes of lines: of a thousand sessions at once the agent
+/// has to. What it does not keep it writes whole again.
+const KEPT: usize = 512 << 10;
 /// How many heads the window holds.
 pub(super) const HEADS: usize = 64;
 /// All parameters of one statement together, bytes; beyond it only lengths are kept.
@@ -173,16 +176,32 @@ impl<T> Window<T> {
         let at = number.checked_sub(self.first)?;
         self.items.get(usize::try_from(at).ok()?)
     }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        let at = number.checked_sub(self.first)?;
+        self.items.get_mut(usize::try_from(at).ok()?)
+    }
 }
 
 pub(super) fn memorable(head: &ResultHead) -> bool {
     head.columns.len() <= 256 && head.columns.iter().map(|c| c.name.len()).sum::<usize>() <= 16384
 }
 
+/// A statement that may be referred to.
+#[derive(Debug)]
+struct Remembered {
+    key: u64,
+    length: usize,
+    decided: Decided,
+}
+
 /// Writes a session's events, in order.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    statements: Window<(u64, Decided)>,
+    statements: Window<Option<Remembered>>,
+    /// Bytes of the lines that are kept, and the number of the first of them.
+    kept: usize,
+    first_kept: u64,
     by_text: HashMap<u64, u64>,
     /// By where their analysis and decision lie; the window holds both.
     by_judgement: HashMap<(usize, usize), u64>,
@@ -193,6 +212,8 @@ impl Encoder {
     pub(super) fn new() -> Self {
         Encoder {
             statements: Window::new(STATEMENTS),
+            kept: 0,
+            first_kept: 0,
             by_text: HashMap::new(),
             by_judgement: HashMap::new(),
             heads: Window::new(HEADS),
@@ -215,7 +236,7 @@ impl Encoder {
         cap_params(&mut decided.params);
         let key = text_key(&decided.text);
         if let Some(&of) = self.by_text.get(&key)
-            && let Some((_, earlier)) = self.statements.get(of)
+            && let Some(earlier) = self.remembered(of)
             && same(earlier, &decided)
         {
             let again = Again {
@@ -231,7 +252,7 @@ impl Encoder {
         let begins = out.len();
         let judgement = judgement(&decided);
         if let Some(&of) = self.by_judgement.get(&judgement)
-            && let Some((_, earlier)) = self.statements.get(of)
+            && let Some(earlier) = self.remembered(of)
             && alike(earlier, &decided)
         {
             like_line(&decided, of, out)?;
@@ -245,17 +266,48 @@ impl Encoder {
             out.truncate(begins);
             return self.without_particulars(decided, out);
         }
-        if length <= MEMORABLE_LINE {
-            decided.params = Vec::new();
-            let (number, gone) = self.statements.add((key, decided));
-            if let Some((old, (old_key, gone))) = gone {
-                forget(&mut self.by_text, &old_key, old);
-                forget(&mut self.by_judgement, &self::judgement(&gone), old);
-            }
-            self.by_text.insert(key, number);
-            self.by_judgement.insert(judgement, number);
-        }
+        self.remember(decided, length);
         Ok(())
+    }
+
+    /// Who reads remembers every decision that is told whole in a line of this length: so does who
+    /// writes, or the two count differently from there on.
+    fn remember(&mut self, mut decided: Decided, length: usize) {
+        if length > MEMORABLE_LINE {
+            return;
+        }
+        decided.params = Vec::new();
+        let (key, judgement) = (text_key(&decided.text), judgement(&decided));
+        let one = Remembered {
+            key,
+            length,
+            decided,
+        };
+        let (number, gone) = self.statements.add(Some(one));
+        if let Some((old, gone)) = gone {
+            self.forget(old, gone);
+        }
+        self.by_text.insert(key, number);
+        self.by_judgement.insert(judgement, number);
+        self.kept += length;
+        while self.kept > KEPT && self.first_kept < number {
+            let old = self.first_kept;
+            let gone = self.statements.get_mut(old).and_then(Option::take);
+            self.forget(old, gone);
+        }
+    }
+
+    fn remembered(&self, number: u64) -> Option<&Decided> {
+        Some(&self.statements.get(number)?.as_ref()?.decided)
+    }
+
+    fn forget(&mut self, number: u64, gone: Option<Remembered>) {
+        self.first_kept = self.first_kept.max(number + 1);
+        if let Some(gone) = gone {
+            self.kept -= gone.length;
+            forget(&mut self.by_text, &gone.key, number);
+            forget(&mut self.by_judgement, &judgement(&gone.decided), number);
+        }
     }
 
     /// Text by hash, parameters by length, no lists of names; the decision whole.
@@ -288,7 +340,9 @@ impl Encoder {
             },
             out,
         )?;
-        line(out, &Line::Decided(&decided)).map(drop)
+        let length = line(out, &Line::Decided(&decided))?;
+        self.remember(decided, length);
+        Ok(())
     }
 
     pub(super) fn rows(
@@ -323,6 +377,13 @@ impl Encoder {
             self.heads.add(Arc::clone(head));
         }
         Ok(())
+    }
+
+    /// Bytes of the texts that it keeps.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> usize {
+        let kept = self.statements.items.iter().flatten();
+        kept.map(|one| one.decided.text.weight()).sum()
     }
 
     pub(super) fn finished(
@@ -476,7 +537,9 @@ fn cap_params(params: &mut [RecordedCell]) {
                 let long = match cell {
                     RecordedCell::Binary(hex) => hex.len() / 2,
                     RecordedCell::Text(text) => text.len(),
-                    RecordedCell::Null | RecordedCell::Long(_) => continue,
+                    RecordedCell::Null | RecordedCell::Long(_) | RecordedCell::Begins { .. } => {
+                        continue;
+                    }
                 };
                 *cell = RecordedCell::Long(long as u64);
             }

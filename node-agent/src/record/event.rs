@@ -152,6 +152,13 @@ pub enum RecordedCell {
     Binary(String),
     /// Longer than the cap: its length.
     Long(u64),
+    /// The beginning of a text that is longer than the cap, or of whose row only the beginning is kept.
+    Begins {
+        /// As far as it is kept.
+        text: String,
+        /// Bytes of the whole.
+        length: u64,
+    },
 }
 
 /// How an execution ended.

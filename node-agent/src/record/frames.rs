@@ -47,8 +47,8 @@ impl RowReader {
     /// The statement is over, or its cap is reached: what is there of a row is told as such.
     pub(super) fn end(&mut self, head: Option<&ResultHead>, rows: &mut Vec<Vec<RecordedCell>>) {
         let pending = mem::take(&mut self.pending);
-        if let Some((tag, _, body)) = opening(&pending) {
-            rows.push(self.read(head, tag, body));
+        if let Some((tag, length, body)) = opening(&pending) {
+            rows.push(self.read(head, tag, body, length));
         }
     }
 
@@ -62,19 +62,31 @@ impl RowReader {
             let Some((body, after)) = rest.split_at_checked(length) else {
                 break;
             };
-            rows.push(self.read(head, tag, body));
+            rows.push(self.read(head, tag, body, length));
             input = after;
         }
         input
     }
 
-    /// One frame's body, or the beginning of it.
-    fn read(&self, head: Option<&ResultHead>, tag: u8, body: &[u8]) -> Vec<RecordedCell> {
+    /// One frame's body of `length` bytes, or the beginning of it.
+    fn read(
+        &self,
+        head: Option<&ResultHead>,
+        tag: u8,
+        body: &[u8],
+        length: usize,
+    ) -> Vec<RecordedCell> {
         match (self.dialect, tag) {
             (Dialect::Postgres, b'D') => self.data_row(head, body),
             // Copy data, and whatever else was let through: one cell.
             (Dialect::Postgres | Dialect::Mysql, _) => {
-                vec![RecordedCell::from(Format::Text, Some(body), self.cell_cap)]
+                let whole = body.len();
+                vec![RecordedCell::delivered(
+                    Format::Text,
+                    body,
+                    length.max(whole),
+                    self.cell_cap,
+                )]
             }
         }
     }
@@ -96,10 +108,15 @@ impl RowReader {
             };
             let Some((value, after)) = rest.split_at_checked(length) else {
                 // The cap fell into this cell.
-                cells.push(RecordedCell::Long(length as u64));
+                cells.push(RecordedCell::delivered(format, rest, length, self.cell_cap));
                 break;
             };
-            cells.push(RecordedCell::from(format, Some(value), self.cell_cap));
+            cells.push(RecordedCell::delivered(
+                format,
+                value,
+                length,
+                self.cell_cap,
+            ));
             input = after;
         }
         cells
@@ -164,7 +181,22 @@ pub(crate) mod tests {
         reader.feed(None, &bytes[..bytes.len() - 3], &mut rows);
         assert!(rows.is_empty());
         reader.end(None, &mut rows);
-        assert_eq!(rows, [vec![text("abc"), RecordedCell::Long(10)]]);
+        let begins = |text: &str, length| RecordedCell::Begins {
+            text: text.to_owned(),
+            length,
+        };
+        assert_eq!(rows, [vec![text("abc"), begins("0123456", 10)]]);
+        // Above the cap of a cell, of copy data, and of what is cut within a character or is no text.
+        let row = data_row(&[Some("äöü".as_bytes()), Some(b"\xff\xfe\xfd\xfc\xfb\xfa")]);
+        let mut reader = RowReader::new(Dialect::Postgres, 5);
+        let mut rows = Vec::new();
+        reader.feed(None, &row, &mut rows);
+        assert_eq!(rows, [vec![begins("äö", 6), RecordedCell::Long(6)]]);
+        let mut rows = Vec::new();
+        reader.feed(None, b"d\0\0\0\x0c1\tAda\tx\n", &mut rows);
+        reader.feed(None, b"d\0\0\0\x0c2\tB", &mut rows);
+        reader.end(None, &mut rows);
+        assert_eq!(rows, [vec![begins("1\tAda", 8)], vec![begins("2\tB", 8)]]);
     }
 
     #[test]

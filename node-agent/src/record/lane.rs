@@ -55,7 +55,7 @@ pub(super) enum Held {
     /// Nothing: it may be lost with the process.
     Nothing,
     /// Its place in the journal.
-    Ticket(#[expect(dead_code, reason = "held until it is dropped")] Ticket),
+    Ticket(Ticket),
     /// A statement that is not run before.
     Waited(oneshot::Sender<()>),
 }
@@ -65,6 +65,14 @@ impl Held {
     pub(super) fn written(self) {
         if let Held::Waited(waiting) = self {
             let _ = waiting.send(()); // who waited may have given up
+        }
+    }
+
+    /// It will not be written by this process: what the journal has of it stays, and whoever waits
+    /// learns of it.
+    pub(super) fn keep(self) {
+        if let Held::Ticket(ticket) = self {
+            mem::forget(ticket);
         }
     }
 }
@@ -318,6 +326,17 @@ impl Lane {
         self.pushed(queue, shared);
     }
 
+    /// Counts bytes of a statement and keeps their digest alone.
+    pub(super) fn push_digest(
+        self: &Arc<Self>,
+        shared: &Shared,
+        seq: StatementSeq,
+        bytes: &[u8],
+    ) -> Result<(), RecordError> {
+        // Nothing is kept, so there is room for it.
+        self.push_capped(shared, seq, None, bytes, 0).map(drop)
+    }
+
     /// Keeps rows up to the cap of their statement, counts the rest. `false`: no room.
     pub(super) fn push_rows(
         self: &Arc<Self>,
@@ -325,6 +344,18 @@ impl Lane {
         seq: StatementSeq,
         head: Option<&Arc<ResultHead>>,
         bytes: &[u8],
+    ) -> Result<bool, RecordError> {
+        let cap = shared.settings.rows_cap_bytes;
+        self.push_capped(shared, seq, head, bytes, cap)
+    }
+
+    fn push_capped(
+        self: &Arc<Self>,
+        shared: &Shared,
+        seq: StatementSeq,
+        head: Option<&Arc<ResultHead>>,
+        bytes: &[u8],
+        cap: usize,
     ) -> Result<bool, RecordError> {
         self.check()?;
         if shared.check()?.is_some() {
@@ -334,7 +365,7 @@ impl Lane {
         queue.check(shared)?;
         let fresh = queue.kept.seq != seq;
         let kept = if fresh { 0 } else { queue.kept.bytes };
-        let room = shared.settings.rows_cap_bytes.saturating_sub(kept);
+        let room = cap.saturating_sub(kept);
         let (keep, rest) = bytes.split_at(room.min(bytes.len()));
         if !keep.is_empty() || head.is_some() {
             let cost = size_of::<Item>() + keep.len();

@@ -6,13 +6,14 @@
 //! lanes, encodes (`codec.rs`), packs and chains them (`chain.rs`) and writes them to disk
 //! (`shelf.rs`). Nothing is ever dropped: a full lane makes its session wait, a disk that fails makes
 //! every further statement a refusal until it works again, and what a killed agent had in its
-//! journal the next one adds to the recordings (`recover.rs`).
+//! journal the next one adds to the recordings (`recover/`).
 
 mod basis;
 mod blocks;
 mod cell;
 mod chain;
 mod codec;
+mod copies;
 mod event;
 mod frames;
 mod journal;
@@ -23,30 +24,37 @@ mod receipt;
 mod recorder;
 mod recover;
 mod retention;
+mod sealed;
+mod sealer;
 mod shelf;
 mod skim;
+mod standing;
 mod writer;
 
 pub use basis::{Basis, Names, Sent, Types};
-pub use blocks::{BlockError, Blocks, Ending, Step};
+pub use blocks::{BlockError, Blocks, Ending, Reached, Step};
 pub use cell::{TEXT_CAP, TextKey};
 pub use chain::{
-    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
+    BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Body, Chain, Damage, HEADER, Head, Header, Kind, Wrong,
 };
 pub use codec::Decoder;
+pub use copies::{Copied, Copies, Note as ArchiveNote, Stamp};
 pub use event::EVENTS;
 pub use event::{
     Approval, ApprovalStep, Began, Beyond, Closed, Decided, Delivered, End, Event, Finished, Found,
     KeptFrom, LoggedIn, Login, Note, NoteFrom, RecordedCell, RecordedText, Rows, Totals, Unknown,
     Why,
 };
+pub use journal::lies_in_memory;
 pub use receipt::{Receipt, Stepped};
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
-pub use retention::{Keep, Pruned, Tombstones, prune};
-pub use shelf::{is_live, path_of};
+pub use retention::{Keep, KeepArchived, Pruned, Tombstones, prune};
+pub use sealed::{Identities, Identity, IdentityError, Recipients, RecipientsError};
+pub use shelf::{is_live, path_of, recordings, session_of};
 pub use skim::{Base, Held, LineKind, Passed, Skim};
+pub use standing::Standing;
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;

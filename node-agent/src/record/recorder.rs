@@ -15,14 +15,15 @@ use super::journal::{Journal, place_of};
 use super::lane::{Aside, Held, Item, Lane, Room, Shared};
 use super::ledger::{By, Entry, Fingerprint, Ledger, NodeKey, Witness, Writing};
 use super::recover;
+use super::sealed::Recipients;
 use super::shelf::{FileShelf, Shelf};
-use super::writer::Writer;
+use super::writer::{Writer, bound};
 use super::{
-    Approval, Began, Decided, Delivered, Finished, LoggedIn, Login, Note, NoteFrom, OpenError,
+    Approval, Began, Decided, Delivered, End, Finished, LoggedIn, Login, Note, NoteFrom, OpenError,
     Receipt, RecordError, Stepped, Why,
 };
 use crate::clock;
-use crate::model::{ApprovalId, Carried, Reference, SessionId, StatementSeq};
+use crate::model::{ApprovalId, Carried, RecipientId, Reference, SessionId, StatementSeq};
 
 /// How to record.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct RecorderSettings {
     pub workload_max_bytes: Option<u64>,
     /// What signs the ledger. Without it there is none.
     pub key: Option<Arc<NodeKey>>,
+    /// To whom recordings are sealed; `None`: they are written in clear.
+    pub recipients: Option<Recipients>,
 }
 
 impl RecorderSettings {
@@ -71,6 +74,7 @@ impl RecorderSettings {
             on_failure: OnFailure::Refuse,
             workload_max_bytes: None,
             key: None,
+            recipients: None,
         }
     }
 
@@ -144,6 +148,18 @@ pub struct Stats {
     pub recovered: u64,
     /// Decisions that were added to them from a journal.
     pub remembered: u64,
+    /// What the journal can hold; 0: there is none.
+    pub journal_bytes: u64,
+    /// What it holds and cannot take anew.
+    pub journal_used_bytes: u64,
+    /// Entries of it whose block is not written yet.
+    pub journal_unsettled: u64,
+    /// What the ledger takes on disk.
+    pub ledger_bytes: u64,
+    /// In how many segments.
+    pub ledger_segments: u64,
+    /// How long ago a block of it was signed last, seconds; 0 also where there is none.
+    pub ledger_signed_seconds: u64,
 }
 
 /// The record of this agent. Dropping it writes what is queued and ends the writer.
@@ -196,9 +212,13 @@ impl Recorder {
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounded(), journal));
         let writer = Writer::new(Arc::clone(&shared), shelf, Witness::new(ledger))?;
+        let ends = Ends(Arc::clone(&shared));
         let handle = thread::Builder::new()
             .name("record-writer".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || {
+                let _ends = ends;
+                writer.run();
+            })?;
         shared.set_writer(handle.thread().clone());
         Ok(Recorder {
             shared,
@@ -262,9 +282,19 @@ impl Recorder {
         Some(key.public().fingerprint())
     }
 
+    /// To whom recordings are sealed; empty: to nobody.
+    pub fn sealed_to(&self) -> Vec<RecipientId> {
+        let recipients = self.shared.settings.recipients.as_ref();
+        recipients.map_or_else(Vec::new, Recipients::ids)
+    }
+
     /// Figures, taken one after the other.
     pub fn stats(&self) -> Stats {
         let counters = &self.shared.counters;
+        let journal = self.shared.journal.as_ref();
+        let (journal_bytes, journal_used_bytes, journal_unsettled) =
+            journal.map_or((0, 0, 0), Journal::extent);
+        let ledger = super::ledger::extent(&self.shared.settings.dir);
         Stats {
             sessions_open: counters.open.load(Ordering::Relaxed),
             sessions: counters.sessions.load(Ordering::Relaxed),
@@ -276,6 +306,12 @@ impl Recorder {
             lost: counters.lost.load(Ordering::Relaxed),
             recovered: counters.recovered.load(Ordering::Relaxed),
             remembered: counters.remembered.load(Ordering::Relaxed),
+            journal_bytes,
+            journal_used_bytes,
+            journal_unsettled,
+            ledger_bytes: ledger.bytes,
+            ledger_segments: ledger.segments,
+            ledger_signed_seconds: ledger.signed_seconds,
         }
     }
 
@@ -287,10 +323,24 @@ impl Recorder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
+        if let Some(writer) = writer {
+            let _ = writer.join(); // a panic was told of by `Ends`
+        }
+    }
+}
+
+/// A writer that panics is a record that fails, for good: nothing runs unrecorded until its queue is
+/// full.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if thread::panicking() {
             tracing::error!("the writer of the record panicked");
+            self.0.set_failing(Health::Failed {
+                full: false,
+                why: "its writer panicked; the agent must be started anew".into(),
+            });
         }
     }
 }
@@ -376,6 +426,7 @@ impl SessionRecorder {
     /// Records a decision and waits until the block that holds it was written.
     async fn decided_in_a_block(&self, decided: Decided) -> Result<Receipt, RecordError> {
         let deadline = Instant::now() + self.shared.settings.patience;
+        let seq = decided.seq;
         let (told, written) = oneshot::channel();
         let mut told = Some(told);
         let push = |decided| self.push_decided(decided, |_| told.take().map(Held::Waited));
@@ -394,7 +445,11 @@ impl SessionRecorder {
             }
             // Nobody will write it: the session is given up, or the recorder has stopped.
             (Ok(Err(_)), _) => Err(RecordError::Fault("it was not written".into())),
-            (Err(_), OnFailure::Refuse) => Err(RecordError::Slow(self.shared.settings.patience)),
+            (Err(_), OnFailure::Refuse) => {
+                let slow = RecordError::Slow(self.shared.settings.patience);
+                self.not_run(seq, &slow);
+                Err(slow)
+            }
             (Err(_), OnFailure::Continue) => Ok(receipt),
         }
     }
@@ -427,10 +482,45 @@ impl SessionRecorder {
         }
     }
 
+    /// Records of these bytes of a statement how many there were, and their digest. Never waits.
+    pub fn digested(&self, seq: StatementSeq, bytes: &[u8]) -> Result<(), RecordError> {
+        self.lane.push_digest(&self.shared, seq, bytes)
+    }
+
     /// An execution is over. Never waits: its room was taken with its decision.
-    pub fn finished(&self, finished: Finished) {
+    pub fn finished(&self, mut finished: Finished) {
+        // A database's words may be of any length, and no room was taken for them.
+        bound(&mut finished);
         self.lane
             .push_always(&self.shared, Item::Finished(finished));
+    }
+
+    /// A statement whose decision is in the queue, or on record, is refused after all. Never waits.
+    pub fn not_run(&self, seq: StatementSeq, why: &RecordError) {
+        let at = clock::now();
+        let note = Note {
+            at,
+            seq: Some(seq),
+            from: NoteFrom::Agent,
+            code: None,
+            text: format!("this statement was refused after all, and not run: {why}"),
+            approval: None,
+        };
+        self.lane.push_always(&self.shared, Item::Note(note));
+        self.finished(Finished {
+            seq,
+            at,
+            micros: 0,
+            tags: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            error: None,
+            masked: Vec::new(),
+            found: Vec::new(),
+            changed: None,
+            observed: Vec::new(),
+            end: End::Stopped,
+        });
     }
 
     /// Records something said besides answers; waits while the queue is full.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::Kind;
+use super::copies::{Copied, Copies, Stamp};
 use super::ledger::{
-    By, Entry, Ledger, Ledgered, NodeKey, Rule, Writing, ledger_dir, look, read_segment, retire,
-    segments,
+    Archived, By, Entry, Ledger, Ledgered, NodeKey, Rule, Writing, ledger_dir, look, read_segment,
+    retire, segments,
 };
-use super::shelf::is_live;
-use super::{Blocks, Decoder, Event, Step};
+use super::shelf::{is_live, session_of};
+use super::{Began, Blocks, Decoder, Event, Identities, Step};
 use crate::config::Recording;
 use crate::model::{SessionId, UnixMillis};
 
@@ -26,6 +27,17 @@ pub struct Keep {
     pub max_bytes: Option<u64>,
     /// Not more than this of one workload, bytes; its oldest go first.
     pub workload_max_bytes: Option<u64>,
+    /// Where there is an archive.
+    pub archive: Option<KeepArchived>,
+}
+
+/// What may stay where there is an archive. What lies there goes first. What does not stays beyond
+/// its age; it makes room only when `max_bytes` or a quota is reached, or the disk is nearly full
+/// and it is too old besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepArchived {
+    /// Not what lies in the archive and ended longer ago than this.
+    pub local: Option<Duration>,
 }
 
 impl Keep {
@@ -35,7 +47,16 @@ impl Keep {
             max_age: recording.retention,
             max_bytes: recording.max_bytes,
             workload_max_bytes: recording.workload_max_bytes,
+            archive: recording.archive.as_ref().map(|archive| KeepArchived {
+                local: archive.keep_local,
+            }),
         }
+    }
+
+    /// The shortest time after which a recording may go for its age.
+    fn shortest(&self) -> Option<Duration> {
+        let local = self.archive.and_then(|archive| archive.local);
+        self.max_age.into_iter().chain(local).min()
     }
 
     /// Everything may stay.
@@ -72,6 +93,9 @@ struct Lying {
     session: Option<SessionId>,
     /// Where there is a quota.
     workload: Option<Arc<str>>,
+    stamp: Stamp,
+    /// In the archive.
+    copied: Option<Copied>,
 }
 
 /// Removes closed recordings that are too old or too much, oldest first by their last change.
@@ -86,6 +110,11 @@ pub fn prune(
     tombstones: Option<&Tombstones>,
 ) -> io::Result<Pruned> {
     let mut all = lying(dir)?;
+    let mut wanting = 0;
+    if keep.archive.is_some() {
+        name_copies(dir, &mut all)?;
+        wanting = wanting_room(dir)?;
+    }
     let mut of_workload: HashMap<Arc<str>, u64> = HashMap::new();
     let whole: u64 = all.iter().map(|one| one.bytes).sum();
     // As long as all together take less, one of them does not take more.
@@ -101,13 +130,27 @@ pub fn prune(
         left: whole,
         ..Pruned::default()
     };
+    let known = match keep.shortest() {
+        Some(max) if all.iter().any(|one| age(one.changed, now) > max) => hear(dir)?,
+        Some(_) | None => Ledgered::default(),
+    };
     let mut going = Vec::new();
     for one in all {
-        let age = Duration::from_millis(now.0.saturating_sub(one.changed).max(0).unsigned_abs());
+        let older = |max| {
+            age(one.changed, now) > max
+                && told_before(&known, one.session, now, max)
+                && settled_before(&one.path, now, max)
+        };
+        let old = |max: Option<Duration>| max.is_some_and(older);
         let of_its_workload = one.workload.as_ref().and_then(|w| of_workload.get_mut(w));
         let much = |max: Option<u64>, bytes: u64| max.is_some_and(|max| bytes > max);
-        let rule = if keep.max_age.is_some_and(|max| age > max) {
+        let may_age = keep.archive.is_none() || one.copied.is_some() || wanting > 0;
+        let rule = if may_age && old(keep.max_age) {
             Rule::Age
+        } else if one.copied.is_some() && old(keep.archive.and_then(|archive| archive.local)) {
+            Rule::Archive
+        } else if one.copied.is_some() && wanting > 0 {
+            Rule::Space
         } else if much(keep.max_bytes, pruned.left) {
             Rule::Size
         } else if of_its_workload
@@ -125,10 +168,11 @@ pub fn prune(
             *bytes = bytes.saturating_sub(one.bytes);
         }
         pruned.left -= one.bytes;
+        wanting = wanting.saturating_sub(one.bytes);
         going.push((one, rule));
     }
     if let Some(tombstones) = tombstones.filter(|_| !going.is_empty()) {
-        bury(dir, &going, tombstones)?;
+        bury(dir, &going, keep.archive.is_some(), tombstones)?;
     }
     for (one, _) in going {
         match fs::remove_file(&one.path) {
@@ -142,6 +186,33 @@ pub fn prune(
         }
     }
     Ok(pruned)
+}
+
+fn age(moment: i64, now: UnixMillis) -> Duration {
+    Duration::from_millis(now.0.saturating_sub(moment).max(0).unsigned_abs())
+}
+
+/// Whether the ledger has not spoken of it since, either. Whoever may write a recording can put an
+/// earlier time into its last block, too; into the ledger he cannot without being found.
+fn told_before(
+    known: &Ledgered,
+    session: Option<SessionId>,
+    now: UnixMillis,
+    max: Duration,
+) -> bool {
+    let known = session.and_then(|session| known.sessions.get(&session));
+    let told = known.and_then(|known| known.told_at);
+    told.is_none_or(|at| age(at.0, now) > max)
+}
+
+/// Whether its last block is older than this, too: whoever may touch a file sets its time as he likes,
+/// and a tombstone must not vouch for that.
+fn settled_before(path: &Path, now: UnixMillis, max: Duration) -> bool {
+    match look(path, Kind::Recording) {
+        Ok(Some(looked)) => looked.at.is_none_or(|at| age(at.0, now) > max),
+        // It has no block. What cannot be read is told where it is removed.
+        Ok(None) | Err(_) => true,
+    }
 }
 
 /// All recordings, oldest first.
@@ -162,13 +233,14 @@ fn lying(dir: &Path) -> io::Result<Vec<Lying>> {
             .map_or(0, |since| {
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             });
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
         all.push(Lying {
             changed,
             bytes: about.len(),
-            session: stem.and_then(|stem| stem.parse().ok()),
+            session: session_of(&path),
             path,
             workload: None,
+            stamp: Stamp::of(&about),
+            copied: None,
         });
     }
     all.sort_by(|a, b| (a.changed, a.bytes, &a.path).cmp(&(b.changed, b.bytes, &b.path)));
@@ -177,7 +249,12 @@ fn lying(dir: &Path) -> io::Result<Vec<Lying>> {
 
 /// The tombstones of all that goes, in one go, before the first of them goes: what is gone without
 /// one was deleted.
-fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Result<()> {
+fn bury(
+    dir: &Path,
+    going: &[(Lying, Rule)],
+    has_archive: bool,
+    tombstones: &Tombstones,
+) -> io::Result<()> {
     let Tombstones { key, by } = tombstones;
     let mut ledger = Ledger::open(Writing::new(dir, Arc::clone(key), *by))?;
     for (one, rule) in going {
@@ -192,6 +269,13 @@ fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Res
             rule: *rule,
             by: *by,
             last: looked.map(|looked| looked.mark),
+            archived: has_archive.then(|| match &one.copied {
+                Some(copied) => Archived::Copy {
+                    at: copied.at,
+                    object: Arc::clone(&copied.object),
+                },
+                None => Archived::Not,
+            }),
         });
     }
     ledger.flush()?;
@@ -199,30 +283,59 @@ fn bury(dir: &Path, going: &[(Lying, Rule)], tombstones: &Tombstones) -> io::Res
     ledger.stop()
 }
 
-/// Whose recordings they are: by the ledger, and where that does not know by their first block.
-fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
+/// Which of them lie in the archive: those come first, whatever rule asks for room.
+fn name_copies(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
+    let copies = Copies::read(dir)?;
+    for one in all.iter_mut() {
+        one.copied = one
+            .session
+            .and_then(|session| copies.of(session, one.stamp))
+            .cloned();
+    }
+    all.sort_by_key(|one| one.copied.is_none()); // stable: the oldest first among each
+    Ok(())
+}
+
+/// How many bytes the file system lacks of one in twenty that should be free.
+fn wanting_room(dir: &Path) -> io::Result<u64> {
+    let about = rustix::fs::fstatvfs(&File::open(dir)?)?;
+    let wanted = about.f_blocks / 20;
+    Ok(wanted
+        .saturating_sub(about.f_bavail)
+        .saturating_mul(about.f_frsize))
+}
+
+/// What the ledger says; that nobody changed it is for `sessions verify` to find.
+fn hear(dir: &Path) -> io::Result<Ledgered> {
     let mut known = Ledgered::default();
     for path in segments(&ledger_dir(dir))? {
         read_segment(&path, None, &mut |place, entry| known.take(place, entry))?;
     }
+    Ok(known)
+}
+
+/// Whose recordings they are: by the ledger, and where that does not know by their first block.
+fn name_workloads(dir: &Path, all: &mut [Lying]) -> io::Result<()> {
+    let known = hear(dir)?;
     for one in all {
         one.workload = one
             .session
             .and_then(|session| known.workload(session).cloned())
-            .or_else(|| first_said(&one.path));
+            .or_else(|| Some(beginning(&one.path)?.workload.name));
     }
     Ok(())
 }
 
-fn first_said(path: &Path) -> Option<Arc<str>> {
+/// What a recording says of its beginning.
+pub(super) fn beginning(path: &Path) -> Option<Box<Began>> {
     let file = File::open(path).ok()?;
-    let mut blocks = Blocks::open(io::BufReader::new(file)).ok()?;
+    let mut blocks = Blocks::open(io::BufReader::new(file), Identities::none()).ok()?;
     let Ok(Step::Block(_, lines)) = blocks.next() else {
         return None;
     };
     let first = lines.split(|byte| *byte == b'\n').next()?;
     match Decoder::default().read(first) {
-        Event::Began(began) => Some(Arc::clone(&began.workload.name)),
+        Event::Began(began) => Some(began),
         _ => None,
     }
 }

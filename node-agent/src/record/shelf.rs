@@ -40,6 +40,31 @@ pub fn path_of(dir: &Path, session: SessionId) -> PathBuf {
     dir.join(format!("{session}.rec"))
 }
 
+/// The session that the path of a recording stands for.
+pub fn session_of(path: &Path) -> Option<SessionId> {
+    path.file_name()?
+        .to_str()?
+        .strip_suffix(".rec")?
+        .parse()
+        .ok()
+}
+
+/// All recordings of a directory, by name.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn recordings(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if session_of(&path).is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The recording is being written at this moment.
 pub fn is_live(file: &File) -> bool {
     match flock(file, FlockOperation::NonBlockingLockShared) {

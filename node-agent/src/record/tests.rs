@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use super::frames::tests::data_row;
 use super::shelf::{Shelf, Volume};
 use super::*;
 use crate::clock;
+use crate::config::SealTo;
 use crate::mask::{MaskPlan, MaskedRows};
 use crate::model::{
     CgroupId, ClientAddr, ColumnHead, ColumnOrigin, Dialect, Format, NetnsCookie, OriginalDst, Pid,
@@ -39,6 +40,7 @@ pub(crate) fn began(session: u64) -> Began {
             cgroup: CgroupId(7),
             netns: NetnsCookie(1),
             executable: None,
+            digest: None,
         },
         client: ClientAddr("10.0.0.5:50000".parse().unwrap()),
         destination: OriginalDst("10.0.7.3:5432".parse().unwrap()),
@@ -112,10 +114,18 @@ pub(crate) fn delivered(seq: u64, head: Option<Arc<ResultHead>>, rows: Vec<u8>) 
 
 /// Everything in a file, and how it ends.
 pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
+    read_with(path, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn read_with(
+    path: &Path,
+    identities: Identities,
+) -> (Vec<Event>, Result<Ending, BlockError>) {
     let mut events = Vec::new();
     let mut decoder = Decoder::default();
     let bytes = fs::read(path).unwrap();
-    let mut blocks = match Blocks::open(&bytes[..]) {
+    let mut blocks = match Blocks::open(&bytes[..], identities) {
         Ok(blocks) => blocks,
         Err(error) => return (events, Err(error)),
     };
@@ -127,13 +137,14 @@ pub(crate) fn read(path: &Path) -> (Vec<Event>, Result<Ending, BlockError>) {
                     .filter(|l| !l.is_empty())
                     .map(|l| decoder.read(l)),
             ),
+            Ok(Step::Sealed(head, _)) => panic!("block {} is sealed", head.number),
             Ok(Step::End(ending)) => return (events, Ok(ending)),
             Err(error) => return (events, Err(error)),
         }
     }
 }
 
-fn settings(dir: &Path) -> RecorderSettings {
+pub(crate) fn settings(dir: &Path) -> RecorderSettings {
     RecorderSettings {
         block_interval: Duration::from_millis(10),
         settle: Settle::Never,
@@ -220,6 +231,29 @@ async fn a_session_reads_back_as_it_happened() {
 }
 
 #[tokio::test]
+async fn an_error_s_words_are_cut_before_they_are_queued() {
+    let mut failed = finished(1, 0);
+    failed.error = Some(("P0001".to_owned(), "é".repeat(10 << 20)));
+    writer::bound(&mut failed);
+    let (_, message) = failed.error.as_ref().unwrap();
+    assert!(message.capacity() < 70_000, "{}", message.capacity());
+    assert!(message.ends_with("… (20971520 bytes in all)"));
+    // And so it comes out, once.
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    session.finished(Finished {
+        error: Some(("P0001".to_owned(), "é".repeat(10 << 20))),
+        ..finished(1, 0)
+    });
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let (events, _) = read(&path_of(dir.path(), SessionId(1)));
+    let same = |event: &Event| matches!(event, Event::Finished(one) if one.error == failed.error);
+    assert!(events.iter().any(same));
+}
+
+#[tokio::test]
 async fn rows_beyond_the_cap_are_counted_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let cap = RecorderSettings {
@@ -265,7 +299,10 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
     assert_eq!(cells.len(), 10);
     assert_eq!(
         cells.last(),
-        Some(&&RecordedCell::Long(93)),
+        Some(&&RecordedCell::Begins {
+            text: "x".repeat(1000 - 9 * 104 - 11),
+            length: 93,
+        }),
         "the cap fell into it"
     );
     assert_eq!(
@@ -290,9 +327,15 @@ async fn rows_beyond_the_cap_are_counted_not_kept() {
 
 /// A sound, closed recording of a few blocks.
 async fn some_recording(dir: &Path) -> Vec<u8> {
-    let recorder = Recorder::open(settings(dir)).unwrap();
+    some_recording_by(settings(dir)).await
+}
+
+/// The same, recorded so.
+pub(crate) async fn some_recording_by(settings: RecorderSettings) -> Vec<u8> {
+    let dir = settings.dir.clone();
+    let recorder = Recorder::open(settings).unwrap();
     let session = recorder.begin(began(9)).unwrap();
-    let path = path_of(dir, SessionId(9));
+    let path = path_of(&dir, SessionId(9));
     for seq in 1..=3 {
         let _ = session
             .decided(decided(seq, "SELECT 1", allow()))
@@ -308,15 +351,20 @@ async fn some_recording(dir: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
-    let mut blocks = match Blocks::open(bytes) {
+pub(crate) fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
+    ending_with(bytes, Identities::none())
+}
+
+/// The same, with what opens it.
+pub(crate) fn ending_with(bytes: &[u8], identities: Identities) -> Result<(u64, Ending), Damage> {
+    let mut blocks = match Blocks::open(bytes, identities) {
         Ok(blocks) => blocks,
         Err(BlockError::Damage(damage)) => return Err(damage),
         Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
     };
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(..) | Step::Sealed(..)) => {}
             Ok(Step::End(ending)) => return Ok((blocks.chain().blocks(), ending)),
             Err(BlockError::Damage(damage)) => return Err(damage),
             Err(error @ (BlockError::Begun { .. } | BlockError::Io(_))) => panic!("{error}"),
@@ -327,15 +375,19 @@ fn ending_of(bytes: &[u8]) -> Result<(u64, Ending), Damage> {
 #[tokio::test]
 async fn any_flipped_bit_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
-    let (blocks, ending) = ending_of(&good).unwrap();
+    every_flipped_bit_is_found(&some_recording(dir.path()).await, 1);
+}
+
+/// Of every so many bytes.
+pub(crate) fn every_flipped_bit_is_found(good: &[u8], step: usize) {
+    let (blocks, ending) = ending_of(good).unwrap();
     assert!(
         blocks >= 4 && ending == Ending::Closed,
         "{blocks} {ending:?}"
     );
-    for at in 0..good.len() {
+    for at in (0..good.len()).step_by(step) {
         for bit in 0..8 {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[at] ^= 1 << bit;
             let damage = ending_of(&bad).expect_err(&format!("byte {at} bit {bit}"));
             // The header's fields are vouched for by the first block.
@@ -361,7 +413,7 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
     }
     assert_eq!(seen, all - 1);
     for length in 0..HEADER {
-        let begun = Blocks::open(&good[..length]).unwrap_err();
+        let begun = Blocks::open(&good[..length], Identities::none()).unwrap_err();
         assert!(matches!(begun, BlockError::Begun { bytes } if bytes == length));
     }
     assert_eq!(ending_of(b"\x89NAREd").unwrap_err().what, Wrong::Magic);
@@ -370,7 +422,11 @@ async fn a_cut_is_said_and_nothing_before_it_is_lost() {
 #[tokio::test]
 async fn moved_removed_repeated_and_added_blocks_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let good = some_recording(dir.path()).await;
+    every_order_but_its_own_is_found(&some_recording(dir.path()).await);
+}
+
+/// The header, and each block.
+pub(crate) fn parts_of(good: &[u8]) -> Vec<&[u8]> {
     let mut parts = vec![&good[..HEADER]];
     let mut rest = &good[HEADER..];
     while !rest.is_empty() {
@@ -379,6 +435,11 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         parts.push(block);
         rest = after;
     }
+    parts
+}
+
+pub(crate) fn every_order_but_its_own_is_found(good: &[u8]) {
+    let parts = parts_of(good);
     let count = parts.len();
     let build = |order: &[usize]| {
         order
@@ -400,7 +461,7 @@ async fn moved_removed_repeated_and_added_blocks_are_found() {
         }
         assert!(ending_of(&build(&repeated)).is_err(), "repeated {i}");
     }
-    let added = [&good[..], b"x"].concat();
+    let added = [good, b"x"].concat();
     assert_eq!(ending_of(&added).unwrap_err().what, Wrong::AfterEnd);
 }
 
@@ -456,6 +517,33 @@ fn texts_with_one_analysis_and_one_decision_are_told_by_their_difference() {
     assert!(like > 500, "{like}");
 }
 
+#[test]
+fn many_long_statements_are_not_all_kept_in_memory() {
+    let mut encoder = Encoder::new();
+    let (mut told, mut wanted) = (Vec::new(), Vec::new());
+    let decision = allow();
+    for seq in 1..1000_u64 {
+        // Long ones, each with a short one that comes again.
+        let text = match seq % 2 {
+            0 => format!("select {}", seq % 6),
+            _ => format!("select '{}{}'", seq % 300, "x".repeat(50_000)),
+        };
+        let one = decided(seq, &text, Arc::clone(&decision));
+        encoder.decided(one.clone(), &mut told).unwrap();
+        assert!(encoder.weight() <= 512 << 10, "{}", encoder.weight());
+        wanted.push(one);
+    }
+    let mut decoder = Decoder::default();
+    let mut again = 0;
+    let lines = told.split(|byte| *byte == b'\n');
+    for (line, one) in lines.zip(wanted) {
+        again += usize::from(line.starts_with(b"{\"event\":\"again\""));
+        let whole = Event::Decided(Box::new(one));
+        assert_eq!(json(&[decoder.read(line)]), json(&[whole]));
+    }
+    assert!(again > 100, "{again}");
+}
+
 #[tokio::test]
 async fn a_statement_too_long_for_a_line_keeps_its_decision() {
     let dir = tempfile::tempdir().unwrap();
@@ -484,6 +572,259 @@ async fn a_statement_too_long_for_a_line_keeps_its_decision() {
     assert!(matches!(&events[2], Event::Decided(d) if matches!(*d.decision, Decision::Allow(_))));
 }
 
+#[test]
+fn what_is_told_after_a_statement_too_long_for_a_line_is_what_was_said() {
+    let mut encoder = Encoder::new();
+    let mut told = Vec::new();
+    let decision = allow();
+    let mut long = decided(2, "select 2", Arc::clone(&decision));
+    long.params = vec![RecordedCell::Text("\u{1}".repeat(1 << 20))];
+    long.text = RecordedText::Plain("\u{1}".repeat(1 << 20));
+    let mut said = vec![];
+    for (seq, text) in [
+        (1, "select 1"),
+        (3, "delete from a"),
+        (4, "select 4"),
+        (5, "delete from a"),
+    ] {
+        if seq == 3 {
+            encoder.decided(long.clone(), &mut told).unwrap();
+            said.push((2, "…".to_owned()));
+        }
+        encoder
+            .decided(decided(seq, text, Arc::clone(&decision)), &mut told)
+            .unwrap();
+        said.push((seq, text.to_owned()));
+    }
+    let mut decoder = Decoder::default();
+    let lines = told
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let read: Vec<_> = lines
+        .filter_map(|line| match decoder.read(line) {
+            Event::Decided(decided) => Some(match &decided.text {
+                RecordedText::Plain(text) => (decided.seq.0, text.clone()),
+                _ => (decided.seq.0, "…".to_owned()),
+            }),
+            _ => None,
+        })
+        .collect();
+    said.sort();
+    assert_eq!(read, said);
+}
+
+/// A statement with rows that are six times as long in a recording as on the wire.
+async fn bulky(session: &SessionRecorder, seq: u64) {
+    let _ = session
+        .decided(decided(seq, "SELECT", allow()))
+        .await
+        .unwrap();
+    let cell = [1; 4 << 10];
+    let row = data_row(&[Some(&cell[..]); 15]);
+    let delivered = delivered(seq, Some(head(&["a"; 15])), row);
+    session.delivered(delivered).await.unwrap();
+    session.finished(finished(seq, 1));
+}
+
+/// A recording of sixty such statements, more than one block may hold, that came while the writer was
+/// at another session.
+async fn much_at_once(recipients: Option<Recipients>) -> (tempfile::TempDir, PathBuf) {
+    use super::ledger::{By, Ledger, NodeKey, Writing};
+    let dir = tempfile::tempdir().unwrap();
+    let key = Arc::new(NodeKey::open_or_make(dir.path()).unwrap());
+    let ledger = Ledger::open(Writing::new(dir.path(), key, By::Agent)).unwrap();
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        recipients,
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, None, Some(ledger)).unwrap();
+    disk.hold(1);
+    let _other = recorder.begin(began(1)).unwrap();
+    disk.written(1).await;
+    let session = recorder.begin(began(2)).unwrap();
+    for seq in 1..=60 {
+        bulky(&session, seq).await;
+    }
+    session.close(Why::ClientQuit);
+    disk.hold(0);
+    recorder.stop();
+    let path = dir.path().join("x");
+    fs::write(&path, disk.file(2)).unwrap();
+    (dir, path)
+}
+
+#[tokio::test]
+async fn a_session_that_says_much_at_once_stays_readable() {
+    let (_dir, path) = much_at_once(None).await;
+    let (events, ending) = read(&path);
+    assert_eq!(ending.unwrap(), Ending::Closed);
+    let seqs: Vec<_> = events.iter().filter_map(seq_of).collect();
+    assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_sealed_block_says_in_clear_more_than_is_in_it() {
+    let identity = Identity::make().unwrap();
+    let recipients = Recipients::read(&[SealTo::Key(identity.recipient())]).unwrap();
+    let (_dir, path) = much_at_once(recipients).await;
+    let bytes = fs::read(&path).unwrap();
+    let mut clear = Blocks::open(&bytes[..], Identities::none()).unwrap();
+    let mut opened = Blocks::open(&bytes[..], Identities::of(Some(identity))).unwrap();
+    let (mut decoder, mut counted) = (Decoder::default(), Standing::default());
+    let mut seqs = Vec::new();
+    let ending = loop {
+        match (clear.next().unwrap(), opened.next().unwrap()) {
+            (Step::Sealed(_, standing), Step::Block(_, lines)) => {
+                for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                    counted.count(&decoder.read(line));
+                }
+                assert_eq!(standing, counted);
+                seqs.push(standing.last.0);
+            }
+            (Step::End(ending), Step::End(_)) => break ending,
+            others => panic!("{others:?}"),
+        }
+    };
+    assert_eq!(ending, Ending::Closed);
+    let cut = seqs.iter().any(|seq| (1..60).contains(seq));
+    assert!(cut && seqs.last() == Some(&60), "{seqs:?}");
+}
+
+/// What the next agent would find in the journals.
+fn in_journals(journals: &Path, recordings: &Path) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    // The thread that recovers ends when it comes by.
+    let held = || {
+        journal::others(journals)
+            .unwrap()
+            .iter()
+            .any(|one| !one.left)
+    };
+    while held() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for journal::Found { path, left, .. } in journal::others(journals).unwrap() {
+        assert!(left, "somebody writes it");
+        let place = journal::place_of(recordings);
+        let contents = journal::read(&fs::read(path).unwrap(), place).unwrap();
+        for (session, remembered) in contents.sessions {
+            found.extend(remembered.told.iter().filter_map(|told| match told {
+                codec::Told::Decided(decided) => Some((session.0, decided.seq.0)),
+                _ => None,
+            }));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+#[tokio::test]
+async fn a_recorder_that_stops_on_a_full_disk_leaves_what_ran_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(Path::new("/")),
+        Some(journal),
+        None,
+    )
+    .unwrap();
+    let mut health = recorder.health();
+    disk.hold(1);
+    let _other = recorder.begin(began(1)).unwrap();
+    disk.written(1).await;
+    let session = recorder.begin(began(2)).unwrap();
+    for seq in 1..=3 {
+        bulky(&session, seq).await; // more than a block each
+    }
+    disk.hold(2);
+    disk.written(2).await;
+    // This one lies in the queue when the disk fails, and the writer takes nothing more.
+    let _ = session
+        .decided(decided(4, "SELECT 4", allow()))
+        .await
+        .unwrap();
+    disk.set(libc::ENOSPC);
+    disk.hold(0);
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { .. })
+    })
+    .await;
+    recorder.stop();
+    drop((session, _other, recorder));
+    assert_eq!(
+        in_journals(dir.path(), Path::new("/")),
+        [(2, 1), (2, 2), (2, 3), (2, 4)]
+    );
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_a_record_that_fails_and_loses_no_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let recorder = Recorder::on(
+        Box::new(disk.clone()),
+        settings(Path::new("/")),
+        Some(journal),
+        None,
+    )
+    .unwrap();
+    let mut health = recorder.health();
+    disk.set(PANICS);
+    let session = recorder.begin(began(1)).unwrap();
+    let _ = session
+        .decided(decided(1, "SELECT 1", allow()))
+        .await
+        .unwrap();
+    until(&mut health, |health| {
+        matches!(health, Health::Failed { .. })
+    })
+    .await;
+    let refused = session.decided(decided(2, "SELECT 2", allow())).await;
+    assert!(matches!(refused, Err(RecordError::Fault(_))), "{refused:?}");
+    recorder.stop();
+    drop((session, recorder));
+    assert_eq!(in_journals(dir.path(), Path::new("/")), [(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_waited_for_in_vain_is_not_on_record_as_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = journal::place_of(Path::new("/"));
+    let journal = journal::Journal::create(dir.path(), std::num::NonZeroUsize::MIN, place).unwrap();
+    let disk = Faulty::default();
+    let settings = RecorderSettings {
+        patience: Duration::from_millis(50),
+        ..settings(Path::new("/"))
+    };
+    let recorder = Recorder::on(Box::new(disk.clone()), settings, Some(journal), None).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    disk.hold(1);
+    let long = "x".repeat(journal::LINE_CAP + 1);
+    let refused = session.decided(decided(1, &long, allow())).await;
+    assert!(matches!(refused, Err(RecordError::Slow(_))), "{refused:?}");
+    disk.hold(0);
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    fs::write(dir.path().join("x"), disk.file(1)).unwrap();
+    let (events, _) = read(&dir.path().join("x"));
+    let ends: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Finished(finished) => Some((finished.seq.0, finished.end)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [(1, End::Stopped)]);
+    let said = |event: &Event| matches!(event, Event::Note(note) if note.text.contains("not run"));
+    assert!(events.iter().any(said), "{events:?}");
+}
+
 /// Recordings in memory, on a disk that fails on demand.
 #[derive(Clone, Default)]
 struct Faulty(Arc<Disk>);
@@ -494,15 +835,32 @@ struct Disk {
     fails: AtomicI32,
     /// Writes hang.
     stuck: AtomicBool,
+    /// Writes of this session hang.
+    stuck_at: AtomicU64,
     writes: AtomicU64,
     files: Mutex<BTreeMap<SessionId, Vec<u8>>>,
 }
+
+/// Not an error of the disk: the writer itself fails.
+const PANICS: i32 = -1;
 
 struct FaultyVolume(Faulty, SessionId);
 
 impl Faulty {
     fn set(&self, errno: i32) {
         self.0.fails.store(errno, Ordering::SeqCst);
+    }
+
+    /// Writes of this session hang from now on; of all others they go on.
+    fn hold(&self, session: u64) {
+        self.0.stuck_at.store(session, Ordering::SeqCst);
+    }
+
+    /// Waits for the writer to come by so often.
+    async fn written(&self, times: u64) {
+        while self.0.writes.load(Ordering::SeqCst) < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn file(&self, session: u64) -> Vec<u8> {
@@ -526,9 +884,11 @@ impl Volume for FaultyVolume {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let disk = &self.0.0;
         disk.writes.fetch_add(1, Ordering::SeqCst);
-        while disk.stuck.load(Ordering::SeqCst) {
+        while disk.stuck.load(Ordering::SeqCst) || disk.stuck_at.load(Ordering::SeqCst) == self.1.0
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
+        assert_ne!(disk.fails.load(Ordering::SeqCst), PANICS, "as it was told");
         let mut files = disk.files.lock().unwrap();
         let file = files.entry(self.1).or_default();
         file.truncate(offset as usize);
@@ -870,9 +1230,13 @@ async fn a_disk_that_hangs_refuses_statements() {
 
 #[tokio::test]
 async fn a_session_whose_name_is_taken_does_not_run_unrecorded() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, journals) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(path_of(dir.path(), SessionId(1)), b"evidence").unwrap();
-    let recorder = Recorder::open(settings(dir.path())).unwrap();
+    let recorder = Recorder::open(RecorderSettings {
+        journal: Some(journals.path().to_owned()),
+        ..settings(dir.path())
+    })
+    .unwrap();
     let session = recorder.begin(began(1)).unwrap();
     let mut seq = 0;
     loop {
@@ -892,10 +1256,13 @@ async fn a_session_whose_name_is_taken_does_not_run_unrecorded() {
         "the others go on"
     );
     recorder.stop();
+    drop((session, recorder));
     assert_eq!(
         fs::read(path_of(dir.path(), SessionId(1))).unwrap(),
         b"evidence"
     );
+    let ran: Vec<_> = (1..seq).map(|seq| (1, seq)).collect();
+    assert_eq!(in_journals(journals.path(), dir.path()), ran);
 }
 
 #[tokio::test]
@@ -911,7 +1278,8 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for id in 1..=4 {
-        let moment = std::time::UNIX_EPOCH + Duration::from_secs(1000 * id);
+        let moment = clock::now().0.unsigned_abs() + 1_000_000 * id;
+        let moment = std::time::UNIX_EPOCH + Duration::from_millis(moment);
         let file = fs::File::options()
             .write(true)
             .open(path_of(dir.path(), SessionId(id)))
@@ -923,7 +1291,7 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
             .unwrap()
             .len()
     };
-    let now = UnixMillis(5_000_000);
+    let now = UnixMillis(clock::now().0 + 5_000_000);
     let none = prune(dir.path(), Keep::default(), now, None).unwrap();
     assert_eq!(none.removed.len(), 0);
     // 2 is too old, 1 is older but live.
@@ -946,6 +1314,25 @@ async fn pruning_takes_the_oldest_closed_and_never_a_live_one() {
     );
     drop(live);
     recorder.stop();
+}
+
+#[tokio::test]
+async fn a_recording_is_no_older_than_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    some_recording(dir.path()).await;
+    let path = path_of(dir.path(), SessionId(9));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    // What `touch` can do.
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(file);
+    let old = Keep {
+        max_age: Some(Duration::from_secs(60)),
+        ..Keep::default()
+    };
+    let now = clock::now();
+    assert_eq!(prune(dir.path(), old, now, None).unwrap().removed.len(), 0);
+    let later = UnixMillis(now.0 + 61_000);
+    assert_eq!(prune(dir.path(), old, later, None).unwrap().removed, [path]);
 }
 
 /// Where the child of the next test records; it is the same test, run once more.

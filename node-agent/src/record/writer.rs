@@ -7,27 +7,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, Header};
+use super::chain::{BLOCK_CAP, Chain, Header};
 use super::codec::Encoder;
 use super::frames::RowReader;
 use super::lane::{Batch, Held, Item, Lane, Rest, Shared};
 use super::ledger::{Flushed, Ticket, Told, Witness};
 use super::recorder::Health;
+use super::sealed::Recipients;
+use super::sealer::{Packed, Sealer};
 use super::shelf::{Shelf, Volume};
-use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Totals};
+use super::{Closed, Finished, Note, NoteFrom, RecordedCell, Standing};
 use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::model::{ResultHead, SessionId, StatementSeq};
 
 /// A block is written when its lines reach this.
-const BLOCK: usize = 256 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
+/// The most lines of one block, bytes, unless one alone is longer: a reader believes no block of more
+/// than twice this. They come together while a block waits for its disk or for the ledger.
+const MOST: usize = BLOCK_CAP / 2;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How many ticks without work until the writer parks.
 const IDLE_TICKS: u32 = 16;
 /// zstd's fast end: the writer shares the machine with the sessions.
-const LEVEL: i32 = 1;
+pub(super) const LEVEL: i32 = 1;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -53,11 +58,15 @@ struct Recording {
     chain: Option<Chain>,
     encoder: Encoder,
     rows: RowsUnderWay,
-    totals: Totals,
+    standing: Standing,
+    sealer: Sealer,
     workload: Arc<str>,
     told: Told,
     /// Lines not yet in a block, and since when.
     lines: Vec<u8>,
+    /// What stands in the last block, and how that changes with the lines: after so many bytes of them.
+    stood: Standing,
+    steps: Vec<(usize, Standing)>,
     since: Option<Instant>,
     /// Sealed and not yet on disk. While this is not empty nothing more is sealed.
     sealed: Vec<u8>,
@@ -131,12 +140,16 @@ impl Writer {
             let id = lane.session;
             let recording = self.sessions.entry(id).or_insert_with(|| {
                 self.shared.counters.open.fetch_add(1, Ordering::Relaxed);
-                Recording::new(Arc::clone(&lane), self.shared.settings.cell_cap)
+                let settings = &self.shared.settings;
+                let sealed_to = settings.recipients.clone();
+                Recording::new(Arc::clone(&lane), settings.cell_cap, sealed_to)
             });
             if !Arc::ptr_eq(&recording.lane, &lane) {
                 // Two sessions of one name: the later one is not recorded, so it may not run.
                 lane.break_off("a session of this name is being recorded already".into());
-                self.shared.release(lane.take().cost);
+                let batch = lane.take();
+                self.shared.release(batch.cost);
+                batch.held.into_iter().for_each(Held::keep);
                 continue;
             }
             recording.dirty = true;
@@ -181,6 +194,9 @@ impl Writer {
         self.active = active;
         self.asides_written();
         self.mend();
+        if let (Some(_), Some(journal)) = (&self.shared.settings.recipients, &self.shared.journal) {
+            journal.wipe();
+        }
     }
 
     /// The ledger is told what it is to have besides recordings.
@@ -280,15 +296,15 @@ impl Writer {
             return Ok(());
         }
         recording.since.get_or_insert(now);
-        if batch.lost > 0 {
-            recording.tell(format!(
-                "recording failed for a time, and the configuration says continue: {} events are \
-                 missing here",
-                batch.lost
-            ))?;
-        }
+        let mut encoded = match batch.lost {
+            0 => Ok(()),
+            lost => recording.tell(format!(
+                "recording failed for a time, and the configuration says continue: {lost} events \
+                 are missing here"
+            )),
+        };
         for item in batch.items {
-            if recording.broken {
+            if encoded.is_err() || recording.broken {
                 break;
             }
             if matches!(item, Item::Decided(_)) {
@@ -297,14 +313,18 @@ impl Writer {
                     .statements
                     .fetch_add(1, Ordering::Relaxed);
             }
-            recording.encode(item, &batch.data)?;
+            encoded = recording.encode(item, &batch.data);
+            recording.step();
             if recording.lines.len() >= BLOCK && recording.sealed.is_empty() {
                 self.write_out(recording);
             }
         }
         // Only now: a block that was written on the way does not hold all of these.
         recording.held.extend(batch.held);
-        Ok(())
+        if recording.broken {
+            recording.keep_in_the_journal();
+        }
+        encoded
     }
 
     /// Writes what is sealed, then seals and writes what is not.
@@ -362,11 +382,13 @@ impl Writer {
 
     fn seal(&mut self, recording: &mut Recording) -> io::Result<()> {
         let at = clock::now();
-        let raw = recording.lines.len();
+        let lines = whole_lines(&recording.lines);
+        let raw = lines.len();
+        let rest = recording.lines.len() - raw;
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw));
-        self.packer
-            .compress_to_buffer(&recording.lines, &mut self.packed)?;
+        self.packer.compress_to_buffer(lines, &mut self.packed)?;
+        let standing = recording.standing_after(raw);
         let chain = match &mut recording.chain {
             Some(chain) => chain,
             empty => {
@@ -374,24 +396,27 @@ impl Writer {
                     session: recording.lane.session,
                     began: at,
                 };
-                let (chain, bytes) = Chain::create(header);
+                let (chain, bytes) = recording.sealer.create(header);
                 recording.sealed.extend_from_slice(&bytes);
                 empty.insert(chain)
             }
         };
         // What was pushed before the close is in these lines; nothing can be pushed after it.
-        chain.seal(
-            &self.packed,
+        let packed = Packed {
+            bytes: &mut self.packed,
             raw,
             at,
-            recording.closing,
-            &mut recording.sealed,
-        );
-        recording.held_sealed.append(&mut recording.held);
-        recording.lines.clear();
-        // While a session is at work its next block takes the same place.
-        recording.lines.shrink_to(BLOCK);
-        recording.since = None;
+            last: recording.closing && rest == 0,
+        };
+        (recording.sealer).seal(chain, packed, &standing, &mut recording.sealed)?;
+        recording.lines.drain(..raw);
+        if rest == 0 {
+            // What hangs on them hangs on the last of several blocks.
+            recording.held_sealed.append(&mut recording.held);
+            // While a session is at work its next block takes the same place.
+            recording.lines.shrink_to(BLOCK);
+            recording.since = None;
+        }
         Ok(())
     }
 
@@ -441,11 +466,10 @@ impl Writer {
         self.witness
             .gave_up(recording.lane.session, &recording.told);
         recording.lane.break_off(error.to_string().into());
-        self.shared.release(recording.lane.take().cost);
+        self.shared.release(recording.take_for_good());
+        recording.keep_in_the_journal();
         recording.lines.clear();
         recording.sealed.clear();
-        recording.held.clear();
-        recording.held_sealed.clear();
         recording.since = None;
         recording.retry_at = None;
         recording.dirty = false;
@@ -460,12 +484,8 @@ impl Writer {
                 continue;
             }
             unwritten += 1;
-            // Never given back: the journal stays for the next agent.
-            let held = recording
-                .held_sealed
-                .drain(..)
-                .chain(recording.held.drain(..));
-            held.for_each(std::mem::forget);
+            self.shared.release(recording.take_for_good());
+            recording.keep_in_the_journal();
         }
         if unwritten > 0 {
             tracing::error!(
@@ -478,7 +498,7 @@ impl Writer {
 }
 
 impl Recording {
-    fn new(lane: Arc<Lane>, cell_cap: usize) -> Self {
+    fn new(lane: Arc<Lane>, cell_cap: usize, sealed_to: Option<Recipients>) -> Self {
         let reader = RowReader::new(lane.dialect, cell_cap);
         Recording {
             lane,
@@ -491,10 +511,13 @@ impl Recording {
                 head: None,
                 reader,
             },
-            totals: Totals::default(),
+            standing: Standing::default(),
+            sealer: Sealer::new(sealed_to),
             workload: Arc::from(""),
             told: Told::default(),
             lines: Vec::new(),
+            stood: Standing::default(),
+            steps: Vec::new(),
             since: None,
             sealed: Vec::new(),
             held: Vec::new(),
@@ -507,9 +530,45 @@ impl Recording {
         }
     }
 
+    fn step(&mut self) {
+        let before = self
+            .steps
+            .last()
+            .map_or(&self.stood, |(_, standing)| standing);
+        if *before != self.standing {
+            self.steps.push((self.lines.len(), self.standing));
+        }
+    }
+
+    /// How far it has come with so many bytes of its lines, which become a block. A block that says more
+    /// than is in it would keep the next agent from adding the rest.
+    fn standing_after(&mut self, raw: usize) -> Standing {
+        let within = self.steps.partition_point(|(end, _)| *end <= raw);
+        if let Some((_, standing)) = self.steps.drain(..within).next_back() {
+            self.stood = standing;
+        }
+        for (end, _) in &mut self.steps {
+            *end -= raw;
+        }
+        self.stood
+    }
+
     /// Everything is on disk and nothing will come.
     fn over(&self) -> bool {
         self.broken || self.closing && self.sealed.is_empty() && self.lines.is_empty()
+    }
+
+    /// Takes what lies in its queue and will not be written; gives what that cost.
+    fn take_for_good(&mut self) -> usize {
+        let batch = self.lane.take();
+        self.held.extend(batch.held);
+        batch.cost
+    }
+
+    /// What will not be written here is never given back: the journal stays for the next agent.
+    fn keep_in_the_journal(&mut self) {
+        let held = self.held_sealed.drain(..).chain(self.held.drain(..));
+        held.for_each(Held::keep);
     }
 
     fn write(&mut self, shelf: &mut dyn Shelf) -> io::Result<()> {
@@ -524,11 +583,16 @@ impl Recording {
         match item {
             Item::Began(began) => {
                 self.workload = Arc::clone(&began.workload.name);
+                self.standing.began = true;
                 self.encoder.began(&began, &mut self.lines)?;
             }
-            Item::Login(login) => self.encoder.login(&login, &mut self.lines)?,
+            Item::Login(login) => {
+                self.standing.login = true;
+                self.encoder.login(&login, &mut self.lines)?;
+            }
             Item::Decided(decided) => {
-                self.totals.decided(&decided.decision);
+                self.standing.last = self.standing.last.max(decided.seq);
+                self.standing.totals.decided(&decided.decision);
                 self.encoder.decided(decided, &mut self.lines)?;
             }
             Item::Rows {
@@ -540,10 +604,9 @@ impl Recording {
                 self.rows(seq, head, bytes)?;
             }
             Item::Beyond { seq, rest } => self.end_rows(seq, Some(&rest))?,
-            Item::Finished(mut finished) => {
+            Item::Finished(finished) => {
                 self.end_rows(finished.seq, None)?;
-                self.totals.finished(&finished);
-                bound(&mut finished);
+                self.standing.totals.finished(&finished);
                 self.encoder.finished(&finished, &mut self.lines)?;
             }
             Item::Note(mut note) => {
@@ -555,7 +618,7 @@ impl Recording {
                 let closed = Closed {
                     at,
                     why,
-                    totals: self.totals,
+                    totals: self.standing.totals,
                     carried,
                 };
                 self.encoder.closed(&closed, &mut self.lines)?;
@@ -624,8 +687,17 @@ impl Recording {
     }
 }
 
+/// As many whole lines as go into one block.
+fn whole_lines(lines: &[u8]) -> &[u8] {
+    let Some((most, rest)) = lines.split_at_checked(MOST) else {
+        return lines;
+    };
+    let end = memchr::memrchr(b'\n', most).or_else(|| Some(MOST + memchr::memchr(b'\n', rest)?));
+    end.and_then(|end| lines.get(..=end)).unwrap_or(lines)
+}
+
 /// A line has a bound; tags of a text of many statements, and errors, are cut to it.
-fn bound(finished: &mut Finished) {
+pub(super) fn bound(finished: &mut Finished) {
     const TAGS: usize = 1000;
     if let Some(more) = finished
         .tags
@@ -647,5 +719,7 @@ fn shorten(text: &mut String) {
         let whole = text.len();
         text.truncate(text.floor_char_boundary(CAP));
         text.push_str(&format!("… ({whole} bytes in all)"));
+        // What was cut off is not kept in the queue either.
+        text.shrink_to_fit();
     }
 }

@@ -15,6 +15,9 @@ pub(super) fn show(cell: &RecordedCell, column: Option<&ColumnHead>, width: usiz
     let whole = match cell {
         RecordedCell::Null => "NULL".to_owned(),
         RecordedCell::Text(text) => visible(text).into_owned(),
+        RecordedCell::Begins { text, length } => {
+            format!("{}… (of {length} bytes)", visible(text))
+        }
         RecordedCell::Long(length) => format!("({length} bytes, not kept)"),
         RecordedCell::Binary(hex) => column
             .filter(|column| column.format == Format::Binary)
@@ -32,7 +35,7 @@ pub(super) fn plain<'a>(
 ) -> Option<Cow<'a, str>> {
     match cell {
         RecordedCell::Null | RecordedCell::Long(_) => None,
-        RecordedCell::Text(text) => Some(Cow::Borrowed(text)),
+        RecordedCell::Text(text) | RecordedCell::Begins { text, .. } => Some(Cow::Borrowed(text)),
         RecordedCell::Binary(hex) => {
             let texts = column.is_none_or(|column| TEXTS.contains(&column.type_id));
             let text = bytes(hex).filter(|_| texts).and_then(|bytes| {

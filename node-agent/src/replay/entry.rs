@@ -6,10 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::filter::Ruling;
-use super::raw::Raw;
+use super::raw::{Piece, Raw};
 use super::{ReplayError, touched, words};
 use crate::model::{SessionId, TargetName, UnixMillis};
-use crate::record::{Closed, Decided, Event, Finished, LineKind, Login, Skim, Totals, Why};
+use crate::record::{
+    Closed, Decided, Event, Finished, Identities, LineKind, Login, Skim, Totals, Why,
+};
 use crate::sql::Touch;
 
 /// How many different rules, tables and errors of one session are kept, each.
@@ -62,12 +64,18 @@ pub struct Entry {
     pub damaged: bool,
     /// The login was refused.
     pub login_refused: bool,
+    /// To whom it is sealed; empty: to nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed_to: Vec<String>,
+    /// It was not opened, or not all of it: what was said in it is not known here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unopened: bool,
 }
 
 impl Entry {
-    /// Reads one recording, verifying it.
-    pub fn of(path: &Path) -> Result<Self, ReplayError> {
-        let mut raw = Raw::open(path)?;
+    /// Reads one recording, verifying it. Of what is sealed to others it knows what that says in clear.
+    pub fn of(path: &Path, identities: &Identities) -> Result<Self, ReplayError> {
+        let mut raw = Raw::open(path, identities)?;
         let header = raw.header();
         let mut entry = Entry {
             session: header.session,
@@ -91,14 +99,26 @@ impl Entry {
             live: false,
             damaged: false,
             login_refused: false,
+            sealed_to: Vec::new(),
+            unopened: false,
         };
         let mut skim = Skim::default();
-        while let Some((head, lines)) = raw.next()? {
+        while let Some((head, piece)) = raw.piece()? {
             entry.last = entry.last.max(head.at);
+            let lines = match piece {
+                Piece::Lines(lines) => lines,
+                Piece::Sealed(standing) => {
+                    entry.unopened = true;
+                    entry.totals = standing.totals;
+                    entry.ended = head.last.then_some(head.at);
+                    continue;
+                }
+            };
             for line in super::raw::lines(&lines) {
                 entry.line(&mut skim, line);
             }
         }
+        entry.sealed_to = raw.recipients().iter().map(ToString::to_string).collect();
         entry.live = raw.open_now();
         entry.damaged = raw.damage().is_some();
         Ok(entry)
@@ -222,6 +242,8 @@ impl Entry {
     pub(super) fn end(&self) -> &'static str {
         match (&self.why, self.damaged, self.live) {
             (_, true, _) => "DAMAGED",
+            (_, false, false) if self.unopened => "sealed",
+            (_, false, true) if self.unopened => "sealed, open",
             (Some(why), false, _) => words::why_short(why),
             (None, false, true) => "open",
             (None, false, false) => "no close",

@@ -146,8 +146,25 @@ fn like(pattern: &str, text: &str) -> bool {
 }
 
 impl Filter {
-    /// Does the session fit?
+    /// Does the session fit? One that was not opened fits what cannot be known of it: evidence is better
+    /// shown than left out.
     pub fn session(&self, entry: &Entry) -> bool {
+        if entry.unopened {
+            let known = Filter {
+                workload: self.workload.clone(),
+                since: self.since,
+                until: self.until,
+                denied: self.denied,
+                open: self.open,
+                decision: self.decision,
+                ..Filter::default()
+            };
+            return known.known(entry);
+        }
+        self.known(entry)
+    }
+
+    fn known(&self, entry: &Entry) -> bool {
         self.who(
             &entry.workload,
             entry.user.as_deref(),

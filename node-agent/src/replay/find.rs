@@ -1,25 +1,15 @@
 //! IO. Recordings by name.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ReplayError;
 use crate::model::SessionId;
-use crate::record::path_of;
+pub(super) use crate::record::session_of;
+use crate::record::{path_of, recordings};
 
 /// All recordings of a directory, in no order of meaning.
 pub fn all(dir: &Path) -> Result<Vec<PathBuf>, ReplayError> {
-    let read = |source: io::Error| ReplayError::read(dir, source);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if session_of(&path).is_some() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
+    recordings(dir).map_err(|source| ReplayError::read(dir, source))
 }
 
 /// The recording of a session, by its id or by the beginning of it if only one has it. A name is
@@ -53,13 +43,4 @@ pub fn find(dir: &Path, name: &str) -> Result<PathBuf, ReplayError> {
                 .collect(),
         }),
     }
-}
-
-/// The session that a file name stands for.
-pub(super) fn session_of(path: &Path) -> Option<SessionId> {
-    path.file_name()?
-        .to_str()?
-        .strip_suffix(".rec")?
-        .parse()
-        .ok()
 }

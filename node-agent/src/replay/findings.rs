@@ -13,7 +13,7 @@ use super::visible::visible;
 use super::{ReplayError, Style, all, json, when};
 use crate::model::UnixMillis;
 use crate::policy::Detector;
-use crate::record::Event;
+use crate::record::{Event, Identities};
 
 /// What looks alike in one column of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,23 +39,36 @@ pub struct Finding {
 }
 
 /// Of the recordings in a directory. What is no recording, or cannot be read, is left out; `verify` names it.
-pub fn findings(dir: &Path, target: Option<&str>) -> Result<Vec<Finding>, ReplayError> {
+/// Gives also how many are sealed and could not be opened.
+pub fn findings(
+    dir: &Path,
+    identities: &Identities,
+    target: Option<&str>,
+) -> Result<(Vec<Finding>, usize), ReplayError> {
     let mut all_found = BTreeMap::new();
+    let mut unopened = 0;
     for path in all(dir)? {
         // Of a recording that is damaged, what comes before.
-        let _ = of_session(&path, target, &mut all_found);
+        if let Err(ReplayError::Sealed { .. }) =
+            of_session(&path, identities, target, &mut all_found)
+        {
+            unopened += 1;
+        }
     }
-    Ok(all_found
-        .into_values()
-        .map(|(finding, _)| finding)
-        .collect())
+    let findings = all_found.into_values().map(|(finding, _)| finding);
+    Ok((findings.collect(), unopened))
 }
 
 /// By target, column, output and detector; with the number of the session that counted last.
 type Findings = BTreeMap<(String, Option<String>, Option<String>, Detector), (Finding, u64)>;
 
-fn of_session(path: &Path, wanted: Option<&str>, all: &mut Findings) -> Result<(), ReplayError> {
-    let mut recording = Recording::open(path)?;
+fn of_session(
+    path: &Path,
+    identities: &Identities,
+    wanted: Option<&str>,
+    all: &mut Findings,
+) -> Result<(), ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let session = recording.header().session.0;
     let mut target = String::new();
     while let Said::Event(event) = recording.next()? {
@@ -106,14 +119,16 @@ fn of_session(path: &Path, wanted: Option<&str>, all: &mut Findings) -> Result<(
     Ok(())
 }
 
-/// Lists them, as a table or one JSON object a line. Gives their number.
+/// Lists them, as a table or one JSON object a line. Gives how many recordings are sealed and could not
+/// be opened.
 pub fn list_findings(
     dir: &Path,
+    identities: &Identities,
     target: Option<&str>,
     style: Style,
     out: &mut dyn Write,
 ) -> Result<usize, ReplayError> {
-    let findings = findings(dir, target)?;
+    let (findings, unopened) = findings(dir, identities, target)?;
     match style {
         Style::Json => findings
             .iter()
@@ -149,5 +164,5 @@ pub fn list_findings(
         }
     }
     out.flush()?;
-    Ok(findings.len())
+    Ok(unopened)
 }

@@ -51,6 +51,8 @@ pub(super) fn state_value(state: &State) -> serde_json::Value {
         "bytes": state.bytes,
         "events": state.progress.events,
         "unknown_events": state.progress.unknown,
+        "sealed_to": state.recipients.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "unopened_blocks": state.progress.sealed,
         "clock_went_back": state.progress.clock_went_back,
         "clock_furthest_back": state.progress.furthest_back.map(|back| json!({
             "block": back.block, "millis": back.millis,

@@ -12,7 +12,7 @@ use super::text::Story;
 use super::visible::visible;
 use super::{ReplayError, Style, Verdict, json, when};
 use crate::policy::Decision;
-use crate::record::{Event, RecordedText};
+use crate::record::{Event, Identities, RecordedText};
 
 /// In which order to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +41,12 @@ pub struct Order {
 
 /// The sessions of a directory that fit, by their beginning. What is no recording, or vanished
 /// meanwhile, is left out; `verify` names it.
-pub fn entries(dir: &Path, filter: &Filter) -> Result<Vec<Entry>, ReplayError> {
-    let found = catalogue(dir, filter, Trust::Unchanged, &|_, _| {})?;
+pub fn entries(
+    dir: &Path,
+    identities: &Identities,
+    filter: &Filter,
+) -> Result<Vec<Entry>, ReplayError> {
+    let found = catalogue(dir, identities, filter, Trust::Unchanged, &|_, _| {})?;
     Ok(found.entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
@@ -72,11 +76,17 @@ fn order(entries: &mut Vec<Entry>, order: Order) {
 /// Lists sessions, as a table or one JSON object a line. Gives their number.
 pub fn list(
     dir: &Path,
+    identities: &Identities,
     filter: &Filter,
     style: Style,
     out: &mut dyn Write,
 ) -> Result<usize, ReplayError> {
-    print(entries(dir, filter)?, Order::default(), style, out)
+    print(
+        entries(dir, identities, filter)?,
+        Order::default(),
+        style,
+        out,
+    )
 }
 
 /// Lists these sessions, as a table or one JSON object a line. Gives their number.
@@ -132,8 +142,13 @@ pub fn print(
 }
 
 /// One session: who and where, one line a statement, how it ended, what verification says.
-pub fn show(path: &Path, style: Style, out: &mut dyn Write) -> Result<Verdict, ReplayError> {
-    let mut recording = Recording::open(path)?;
+pub fn show(
+    path: &Path,
+    identities: &Identities,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Verdict, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let mut story = Story::new(0);
     let mut table = Table::new(["#", "AT", "DECISION", "STATEMENT"]);
     let mut closed = None;
@@ -169,7 +184,7 @@ pub fn show(path: &Path, style: Style, out: &mut dyn Write) -> Result<Verdict, R
     match style {
         Style::Json => {
             let entry = serde_json::json!({
-                "session": Entry::of(path)?, "verified": json::state_value(&state),
+                "session": Entry::of(path, identities)?, "verified": json::state_value(&state),
             });
             json::line(&entry, out)?;
         }

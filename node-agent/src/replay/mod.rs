@@ -60,8 +60,8 @@ pub use tail::tail;
 pub use verify::{Found, Report, verify};
 pub use visible::{visible, visible_json};
 
-use crate::model::UnixMillis;
-use crate::record::BlockError;
+use crate::model::{RecipientId, UnixMillis};
+use crate::record::{BlockError, Identities};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +121,20 @@ pub enum ReplayError {
         /// Why.
         source: BlockError,
     },
+    /// Its lines are sealed, and nothing at hand opens them.
+    #[error(
+        "{} is sealed to {}; give the private key of one of them with --identity FILE, or in \
+         NODE_AGENT_IDENTITY=FILE{}", path.display(), ids(.recipients),
+        if *.tried { ": those at hand are others" } else { "" }
+    )]
+    Sealed {
+        /// Which.
+        path: PathBuf,
+        /// To whom.
+        recipients: Vec<RecipientId>,
+        /// Identities were given.
+        tried: bool,
+    },
     /// There is a ledger and nobody said whose.
     #[error(
         "{} is signed, and no key to verify it is at hand: give the node's with --key FILE \
@@ -144,14 +158,25 @@ impl ReplayError {
     }
 }
 
+/// Names of recipients, for people.
+fn ids(recipients: &[RecipientId]) -> String {
+    let ids: Vec<_> = recipients.iter().map(RecipientId::to_string).collect();
+    ids.join(", ")
+}
+
 /// How many threads to read with.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16))
 }
 
 /// Plays a recording from its beginning to its end, or to the first damage, and says which.
-pub fn play(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Verdict, ReplayError> {
-    let mut recording = Recording::open(path)?;
+pub fn play(
+    path: &Path,
+    identities: &Identities,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<Verdict, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let mut pace = Pace {
         speed: options.speed,
         last: None,

@@ -6,9 +6,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{ReplayError, Verdict};
-use crate::model::{Carried, SessionId, UnixMillis};
+use crate::model::{Carried, RecipientId, SessionId, UnixMillis};
 use crate::record::{
-    BlockError, Blocks, Chain, Damage, Decoder, Ending, Event, Header, Step, is_live, ledger,
+    BlockError, Blocks, Damage, Decoder, Ending, Event, Header, Identities, Reached, Step, is_live,
+    ledger,
 };
 
 /// A recording that is being read.
@@ -24,12 +25,16 @@ pub struct Recording {
     expected: Vec<ledger::Mark>,
     /// Whether it is, at that many blocks, what was expected.
     agrees: Option<bool>,
+    /// Identities are at hand.
+    tried: bool,
+    /// What is sealed is passed over.
+    passing: bool,
 }
 
 /// A place between two blocks, to come back to.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
-    chain: Chain,
+    reached: Reached,
     decoder: Decoder,
     progress: Progress,
 }
@@ -42,7 +47,7 @@ impl Mark {
 
     /// How many blocks.
     pub(super) fn blocks(&self) -> u64 {
-        self.chain.blocks()
+        self.reached.chain().blocks()
     }
 
     /// Bytes that it may be alone to hold, about.
@@ -58,6 +63,8 @@ pub struct Progress {
     pub events: u64,
     /// Events that this version does not know.
     pub unknown: u64,
+    /// Blocks that were verified and not opened.
+    pub sealed: u64,
     /// How often a block is older, by the wall clock, than the one before it.
     pub clock_went_back: u64,
     /// What passed over the client's connection, once the close was read.
@@ -111,15 +118,18 @@ pub struct State {
     pub progress: Progress,
     /// How it ended; `None`: it was not read to its end.
     pub outcome: Option<Outcome>,
+    /// To whom it is sealed; empty: to nobody.
+    pub recipients: Vec<RecipientId>,
 }
 
 impl Recording {
     /// Opens a recording. One that is being written is read up to its last block.
-    pub fn open(path: &Path) -> Result<Self, ReplayError> {
+    /// What is sealed in it is opened with these identities.
+    pub fn open(path: &Path, identities: &Identities) -> Result<Self, ReplayError> {
         let file = File::open(path).map_err(|error| ReplayError::read(path, error))?;
         let live = is_live(&file);
-        let blocks =
-            Blocks::open(BufReader::new(file)).map_err(|error| ReplayError::read(path, error))?;
+        let blocks = Blocks::open(BufReader::new(file), identities.clone())
+            .map_err(|error| ReplayError::read(path, error))?;
         Ok(Recording {
             path: path.to_owned(),
             blocks,
@@ -130,12 +140,19 @@ impl Recording {
             outcome: None,
             expected: Vec::new(),
             agrees: None,
+            tried: !identities.is_empty(),
+            passing: false,
         })
     }
 
     /// The file's header.
     pub fn header(&self) -> Header {
         self.blocks.header()
+    }
+
+    /// Passes over what is sealed and cannot be opened: whoever verifies need not read.
+    pub(super) fn pass_sealed(&mut self) {
+        self.passing = true;
     }
 
     /// Compares it with heads that it must have had.
@@ -178,6 +195,18 @@ impl Recording {
                     self.compare();
                     self.take(&lines);
                 }
+                Ok(Step::Sealed(head, _)) => {
+                    self.progress.at(head.number, head.at);
+                    self.compare();
+                    self.progress.sealed += 1;
+                    if !self.passing {
+                        return Err(ReplayError::Sealed {
+                            path: self.path.clone(),
+                            recipients: self.recipients(),
+                            tried: self.tried,
+                        });
+                    }
+                }
                 Ok(Step::End(ending)) => self.outcome = Some(Outcome::Sound(ending)),
                 Err(BlockError::Damage(damage)) => self.outcome = Some(Outcome::Damaged(damage)),
                 Err(error) => return Err(ReplayError::read(&self.path, error)),
@@ -188,7 +217,7 @@ impl Recording {
     /// Where reading stands, if that is between two blocks.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.ready.is_empty().then(|| Mark {
-            chain: self.blocks.chain().clone(),
+            reached: self.blocks.reached().clone(),
             decoder: self.decoder.clone(),
             progress: self.progress,
         })
@@ -201,7 +230,7 @@ impl Recording {
         self.outcome = None;
         self.decoder = mark.decoder.clone();
         self.progress = mark.progress;
-        self.seek(mark.chain.clone())
+        self.seek(mark.reached.clone())
     }
 
     /// After the end of a recording that was being written: looks whether it goes on. `false`: it
@@ -215,13 +244,13 @@ impl Recording {
             // Asked before the last look at the file: what its writer wrote last is then seen.
             self.live = is_live(self.blocks.source().get_ref());
             self.outcome = None;
-            self.seek(self.blocks.chain().clone())?;
+            self.seek(self.blocks.reached().clone())?;
         }
         Ok(more)
     }
 
-    fn seek(&mut self, chain: Chain) -> Result<(), ReplayError> {
-        let went = self.blocks.go(chain);
+    fn seek(&mut self, reached: Reached) -> Result<(), ReplayError> {
+        let went = self.blocks.go(reached);
         went.map_err(|error| ReplayError::read(&self.path, error))
     }
 
@@ -240,6 +269,10 @@ impl Recording {
         }
     }
 
+    fn recipients(&self) -> Vec<RecipientId> {
+        self.blocks.recipients().unwrap_or_default().to_vec()
+    }
+
     /// What is known by now.
     pub fn state(&self) -> State {
         let chain = self.blocks.chain();
@@ -254,6 +287,7 @@ impl Recording {
             live: self.live,
             progress: self.progress,
             outcome: self.outcome.clone(),
+            recipients: self.recipients(),
         }
     }
 }
@@ -316,6 +350,14 @@ impl State {
                 "; {} events of kinds unknown here",
                 self.progress.unknown
             ));
+        }
+        if !self.recipients.is_empty() {
+            text.push_str(&format!("; sealed to {}", super::ids(&self.recipients)));
+        }
+        match self.progress.sealed {
+            0 => {}
+            n if n == self.blocks => text.push_str(", and not opened here"),
+            n => text.push_str(&format!(", and {n} blocks were not opened here")),
         }
         if let Some(Back { block, millis }) = self.progress.furthest_back {
             let often = match self.progress.clock_went_back {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::{
-    ColumnHead, ColumnOrigin, Format, Principal, Refusal, RefusalCode, ResultHead, SessionId,
-    StatementSeq, UnixMillis, User, Workload,
+    ColumnHead, ColumnOrigin, Digest, Format, Principal, Refusal, RefusalCode, ResultHead,
+    SessionId, StatementSeq, UnixMillis, User, Workload,
 };
 use crate::policy::{Allow, Asks, Decision, Denial, Hold, Obligations, Reviewers, RuleRef};
 use crate::record::fixtures::{began, made};
@@ -77,6 +77,9 @@ impl Teller {
         let mut first = began(session);
         first.workload.labels = BTreeMap::from([("team".to_owned(), "orders".to_owned())]);
         first.process.executable = Some("/usr/bin/python3.11".into());
+        first.process.digest = Some(Digest::Blake3(
+            "1ef0ad6d59b1b0fbcd4ddbd1ac2b8c3ab2d0ff37ebc4c6e90a2ea4b0c1b0a4d5".into(),
+        ));
         let principal = Principal {
             workload: Workload {
                 name: "claude".into(),

@@ -97,6 +97,7 @@ fn played(path: &Path, style: Style) -> (Verdict, String) {
     let mut out = Vec::new();
     let verdict = play(
         path,
+        &Identities::none(),
         &Options {
             style,
             ..Options::default()
@@ -167,8 +168,18 @@ async fn nothing_shown_can_steer_a_terminal() {
     let mut shown = vec![played(&path, Style::Text).1, played(&path, Style::Json).1];
     for style in [Style::Text, Style::Json] {
         let mut out = Vec::new();
-        assert_eq!(show(&path, style, &mut out).unwrap(), Verdict::Good);
-        list(dir.path(), &Filter::default(), style, &mut out).unwrap();
+        assert_eq!(
+            show(&path, &Identities::none(), style, &mut out).unwrap(),
+            Verdict::Good
+        );
+        list(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            style,
+            &mut out,
+        )
+        .unwrap();
         shown.push(String::from_utf8(out).unwrap());
     }
     for text in &shown {
@@ -208,10 +219,20 @@ async fn an_open_session_is_read_up_to_its_last_block() {
         open: true,
         ..Filter::default()
     };
-    assert_eq!(entries(dir.path(), &open).unwrap().len(), 1);
+    assert_eq!(
+        entries(dir.path(), &Identities::none(), &open)
+            .unwrap()
+            .len(),
+        1
+    );
     session.close(Why::ClientQuit);
     recorder.stop();
-    assert_eq!(entries(dir.path(), &open).unwrap().len(), 0);
+    assert_eq!(
+        entries(dir.path(), &Identities::none(), &open)
+            .unwrap()
+            .len(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -233,7 +254,13 @@ async fn bytes_that_the_record_did_not_see_are_named() {
     }
     recorder.stop();
     let mut out = Vec::new();
-    let verdict = verify(&all(dir.path()).unwrap(), Style::Text, &mut out).unwrap();
+    let verdict = verify(
+        &all(dir.path()).unwrap(),
+        &Identities::none(),
+        Style::Text,
+        &mut out,
+    )
+    .unwrap();
     assert_eq!(verdict, Verdict::Bad);
     let out = String::from_utf8(out).unwrap();
     let [one, other] = out.lines().collect::<Vec<_>>()[..] else {
@@ -271,7 +298,13 @@ async fn verify_names_what_was_changed() {
     change(6, &|bytes| bytes.truncate(5));
     fs::copy(path(1), path(5)).unwrap();
     let mut out = Vec::new();
-    let verdict = verify(&all(dir.path()).unwrap(), Style::Text, &mut out).unwrap();
+    let verdict = verify(
+        &all(dir.path()).unwrap(),
+        &Identities::none(),
+        Style::Text,
+        &mut out,
+    )
+    .unwrap();
     assert_eq!(verdict, Verdict::Bad);
     let out = String::from_utf8(out).unwrap();
     let lines: Vec<_> = out.lines().collect();
@@ -288,7 +321,7 @@ async fn verify_names_what_was_changed() {
     // A torn end alone is said and is not a failure, wherever it is; nor is one that was removed.
     for torn in [path(3), path(6), path(7)] {
         assert_eq!(
-            verify(&[torn], Style::Json, &mut Vec::new()).unwrap(),
+            verify(&[torn], &Identities::none(), Style::Json, &mut Vec::new()).unwrap(),
             Verdict::Good
         );
     }
@@ -311,7 +344,7 @@ async fn the_list_is_filtered_and_sorted() {
     }
     recorder.stop();
     let ids = |filter: Filter| -> Vec<u64> {
-        entries(dir.path(), &filter)
+        entries(dir.path(), &Identities::none(), &filter)
             .unwrap()
             .iter()
             .map(|entry| entry.session.0)
@@ -342,7 +375,14 @@ async fn the_list_is_filtered_and_sorted() {
     );
     let mut out = Vec::new();
     assert_eq!(
-        list(dir.path(), &Filter::default(), Style::Text, &mut out).unwrap(),
+        list(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            Style::Text,
+            &mut out
+        )
+        .unwrap(),
         3
     );
     insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
@@ -415,7 +455,7 @@ async fn an_open_session_is_told_to_its_end() {
             follow: true,
             ..Options::default()
         };
-        let verdict = play(&path, &options, &mut out).unwrap();
+        let verdict = play(&path, &Identities::none(), &options, &mut out).unwrap();
         (verdict, String::from_utf8(out).unwrap())
     });
     let _ = session
@@ -430,4 +470,90 @@ async fn an_open_session_is_told_to_its_end() {
         told.contains("SELECT 'later'") && told.contains("unbroken, closed"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_sealed_recording_is_read_from_any_mark_and_leaves_nothing_in_the_index() {
+    let identity = crate::record::Identity::make().unwrap();
+    let to = crate::config::SealTo::Key(identity.recipient());
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(RecorderSettings {
+        recipients: crate::record::Recipients::read(&[to]).unwrap(),
+        block_interval: Duration::from_millis(5),
+        settle: Settle::Never,
+        ..RecorderSettings::new(dir.path())
+    })
+    .unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    for seq in 1..=8 {
+        let blocks = recorder.stats().blocks;
+        let one = decided(seq, &format!("SELECT 'marker_{seq}'"), allow());
+        let _ = session.decided(one).await.unwrap();
+        while recorder.stats().blocks == blocks {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    session.close(Why::ClientQuit);
+    recorder.stop();
+    let identities = Identities::of([identity]);
+    let path = all(dir.path()).unwrap().remove(0);
+    let told = |recording: &mut Recording| {
+        let mut told = Vec::new();
+        while let Said::Event(event) = recording.next().unwrap() {
+            told.push(serde_json::to_string(&*event).unwrap());
+        }
+        assert_eq!(recording.state().verdict(), Verdict::Good);
+        assert_eq!(recording.state().progress.sealed, 0);
+        told
+    };
+    let whole = told(&mut Recording::open(&path, &identities).unwrap());
+    // Another reader goes to each place between two blocks, forward and back.
+    let mut ahead = Recording::open(&path, &identities).unwrap();
+    let mut marks = vec![ahead.mark().unwrap()];
+    while let Said::Event(_) = ahead.next().unwrap() {
+        marks.extend(ahead.mark());
+    }
+    assert!(marks.len() > 8, "{}", marks.len());
+    let mut behind = Recording::open(&path, &identities).unwrap();
+    for mark in marks.iter().rev().chain(&marks) {
+        behind.go(mark).unwrap();
+        assert_eq!(told(&mut behind), whole[mark.events() as usize..]);
+    }
+    // Without a key it is an error that says what to do, and a verification all the same.
+    let mut closed = Recording::open(&path, &Identities::none()).unwrap();
+    let said = closed.next().unwrap_err().to_string();
+    assert!(said.contains("--identity FILE"), "{said}");
+    let report = Report::of(&path, &Identities::none()).unwrap();
+    assert_eq!(report.verdict(), Verdict::Good);
+    for identities in [&identities, &Identities::none()] {
+        let found = catalogue(
+            dir.path(),
+            identities,
+            &Filter::default(),
+            Trust::Unchanged,
+            &|_, _| {},
+        )
+        .unwrap();
+        assert_eq!((found.coverage.known, found.coverage.read), (0, 1));
+        let (_, entry) = &found.entries[0];
+        assert_eq!((entry.totals.statements, entry.sealed_to.len()), (8, 1));
+        assert_eq!(entry.unopened, identities.is_empty());
+        // What is asked of what nobody could read is answered by showing it.
+        let asked = Filter {
+            user: Some("nobody".into()),
+            ..Filter::default()
+        };
+        assert_eq!(asked.session(entry), identities.is_empty());
+        let denied = Filter {
+            denied: true,
+            ..Filter::default()
+        };
+        assert!(!denied.session(entry));
+    }
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap_or_default();
+        assert!(memchr::memmem::find(&bytes, b"marker_").is_none());
+        assert!(memchr::memmem::find(&bytes, b"s-0000000000000001").is_none());
+    }
 }

@@ -234,6 +234,9 @@ fn began(event: &Began, out: &mut dyn Write) -> io::Result<()> {
             .as_ref()
             .map_or(String::new(), |path| format!(", {}", visible(path)))
     )?;
+    if let Some(digest) = &process.digest {
+        writeln!(out, "  runs      {}", visible(&digest.to_string()))?;
+    }
     writeln!(
         out,
         "  path      {} → {} (target {}, {})",

@@ -151,7 +151,9 @@ impl Told {
 fn weight(cell: &RecordedCell) -> usize {
     match cell {
         RecordedCell::Null | RecordedCell::Long(_) => 32,
-        RecordedCell::Text(text) | RecordedCell::Binary(text) => 32 + text.len(),
+        RecordedCell::Text(text)
+        | RecordedCell::Binary(text)
+        | RecordedCell::Begins { text, .. } => 32 + text.len(),
     }
 }
 

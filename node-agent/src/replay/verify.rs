@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::read::{Outcome, Recording, Said, State};
 use super::{ReplayError, Style, Verdict, json};
 use crate::record::ledger::Mark;
-use crate::record::{BlockError, Damage, Wrong};
+use crate::record::{BlockError, Damage, Identities, Wrong};
 
 /// What verification found of one file.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub enum Found {
 
 impl Report {
     /// Reads a file whole. Errors: it cannot be read at all.
-    pub fn of(path: &Path) -> Result<Self, ReplayError> {
-        let found = match whole(path, []) {
+    pub fn of(path: &Path, identities: &Identities) -> Result<Self, ReplayError> {
+        let found = match whole(path, identities, []) {
             Ok((state, _)) => Found::Recording(state),
             Err(ReplayError::Read {
                 source: BlockError::Damage(damage),
@@ -64,12 +64,14 @@ impl Report {
     }
 }
 
-/// A recording, read to its end, and whether it agrees with the heads that it must have had.
+/// A recording, read to its end (without what is sealed to others), and whether it agrees with the heads that it must have had.
 pub(super) fn whole(
     path: &Path,
+    identities: &Identities,
     marks: impl IntoIterator<Item = Mark>,
 ) -> Result<(State, Option<bool>), ReplayError> {
-    let mut recording = Recording::open(path)?;
+    let mut recording = Recording::open(path, identities)?;
+    recording.pass_sealed();
     recording.expect(marks);
     while let Said::Event(_) = recording.next()? {}
     let mut state = recording.state();
@@ -93,12 +95,13 @@ pub(super) fn named(path: &Path, state: &mut State) {
 /// and is not bad.
 pub fn verify(
     paths: &[PathBuf],
+    identities: &Identities,
     style: Style,
     out: &mut dyn Write,
 ) -> Result<Verdict, ReplayError> {
     let mut verdict = Verdict::Good;
     for path in paths {
-        let report = match Report::of(path) {
+        let report = match Report::of(path, identities) {
             Ok(report) => report,
             // It was too old, and is removed by now.
             Err(ReplayError::Read {

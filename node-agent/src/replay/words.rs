@@ -219,7 +219,9 @@ pub(super) fn why(why: &Why) -> String {
 pub(super) fn mentions(event: &Event, term: &str) -> bool {
     let has = |text: &str| text.to_lowercase().contains(term);
     let cell = |cell: &RecordedCell| match cell {
-        RecordedCell::Text(text) | RecordedCell::Binary(text) => has(text),
+        RecordedCell::Text(text)
+        | RecordedCell::Binary(text)
+        | RecordedCell::Begins { text, .. } => has(text),
         RecordedCell::Null | RecordedCell::Long(_) => false,
     };
     let told = |refusal: &Refusal| {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::mask::{MaskPlan, MaskedRows, Treated, Undecodable, doubtful};
 use crate::model::{Refusal, ResultHead};
@@ -339,6 +339,7 @@ impl<W: Wire> Session<W> {
                 self.check_limits(passed);
             }
         }
+        let head = self.link.head().cloned();
         let Some(execution) = self.link.current() else {
             return Ok(Settled::Fate(Fate::Replaced));
         };
@@ -354,6 +355,26 @@ impl<W: Wire> Session<W> {
             let words = "a row in pieces under a mask".to_owned();
             return Err(Broken::Ended(Why::MaskFailed(words)));
         }
+        // Of a row that is passed on as it comes, the beginning is on record, and the digest of the rest.
+        if first {
+            self.piece_kept = self.shared.rows && execution.bytes < KEPT_BYTES;
+        }
+        if self.piece_kept {
+            if execution.result.is_none() && !execution.obligations.plans() {
+                execution.result = Some(Relaying::new(Arc::default(), head));
+            }
+            let result = execution.result.as_mut();
+            let plan = (result.as_ref()).map_or_else(Arc::default, |result| result.plan.clone());
+            let head = result
+                .filter(|_| row && first)
+                .and_then(|result| result.head.take());
+            let seq = execution.seq;
+            self.owed = MaskedRows::pass(&plan, Bytes::copy_from_slice(frame))
+                .map(|rows| Delivered { seq, head, rows });
+        }
+        let Some(execution) = self.link.current() else {
+            return Ok(Settled::Fate(Fate::Replaced));
+        };
         execution.bytes += frame.len() as u64;
         let charged = execution.charged();
         if first {
@@ -405,9 +426,19 @@ impl<W: Wire> Session<W> {
         let Some(execution) = self.link.current() else {
             return Fate::Verbatim;
         };
+        // As many as of any answer. No mask covers it: `copy` saw to that.
+        let keep = self.shared.rows && execution.bytes < KEPT_BYTES && span > 0;
         execution.rows += allowed;
         execution.bytes += span as u64;
-        let charged = execution.charged();
+        let (seq, charged) = (execution.seq, execution.charged());
+        if keep {
+            let sent = Bytes::copy_from_slice(frames.get(..span).unwrap_or_default());
+            self.owed = MaskedRows::pass(&MaskPlan::default(), sent).map(|rows| Delivered {
+                seq,
+                head: None,
+                rows,
+            });
+        }
         if let (Passed::Nothing, Some(exhausted)) =
             (&passed, self.afford_bytes(charged.as_ref(), span as u64))
         {
@@ -655,7 +686,7 @@ enum Settled {
 }
 
 /// Rows of one statement that are given to the record, bytes.
-const KEPT_BYTES: u64 = 64 << 10;
+pub(super) const KEPT_BYTES: u64 = 64 << 10;
 
 /// Below this, copying is cheaper than giving a buffer away and growing another.
 const WORTH_MOVING: usize = 8 << 10;

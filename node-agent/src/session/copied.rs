@@ -1,16 +1,18 @@
 //! A copy of masked data: its rows are asked for, masked by their columns, and written as the copy
 //! that the client wants. Copy data itself never says which column a value is of.
+//!
+//! And what the client copies in, for the record.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use crate::mask::Relations;
+use crate::mask::{MaskPlan, MaskedRows, Relations};
 use crate::model::{Refusal, RefusalCode, ResultHead};
 use crate::policy::Obligations;
-use crate::record::Why;
+use crate::record::{Delivered, Why};
 use crate::sql::{Analysis, CopyOut, CopyRows, StatementKind};
 use crate::wire::{Copied, Talk, Wire};
 
-use super::answer::{Broken, Fate};
+use super::answer::{Broken, Fate, KEPT_BYTES};
 use super::execution::Execution;
 use super::pump::Session;
 use super::verdict::Prepared;
@@ -99,6 +101,42 @@ pub(super) fn instead(
 }
 
 impl<W: Wire> Session<W> {
+    /// Copy data of the client, in what goes up from there on: on the record before it is sent. Where a
+    /// mask holds for who copies, the data may be of masked columns, and only its digest is kept.
+    pub(super) async fn copied_in(&mut self, from: usize) -> Result<(), Why> {
+        // What was appended by its end is no data.
+        if !self.shared.rows || !self.link.copies_in() {
+            return Ok(());
+        }
+        let Some(execution) = self.link.running() else {
+            return Ok(());
+        };
+        let seq = execution.seq;
+        let keep = execution.copied_in < KEPT_BYTES && execution.obligations.masks.is_empty();
+        let data = self.link.going_up().get(from..).unwrap_or_default();
+        if data.is_empty() {
+            return Ok(());
+        }
+        let count = data.len() as u64;
+        let told = if keep {
+            match MaskedRows::pass(&MaskPlan::default(), Bytes::copy_from_slice(data)) {
+                Some(rows) => {
+                    let head = None;
+                    let sent = Delivered { seq, head, rows };
+                    self.recorder.delivered(sent).await
+                }
+                None => Ok(()),
+            }
+        } else {
+            self.recorder.digested(seq, data)
+        };
+        told.map_err(|error| Why::RecordFailed(error.to_string()))?;
+        if let Some(execution) = self.link.running() {
+            execution.copied_in = execution.copied_in.saturating_add(count);
+        }
+        Ok(())
+    }
+
     /// The end of a statement, for the client.
     pub(super) fn copy_done(&mut self, out: &mut BytesMut) -> Result<Fate, Broken> {
         let Some(execution) = self.link.current() else {

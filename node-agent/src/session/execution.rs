@@ -48,6 +48,8 @@ pub(super) struct Execution {
     pub(super) tagged: u64,
     /// What only observes.
     pub(super) watched: Option<Arc<Watched>>,
+    /// Bytes that the client copied in.
+    pub(super) copied_in: u64,
     /// It is a copy, and the database was asked for its rows.
     pub(super) copying: Option<Box<Copying>>,
 }
@@ -113,6 +115,7 @@ impl Execution {
             changed: None,
             tagged: 0,
             watched: None,
+            copied_in: 0,
             copying: None,
         }
     }

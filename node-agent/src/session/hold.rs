@@ -293,6 +293,7 @@ impl<W: Wire> Session<W> {
             Ok(stepped) => stepped,
             // Record or refuse: a grant that is not on the record is worth nothing.
             Err(error) => {
+                self.recorder.not_run(self.reference().seq, &error);
                 let refusal = error.refusal().at(self.reference());
                 self.link.refuse(asked, &refusal, &mut self.out);
                 return Ok(());

@@ -81,6 +81,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) undone: bool,
     /// The answer that comes in pieces is dropped, from its first piece on.
     pub(super) dropping: bool,
+    /// The row that comes in pieces goes to the record.
+    pub(super) piece_kept: bool,
     /// What the content net found, by where and what it looks like.
     pub(super) found: Totals,
     /// Rows that the record must have before the client gets them.
@@ -181,6 +183,7 @@ impl<W: Wire> Session<W> {
             touched: false,
             undone: false,
             dropping: false,
+            piece_kept: false,
             found: Totals::default(),
             owed: None,
             out: BytesMut::new(),
@@ -293,9 +296,15 @@ impl<W: Wire> Session<W> {
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
         while self.may_hear() && self.held.is_none() {
+            let from = (self.link.copies_in()).then(|| self.link.going_up().len());
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
-                Ok(Some(heard)) => self.heard(heard).await?,
+                Ok(Some(heard)) => {
+                    if let Some(from) = from {
+                        self.copied_in(from).await?;
+                    }
+                    self.heard(heard).await?;
+                }
                 Err(garbled) => return Err(self.garbled(&garbled)),
             }
         }

@@ -137,6 +137,7 @@ impl<W: Wire> Session<W> {
                 .note(self.instead(&prepared, &rows.query))
                 .await
         {
+            self.recorder.not_run(StatementSeq(self.seq), &error);
             self.link
                 .refuse(asked, &error.refusal().at(self.reference()), &mut self.out);
             return Ok(());

@@ -255,6 +255,84 @@ pub const METRICS: &[Meaning] = &[
         "kind",
         "connections on which a database was met by its first bytes though no target declares it: postgres, mysql; guard.undeclared says what became of them",
     ),
+    of(
+        "node_agent_archive_waiting",
+        "gauge",
+        "",
+        "closed recordings that are not in the archive yet",
+    ),
+    of(
+        "node_agent_archive_failing",
+        "gauge",
+        "",
+        "1 while the archive cannot be written",
+    ),
+    of(
+        "node_agent_archive_differ",
+        "gauge",
+        "",
+        "recordings and parts of the ledger of which something else lies in the archive: one of them was changed",
+    ),
+    of(
+        "node_agent_archive_recordings_total",
+        "counter",
+        "",
+        "recordings that were sent to the archive",
+    ),
+    of(
+        "node_agent_archive_bytes_total",
+        "counter",
+        "",
+        "bytes of them",
+    ),
+    of(
+        "node_agent_archive_suspect_total",
+        "counter",
+        "",
+        "of them, recordings that were not what their chain and the ledger say",
+    ),
+    of(
+        "node_agent_archive_failures_total",
+        "counter",
+        "",
+        "rounds of archiving that did not come to their end",
+    ),
+    of(
+        "node_agent_journal_bytes",
+        "gauge",
+        "",
+        "what the journal of decisions can hold; 0: there is none",
+    ),
+    of(
+        "node_agent_journal_used_bytes",
+        "gauge",
+        "",
+        "what of it is taken: near node_agent_journal_bytes, statements wait for their block",
+    ),
+    of(
+        "node_agent_journal_unsettled",
+        "gauge",
+        "",
+        "entries of the journal whose block is not written yet",
+    ),
+    of(
+        "node_agent_ledger_bytes",
+        "gauge",
+        "",
+        "what the signed ledger of the recordings takes on disk",
+    ),
+    of(
+        "node_agent_ledger_segments",
+        "gauge",
+        "",
+        "in how many files",
+    ),
+    of(
+        "node_agent_ledger_signed_seconds",
+        "gauge",
+        "",
+        "how long ago a block of the ledger was signed last; grows while no session is recorded",
+    ),
 ];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -333,6 +411,8 @@ pub struct Scraped {
     pub unread: u64,
     pub unconfirmed: u64,
     pub tasks: u64,
+    /// What others count, by the metric's name.
+    pub plain: Vec<(&'static str, u64)>,
 }
 
 /// All counters.
@@ -378,7 +458,32 @@ pub struct Metrics {
     kernel: Family<KernelEvent, Gauge<u64, AtomicU64>>,
     bypasses: Family<BypassKind, Counter>,
     databases_met: Family<BypassKind, Counter>,
+    plain: Vec<(&'static str, Plain)>,
 }
+
+/// One that others count and that is repeated at each scrape.
+#[derive(Debug)]
+enum Plain {
+    Gauge(Gauge<u64, AtomicU64>),
+    Counter(Counter),
+}
+
+/// Those, by their names.
+const PLAIN: &[&str] = &[
+    "node_agent_archive_waiting",
+    "node_agent_archive_failing",
+    "node_agent_archive_differ",
+    "node_agent_archive_recordings_total",
+    "node_agent_archive_bytes_total",
+    "node_agent_archive_suspect_total",
+    "node_agent_archive_failures_total",
+    "node_agent_journal_bytes",
+    "node_agent_journal_used_bytes",
+    "node_agent_journal_unsettled",
+    "node_agent_ledger_bytes",
+    "node_agent_ledger_segments",
+    "node_agent_ledger_signed_seconds",
+];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -438,8 +543,21 @@ impl Metrics {
             kernel: Family::default(),
             bypasses: Family::default(),
             databases_met: Family::default(),
+            plain: Vec::new(),
         };
         let registry = &mut metrics.registry;
+        for name in PLAIN {
+            let plain = if name.ends_with("_total") {
+                let counter = Counter::default();
+                add(registry, name, counter.clone());
+                Plain::Counter(counter)
+            } else {
+                let gauge = Gauge::default();
+                add(registry, name, gauge.clone());
+                Plain::Gauge(gauge)
+            };
+            metrics.plain.push((name, plain));
+        }
         add(
             registry,
             "node_agent_sessions_open",
@@ -767,6 +885,18 @@ impl Metrics {
         }
         self.origins.set(now.origins);
         self.tasks.set(now.tasks);
+        for (name, plain) in &self.plain {
+            let value = now.plain.iter().find(|(of, _)| of == name);
+            let value = value.map_or(0, |(_, value)| *value);
+            match plain {
+                Plain::Gauge(gauge) => {
+                    gauge.set(value);
+                }
+                Plain::Counter(counter) => {
+                    counter.inner().store(value, Ordering::Relaxed);
+                }
+            }
+        }
         let mut text = String::new();
         // Writing to a String does not fail; an empty page is the answer if it ever does.
         match encode(&mut text, &self.registry) {

@@ -81,6 +81,16 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
         self.talk.listen(input)
     }
 
+    /// Whether the client copies data in. See `Talk::copies_in`.
+    pub fn copies_in(&self) -> bool {
+        self.talk.copies_in()
+    }
+
+    /// What goes to the database next.
+    pub fn going_up(&self) -> &[u8] {
+        &self.out.0
+    }
+
     /// The execution the latest answer belongs to.
     pub fn current(&mut self) -> Option<&mut E> {
         self.talk.current()

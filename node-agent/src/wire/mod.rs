@@ -596,6 +596,10 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// nothing of ours can be put behind them.
     fn inside_message(&self) -> bool;
 
+    /// Whether the client copies data in: what `hear` appends to `up` meanwhile is that data, as frames
+    /// that may begin and end within what one call appends.
+    fn copies_in(&self) -> bool;
+
     /// Takes the executions still under way, one a call, when the session is over.
     fn abandoned(&mut self) -> Option<E>;
 

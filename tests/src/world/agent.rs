@@ -37,6 +37,12 @@ impl Agent {
         self.ready()
     }
 
+    /// Starts it where it may not get ready: on a full disk, say.
+    pub fn begin(&mut self) -> Result<()> {
+        self.child = Some(self.spawn(&[])?);
+        Ok(())
+    }
+
     /// Sends it away and starts the next one at once, as an upgrade does; the next one counts from
     /// then on, and may not be ready yet. Gives the one that drains.
     pub fn succeed(&mut self) -> Result<Drains> {

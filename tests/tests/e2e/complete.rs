@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use node_agent::model::Carried;
-use node_agent::record::{Ending, Event};
+use node_agent::record::{Ending, Event, Identities};
 use node_agent::replay::{Outcome, Recording, Said};
 use node_agent_tests::client::{bind, execute, parse, query};
 use node_agent_tests::{Place, World, until};
@@ -25,7 +25,7 @@ fn closes(world: &World, count: usize) -> Result<Vec<(String, Carried)>> {
             if path.extension().is_none_or(|ending| ending != "rec") {
                 continue;
             }
-            let Ok(mut recording) = Recording::open(&path) else {
+            let Ok(mut recording) = Recording::open(&path, &Identities::none()) else {
                 return Ok(None);
             };
             while let Said::Event(event) = recording.next()? {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use node_agent::policy::Decision;
-use node_agent::record::{BlockError, Ending, Event, RecordedText, Why};
+use node_agent::record::{BlockError, Ending, Event, Identities, RecordedText, Why};
 use node_agent::replay::{Outcome, Recording, ReplayError, Said};
 use node_agent_tests::client::{Raw, bind, execute, parse, query, sync};
 use node_agent_tests::program::pid;
@@ -87,7 +87,7 @@ impl OnRecord {
             if path.extension().is_none_or(|ending| ending != "rec") || self.read.contains(&path) {
                 continue;
             }
-            let mut recording = match Recording::open(&path) {
+            let mut recording = match Recording::open(&path, &Identities::none()) {
                 Ok(recording) => recording,
                 // Its first block is not there yet.
                 Err(ReplayError::Read {

@@ -102,10 +102,13 @@ pub(super) fn tell(world: &mut World) -> Result<()> {
         .succeeds()?
         .says(DELETE)?;
     narrator
-        .runs(&[], &words(&ask(&["approve", "--note", "known duplicates"])))?
+        .runs(
+            &[],
+            &words(&ask(&["approve", "--note", "known duplicates"])),
+        )?
         .succeeds()?;
     let deleted = delete.ends()?.says("DELETE 1")?.says("approved")?;
-    let session = session(&deleted.text).context("the notice names no session")?;
+    let approved = session(&deleted.text).context("the notice names no session")?;
     narrator
         .runs(&[], &words(&ask(&["approve"])))?
         .fails()?
@@ -114,7 +117,13 @@ pub(super) fn tell(world: &mut World) -> Result<()> {
         .runs(
             &[],
             &[
-                "node-agent", "replay", "--config", &config, "--format", "text", &session,
+                "node-agent",
+                "replay",
+                "--config",
+                &config,
+                "--format",
+                "text",
+                &approved,
             ],
         )?
         .succeeds()?
@@ -234,7 +243,9 @@ fn held(narrator: &Narrator, config: &str) -> Result<String> {
     let until = Instant::now() + PATIENCE;
     loop {
         let listed = narrator.asks(&["node-agent", "approvals", "ls", "--config", config])?;
-        let name = listed.split_whitespace().find(|word| word.starts_with("a-"));
+        let name = listed
+            .split_whitespace()
+            .find(|word| word.starts_with("a-"));
         if let Some(name) = name {
             return Ok(name.to_owned());
         }

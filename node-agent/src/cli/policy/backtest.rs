@@ -11,7 +11,7 @@ use node_agent::feed::load_policies;
 use node_agent::model::UnixMillis;
 use node_agent::replay::{BacktestOptions, Style, Tally, Wanted, all, backtest};
 
-use super::super::sessions::Place;
+use super::super::sessions::{Opening, Place};
 use super::super::{Answer, out};
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,8 @@ pub(crate) struct Backtest {
     policies: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// Sessions, beginnings of their names, or files; none: all of the directory
     #[arg(value_name = "RECORDING")]
     recordings: Vec<String>,
@@ -93,7 +95,13 @@ impl Backtest {
             found.collect::<anyhow::Result<_>>()?
         };
         let mut progress = Progress::of(paths.len());
-        let tally = backtest(&set, &paths, &options, &mut |done| progress.tell(done));
+        let tally = backtest(
+            &set,
+            &paths,
+            &self.opening.identities()?,
+            &options,
+            &mut |done| progress.tell(done),
+        );
         progress.end();
         let style = if self.json { Style::Json } else { Style::Text };
         tally.print(style, &mut out::stdout())?;

@@ -9,11 +9,12 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use node_agent::model::StatementSeq;
+use node_agent::record::Identities;
 use node_agent::replay::{self, Filter, Form, Otlp, Patience, State, Verdict};
 
 use super::super::sessions::Place;
 use super::super::{Answer, out};
-use super::{Which, recordings};
+use super::{Opening, Which, recordings};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -32,6 +33,8 @@ use super::{Which, recordings};
 pub(crate) struct Export {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// The sessions (default: all that fit)
     sessions: Vec<String>,
     /// What to write
@@ -64,14 +67,15 @@ enum As {
 impl Export {
     pub(crate) fn run(self) -> anyhow::Result<Answer> {
         let filter = self.which.filter();
-        let paths = recordings(&self.place, &self.sessions, &filter)?;
+        let identities = self.opening.identities()?;
+        let paths = recordings(&self.place, &identities, &self.sessions, &filter)?;
         if let Some(url) = &self.otlp {
-            return send(&paths, &filter, url);
+            return send(&paths, &identities, &filter, url);
         }
         let mut to = To::open(self.output.as_deref())?;
         let states = match self.rows {
             Some(seq) => match paths.as_slice() {
-                [path] => rows(path, seq, to.write()),
+                [path] => rows(path, &identities, seq, to.write()),
                 _ => bail!("--rows is of one statement of one session: name the session"),
             },
             None => {
@@ -80,7 +84,7 @@ impl Export {
                     As::Csv => Form::Csv,
                     As::Ocsf => Form::Ocsf,
                 };
-                replay::export(&paths, form, &filter, to.write()).map_err(Into::into)
+                replay::export(&paths, &identities, form, &filter, to.write()).map_err(Into::into)
             }
         };
         let states = match states {
@@ -98,8 +102,13 @@ fn gone(error: &anyhow::Error) -> bool {
     matches!(written, Some(replay::ReplayError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn rows(path: &Path, seq: u64, to: &mut dyn Write) -> anyhow::Result<Vec<State>> {
-    let told = replay::rows(path, StatementSeq(seq), to)?;
+fn rows(
+    path: &Path,
+    identities: &Identities,
+    seq: u64,
+    to: &mut dyn Write,
+) -> anyhow::Result<Vec<State>> {
+    let told = replay::rows(path, identities, StatementSeq(seq), to)?;
     if !told.decided {
         bail!("{} has no statement #{seq}", told.state.session);
     }
@@ -118,7 +127,12 @@ fn rows(path: &Path, seq: u64, to: &mut dyn Write) -> anyhow::Result<Vec<State>>
     Ok(vec![told.state])
 }
 
-fn send(paths: &[PathBuf], filter: &Filter, url: &str) -> anyhow::Result<Answer> {
+fn send(
+    paths: &[PathBuf],
+    identities: &Identities,
+    filter: &Filter,
+    url: &str,
+) -> anyhow::Result<Answer> {
     let headers = std::env::var("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
     let headers = headers
         .split(',')
@@ -129,7 +143,7 @@ fn send(paths: &[PathBuf], filter: &Filter, url: &str) -> anyhow::Result<Answer>
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut to = Otlp::new(url, &headers, Patience::default())?;
-    let states = replay::send(paths, filter, &mut to)?;
+    let states = replay::send(paths, identities, filter, &mut to)?;
     out::line(format!(
         "{} events of {} recordings were taken",
         to.sent(),

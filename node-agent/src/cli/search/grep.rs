@@ -11,7 +11,7 @@ use node_agent::replay::{
 
 use super::super::sessions::Place;
 use super::super::{Answer, out};
-use super::{Which, recordings, unless_gone};
+use super::{Opening, Which, recordings, unless_gone};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,6 +27,8 @@ use super::{Which, recordings, unless_gone};
 pub(crate) struct Grep {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// What to look for, as it stands
     pattern: String,
     /// Only in these sessions (default: all that fit)
@@ -100,7 +102,8 @@ impl Grep {
             bail!("an empty pattern is in everything: `sessions ls` lists sessions");
         }
         let filter = self.which.filter();
-        let paths = recordings(&self.place, &self.sessions, &filter)?;
+        let identities = self.opening.identities()?;
+        let paths = recordings(&self.place, &identities, &self.sessions, &filter)?;
         let question = Question {
             pattern: Pattern::new(&self.pattern, syntax, case)?,
             places: self.places.into_iter().map(Where::place).collect(),
@@ -120,6 +123,7 @@ impl Grep {
         };
         let searched = unless_gone(replay::tell(
             &paths,
+            &identities,
             &question,
             (telling, self.limit),
             (style, colour),

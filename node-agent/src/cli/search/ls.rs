@@ -7,7 +7,7 @@ use node_agent::telemetry::Seen;
 
 use super::super::sessions::Place;
 use super::super::{Answer, live, out};
-use super::{Which, unless_gone};
+use super::{Opening, Which, unless_gone, unopened};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -19,6 +19,8 @@ use super::{Which, unless_gone};
 pub(crate) struct Ls {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// By what to sort, ascending
     #[arg(long, value_enum, default_value = "began")]
     sort: By,
@@ -60,11 +62,13 @@ impl Ls {
         let progress = out::Progress::new("recordings read");
         let found = replay::catalogue(
             &self.place.dir()?,
+            &self.opening.identities()?,
             &self.which.filter(),
             Trust::Unchanged,
             &|n, of| progress.tell(n, of),
         )?;
         drop(progress);
+        unopened(found.coverage.unopened);
         let order = Order {
             sort: match self.sort {
                 By::Began => Sort::Began,

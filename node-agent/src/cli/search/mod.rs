@@ -13,12 +13,13 @@ use clap::ValueEnum;
 
 use node_agent::clock;
 use node_agent::model::UnixMillis;
+use node_agent::record::Identities;
 use node_agent::replay::{
     self, Entry, ErrorCode, Filter, ReplayError, RulePattern, Ruling, TablePattern, Trust,
 };
 
 use super::out;
-use super::sessions::Place;
+use super::sessions::{Opening, Place, unopened};
 
 pub(crate) use export::Export;
 pub(crate) use grep::Grep;
@@ -116,12 +117,17 @@ impl Which {
 }
 
 /// The recordings that are asked for by name, or all that fit, by their beginning.
-fn recordings(place: &Place, names: &[String], filter: &Filter) -> anyhow::Result<Vec<PathBuf>> {
+fn recordings(
+    place: &Place,
+    identities: &Identities,
+    names: &[String],
+    filter: &Filter,
+) -> anyhow::Result<Vec<PathBuf>> {
     if !names.is_empty() {
         let mut named = Vec::new();
         for name in names {
             let path = place.find(name)?;
-            if *filter == Filter::default() || filter.session(&Entry::of(&path)?) {
+            if *filter == Filter::default() || filter.session(&Entry::of(&path, identities)?) {
                 named.push(path);
             }
         }
@@ -132,7 +138,9 @@ fn recordings(place: &Place, names: &[String], filter: &Filter) -> anyhow::Resul
         return Ok(replay::by_header(dir)?);
     }
     let progress = out::Progress::new("recordings read");
-    let found = replay::catalogue(dir, filter, Trust::Unchanged, &|n, of| progress.tell(n, of))?;
+    let found = replay::catalogue(dir, identities, filter, Trust::Unchanged, &|n, of| {
+        progress.tell(n, of);
+    })?;
     Ok(found.entries.into_iter().map(|(path, _)| path).collect())
 }
 

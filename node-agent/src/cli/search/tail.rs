@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::sessions::Place;
 use super::super::{Answer, out};
-use super::{Which, unless_gone};
+use super::{Opening, Which, unless_gone};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -21,6 +21,8 @@ use super::{Which, unless_gone};
 pub(crate) struct Tail {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// Only these sessions (default: all that fit)
     sessions: Vec<String>,
     /// One JSON object a line: events as they are recorded, without rows
@@ -66,6 +68,7 @@ impl Tail {
         unless_gone(replay::tail(
             &dir,
             &only,
+            &self.opening.identities()?,
             &filter,
             style,
             &stop,

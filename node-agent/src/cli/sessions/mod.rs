@@ -1,14 +1,20 @@
 //! `sessions`.
 
+mod archive;
 mod verify;
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Subcommand;
 
+use node_agent::record::{Identities, Identity};
 use node_agent::replay::{self, Style, Verdict};
 
 use super::{Answer, WithConfig, live, out, search};
+
+/// The environment variable that names a file with private keys.
+const IDENTITY: &str = "NODE_AGENT_IDENTITY";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
@@ -26,6 +32,8 @@ pub(crate) enum SessionsCommand {
     Show {
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        opening: Opening,
         /// The session, or the beginning of its name
         session: String,
         /// JSON
@@ -36,6 +44,8 @@ pub(crate) enum SessionsCommand {
     Findings {
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        opening: Opening,
         /// Only in this target
         #[arg(long)]
         target: Option<String>,
@@ -56,6 +66,17 @@ pub(crate) enum SessionsCommand {
     /// Remove old closed recordings now, as `recording.retention`, `max_bytes` and
     /// `workload_max_bytes` say; each leaves a signed tombstone
     Prune(verify::Prune),
+    /// Send closed recordings and the ledger to the archive now, as far as they are not there
+    Archive(archive::Archive),
+    /// Bring recordings back from the archive, with their ledger
+    Fetch(archive::Fetch),
+    /// Make a pair of keys for those who may read recordings. Not on a node: the private one goes into a new
+    /// file, and the public one is printed, for `recording.encrypt_to`
+    Keygen {
+        /// The new file, which only you can read
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Where recordings are.
@@ -89,6 +110,37 @@ impl Place {
     }
 }
 
+/// What opens recordings that are sealed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Opening {
+    /// A private key that opens sealed recordings, as `sessions keygen` wrote it; may be given again
+    /// (default: the file that NODE_AGENT_IDENTITY names)
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+}
+
+impl Opening {
+    pub(super) fn identities(&self) -> anyhow::Result<Identities> {
+        if self.identity.is_empty()
+            && let Some(file) = std::env::var_os(IDENTITY).filter(|file| !file.is_empty())
+        {
+            let read = Identities::read(&[PathBuf::from(file)]);
+            return read.with_context(|| format!("{IDENTITY} names no identity"));
+        }
+        Ok(Identities::read(&self.identity)?)
+    }
+}
+
+/// Says what was not looked into.
+pub(super) fn unopened(recordings: usize) {
+    if recordings > 0 {
+        out::warning(&format!(
+            "{recordings} recordings are sealed and were not opened: of what was said in them nothing is \
+             known here; give a private key that opens them with --identity FILE, or in {IDENTITY}=FILE"
+        ));
+    }
+}
+
 fn style(json: bool) -> Style {
     if json { Style::Json } else { Style::Text }
 }
@@ -110,25 +162,30 @@ impl SessionsCommand {
             SessionsCommand::Index(index) => index.run(),
             SessionsCommand::Show {
                 place,
+                opening,
                 session,
                 json,
             } => Ok(answer(replay::show(
                 &place.find(&session)?,
+                &opening.identities()?,
                 style(json),
                 &mut out::stdout(),
             )?)),
             SessionsCommand::Findings {
                 place,
+                opening,
                 target,
                 json,
             } => {
                 let dir = place.dir()?;
-                let _count = replay::list_findings(
+                let sealed = replay::list_findings(
                     &dir,
+                    &opening.identities()?,
                     target.as_deref(),
                     style(json),
                     &mut out::stdout(),
                 )?;
+                unopened(sealed);
                 Ok(Answer::Good)
             }
             SessionsCommand::Verify(verify) => verify.run(),
@@ -140,6 +197,14 @@ impl SessionsCommand {
                 Ok(Answer::Good)
             }
             SessionsCommand::Prune(prune) => prune.run(),
+            SessionsCommand::Archive(archive) => archive.run(),
+            SessionsCommand::Fetch(fetch) => fetch.run(),
+            SessionsCommand::Keygen { file } => {
+                let identity = Identity::make().context("the system gives no randomness")?;
+                identity.write(&file)?;
+                out::line(identity.recipient())?;
+                Ok(Answer::Good)
+            }
         }
     }
 }

@@ -14,26 +14,34 @@ use node_agent::record::{Keep, Tombstones, path_of, prune};
 use node_agent::replay::{self, ReplayError, Scope};
 
 use super::super::{Answer, out};
-use super::{Place, answer, style};
+use super::{Opening, Place, answer, style};
 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "What is found and named: a changed byte, a block that was removed, moved or \
     added, a recording that was cut, deleted, swapped, put there or made anew, the same of the ledger \
-    itself, and a clock that was set (which is no damage).\n\n\
+    itself, and a clock that was set (which is no damage). A sealed recording is verified without any \
+    identity; with one it is opened as well.\n\n\
     Examples:\n  node-agent sessions verify\n  \
     node-agent sessions verify s-00c0ffee00c0ffee\n  \
-    node-agent sessions verify --dir ./copied/recordings --key ./node-key.pub --json"
+    node-agent sessions verify --dir ./copied/recordings --key ./node-key.pub --json\n  \
+    node-agent sessions verify --dir ./fetched --key ./fetched/node-key.pub --copy"
 )]
 pub(crate) struct Verify {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    opening: Opening,
     /// Sessions; none: all that are there, and all that should be
     sessions: Vec<String>,
     /// A node's public key; may be given again (default: node-key.pub in the configuration's
     /// state_dir)
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
+    /// The directory is a copy of some recordings, as `sessions fetch` makes it: those that the
+    /// ledger knows and that are not there are counted, and not called deleted
+    #[arg(long)]
+    copy: bool,
     /// JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +51,7 @@ impl Verify {
     pub(super) fn run(self) -> anyhow::Result<Answer> {
         let dir = self.dir()?;
         let keys = self.keys()?;
+        let identities = self.opening.identities()?;
         let only = self
             .sessions
             .iter()
@@ -51,7 +60,9 @@ impl Verify {
         let scope = Scope {
             dir: &dir,
             keys: &keys,
+            identities: &identities,
             only: (!only.is_empty()).then_some(&only[..]),
+            copy: self.copy,
         };
         let mut progress = Progress::new();
         let verdict = replay::audit(

@@ -1,6 +1,7 @@
 //! As written → resolved. Goes on after a fault, so that all are reported at once.
 
 mod approvals;
+mod archive;
 mod identity;
 mod targets;
 mod workloads;
@@ -13,10 +14,14 @@ use serde_saphyr::{Location, Spanned};
 
 use super::raw::{Raw, RawGuard, RawListen, RawLog, RawRecording, RawTls, RawWorker};
 use super::resolved::{
-    CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording, RowsMode, Tls,
-    Undeclared, UnixSockets, User, Worker,
+    CgroupRoot, Config, Egress, Guard, Listen, Log, NodeWide, OnFailure, Recording, RowsMode,
+    SealTo, Tls, Undeclared, UnixSockets, User, Worker,
 };
 use super::{ConfigError, Place, scalars};
+use crate::model::{NotARecipient, Recipient};
+
+/// The most recipients of recordings.
+const MOST_RECIPIENTS: usize = 16;
 
 /// Checks a whole configuration.
 pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigError>> {
@@ -441,14 +446,7 @@ impl Check<'_> {
         state_dir: &Path,
         admin_socket: &Path,
     ) -> Recording {
-        if let Some(first) = raw.encrypt_to.first() {
-            self.fault(
-                first.referenced,
-                "recording.encrypt_to",
-                "is not available yet",
-                "leave it out, and put the directory on an encrypted file system",
-            );
-        }
+        let encrypt_to = self.encrypt_to(&raw.encrypt_to);
         let max_bytes = self.size("recording.max_bytes", raw.max_bytes.as_ref());
         let workload_max_bytes = self.size(
             "recording.workload_max_bytes",
@@ -489,7 +487,57 @@ impl Check<'_> {
                     ("continue", OnFailure::Continue),
                 ],
             ),
+            archive: raw.archive.as_ref().map(|archive| self.archive(archive)),
+            encrypt_to,
         }
+    }
+
+    fn encrypt_to(&mut self, raw: &[Spanned<String>]) -> Vec<SealTo> {
+        const KEY: &str = "recording.encrypt_to";
+        const MEND: &str = "write the public key that `node-agent sessions keygen` printed, or the \
+                            absolute path of a file that has it";
+        if let Some(more) = raw.get(MOST_RECIPIENTS) {
+            self.fault(
+                more.referenced,
+                KEY,
+                format!("there are more than {MOST_RECIPIENTS} recipients"),
+                "leave some out: each costs the head of every recording a wrap",
+            );
+        }
+        let mut all = Vec::new();
+        for one in raw.iter().take(MOST_RECIPIENTS) {
+            let seal_to = match one.value.parse::<Recipient>() {
+                Ok(key) => SealTo::Key(key),
+                // Never shown: it is a secret that went astray.
+                Err(wrong @ NotARecipient::Private) => {
+                    self.fault(
+                        one.referenced,
+                        KEY,
+                        wrong.to_string(),
+                        "take it away from here and from wherever this file was copied to, make a \
+                         new pair with `node-agent sessions keygen`, and write its public key",
+                    );
+                    continue;
+                }
+                Err(NotARecipient::Other) if Path::new(&one.value).is_absolute() => {
+                    SealTo::File(PathBuf::from(&one.value))
+                }
+                Err(wrong @ (NotARecipient::Other | NotARecipient::Damaged)) => {
+                    self.fault(one.referenced, KEY, wrong.to_string(), MEND);
+                    continue;
+                }
+            };
+            if all.contains(&seal_to) {
+                self.fault(
+                    one.referenced,
+                    KEY,
+                    "this recipient is there already",
+                    "leave one of them out",
+                );
+            }
+            all.push(seal_to);
+        }
+        all
     }
 
     fn log(&mut self, raw: &RawLog) -> Log {

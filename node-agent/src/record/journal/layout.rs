@@ -13,7 +13,6 @@
 //! recording may have been removed since.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::super::codec::{self, Told};
 use crate::model::SessionId;
@@ -69,6 +68,19 @@ pub(in crate::record) struct Remembered {
     pub(in crate::record) told: Vec<Told>,
 }
 
+impl Remembered {
+    /// What another journal tells of the same session.
+    pub(in crate::record) fn add(&mut self, other: Remembered) {
+        self.told.extend(other.told);
+        self.order();
+    }
+
+    fn order(&mut self) {
+        self.told.sort_by_key(Told::order);
+        self.told.dedup_by_key(|told| told.order());
+    }
+}
+
 /// A journal cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::record) enum Unreadable {
@@ -93,14 +105,6 @@ pub(in crate::record) struct Contents {
     pub(in crate::record) sessions: HashMap<SessionId, Remembered>,
     /// Entries that make no sense.
     pub(in crate::record) damaged: u64,
-}
-
-/// Stands for a directory of recordings.
-pub(in crate::record) fn place_of(dir: &Path) -> u64 {
-    let hash = blake3::hash(dir.as_os_str().as_encoded_bytes());
-    hash.as_bytes()
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Reads a journal of decisions for the recordings in this place.
@@ -132,8 +136,7 @@ pub(in crate::record) fn read(bytes: &[u8], place: u64) -> Result<Contents, Unre
         damaged += read_half(&Words(bytes), &mut all);
     }
     for remembered in all.values_mut() {
-        remembered.told.sort_by_key(Told::order);
-        remembered.told.dedup_by_key(|told| told.order());
+        remembered.order();
     }
     Ok(Contents {
         sessions: all,

@@ -1,6 +1,6 @@
 //! IO. Decisions, from the moment they are made until the block that holds them is in its file: in
 //! memory that a file keeps, so that whatever ends this process, the next one finds them
-//! (`recover.rs`). A few hundred bytes are copied for a statement; nothing is waited for.
+//! (`recover/`). A few hundred bytes are copied for a statement; nothing is waited for.
 //!
 //! Threads share few shards, each with two halves: one is written, and when it is full the other is
 //! begun anew, if all that is in it lies in recordings by then. If not, there is no room: whoever
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-pub(super) use self::layout::{Contents, Remembered, Unreadable, place_of, read};
+pub(super) use self::layout::{Contents, Remembered, Unreadable, read};
 use self::layout::{HEADER, LAYOUT, MAGIC, WORD};
 use self::shard::Shard;
 pub(super) use self::shard::{LINE_CAP, Ticket};
@@ -45,8 +45,8 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Makes a journal in a directory, which is made if need be, for its owner only. `place` stands
-    /// for the recordings (`place_of`). All of its
-    /// space is taken at once: what is written later needs none.
+    /// for the recordings (`place_of`). All of its space is taken at once: what is written later
+    /// needs none.
     pub(super) fn create(dir: &Path, threads: NonZeroUsize, place: u64) -> io::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -93,6 +93,24 @@ impl Journal {
         self.shard().decided(session, decided)
     }
 
+    /// How much it can hold and what it does hold, bytes; and how many entries lie in no recording yet.
+    pub(super) fn extent(&self) -> (u64, u64, u64) {
+        let all = self.shards.iter().map(Shard::extent);
+        all.fold((0, 0, 0), |(bytes, used, needed), shard| {
+            (
+                bytes + (shard.words * WORD) as u64,
+                used + (shard.used * WORD) as u64,
+                needed + shard.needed as u64,
+            )
+        })
+    }
+
+    /// Overwrites what lies in recordings by now, where nothing beside it is needed: at the latest when
+    /// nothing waits for its block. Waits for nobody.
+    pub(super) fn wipe(&self) {
+        self.shards.iter().for_each(Shard::wipe);
+    }
+
     /// Each thread keeps to one.
     fn shard(&self) -> &Shard {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -119,6 +137,21 @@ impl Drop for Journal {
     }
 }
 
+/// The place of a journal is memory: nothing of it is written back to a disk, on which whoever
+/// touches it could hang. Asked of what is there of the path.
+///
+/// # Errors
+/// Nothing of it can be asked.
+pub fn lies_in_memory(place: &Path) -> io::Result<bool> {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    let there = place.ancestors().find(|path| path.exists());
+    let about = rustix::fs::statfs(there.unwrap_or(Path::new("/")))?;
+    // Its type differs between architectures.
+    let kind = i128::from(about.f_type) & 0xffff_ffff;
+    Ok(kind == TMPFS || kind == RAMFS)
+}
+
 /// A new file with its lock.
 fn begin(dir: &Path) -> io::Result<(PathBuf, File)> {
     for _ in 0..20 {
@@ -143,12 +176,32 @@ fn begin(dir: &Path) -> io::Result<(PathBuf, File)> {
     ))
 }
 
-/// Journals whose process is gone. Each is held by who asked until it is dropped.
-pub(super) fn left_behind(dir: &Path) -> io::Result<Vec<(PathBuf, File)>> {
-    let mut left = Vec::new();
+/// Stands for a directory of recordings, however it is written.
+pub(super) fn place_of(dir: &Path) -> u64 {
+    let whole = dir.canonicalize();
+    let dir = whole.as_deref().unwrap_or(dir);
+    let hash = blake3::hash(dir.as_os_str().as_encoded_bytes());
+    hash.as_bytes()
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// A journal that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// Its process is gone, and nobody else looks at it until this is dropped. If not, its process
+    /// writes in it, or is about to end.
+    pub(super) left: bool,
+}
+
+/// Journals of other processes, but for those that hold nothing.
+pub(super) fn others(dir: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(left),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(error),
     };
     for entry in entries {
@@ -162,14 +215,13 @@ pub(super) fn left_behind(dir: &Path) -> io::Result<Vec<(PathBuf, File)>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        let left = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         // An empty one is being made at this moment, or never was; it holds nothing either way.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && file.metadata()?.len() > 0
-        {
-            left.push((path, file));
+        if file.metadata()?.len() > 0 {
+            found.push(Found { path, file, left });
         }
     }
-    Ok(left)
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ pub(in crate::record) const LINE_CAP: usize = 256 << 10;
 /// How many judgements a half remembers to refer to.
 const KNOWN: usize = 512;
 
-/// An entry is needed until this is dropped: when the block that holds what it says was written.
+/// An entry is needed until this is dropped: when the block that holds what it says was written. If it
+/// never will be, this must be forgotten instead.
 #[derive(Debug)]
 pub(in crate::record) struct Ticket {
     needed: Arc<AtomicUsize>,
@@ -28,6 +29,9 @@ pub(in crate::record) struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // it was not written: it stays for the next agent
+        }
         let memory = self.memory.upgrade();
         if let Some(third) = memory.as_ref().and_then(|memory| memory.get(self.third)) {
             third.fetch_or(SETTLED.to_le(), Ordering::Relaxed);
@@ -35,6 +39,14 @@ impl Drop for Ticket {
         // Whoever begins the half anew sees all that was done before.
         self.needed.fetch_sub(1, Ordering::Release);
     }
+}
+
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    pub(super) words: usize,
+    pub(super) used: usize,
+    pub(super) needed: usize,
 }
 
 /// Two halves, one of which is written.
@@ -112,6 +124,21 @@ impl Shard {
         }
     }
 
+    /// Overwrites halves of which nothing is needed any more. One that is being written is left for the
+    /// next time.
+    pub(super) fn wipe(&self) {
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        for half in &mut state.halves {
+            if half.used > 1 && half.needed.load(Ordering::Acquire) == 0 {
+                // What refers to earlier entries is judged and told anew: they are gone.
+                let wiped = half.begin_anew(&self.memory, half.used);
+                debug_assert!(wiped.is_some(), "a half lies within its journal");
+            }
+        }
+    }
+
     /// Everything in it is in recordings.
     pub(super) fn settled(&self) -> bool {
         let state = self.lock();
@@ -119,6 +146,23 @@ impl Shard {
             .halves
             .iter()
             .all(|half| half.needed.load(Ordering::Acquire) == 0)
+    }
+
+    /// How full it is: what its two halves hold, what of that is still needed, in words and in
+    /// entries.
+    pub(super) fn extent(&self) -> Extent {
+        let state = self.lock();
+        let mut extent = Extent::default();
+        for (number, half) in state.halves.iter().enumerate() {
+            let needed = half.needed.load(Ordering::Acquire);
+            let written = state.second == (number == 1);
+            if half.generation > 0 && (written || needed > 0) {
+                extent.used += half.used;
+            }
+            extent.needed += needed;
+            extent.words += self.size;
+        }
+        extent
     }
 
     pub(super) fn began(&self, began: &Began) -> Option<Ticket> {
@@ -224,6 +268,23 @@ impl Shard {
     }
 }
 
+impl Half {
+    /// Empties it, and overwrites that many of its words.
+    fn begin_anew(&mut self, memory: &SharedWords, words: usize) -> Option<()> {
+        let (generation, entries) = memory.get(self.begins..)?.split_first()?;
+        // Killed in between, the half is empty, which is what it is.
+        generation.store(0, Ordering::Release);
+        for word in entries.iter().take(words.saturating_sub(1)) {
+            word.store(0, Ordering::Release);
+        }
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        generation.store(u64::from(self.generation).to_le(), Ordering::Release);
+        self.used = 1;
+        self.known.clear();
+        Some(())
+    }
+}
+
 impl State {
     fn half(&self) -> &Half {
         let [first, second] = &self.halves;
@@ -257,14 +318,7 @@ impl State {
         if other.needed.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let [generation, entry] = memory.get(other.begins..)?.first_chunk()?;
-        // Killed in between, the half is empty, which is what it is.
-        generation.store(0, Ordering::Release);
-        entry.store(0, Ordering::Release);
-        other.generation = other.generation.checked_add(1).unwrap_or(1);
-        generation.store(u64::from(other.generation).to_le(), Ordering::Release);
-        other.used = 1;
-        other.known.clear();
+        other.begin_anew(memory, 2)?;
         self.second = !self.second;
         Some(())
     }

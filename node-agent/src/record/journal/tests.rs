@@ -94,7 +94,7 @@ fn what_was_decided_is_found_by_the_next_process() {
     // Unsettled, the file stays; settled, it goes.
     let path = journal.path.clone();
     assert!(
-        left_behind(dir.path()).unwrap().is_empty(),
+        others(dir.path()).unwrap().iter().all(|found| !found.left),
         "somebody writes it"
     );
     drop(tickets);
@@ -236,4 +236,63 @@ fn fuzz_journal() {
         whole[HEADER * WORD..(HEADER + 1) * WORD].copy_from_slice(&1_u64.to_le_bytes());
         let _ = read(&whole, PLACE);
     });
+}
+
+#[test]
+fn a_place_is_memory_by_its_file_system_and_not_by_its_name() {
+    use std::path::Path;
+    // The kernel's own, which no disk backs either, is none that keeps files.
+    assert!(!lies_in_memory(Path::new("/proc/self/journal")).unwrap());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounted = mounts.lines().rev().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    // The last mount at a place is the one that is seen there.
+    let mut seen = std::collections::HashSet::new();
+    let seen = mounted.filter(|(place, _)| seen.insert(*place));
+    let held = |kind: &str| matches!(kind, "tmpfs" | "ramfs");
+    let mut looked = 0;
+    for (place, kind) in seen.filter(|(place, kind)| {
+        Path::new(place).is_dir() && (held(kind) || matches!(*kind, "ext4" | "xfs" | "overlay"))
+    }) {
+        let there = Path::new(place).join("not/there/yet");
+        assert_eq!(
+            lies_in_memory(&there).unwrap(),
+            held(kind),
+            "{place} {kind}"
+        );
+        looked += 1;
+    }
+    assert!(looked > 0, "{mounts}");
+}
+
+#[test]
+fn how_full_it_is_follows_what_is_put_in_and_what_is_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let whole = (2 * HALF * WORD) as u64;
+    assert_eq!(journal.extent(), (whole, 0, 0));
+    let first = journal.began(&began(1)).unwrap();
+    let (_, little, needed) = journal.extent();
+    assert!(little > 0 && little < whole && needed == 1, "{little}");
+    let second = journal.decided(SessionId(1), &decided(1, "SELECT 1", allow()));
+    let (_, more, needed) = journal.extent();
+    assert!(more > little && needed == 2);
+    drop(first);
+    assert_eq!(journal.extent(), (whole, more, 1));
+    drop(second.unwrap());
+    assert_eq!(journal.extent().2, 0);
+    // Full, while nothing is settled: no room is left to tell.
+    let mut tickets = Vec::new();
+    for seq in 1.. {
+        let text = format!("SELECT '{}'", "x".repeat(10_000));
+        match journal.decided(SessionId(1), &decided(seq, &text, allow())) {
+            Some(ticket) => tickets.push(ticket),
+            None => break,
+        }
+    }
+    let (_, used, needed) = journal.extent();
+    assert_eq!(needed, tickets.len() as u64);
+    assert!(used > whole * 9 / 10, "{used} of {whole}");
 }

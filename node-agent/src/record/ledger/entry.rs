@@ -101,6 +101,9 @@ pub enum Entry {
         /// Its last head.
         #[serde(skip_serializing_if = "Option::is_none")]
         last: Option<Mark>,
+        /// Whether it lies in the archive too; none: there was no archive.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        archived: Option<Archived>,
     },
     /// A tombstone: a segment is about to be removed, of whose sessions no recording is left.
     Retired {
@@ -135,6 +138,21 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// What became of a copy in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Archived {
+    /// It lies there.
+    Copy {
+        /// Since when.
+        at: UnixMillis,
+        /// Under which name.
+        object: Arc<str>,
+    },
+    /// There is none.
+    Not,
+}
+
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,6 +173,10 @@ pub enum Rule {
     Size,
     /// `recording.workload_max_bytes`.
     Quota,
+    /// `recording.archive.keep_local`.
+    Archive,
+    /// The disk was nearly full.
+    Space,
 }
 
 impl Rule {
@@ -164,6 +186,8 @@ impl Rule {
             Rule::Age => "recording.retention",
             Rule::Size => "recording.max_bytes",
             Rule::Quota => "recording.workload_max_bytes",
+            Rule::Archive => "recording.archive.keep_local",
+            Rule::Space => "a disk that was nearly full",
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::entry::{By, Entry, Mark, Rule, SegmentId};
+use super::entry::{Archived, By, Entry, Mark, Rule, SegmentId};
 use super::read::Place;
 use crate::model::{SessionId, UnixMillis};
 
@@ -40,10 +40,16 @@ pub struct Known {
     pub end: KnownEnd,
     /// When, why and by whom it was removed.
     pub pruned: Option<(UnixMillis, Rule, By)>,
+    /// Its head at that moment, by what its end said.
+    pub buried: Option<Mark>,
+    /// What its tombstone says of a copy in the archive.
+    pub archived: Option<Archived>,
     /// Where its beginning was said, and where the last of it: segment and block.
     pub begun_in: Option<(SegmentId, u64)>,
     /// The latter.
     pub told_in: Option<(SegmentId, u64)>,
+    /// When that was.
+    pub told_at: Option<UnixMillis>,
 }
 
 /// All that a ledger knows.
@@ -113,9 +119,12 @@ impl Ledgered {
                 rule,
                 by,
                 last,
+                archived,
             } => {
                 let known = self.of(session, place);
                 known.pruned = Some((place.at, rule, by));
+                known.buried = last;
+                known.archived = archived;
                 // What the file said of itself counts only where the ledger knew nothing.
                 if known.furthest().is_none() {
                     known.mark = last;
@@ -148,6 +157,7 @@ impl Ledgered {
     fn of(&mut self, session: SessionId, place: Place) -> &mut Known {
         let known = self.sessions.entry(session).or_default();
         known.told_in = Some((place.segment, place.block));
+        known.told_at = known.told_at.max(Some(place.at));
         known
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::entry::{Mark, Sum};
+use crate::model::UnixMillis;
 use crate::record::chain::{BLOCK_CAP, BLOCK_HEAD, BLOCK_TAIL, Chain, HEADER, Kind};
 use crate::record::{BlockError, Blocks, Step};
 
@@ -14,6 +15,8 @@ use crate::record::{BlockError, Blocks, Step};
 pub struct Looked {
     /// Its head.
     pub mark: Mark,
+    /// When its last block was sealed, by the wall clock.
+    pub at: Option<UnixMillis>,
     /// Its last block is one after which nothing comes.
     pub last: bool,
 }
@@ -59,6 +62,7 @@ fn from_the_end(file: &File) -> io::Result<Option<Looked>> {
                 bytes: length,
                 hash: Sum(peeked.hash),
             },
+            at: Some(peeked.at),
             last: peeked.last,
         }))
 }
@@ -69,9 +73,10 @@ fn from_the_beginning(file: &File, kind: Kind) -> io::Result<Option<Looked>> {
         Err(BlockError::Io(error)) => return Err(error),
         Err(BlockError::Damage(_) | BlockError::Begun { .. }) => return Ok(None),
     };
+    let mut at = None;
     loop {
         match blocks.next() {
-            Ok(Step::Block(..)) => {}
+            Ok(Step::Block(head, _) | Step::Sealed(head, _)) => at = Some(head.at),
             Ok(Step::End(_)) | Err(BlockError::Damage(_) | BlockError::Begun { .. }) => break,
             Err(BlockError::Io(error)) => return Err(error),
         }
@@ -79,6 +84,7 @@ fn from_the_beginning(file: &File, kind: Kind) -> io::Result<Option<Looked>> {
     let chain = blocks.chain();
     Ok((chain.blocks() > 0).then(|| Looked {
         mark: Mark::of(chain),
+        at,
         last: chain.ended(),
     }))
 }

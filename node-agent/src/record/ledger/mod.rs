@@ -19,12 +19,13 @@ mod segment;
 mod witness;
 mod write;
 
-pub use entry::{By, Entry, Mark, Rule, SegmentId, Sum};
+pub use entry::{Archived, By, Entry, Mark, Rule, SegmentId, Sum};
 pub use key::{Fingerprint, KeyError, NodeKey, PublicKey};
 pub use known::{Known, KnownEnd, Ledgered};
 pub use look::{Looked, look};
 pub use read::{Place, Stretch, StretchEnd, read_segment, segments};
 pub(super) use retire::retire;
+pub(super) use segment::{extent, give_to_owner};
 pub use segment::{ledger_dir, segment_path};
 pub(super) use witness::{Flushed, Told, Witness};
 pub use write::{Ledger, Ticket, Writing};

@@ -158,6 +158,14 @@ pub(super) fn follow(
                         });
                     }
                 }
+                // Never: nothing in a ledger is sealed.
+                Ok(Step::Sealed(..)) => {
+                    break StretchEnd::Damaged(Damage {
+                        block: number,
+                        offset,
+                        what: Wrong::Keys,
+                    });
+                }
                 Ok(Step::End(ending)) => break reading.end(ending, live),
                 Err(BlockError::Damage(damage)) => break StretchEnd::Damaged(damage),
                 Err(BlockError::Begun { bytes }) => {

@@ -25,6 +25,33 @@ pub fn segment_path(ledger: &Path, segment: SegmentId) -> PathBuf {
     ledger.join(format!("{segment}.led"))
 }
 
+/// What a ledger takes on disk. What cannot be read counts as nothing: this is for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::record) struct Extent {
+    pub(in crate::record) bytes: u64,
+    pub(in crate::record) segments: u64,
+    /// Since the last block, every one of which is signed, was written.
+    pub(in crate::record) signed_seconds: u64,
+}
+
+/// The extent of the ledger of a directory of recordings.
+pub(in crate::record) fn extent(dir: &Path) -> Extent {
+    let mut extent = Extent::default();
+    let mut youngest = None;
+    for path in super::read::segments(&ledger_dir(dir)).unwrap_or_default() {
+        let Ok(about) = fs::metadata(&path) else {
+            continue;
+        };
+        extent.bytes += about.len();
+        extent.segments += 1;
+        youngest = youngest.max(about.modified().ok());
+    }
+    // A clock that was set back makes it young.
+    let age = youngest.and_then(|written| written.elapsed().ok());
+    extent.signed_seconds = age.map_or(0, |age| age.as_secs());
+    extent
+}
+
 /// The segment that a file name stands for.
 pub(super) fn segment_of(path: &Path) -> Option<SegmentId> {
     path.file_name()?
@@ -162,7 +189,7 @@ fn make_dir(ledger: &Path) -> io::Result<()> {
 }
 
 /// A command of root must not leave what the agent, which is not root, cannot go on with.
-fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
+pub(in crate::record) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
     let (wanted, about) = (fs::metadata(directory)?, file.metadata()?);
     if (wanted.uid(), wanted.gid()) == (about.uid(), about.gid()) {
         return Ok(());

@@ -292,6 +292,7 @@ fn segments_of_which_nothing_is_left_make_room_and_tombstones_go_last() {
             rule: Rule::Age,
             by: By::Agent,
             last: None,
+            archived: None,
         });
         ledger.flush().unwrap();
     }

@@ -1,8 +1,14 @@
 //! IO. What a killed agent left: its recordings get what the journal knows and they lack, a sentence
 //! that says so, and an end. Nothing that is in them is touched, but for a block that was torn.
+//!
+//! A recording that somebody changed is evidence and stays as it is; what the journal knows of it comes
+//! to lie in a recording of its own (`apart`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read};
+mod append;
+mod known;
+
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,27 +18,28 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::chain::{BLOCK_HEAD, BLOCK_TAIL, Chain, Header, claims_last};
-use super::codec::{self, Decoder, Encoder, Told};
-use super::journal::{self, Contents, Remembered, Unreadable};
+use self::append::{Outcome, finish};
+use self::known::Journals;
+use super::chain::{BLOCK_HEAD, BLOCK_TAIL, Chain, claims_last};
+use super::codec::Told;
+use super::journal::Remembered;
 use super::lane::Shared;
 use super::ledger::{By, Entry, Ledger, Mark, NodeKey, Writing};
-use super::{
-    BlockError, Blocks, Closed, Ending, Event, Note, NoteFrom, Step, Totals, Why, path_of,
-};
-use crate::clock;
-use crate::model::{SessionId, StatementSeq};
+use super::path_of;
+use super::retention::beginning;
+use super::sealed::Recipients;
+use super::shelf::{recordings, session_of};
+use crate::model::SessionId;
 
-/// How often what could not be written is tried again.
+/// How soon what could not be written is tried again, at first and at last.
 const RETRY: Duration = Duration::from_secs(2);
+const RETRY_AT_LAST: Duration = Duration::from_secs(8);
 /// How often the thread looks whether the recorder stops.
 const LOOK: Duration = Duration::from_millis(100);
-/// Lines of a block.
-const BLOCK: usize = 256 << 10;
-/// The largest journal that is read, bytes.
-const JOURNAL_CAP: u64 = 64 << 20;
-/// As the writer packs.
-const LEVEL: i32 = 1;
+/// Recordings that are held at once.
+const AT_ONCE: usize = 256;
+/// How often a lock is tried that somebody else holds who only looks.
+const TRIES: usize = 20;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,9 +57,11 @@ pub(super) struct Recovered {
 pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
     let shared = Arc::clone(shared);
     let recover = move || {
+        let mut wait = RETRY;
         loop {
             let settings = &shared.settings;
-            let mut vouching = Vouching::new(&settings.dir, settings.key.clone());
+            let mut vouching =
+                Vouching::new(&settings.dir, settings.key.clone()).sealing(&settings.recipients);
             match recover(&settings.dir, settings.journal.as_deref(), &mut vouching) {
                 Ok(done) => {
                     let counters = &shared.counters;
@@ -74,13 +83,14 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
                 }
             }
             let mut waited = Duration::ZERO;
-            while waited < RETRY {
+            while waited < wait {
                 if shared.stopping() {
                     return;
                 }
                 thread::park_timeout(LOOK);
                 waited += LOOK;
             }
+            wait = RETRY_AT_LAST.min(wait * 2);
         }
     };
     thread::Builder::new()
@@ -92,73 +102,245 @@ pub(super) fn in_background(shared: &Arc<Shared>) -> io::Result<()> {
 /// Closes what nobody writes any more, with what the journals know of it.
 ///
 /// # Errors
-/// The disk: nothing is lost, and it may be tried again.
+/// Something could not be read or written: nothing is lost, and it may be tried again.
 pub(super) fn recover(
     dir: &Path,
     journals: Option<&Path>,
     vouching: &mut Vouching,
 ) -> io::Result<Recovered> {
     let mut done = Recovered::default();
-    let mut known = Contents::default();
-    let mut read = Vec::new();
-    for (path, file) in journals.map_or_else(|| Ok(Vec::new()), journal::left_behind)? {
-        match contents(&file, dir) {
-            Ok(contents) => {
-                known.damaged += contents.damaged;
-                for (session, remembered) in contents.sessions {
-                    known.sessions.entry(session).or_insert(remembered);
+    let mut known = Journals::of(dir, journals);
+    known.look()?;
+    let mut failed = None;
+    let mut paths = recordings(dir)?.into_iter();
+    loop {
+        let mut open = Vec::new();
+        for path in paths.by_ref() {
+            let Some(session) = session_of(&path).filter(|session| path == path_of(dir, *session))
+            else {
+                continue;
+            };
+            if known.is_apart(session) {
+                continue; // it is dealt with where it comes from
+            }
+            match left_open(&path, known.has(session)) {
+                Ok(Some(file)) => open.push((path, file, session)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, recording = %path.display(), "a recording is left as it is");
+                    done.left += 1;
                 }
-                // The lock is held until it is removed.
-                read.push((path, file));
             }
-            Err(ReadError::Unreadable(Unreadable::Foreign)) => {}
-            Err(ReadError::Unreadable(error)) => {
-                tracing::error!(%error, journal = %path.display(), "a journal is left as it is");
-                done.left += 1;
+            if open.len() >= AT_ONCE {
+                break;
             }
-            Err(ReadError::Io(error)) => return Err(error),
         }
-    }
-    if known.damaged > 0 {
-        tracing::error!(
-            entries = known.damaged,
-            "a journal has entries that make no sense"
-        );
-    }
-    for path in recordings(dir)? {
-        let Some(file) = ours(&path)? else { continue };
-        let Some(session) = session_of(&path) else {
-            continue;
-        };
-        let remembered = known.sessions.remove(&session);
-        if remembered.is_none() && seems_closed(&file)? {
-            continue;
+        if open.is_empty() {
+            break;
         }
-        done.add(finish(
-            &file,
-            &path,
-            session,
-            remembered.unwrap_or_default(),
-            vouching,
-        )?);
+        // After their locks were had: whoever let go of them says nothing more in its journal.
+        known.look()?;
+        for (path, file, session) in open {
+            let remembered = known.take(session);
+            let settled = settle(dir, &file, &path, session, remembered, vouching);
+            done.note(settled, &path, &mut failed)?;
+        }
     }
     // Those that were killed before their first block.
-    for (session, remembered) in known.sessions {
+    for (session, remembered) in known.rest() {
         let path = path_of(dir, session);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        done.add(finish(&file, &path, session, remembered, vouching)?);
-    }
-    for (path, _locked) in read {
-        fs::remove_file(path)?;
+        let settled = fresh(&path, true)
+            .and_then(|file| settle(dir, &file, &path, session, remembered, vouching));
+        done.note(settled, &path, &mut failed)?;
     }
     vouching.done()?;
+    done.left += known.left();
+    match failed {
+        None => known.remove()?,
+        Some(error) => return Err(error),
+    }
     Ok(done)
+}
+
+/// Gives a recording its end, or what is known of it a recording of its own.
+fn settle(
+    dir: &Path,
+    file: &File,
+    path: &Path,
+    session: SessionId,
+    remembered: Remembered,
+    vouching: &mut Vouching,
+) -> io::Result<Recovered> {
+    let (remembered, why) = match finish(file, session, None, remembered, vouching)? {
+        Outcome::Done(done) => return Ok(done),
+        Outcome::Left { remembered, why } => (remembered, why),
+    };
+    let mut done = Recovered {
+        left: 1,
+        ..Recovered::default()
+    };
+    let decided = |told: &&Told| matches!(told, Told::Decided(_));
+    let decisions = remembered.told.iter().filter(decided).count();
+    // Evidence of what somebody did: it stays as it is, and `verify` names it.
+    tracing::error!(%why, recording = %path.display(), decisions,
+        "a recording that an agent left was changed by somebody else");
+    if decisions > 0 {
+        done.add(apart(dir, path, session, remembered, vouching)?);
+    }
+    Ok(done)
+}
+
+/// The session under whose name lies what is known of this one and cannot lie in its recording.
+fn apart_of(session: SessionId) -> SessionId {
+    let mut hasher = blake3::Hasher::new_derive_key("node-agent 2026-11 recording apart");
+    hasher.update(&session.0.to_le_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    SessionId(u64::from_le_bytes(bytes))
+}
+
+/// Writes what is known of a session into a recording of its own; tried again, into the same one.
+fn apart(
+    dir: &Path,
+    changed: &Path,
+    session: SessionId,
+    mut remembered: Remembered,
+    vouching: &mut Vouching,
+) -> io::Result<Recovered> {
+    let own = apart_of(session);
+    let path = path_of(dir, own);
+    if !matches!(remembered.told.first(), Some(Told::Began(_)))
+        && let Some(began) = beginning(changed)
+    {
+        remembered.told.insert(0, Told::Began(began));
+    }
+    for told in &mut remembered.told {
+        if let Told::Began(began) = told {
+            began.session = own;
+        }
+    }
+    let file = fresh(&path, false)?;
+    match finish(&file, own, Some(session), remembered, vouching)? {
+        Outcome::Done(done) => {
+            tracing::error!(recording = %path.display(), of = %session,
+                "its decisions that the journal knew lie in a recording of their own");
+            Ok(done)
+        }
+        Outcome::Left { why, .. } => Err(io::Error::other(format!(
+            "what a journal knows of {session} is in no recording, {} was changed too: {why}",
+            path.display()
+        ))),
+    }
+}
+
+/// Makes a file for a recording; `new`: there is none of that name.
+fn fresh(path: &Path, new: bool) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .create_new(new)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    super::shelf::lock(&file)?;
+    Ok(file)
+}
+
+/// Opens a recording that nobody writes and that has no end, and keeps it from everybody else.
+/// `anyway`: also one with an end.
+fn left_open(path: &Path, anyway: bool) -> io::Result<Option<File>> {
+    // A link may lead anywhere, a pipe would keep us waiting.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        // It was too old, and is removed by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("this is no file"));
+    }
+    // One that has nothing yet may just have been made, and its writer about to take the lock.
+    if about.len() == 0 && !anyway {
+        return Ok(None);
+    }
+    if !is_left(&file) || !anyway && seems_closed(&file)? {
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+/// Takes the lock of a file, if nobody writes it.
+fn is_left(file: &File) -> bool {
+    for _ in 0..TRIES {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        // Whoever only looks shares it, for a moment.
+        if super::is_live(file) {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// Whether its last block says that it is the last. Whether that is true is for `verify` to say.
+fn seems_closed(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let Some(tail) = length.checked_sub(BLOCK_TAIL as u64) else {
+        return Ok(false);
+    };
+    let mut bytes = [0; BLOCK_TAIL];
+    file.read_exact_at(&mut bytes, tail)?;
+    let payload = u64::from(u32::from_le_bytes(bytes));
+    let Some(head) = tail.checked_sub(payload + BLOCK_HEAD as u64) else {
+        return Ok(false);
+    };
+    let mut bytes = [0; BLOCK_HEAD];
+    file.read_exact_at(&mut bytes, head)?;
+    Ok(claims_last(&bytes))
+}
+
+impl Recovered {
+    fn add(&mut self, one: Recovered) {
+        self.closed += one.closed;
+        self.remembered += one.remembered;
+        self.left += one.left;
+    }
+
+    /// One recording keeps no other from its end; but for a full disk, which is the same for all.
+    fn note(
+        &mut self,
+        settled: io::Result<Recovered>,
+        path: &Path,
+        failed: &mut Option<io::Error>,
+    ) -> io::Result<()> {
+        match settled {
+            Ok(one) => self.add(one),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::error!(%error, recording = %path.display(), "a recording is not closed yet");
+                failed.get_or_insert(error);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Tells the ledger of what is closed here, before it is.
@@ -166,6 +348,8 @@ pub(super) struct Vouching {
     dir: PathBuf,
     key: Option<Arc<NodeKey>>,
     ledger: Option<Ledger>,
+    /// To whom what is added is sealed.
+    recipients: Option<Recipients>,
 }
 
 impl Vouching {
@@ -174,7 +358,14 @@ impl Vouching {
             dir: dir.to_owned(),
             key,
             ledger: None,
+            recipients: None,
         }
+    }
+
+    /// Seals what is added.
+    pub(super) fn sealing(mut self, recipients: &Option<Recipients>) -> Vouching {
+        self.recipients.clone_from(recipients);
+        self
     }
 
     /// `began`: the recording was made here, for a session of this workload.
@@ -204,294 +395,6 @@ impl Vouching {
         self.ledger
             .take()
             .map_or(Ok(()), |mut ledger| ledger.stop())
-    }
-}
-
-enum ReadError {
-    Io(io::Error),
-    Unreadable(Unreadable),
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        ReadError::Io(error)
-    }
-}
-
-fn contents(file: &File, dir: &Path) -> Result<Contents, ReadError> {
-    let mut bytes = Vec::new();
-    file.take(JOURNAL_CAP).read_to_end(&mut bytes)?;
-    journal::read(&bytes, journal::place_of(dir)).map_err(ReadError::Unreadable)
-}
-
-fn recordings(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|ending| ending == "rec") {
-            all.push(path);
-        }
-    }
-    Ok(all)
-}
-
-fn session_of(path: &Path) -> Option<SessionId> {
-    path.file_stem()?.to_str()?.parse().ok()
-}
-
-/// Opens a recording that nobody writes, and keeps it from everybody else.
-fn ours(path: &Path) -> io::Result<Option<File>> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        // It was too old, and is removed by now.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    Ok(locked.is_ok().then_some(file))
-}
-
-/// Whether its last block says that it is the last. Whether that is true is for `verify` to say.
-fn seems_closed(file: &File) -> io::Result<bool> {
-    let length = file.metadata()?.len();
-    let Some(tail) = length.checked_sub(BLOCK_TAIL as u64) else {
-        return Ok(false);
-    };
-    let mut bytes = [0; BLOCK_TAIL];
-    file.read_exact_at(&mut bytes, tail)?;
-    let payload = u64::from(u32::from_le_bytes(bytes));
-    let Some(head) = tail.checked_sub(payload + BLOCK_HEAD as u64) else {
-        return Ok(false);
-    };
-    let mut bytes = [0; BLOCK_HEAD];
-    file.read_exact_at(&mut bytes, head)?;
-    Ok(claims_last(&bytes))
-}
-
-impl Recovered {
-    fn add(&mut self, one: Recovered) {
-        self.closed += one.closed;
-        self.remembered += one.remembered;
-        self.left += one.left;
-    }
-}
-
-/// What a recording holds, and where it ends.
-struct Standing {
-    chain: Chain,
-    events: u64,
-    login: bool,
-    last: Option<StatementSeq>,
-    totals: Totals,
-    ending: Ending,
-}
-
-fn standing(file: &File, session: SessionId) -> Result<Option<Standing>, BlockError> {
-    let mut blocks = match Blocks::open(BufReader::new(file)) {
-        Ok(blocks) => blocks,
-        // Its header was not whole yet.
-        Err(BlockError::Begun { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if blocks.header().session != session {
-        return Err(super::Damage {
-            block: 0,
-            offset: 0,
-            what: super::Wrong::Renamed,
-        }
-        .into());
-    }
-    let mut decoder = Decoder::default();
-    let mut events = 0;
-    let mut login = false;
-    let mut last = None;
-    let mut totals = Totals::default();
-    let ending = loop {
-        match blocks.next()? {
-            Step::End(ending) => break ending,
-            Step::Block(_, lines) => {
-                for line in lines
-                    .split(|byte| *byte == b'\n')
-                    .filter(|line| !line.is_empty())
-                {
-                    let event = decoder.read(line);
-                    events += 1;
-                    totals.count(&event);
-                    match event {
-                        Event::Decided(decided) => last = last.max(Some(decided.seq)),
-                        Event::Login(_) => login = true,
-                        Event::Began(_)
-                        | Event::Rows(_)
-                        | Event::Finished(_)
-                        | Event::Note(_)
-                        | Event::Closed(_)
-                        | Event::Unknown(_) => {}
-                    }
-                }
-            }
-        }
-    };
-    Ok(Some(Standing {
-        chain: blocks.chain().clone(),
-        events,
-        login,
-        last,
-        totals,
-        ending,
-    }))
-}
-
-/// Gives a recording its end.
-fn finish(
-    file: &File,
-    path: &Path,
-    session: SessionId,
-    remembered: Remembered,
-    vouching: &mut Vouching,
-) -> io::Result<Recovered> {
-    let standing = match standing(file, session) {
-        Ok(Some(standing)) => standing,
-        Ok(None) => begin(file, session)?,
-        Err(BlockError::Io(error)) => return Err(error),
-        Err(error @ (BlockError::Damage(_) | BlockError::Begun { .. })) => {
-            // Evidence of what somebody did: it stays as it is, and `verify` names it.
-            tracing::error!(%error, recording = %path.display(), decisions = remembered.told.len(),
-                "a recording that an agent left is damaged; what the journal knows of it is lost");
-            return Ok(Recovered {
-                left: 1,
-                ..Recovered::default()
-            });
-        }
-    };
-    let torn = match standing.ending {
-        Ending::Closed => return Ok(Recovered::default()),
-        Ending::Unclosed => 0,
-        Ending::Torn { bytes } => bytes,
-    };
-    let added = remembered.told.into_iter().filter(|told| match told {
-        Told::Began(_) => standing.events == 0,
-        Told::Login(_) => !standing.login,
-        Told::Decided(decided) => standing.last.is_none_or(|last| decided.seq > last),
-    });
-    let mut end = Appending {
-        file,
-        offset: standing.chain.offset(),
-        chain: standing.chain,
-        lines: Vec::new(),
-    };
-    file.set_len(end.offset)?;
-    let mut totals = standing.totals;
-    let mut decisions = 0;
-    let mut made = None;
-    for told in added {
-        match &told {
-            Told::Began(began) => {
-                made = Some(Arc::clone(&began.workload.name));
-                codec::began_line(began, &mut end.lines)?;
-            }
-            Told::Login(login) => codec::login_line(login, &mut end.lines)?,
-            Told::Decided(decided) => {
-                decisions += 1;
-                totals.decided(&decided.decision);
-                codec::whole_line(decided, &mut end.lines)?;
-            }
-        }
-        if end.lines.len() >= BLOCK {
-            let sealed = end.seal(false)?;
-            end.write(&sealed)?;
-        }
-    }
-    let at = clock::now();
-    let mut encoder = Encoder::new();
-    encoder.note(
-        &Note {
-            at,
-            seq: None,
-            from: NoteFrom::Agent,
-            code: None,
-            text: sentence(decisions, torn),
-            approval: None,
-        },
-        &mut end.lines,
-    )?;
-    let closed = Closed {
-        at,
-        why: Why::AgentDied,
-        totals,
-        carried: None,
-    };
-    encoder.closed(&closed, &mut end.lines)?;
-    let sealed = end.seal(true)?;
-    vouching.of(session, made, &end.chain, torn)?;
-    end.write(&sealed)?;
-    file.sync_data()?;
-    Ok(Recovered {
-        closed: 1,
-        remembered: decisions,
-        left: 0,
-    })
-}
-
-fn sentence(decisions: u64, torn: u64) -> String {
-    let mut text = "the agent died, and the next one closed this recording; what was delivered in \
-                    the last moments is not known"
-        .to_owned();
-    match decisions {
-        0 => {}
-        1 => text.push_str("; the last decision before this comes from its journal"),
-        n => text.push_str(&format!(
-            "; the last {n} decisions before this come from its journal"
-        )),
-    }
-    if torn > 0 {
-        text.push_str(&format!(
-            "; {torn} bytes of a block that was not whole are left out"
-        ));
-    }
-    text
-}
-
-/// A recording that has nothing yet.
-fn begin(file: &File, session: SessionId) -> io::Result<Standing> {
-    let (chain, header) = Chain::create(Header {
-        session,
-        began: clock::now(),
-    });
-    file.set_len(0)?;
-    file.write_all_at(&header, 0)?;
-    Ok(Standing {
-        chain,
-        events: 0,
-        login: false,
-        last: None,
-        totals: Totals::default(),
-        ending: Ending::Unclosed,
-    })
-}
-
-struct Appending<'a> {
-    file: &'a File,
-    chain: Chain,
-    offset: u64,
-    lines: Vec<u8>,
-}
-
-impl Appending<'_> {
-    /// Seals the lines.
-    fn seal(&mut self, last: bool) -> io::Result<Vec<u8>> {
-        let packed = zstd::bulk::compress(&self.lines, LEVEL)?;
-        let mut sealed = Vec::with_capacity(BLOCK_HEAD + packed.len() + BLOCK_TAIL);
-        self.chain
-            .seal(&packed, self.lines.len(), clock::now(), last, &mut sealed);
-        self.lines.clear();
-        Ok(sealed)
-    }
-
-    /// Writes a sealed block. Written in part, the next try cuts it off.
-    fn write(&mut self, sealed: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(sealed, self.offset)?;
-        self.offset += sealed.len() as u64;
-        Ok(())
     }
 }
 

@@ -175,7 +175,17 @@ fn same(then: &RecordedCell, now: &RecordedCell) -> bool {
             RecordedCell::Text(text) => text.len() as u64 == *length,
             RecordedCell::Binary(hex) => hex.len() as u64 / 2 == *length,
             RecordedCell::Long(now) => now == length,
+            RecordedCell::Begins { length: now, .. } => now == length,
             RecordedCell::Null => false,
+        },
+        // Of texts the beginnings are compared as well.
+        RecordedCell::Begins { text, length } => match now {
+            RecordedCell::Text(now) => now.len() as u64 == *length && now.starts_with(text),
+            RecordedCell::Begins {
+                text: other,
+                length: now,
+            } => now == length && (other.starts_with(text) || text.starts_with(other)),
+            RecordedCell::Null | RecordedCell::Binary(_) | RecordedCell::Long(_) => false,
         },
         RecordedCell::Null | RecordedCell::Text(_) | RecordedCell::Binary(_) => then == now,
     }
@@ -211,7 +221,9 @@ fn shown(cell: &RecordedCell) -> String {
     match cell {
         RecordedCell::Null => "NULL".to_owned(),
         RecordedCell::Long(length) => format!("({length} bytes)"),
-        RecordedCell::Text(text) | RecordedCell::Binary(text) => {
+        RecordedCell::Text(text)
+        | RecordedCell::Binary(text)
+        | RecordedCell::Begins { text, .. } => {
             let mut short: String = text.chars().take(SHOWN).collect();
             if short.len() < text.len() {
                 short.push('…');

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::{Recording, ReplayError, Said, Style};
 use crate::model::{OriginalDst, SessionId, StatementSeq, TargetName, UpstreamAddr};
-use crate::record::{Event, Login};
+use crate::record::{Event, Identities, Login};
 use crate::upstream::UpstreamError;
 
 use compare::compare;
@@ -103,8 +103,8 @@ impl Origin {
 ///
 /// # Errors
 /// The recording cannot be read, or nobody was let in.
-pub fn origin(path: &Path) -> Result<Origin, AgainstError> {
-    let mut recording = Recording::open(path)?;
+pub fn origin(path: &Path, identities: &Identities) -> Result<Origin, AgainstError> {
+    let mut recording = Recording::open(path, identities)?;
     let session = recording.header().session;
     let mut began = None;
     while let Said::Event(event) = recording.next()? {
@@ -186,11 +186,12 @@ pub struct Again {
 /// The recording or the database cannot be read to the end.
 pub async fn run_again(
     path: &Path,
+    identities: &Identities,
     run: Run,
     options: &AgainstOptions,
     out: &mut dyn Write,
 ) -> Result<Again, AgainstError> {
-    let mut recording = Recording::open(path)?;
+    let mut recording = Recording::open(path, identities)?;
     let mut rerun = Rerun {
         run,
         options,

@@ -125,7 +125,7 @@ pub(super) fn todo(step: &Step, denied: bool) -> Todo {
         .iter()
         .flat_map(|facts| &facts.kinds);
     if kinds.any(|kind| *kind == StatementKind::CopyIn) {
-        return leave("it copies in, and what it copied is not in the recording");
+        return leave("it copies in, and a recording has what is copied in part at most");
     }
     let basis = &step.decided.basis;
     let types = match &basis.sent {
@@ -150,7 +150,7 @@ pub(super) fn todo(step: &Step, denied: bool) -> Todo {
                 Some(bytes) => (Format::Binary, Some(bytes)),
                 None => return leave("a parameter on record cannot be read"),
             },
-            RecordedCell::Long(_) => {
+            RecordedCell::Long(_) | RecordedCell::Begins { .. } => {
                 return leave("a parameter is longer than a recording keeps, or withheld");
             }
         });

@@ -155,7 +155,15 @@ impl Heard {
 
     fn gone(&self, known: &Known) -> Option<Audited> {
         if let Some((at, rule, by)) = known.pruned {
-            return Some(Audited::Pruned { at, rule, by });
+            // A tombstone is for what lay there, whatever that was.
+            return Some(match known.closed {
+                Some((mark, place))
+                    if known.buried != Some(mark) && !self.last_word(Some(place)) =>
+                {
+                    Audited::Changed
+                }
+                Some(_) | None => Audited::Pruned { at, rule, by },
+            });
         }
         if known.end == KnownEnd::GivenUp && self.furthest(known).is_none() {
             return None; // nothing of it was ever written

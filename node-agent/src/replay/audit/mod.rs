@@ -27,7 +27,7 @@ use crate::record::ledger::{
     Ledgered, Mark, PublicKey, SegmentId, Stretch, StretchEnd, Sum, ledger_dir, read_segment,
     segments,
 };
-use crate::record::{BlockError, Damage, path_of};
+use crate::record::{BlockError, Damage, Identities, path_of};
 
 /// What was announced to the ledger is written within less.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -39,13 +39,17 @@ pub struct Scope<'a> {
     pub dir: &'a Path,
     /// The node's public keys; none: only a directory without a ledger can be verified.
     pub keys: &'a [PublicKey],
+    /// What opens recordings that are sealed; none: they are verified as they lie there.
+    pub identities: &'a Identities,
     /// Only these files; `None`: all that are there, and those that should be.
     pub only: Option<&'a [PathBuf]>,
+    /// It is a copy of some recordings: what is not there was not copied.
+    pub copy: bool,
 }
 
 /// What one file was found to be.
 pub(super) enum Found {
-    Recording(State, Audited),
+    Recording(Box<State>, Audited),
     Begun(usize, Audited),
     Other(Damage),
     Missing(Audited),
@@ -95,7 +99,7 @@ pub fn audit(
     for (at, path) in paths.iter().enumerate() {
         progress(at, paths.len());
         let session = find::session_of(path);
-        let found = look_at(path, session, &heard)?;
+        let found = look_at(path, scope.identities, session, &heard)?;
         there.extend(session);
         match found {
             Some(found) if found.bad() && session.is_some() => again.push(path.clone()),
@@ -114,6 +118,9 @@ pub fn audit(
         for session in gone {
             let path = path_of(scope.dir, session);
             match heard.judge(session, &Lies::Nothing) {
+                Some(audited) if scope.copy && !matches!(audited, Audited::Pruned { .. }) => {
+                    teller.not_copied();
+                }
                 Some(audited) if audited.bad() => again.push(path),
                 Some(audited) => {
                     teller.file(&path, Some(session), &heard, &Found::Missing(audited))?;
@@ -132,7 +139,7 @@ pub fn audit(
         let heard = hear(scope, None)?.unwrap_or(heard);
         for path in again {
             let session = find::session_of(&path);
-            if let Some(found) = look_at(&path, session, &heard)? {
+            if let Some(found) = look_at(&path, scope.identities, session, &heard)? {
                 teller.file(&path, session, &heard, &found)?;
             }
         }
@@ -153,7 +160,7 @@ fn without_ledger(
     };
     progress(0, paths.len());
     let (style, out) = teller.back();
-    let verdict = super::verify(&paths, style, out)?;
+    let verdict = super::verify(&paths, scope.identities, style, out)?;
     if style == Style::Text && !paths.is_empty() {
         writeln!(
             out,
@@ -261,6 +268,7 @@ fn faults(heard: &Heard) -> Vec<Fault> {
 /// Reads a file whole. `None`: it is not there, and nobody says that it should be.
 fn look_at(
     path: &Path,
+    identities: &Identities,
     session: Option<SessionId>,
     heard: &Heard,
 ) -> Result<Option<Found>, ReplayError> {
@@ -268,11 +276,11 @@ fn look_at(
     let judge = |session: Option<SessionId>, lies: &Lies<'_>| {
         session.and_then(|session| heard.judge(session, lies))
     };
-    match whole(path, marks) {
+    match whole(path, identities, marks) {
         Ok((state, agrees)) => {
             let own = session.or(Some(state.session));
             let audited = judge(own, &Lies::Whole(&state, agrees)).unwrap_or(Audited::Unknown);
-            Ok(Some(Found::Recording(state, audited)))
+            Ok(Some(Found::Recording(Box::new(state), audited)))
         }
         Err(ReplayError::Read { source, .. }) => match source {
             BlockError::Damage(damage) => Ok(Some(Found::Other(damage))),

@@ -11,7 +11,7 @@ use super::clocks::{Clocks, Jump};
 use super::judge::{Audited, Heard};
 use super::{Fault, Found, Lost, short};
 use crate::model::SessionId;
-use crate::record::ledger::{By, Known, Stretch, StretchEnd};
+use crate::record::ledger::{Archived, By, Known, Stretch, StretchEnd};
 use crate::record::{Damage, Wrong};
 
 /// How many of each.
@@ -24,6 +24,7 @@ pub(super) struct Tally {
     segments: u64,
     ledger_damaged: u64,
     clock_jumps: u64,
+    not_copied: u64,
 }
 
 pub(super) struct Teller<'a> {
@@ -254,6 +255,11 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
+    /// The ledger knows one that was not copied.
+    pub(super) fn not_copied(&mut self) {
+        self.tally.not_copied += 1;
+    }
+
     /// Where the clock was set. Said, and no damage: whoever sets a node's clock changes nothing of
     /// what was recorded.
     pub(super) fn clocks(&mut self, clocks: &Clocks) -> Result<(), ReplayError> {
@@ -301,6 +307,7 @@ impl<'a> Teller<'a> {
             segments,
             ledger_damaged,
             clock_jumps,
+            not_copied,
         } = self.tally;
         let bad = damaged + deleted + ledger_damaged > 0;
         let signed_by = self.signed_by;
@@ -321,13 +328,19 @@ impl<'a> Teller<'a> {
                      {ledger_damaged} faults, {key}",
                     if bad { "DAMAGED" } else { "good" }
                 )?;
+                if not_copied > 0 {
+                    writeln!(
+                        self.out,
+                        "the ledger knows {not_copied} more recordings, which are not in this copy"
+                    )?;
+                }
             }
             Style::Json => json::line(
                 &json!({
                     "event": "summary", "bad": bad, "recordings": recordings, "damaged": damaged,
                     "deleted": deleted, "pruned": pruned, "segments": segments,
                     "ledger_damaged": ledger_damaged, "clock_jumps": clock_jumps,
-                    "signed_by": signed_by,
+                    "not_copied": not_copied, "signed_by": signed_by,
                 }),
                 self.out,
             )?,
@@ -359,12 +372,19 @@ fn against(audited: &Audited, known: Option<&Known>) -> Option<String> {
             "it cannot be compared: what the ledger says of it is behind its damage".to_owned()
         }
         Audited::Pruned { at, rule, by } => format!(
-            "removed {} for {} by {}",
+            "removed {} for {} by {}{}",
             when::full(*at),
             rule.word(),
             match by {
                 By::Agent => "the agent",
                 By::Operator => "an operator",
+            },
+            match known.and_then(|known| known.archived.as_ref()) {
+                None => String::new(),
+                Some(Archived::Copy { at, object }) => {
+                    format!("; archived {} as {}", when::full(*at), visible(object))
+                }
+                Some(Archived::Not) => "; it was NOT archived".to_owned(),
             }
         ),
         Audited::Buried => {

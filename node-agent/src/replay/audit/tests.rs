@@ -35,9 +35,11 @@ fn settings(dir: &Path, key: &Arc<NodeKey>) -> RecorderSettings {
 fn verified(dir: &Path, keys: &[PublicKey]) -> (Verdict, String) {
     let mut out = Vec::new();
     let scope = Scope {
+        identities: &Identities::none(),
         dir,
         keys,
         only: None,
+        copy: false,
     };
     let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut out).unwrap();
     let mut json = Vec::new();
@@ -461,9 +463,11 @@ fn another_nodes_ledger_is_not_this_ones() {
     let both = [other, EVIDENCE.key.public()];
     assert_eq!(verified(EVIDENCE.dir.path(), &both).0, Verdict::Good);
     let none = Scope {
+        identities: &Identities::none(),
         dir: EVIDENCE.dir.path(),
         keys: &[],
         only: None,
+        copy: false,
     };
     let error = audit(&none, Style::Text, &mut |_, _| {}, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ReplayError::NoKey { .. }), "{error}");
@@ -475,9 +479,11 @@ fn one_session_is_asked_for_also_if_it_is_gone() {
     let ask = |id| {
         let only = [path_of(dir.path(), SessionId(id))];
         let scope = Scope {
+            identities: &Identities::none(),
             dir: dir.path(),
             keys: &EVIDENCE.keys(),
             only: Some(&only),
+            copy: false,
         };
         let mut out = Vec::new();
         let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut out);
@@ -545,14 +551,11 @@ fn what_is_removed_in_order_has_a_tombstone_also_while_an_agent_runs() {
         key: Arc::clone(&key),
         by: By::Operator,
     };
-    while !path_of(dir.path(), SessionId(5)).exists() {
+    let bytes =
+        |id| fs::metadata(path_of(dir.path(), SessionId(id))).map_or(0, |about| about.len());
+    while bytes(5) == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let bytes = |id| {
-        fs::metadata(path_of(dir.path(), SessionId(id)))
-            .unwrap()
-            .len()
-    };
     let keep = Keep {
         max_bytes: Some(bytes(3) + bytes(4) + bytes(5)),
         ..Keep::default()
@@ -582,6 +585,166 @@ fn what_is_removed_in_order_has_a_tombstone_also_while_an_agent_runs() {
 }
 
 #[test]
+fn a_tombstone_does_not_cover_what_was_changed_before() {
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let keys = [key.public()];
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    for id in [1, 2] {
+        whole_session(&recorder, id, 3);
+    }
+    recorder.stop();
+    // What ran last is cut away, and the rest made old enough to go.
+    let path = path_of(dir.path(), SessionId(1));
+    let mut all = parts(&fs::read(&path).unwrap());
+    all.pop();
+    fs::write(&path, all.concat()).unwrap();
+    let tombstones = Tombstones { key, by: By::Agent };
+    let keep = Keep {
+        max_bytes: Some(0),
+        ..Keep::default()
+    };
+    let now = crate::clock::now();
+    let pruned = prune(dir.path(), keep, now, Some(&tombstones)).unwrap();
+    assert_eq!(pruned.removed.len(), 2);
+    let (verdict, said) = verified(dir.path(), &keys);
+    assert_eq!(verdict, Verdict::Bad, "{said}");
+    assert!(said.contains("s-0000000000000001: CHANGED"), "{said}");
+    assert!(said.contains("1 removed in order"), "{said}");
+}
+
+#[test]
+fn no_time_in_a_file_makes_it_older_than_the_ledger_says() {
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    whole_session(&recorder, 1, 3);
+    recorder.stop();
+    // The last block is of 1970, and the file, too; its hash is what the ledger has signed.
+    let path = path_of(dir.path(), SessionId(1));
+    let mut all = parts(&fs::read(&path).unwrap());
+    all.last_mut().unwrap()[24..32].fill(0);
+    fs::write(&path, all.concat()).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let tombstones = Tombstones { key, by: By::Agent };
+    let keep = Keep {
+        max_age: Some(Duration::from_mins(1)),
+        ..Keep::default()
+    };
+    let now = crate::clock::now();
+    let pruned = |now| prune(dir.path(), keep, now, Some(&tombstones)).unwrap();
+    assert!(pruned(now).removed.is_empty());
+    assert_eq!(pruned(UnixMillis(now.0 + 61_000)).removed, [path]);
+}
+
+#[test]
+fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_room() {
+    use crate::record::{ArchiveNote, Copied, KeepArchived, Stamp};
+    let (state, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = key(state.path());
+    let keys = [key.public()];
+    let recorder = Recorder::open(settings(dir.path(), &key)).unwrap();
+    for id in 1..=4 {
+        whole_session(&recorder, id, 1);
+    }
+    while recorder.stats().sessions < 4 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    recorder.stop();
+    let path = |id| path_of(dir.path(), SessionId(id));
+    let stamp = |id| Stamp::of(&fs::metadata(path(id)).unwrap());
+    let tombstones = Tombstones {
+        key: Arc::clone(&key),
+        by: By::Agent,
+    };
+    let mut note = ArchiveNote::take(dir.path()).unwrap().unwrap();
+    let mut copied = |id, stamp| {
+        let (session, at) = (SessionId(id), UnixMillis(1));
+        let object = format!("node/{session}.rec").into();
+        note.add(Copied {
+            session,
+            stamp,
+            at,
+            object,
+        })
+        .unwrap();
+    };
+    copied(2, stamp(2));
+    copied(3, stamp(3));
+    // A note of what it was before counts for nothing.
+    copied(
+        4,
+        Stamp {
+            inode: 0,
+            ..stamp(4)
+        },
+    );
+    let archive = Some(KeepArchived {
+        local: Some(Duration::from_hours(1)),
+    });
+    let later = UnixMillis(crate::clock::now().0 + 7_200_000);
+    let pruned = |keep| {
+        let pruned = prune(dir.path(), keep, later, Some(&tombstones)).unwrap();
+        let mut removed = pruned.removed;
+        removed.sort();
+        removed
+    };
+    let local = Keep {
+        archive,
+        ..Keep::default()
+    };
+    let room = stamp(4).bytes;
+    assert_eq!(pruned(local), [path(2), path(3)]);
+    // Too old, and nowhere else.
+    let old = Keep {
+        max_age: Some(Duration::from_secs(1)),
+        ..local
+    };
+    assert!(pruned(old).is_empty());
+    // Too much: then the oldest goes.
+    let much = Keep {
+        max_bytes: Some(room),
+        ..old
+    };
+    assert_eq!(pruned(much), [path(1)]);
+    let (verdict, said) = verified(dir.path(), &keys);
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    let mut json = Vec::new();
+    let scope = Scope {
+        identities: &Identities::none(),
+        dir: dir.path(),
+        keys: &keys,
+        only: None,
+        copy: false,
+    };
+    let _ = audit(&scope, Style::Json, &mut |_, _| {}, &mut json).unwrap();
+    let said = String::from_utf8(json).unwrap();
+    for words in [
+        "for recording.archive.keep_local by the agent; archived 1970-01-01",
+        "as node/s-0000000000000002.rec",
+        "for recording.max_bytes by the agent; it was NOT archived",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // In a copy, what is not there was not copied; what is, is verified.
+    fs::remove_file(path(4)).unwrap();
+    assert_eq!(verified(dir.path(), &keys).0, Verdict::Bad);
+    let scope = Scope {
+        copy: true,
+        ..scope
+    };
+    let mut said = Vec::new();
+    let verdict = audit(&scope, Style::Text, &mut |_, _| {}, &mut said).unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    assert!(
+        said.contains("knows 1 more recordings, which are not in this copy"),
+        "{said}"
+    );
+}
+
+#[test]
 fn where_the_clock_went_back_is_named_in_a_recording() {
     let dir = tempfile::tempdir().unwrap();
     let header = Header {
@@ -597,7 +760,7 @@ fn where_the_clock_went_back_is_named_in_a_recording() {
     }
     let path = path_of(dir.path(), SessionId(1));
     fs::write(&path, out).unwrap();
-    let (state, _) = whole(&path, []).unwrap();
+    let (state, _) = whole(&path, &Identities::none(), []).unwrap();
     assert_eq!(state.verdict(), Verdict::Good);
     assert!(
         state
@@ -668,9 +831,11 @@ fn what_a_killed_agent_leaves_is_good_and_what_is_taken_from_it_is_missed() {
     assert!(segments(&ledger_dir(&recordings)).unwrap().len() <= 2);
     // One that was left open, and one that is closed.
     let scope = Scope {
+        identities: &Identities::none(),
         dir: &recordings,
         keys: &keys,
         only: None,
+        copy: false,
     };
     let heard = hear(&scope, None).unwrap().unwrap();
     let mut open_and_closed = [None, None];

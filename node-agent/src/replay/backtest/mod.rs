@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::{Recording, ReplayError, Said, State, Verdict};
 use crate::model::{SessionId, StatementSeq, UnixMillis};
 use crate::policy::PolicySet;
+use crate::record::Identities;
 
 use purse::Purse;
 use session::Sitting;
@@ -84,13 +85,14 @@ impl Serialize for Spot {
 pub fn backtest(
     set: &PolicySet,
     paths: &[PathBuf],
+    identities: &Identities,
     options: &BacktestOptions,
     seen: &mut dyn FnMut(usize),
 ) -> Tally {
     let mut tally = Tally::new(set, options);
     let mut purse = Purse::default();
     for (at, path) in paths.iter().enumerate() {
-        match sit(set, path, options, &mut tally, &mut purse) {
+        match sit(set, path, identities, options, &mut tally, &mut purse) {
             Ok(Some(state)) if state.verdict() == Verdict::Bad => {
                 tally.unreadable(path, &state.sentence());
             }
@@ -107,11 +109,12 @@ pub fn backtest(
 fn sit(
     set: &PolicySet,
     path: &Path,
+    identities: &Identities,
     options: &BacktestOptions,
     tally: &mut Tally,
     purse: &mut Purse,
 ) -> Result<Option<State>, ReplayError> {
-    let mut recording = Recording::open(path)?;
+    let mut recording = Recording::open(path, identities)?;
     let mut sitting = Sitting::new(set, options, recording.header().session);
     while let Said::Event(event) = recording.next()? {
         if !sitting.hear(*event, tally, purse) {

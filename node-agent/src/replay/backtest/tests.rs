@@ -104,7 +104,7 @@ impl Room {
             examples: 2,
             ..BacktestOptions::default()
         };
-        backtest(set, &paths, &options, &mut |_| {})
+        backtest(set, &paths, &Identities::none(), &options, &mut |_| {})
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::{ReplayError, cell, touched, when};
 use super::{About, Act, Recording, Said, State};
 use crate::model::{ResultHead, StatementSeq};
 use crate::policy::Decision;
-use crate::record::{Event, RecordedCell, RecordedText};
+use crate::record::{Event, Identities, RecordedCell, RecordedText};
 
 const HEADS: [&str; 22] = [
     "session",
@@ -70,6 +70,7 @@ pub(super) fn statement(about: &About, act: &Act, out: &mut dyn Write) -> io::Re
         .map(|value| match value {
             RecordedCell::Null => json!(null),
             RecordedCell::Long(length) => json!(format!("({length} bytes, not kept)")),
+            RecordedCell::Begins { .. } => json!(cell::show(value, None, 0)),
             RecordedCell::Text(_) | RecordedCell::Binary(_) => json!(cell::plain(value, None)),
         })
         .collect();
@@ -138,7 +139,8 @@ pub struct Exported {
     pub state: State,
     /// Rows.
     pub rows: u64,
-    /// Values of which the recording keeps only the length; they are empty.
+    /// Values of which the recording keeps only the beginning, which is there, or the length; those are
+    /// empty.
     pub long: u64,
     /// Bytes that were delivered after these rows and are not in the recording.
     pub beyond: u64,
@@ -148,8 +150,13 @@ pub struct Exported {
 
 /// Writes the rows of one statement as delivered, under their columns' names. NULL is an empty field, an
 /// empty text is `""`. A second result of the same statement follows after an empty line.
-pub fn rows(path: &Path, seq: StatementSeq, out: &mut dyn Write) -> Result<Exported, ReplayError> {
-    let mut recording = Recording::open(path)?;
+pub fn rows(
+    path: &Path,
+    identities: &Identities,
+    seq: StatementSeq,
+    out: &mut dyn Write,
+) -> Result<Exported, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let mut head: Option<Arc<ResultHead>> = None;
     let (mut count, mut long, mut beyond, mut decided) = (0, 0, 0, false);
     while let Said::Event(event) = recording.next()? {
@@ -174,7 +181,10 @@ pub fn rows(path: &Path, seq: StatementSeq, out: &mut dyn Write) -> Result<Expor
                         if at > 0 {
                             out.write_all(b",")?;
                         }
-                        long += u64::from(matches!(value, RecordedCell::Long(_)));
+                        long += u64::from(matches!(
+                            value,
+                            RecordedCell::Long(_) | RecordedCell::Begins { .. }
+                        ));
                         match cell::plain(value, columns.get(at)) {
                             Some(text) if text.is_empty() => out.write_all(b"\"\"")?,
                             Some(text) => field(&text, out)?,

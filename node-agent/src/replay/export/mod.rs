@@ -18,7 +18,7 @@ use super::filter::Filter;
 use super::read::{Recording, Said, State};
 use super::{ReplayError, json};
 use crate::model::SessionId;
-use crate::record::{Began, Event, LoggedIn, Login};
+use crate::record::{Began, Event, Identities, LoggedIn, Login};
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub enum Form {
 /// Writes recordings. Gives their states, in order: a damaged one was written up to its damage.
 pub fn export(
     paths: &[impl AsRef<Path>],
+    identities: &Identities,
     form: Form,
     filter: &Filter,
     out: &mut dyn Write,
@@ -45,11 +46,11 @@ pub fn export(
     for path in paths {
         let path = path.as_ref();
         states.push(match form {
-            Form::Jsonl => events(path, out)?,
-            Form::Csv => statements(path, filter, &mut |about, act| {
+            Form::Jsonl => events(path, identities, out)?,
+            Form::Csv => statements(path, identities, filter, &mut |about, act| {
                 Ok::<(), ReplayError>(csv::statement(about, &act, out)?)
             })?,
-            Form::Ocsf => ocsf_of(path, filter, &mut |record| {
+            Form::Ocsf => ocsf_of(path, identities, filter, &mut |record| {
                 Ok::<(), ReplayError>(json::line(&record, out)?)
             })?,
         });
@@ -61,12 +62,13 @@ pub fn export(
 /// Sends recordings as OCSF events to a receiver. Gives their states and how many events were taken.
 pub fn send(
     paths: &[impl AsRef<Path>],
+    identities: &Identities,
     filter: &Filter,
     to: &mut Otlp,
 ) -> Result<Vec<State>, SendError> {
     let mut states = Vec::new();
     for path in paths {
-        states.push(ocsf_of(path.as_ref(), filter, &mut |record| {
+        states.push(ocsf_of(path.as_ref(), identities, filter, &mut |record| {
             Ok::<(), SendError>(to.push(record)?)
         })?);
     }
@@ -109,8 +111,8 @@ impl About {
     }
 }
 
-fn events(path: &Path, out: &mut dyn Write) -> Result<State, ReplayError> {
-    let mut recording = Recording::open(path)?;
+fn events(path: &Path, identities: &Identities, out: &mut dyn Write) -> Result<State, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let session = recording.header().session;
     while let Said::Event(event) = recording.next()? {
         let event = &*event;
@@ -123,10 +125,11 @@ fn events(path: &Path, out: &mut dyn Write) -> Result<State, ReplayError> {
 
 fn statements<E: From<ReplayError>>(
     path: &Path,
+    identities: &Identities,
     filter: &Filter,
     each: &mut dyn FnMut(&About, Act) -> Result<(), E>,
 ) -> Result<State, E> {
-    with_login(path, &mut |about, happening| match happening {
+    with_login(path, identities, &mut |about, happening| match happening {
         Happening::Login => Ok(()),
         Happening::Act(act) if filter.statement(&act.decided) => each(about, *act),
         Happening::Act(_) => Ok(()),
@@ -135,11 +138,12 @@ fn statements<E: From<ReplayError>>(
 
 fn ocsf_of<E: From<ReplayError>>(
     path: &Path,
+    identities: &Identities,
     filter: &Filter,
     each: &mut dyn FnMut(serde_json::Value) -> Result<(), E>,
 ) -> Result<State, E> {
     let of_statements = filter.rule.is_some() || filter.table.is_some();
-    with_login(path, &mut |about, happening| match happening {
+    with_login(path, identities, &mut |about, happening| match happening {
         Happening::Login => {
             let login = about.login.as_ref().filter(|login| filter.moment(login.at));
             match login.filter(|_| !of_statements) {
@@ -159,9 +163,10 @@ enum Happening {
 
 fn with_login<E: From<ReplayError>>(
     path: &Path,
+    identities: &Identities,
     each: &mut dyn FnMut(&About, Happening) -> Result<(), E>,
 ) -> Result<State, E> {
-    let mut recording = Recording::open(path)?;
+    let mut recording = Recording::open(path, identities)?;
     let mut about = About {
         session: recording.header().session,
         began: None,

@@ -7,7 +7,7 @@ use super::super::cell;
 use super::super::filter::Ruling;
 use super::super::touched;
 use super::{About, Act};
-use crate::model::{Refusal, StatementSeq, UnixMillis};
+use crate::model::{Digest, Refusal, StatementSeq, UnixMillis};
 use crate::policy::{Decision, RuleRef};
 use crate::record::{End, LoggedIn, Login, RecordedText};
 use crate::sql::{Analysis, StatementKind};
@@ -254,10 +254,14 @@ fn actor(about: &About) -> Value {
         let mut told = json!({ "pid": process.pid, "name": process.comm });
         if let (Some(path), Some(told)) = (&process.executable, told.as_object_mut()) {
             let name = path.rsplit('/').next().unwrap_or(path);
-            told.insert(
-                "file".into(),
-                json!({ "path": path, "name": name, "type_id": 1 }),
-            );
+            let mut file = json!({ "path": path, "name": name, "type_id": 1 });
+            if let (Some(Digest::Blake3(hex)), Some(file)) = (&process.digest, file.as_object_mut())
+            {
+                // OCSF 1.3.0 knows no BLAKE3: algorithm 99, other, with its name.
+                let hash = json!({ "algorithm_id": 99, "algorithm": "BLAKE3", "value": hex });
+                file.insert("hashes".into(), json!([hash]));
+            }
+            told.insert("file".into(), file);
         }
         actor.insert("process".into(), told);
         if let Some(session) = session.as_object_mut() {

@@ -25,7 +25,7 @@ async fn recorded(dir: &Path) -> std::path::PathBuf {
 
 fn exported(path: &Path, form: Form, filter: &Filter) -> String {
     let mut out = Vec::new();
-    let states = export(&[path], form, filter, &mut out).unwrap();
+    let states = export(&[path], &Identities::none(), form, filter, &mut out).unwrap();
     assert_eq!(states[0].verdict(), crate::replay::Verdict::Good);
     String::from_utf8(out).unwrap()
 }
@@ -101,7 +101,7 @@ async fn one_result_is_a_table_of_csv() {
     let dir = tempfile::tempdir().unwrap();
     let path = recorded(dir.path()).await;
     let mut out = Vec::new();
-    let told = rows(&path, StatementSeq(1), &mut out).unwrap();
+    let told = rows(&path, &Identities::none(), StatementSeq(1), &mut out).unwrap();
     assert_eq!(
         (told.rows, told.long, told.beyond, told.decided),
         (2, 0, 0, true)
@@ -112,7 +112,7 @@ async fn one_result_is_a_table_of_csv() {
     assert!(lines[1].starts_with("1,"), "{csv}");
     assert_eq!(visible(lines[1]), lines[1], "{csv}");
     assert!(
-        !rows(&path, StatementSeq(7), &mut Vec::new())
+        !rows(&path, &Identities::none(), StatementSeq(7), &mut Vec::new())
             .unwrap()
             .decided
     );
@@ -280,7 +280,10 @@ const QUICK: Patience = Patience {
 
 fn sent(path: &Path, url: &str) -> (Result<Vec<State>, SendError>, Otlp) {
     let mut to = Otlp::new(url, &[("x-key".into(), "k".into())], QUICK).unwrap();
-    (send(&[path], &Filter::default(), &mut to), to)
+    (
+        send(&[path], &Identities::none(), &Filter::default(), &mut to),
+        to,
+    )
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub use show::{Colour, Searched, Telling, tell};
 use super::filter::{Filter, Ruling};
 use super::{ReplayError, cores};
 use crate::model::{SessionId, StatementSeq, UnixMillis};
+use crate::record::Identities;
 
 /// Where something was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,6 +171,7 @@ const WAITING: usize = 64;
 /// search. A recording that was removed meanwhile is passed over.
 pub fn grep(
     paths: &[PathBuf],
+    identities: &Identities,
     question: &Question,
     within: Within,
     each: &mut dyn FnMut(Found) -> io::Result<ControlFlow<()>>,
@@ -181,7 +183,7 @@ pub fn grep(
             let (queue, next) = (queue.clone(), &next);
             scope.spawn(move || {
                 while let Some((path, found)) = take(next, paths, &queue) {
-                    one(path, question, within, &found);
+                    one(path, identities, question, within, &found);
                 }
             });
         }
@@ -209,12 +211,18 @@ fn take<'p>(
     Some((path, found))
 }
 
-fn one(path: &Path, question: &Question, within: Within, found: &SyncSender<Found>) {
+fn one(
+    path: &Path,
+    identities: &Identities,
+    question: &Question,
+    within: Within,
+    found: &SyncSender<Found>,
+) {
     let mut emit = |hit: Hit| match (found.send(Found::Hit(Box::new(hit))), within) {
         (Ok(()), Within::All) => ControlFlow::Continue(()),
         (Ok(()), Within::First) | (Err(_), _) => ControlFlow::Break(()),
     };
-    let sentence = match scan::scan(path, question, &mut emit) {
+    let sentence = match scan::scan(path, identities, question, &mut emit) {
         Ok(sentence) => sentence,
         Err(_) if !path.exists() => None,
         Err(error) => Some(error.to_string()),

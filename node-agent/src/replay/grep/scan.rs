@@ -9,8 +9,8 @@ use super::{Excerpt, Hit, Place, Question, Who};
 use crate::model::{Refusal, StatementSeq, UnixMillis};
 use crate::policy::Decision;
 use crate::record::{
-    Decided, Event, Finished, Held, LineKind, Login, Note, Passed, RecordedCell, RecordedText,
-    Rows, Skim,
+    Decided, Event, Finished, Held, Identities, LineKind, Login, Note, Passed, RecordedCell,
+    RecordedText, Rows, Skim,
 };
 use crate::replay::filter::Ruling;
 use crate::replay::raw::{self, Raw};
@@ -27,10 +27,11 @@ pub(super) type Emit<'a> = &'a mut dyn FnMut(Hit) -> ControlFlow<()>;
 /// Searches one recording. Gives a sentence if a part of it was not searched, and why.
 pub(super) fn scan(
     path: &Path,
+    identities: &Identities,
     question: &Question,
     emit: Emit<'_>,
 ) -> Result<Option<String>, ReplayError> {
-    let mut raw = Raw::open(path)?;
+    let mut raw = Raw::open(path, identities)?;
     let mut scan = Scan {
         question,
         who: Arc::new(Who::new(raw.header().session)),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Found, Hit, Place, Question, Within, grep};
 use crate::model::SessionId;
+use crate::record::Identities;
 use crate::replay::visible::visible;
 use crate::replay::{ReplayError, Style, json, when};
 
@@ -44,6 +45,7 @@ pub struct Searched {
 /// Searches recordings and tells what is found, at most `limit` lines of it.
 pub fn tell(
     paths: &[PathBuf],
+    identities: &Identities,
     question: &Question,
     (telling, limit): (Telling, Option<u64>),
     (style, colour): (Style, Colour),
@@ -60,7 +62,7 @@ pub fn tell(
     if full(0) {
         return Ok(searched);
     }
-    grep(paths, question, within, &mut |found| {
+    grep(paths, identities, question, within, &mut |found| {
         let hit = match found {
             Found::Hit(hit) => hit,
             Found::Unsearched(sentence) => {

@@ -132,24 +132,30 @@ fn ask(pattern: &str) -> Question {
 
 fn found(dir: &Path, question: &Question) -> Vec<String> {
     let mut lines = Vec::new();
-    grep(&all(dir).unwrap(), question, Within::All, &mut |found| {
-        lines.push(match found {
-            Found::Hit(hit) => format!(
-                "{}#{} {} {}{}",
-                hit.who.session.0,
-                hit.seq,
-                hit.place.word(),
-                hit.excerpt.found,
-                if hit.more > 0 {
-                    format!("+{}", hit.more)
-                } else {
-                    String::new()
-                }
-            ),
-            Found::Unsearched(sentence) => sentence,
-        });
-        Ok(ControlFlow::Continue(()))
-    })
+    grep(
+        &all(dir).unwrap(),
+        &Identities::none(),
+        question,
+        Within::All,
+        &mut |found| {
+            lines.push(match found {
+                Found::Hit(hit) => format!(
+                    "{}#{} {} {}{}",
+                    hit.who.session.0,
+                    hit.seq,
+                    hit.place.word(),
+                    hit.excerpt.found,
+                    if hit.more > 0 {
+                        format!("+{}", hit.more)
+                    } else {
+                        String::new()
+                    }
+                ),
+                Found::Unsearched(sentence) => sentence,
+            });
+            Ok(ControlFlow::Continue(()))
+        },
+    )
     .unwrap();
     lines
 }
@@ -335,6 +341,7 @@ async fn hits_come_in_order_and_the_end_may_come_early() {
         let mut out = Vec::new();
         let searched = tell(
             &paths,
+            &Identities::none(),
             &ask("needle"),
             (telling, limit),
             (Style::Text, Colour::Never),
@@ -388,6 +395,7 @@ async fn a_line_is_shown_so_that_nothing_in_it_acts() {
         let mut out = Vec::new();
         tell(
             &all(dir.path()).unwrap(),
+            &Identities::none(),
             &ask(word),
             (Telling::Hits, None),
             (style, colour),

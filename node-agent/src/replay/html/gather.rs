@@ -6,7 +6,7 @@ use std::path::Path;
 use super::timeline::Timeline;
 use crate::model::UnixMillis;
 use crate::policy::{Decision, RuleRef};
-use crate::record::{Began, Event, LoggedIn, Login, Totals};
+use crate::record::{Began, Event, Identities, LoggedIn, Login, Totals};
 use crate::replay::read::{Recording, Said, State};
 use crate::replay::told::Ruled;
 use crate::replay::{ReplayError, list, verify, words};
@@ -153,8 +153,8 @@ impl Gathered {
 }
 
 /// Reads a recording to its end, or to the first damage.
-pub(super) fn gather(path: &Path) -> Result<Gathered, ReplayError> {
-    let mut recording = Recording::open(path)?;
+pub(super) fn gather(path: &Path, identities: &Identities) -> Result<Gathered, ReplayError> {
+    let mut recording = Recording::open(path, identities)?;
     let mut gathered = Gathered {
         state: recording.state(),
         began: None,

@@ -267,6 +267,9 @@ fn origin(began: &Began, out: &mut dyn Write) -> io::Result<()> {
         "",
         out,
     )?;
+    if let Some(digest) = &process.digest {
+        fact("Executable", &digest.to_string(), "", out)?;
+    }
     fact(
         "Path",
         &format!("{} → {}", began.client, began.destination),

@@ -22,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::read::{Recording, Said};
 use super::{ReplayError, Verdict};
-use crate::record::BlockError;
+use crate::record::{BlockError, Identities};
 use queue::Queue;
 
 const STYLE: &str = include_str!("style.css");
@@ -31,10 +31,14 @@ const STYLE: &str = include_str!("style.css");
 ///
 /// # Errors
 /// It cannot be read, is changed by somebody while it is, or the page cannot be written.
-pub fn page(path: &Path, out: &mut dyn Write) -> Result<Verdict, ReplayError> {
-    let gathered = gather::gather(path)?;
+pub fn page(
+    path: &Path,
+    identities: &Identities,
+    out: &mut dyn Write,
+) -> Result<Verdict, ReplayError> {
+    let gathered = gather::gather(path, identities)?;
     begin(out, &gathered)?;
-    let mut recording = Recording::open(path)?;
+    let mut recording = Recording::open(path, identities)?;
     let mut queue = Queue::new(gathered.state.session);
     // Of a session that is open, what the top of the page speaks of and no more.
     for _ in 0..gathered.state.progress.events {

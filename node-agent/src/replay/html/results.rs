@@ -116,7 +116,7 @@ fn value(
     }
     match cell {
         RecordedCell::Null => classes.push("null"),
-        RecordedCell::Long(_) => classes.push("long"),
+        RecordedCell::Long(_) | RecordedCell::Begins { .. } => classes.push("long"),
         RecordedCell::Text(text) | RecordedCell::Binary(text) => {
             let number = text
                 .chars()
@@ -135,7 +135,10 @@ fn value(
         // A value of several lines keeps them: each is told from a value that says `\n`.
         RecordedCell::Text(text) if text.contains('\n') => write!(out, "{}", Lines(text))?,
         RecordedCell::Text(text) => write!(out, "{}", Text(text))?,
-        RecordedCell::Null | RecordedCell::Binary(_) | RecordedCell::Long(_) => {
+        RecordedCell::Null
+        | RecordedCell::Binary(_)
+        | RecordedCell::Long(_)
+        | RecordedCell::Begins { .. } => {
             write!(out, "{}", Text(&cell::show(cell, column, 0)))?;
         }
     }

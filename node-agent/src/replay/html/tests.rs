@@ -7,7 +7,7 @@ use crate::replay::showcase::{NASTY, everything, harm, long};
 
 fn of(path: &Path) -> (Verdict, String) {
     let mut out = Vec::new();
-    let verdict = page(path, &mut out).unwrap();
+    let verdict = page(path, &Identities::none(), &mut out).unwrap();
     (verdict, String::from_utf8(out).unwrap())
 }
 
@@ -171,7 +171,7 @@ fn a_page_says_what_verification_found() {
 fn a_long_session_takes_no_more_memory_than_a_short_one() {
     const CHILD: &str = "NODE_AGENT_TEST_LONG_PAGE";
     if let Some(path) = std::env::var_os(CHILD) {
-        let _verdict = page(Path::new(&path), &mut io::sink()).unwrap();
+        let _verdict = page(Path::new(&path), &Identities::none(), &mut io::sink()).unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let peak = status
             .lines()

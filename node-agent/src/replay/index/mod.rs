@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::filter::Filter;
 use super::{ReplayError, all, find};
+use crate::record::Identities;
+use crate::record::ledger::{Ledgered, ledger_dir, read_segment, segments};
 
 /// What a file must still be for what is kept of it to hold. A file's contents cannot be changed
 /// without a new change time but by who can set the host's clock.
@@ -60,6 +62,8 @@ pub struct Coverage {
     pub known: usize,
     /// Recordings that were read.
     pub read: usize,
+    /// Recordings that are sealed, and were not opened.
+    pub unopened: usize,
     /// Files that cannot be read as recordings.
     pub unreadable: usize,
 }
@@ -86,6 +90,7 @@ pub enum Trust {
 /// `verify` names it. `progress` is told how many of how many recordings have been read.
 pub fn catalogue(
     dir: &Path,
+    identities: &Identities,
     filter: &Filter,
     trust: Trust,
     progress: &(dyn Fn(usize, usize) + Sync),
@@ -97,6 +102,7 @@ pub fn catalogue(
     let paths = all(dir)?;
     let mut found = Catalogue::default();
     let mut unknown = Vec::new();
+    let mut workloads = None;
     for path in paths {
         let name = name_of(&path);
         match index
@@ -111,15 +117,25 @@ pub fn catalogue(
         }
     }
     found.coverage.known = found.entries.len();
-    let read = read(&unknown, progress);
+    let read = read(&unknown, identities, progress);
     for (path, kept) in unknown.into_iter().zip(read) {
-        let Some((stamp, entry)) = kept else {
+        let Some((stamp, mut entry)) = kept else {
             found.coverage.unreadable += 1;
             continue;
         };
         found.coverage.read += 1;
-        // What is open changes with its next block.
-        if let Some(stamp) = stamp.filter(|_| !entry.live) {
+        if entry.unopened {
+            found.coverage.unopened += 1;
+            if entry.workload.is_empty() {
+                let names = workloads.get_or_insert_with(|| names_in_ledger(dir));
+                if let Some(name) = names.workload(entry.session) {
+                    entry.workload = name.to_string();
+                }
+            }
+        }
+        // What is open changes with its next block. Of what is sealed nothing is kept in clear.
+        let keeps = !entry.live && entry.sealed_to.is_empty();
+        if let Some(stamp) = stamp.filter(|_| keeps) {
             index.add(
                 name_of(&path),
                 Kept {
@@ -143,6 +159,16 @@ pub fn catalogue(
     Ok(found)
 }
 
+/// Whose sessions the ledger says they are. Nothing is verified: `verify` does.
+fn names_in_ledger(dir: &Path) -> Ledgered {
+    let mut known = Ledgered::default();
+    for path in segments(&ledger_dir(dir)).unwrap_or_default() {
+        // A segment that cannot be read names nobody.
+        let _ = read_segment(&path, None, &mut |place, entry| known.take(place, entry));
+    }
+    known
+}
+
 fn name_of(path: &Path) -> &str {
     path.file_name()
         .and_then(|name| name.to_str())
@@ -152,7 +178,11 @@ fn name_of(path: &Path) -> &str {
 type Read = Option<(Option<Stamp>, Entry)>;
 
 /// Reads recordings, with all cores. A stamp that changed meanwhile is none.
-fn read(paths: &[PathBuf], progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Read> {
+fn read(
+    paths: &[PathBuf],
+    identities: &Identities,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Vec<Read> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut read = Vec::new();
@@ -162,7 +192,7 @@ fn read(paths: &[PathBuf], progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Read
                 return read;
             };
             progress(at, paths.len());
-            read.push((at, one(path)));
+            read.push((at, one(path, identities)));
         }
     };
     let cores = super::cores().min(paths.len());
@@ -186,9 +216,9 @@ fn read(paths: &[PathBuf], progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Read
     all
 }
 
-fn one(path: &Path) -> Read {
+fn one(path: &Path, identities: &Identities) -> Read {
     let before = Stamp::of(path)?;
-    let entry = Entry::of(path).ok()?;
+    let entry = Entry::of(path, identities).ok()?;
     let after = Stamp::of(path);
     Some((after.filter(|after| *after == before), entry))
 }
@@ -199,7 +229,7 @@ pub fn by_header(dir: &Path) -> Result<Vec<PathBuf>, ReplayError> {
         .into_iter()
         .map(|path| {
             (
-                super::raw::Raw::open(&path)
+                super::raw::Raw::open(&path, &Identities::none())
                     .ok()
                     .map(|raw| raw.header().began),
                 path,

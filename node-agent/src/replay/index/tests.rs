@@ -11,7 +11,7 @@ use crate::replay::tests::{a_session, recorder};
 fn silent(_: usize, _: usize) {}
 
 fn known(dir: &Path, trust: Trust) -> (Vec<u64>, Coverage) {
-    let found = catalogue(dir, &Filter::default(), trust, &silent).unwrap();
+    let found = catalogue(dir, &Identities::none(), &Filter::default(), trust, &silent).unwrap();
     let sessions = found
         .entries
         .iter()
@@ -24,6 +24,7 @@ fn coverage(known: usize, read: usize) -> Coverage {
     Coverage {
         known,
         read,
+        unopened: 0,
         unreadable: 0,
     }
 }
@@ -69,7 +70,14 @@ async fn what_is_known_is_not_read_again_and_what_changed_is() {
         .set_modified(times)
         .unwrap();
     fs::remove_file(path_of(dir.path(), SessionId(4))).unwrap();
-    let found = catalogue(dir.path(), &Filter::default(), Trust::Unchanged, &silent).unwrap();
+    let found = catalogue(
+        dir.path(),
+        &Identities::none(),
+        &Filter::default(),
+        Trust::Unchanged,
+        &silent,
+    )
+    .unwrap();
     assert_eq!(found.coverage, coverage(3, 1));
     let damaged = found.entries.iter().filter(|(_, entry)| entry.damaged);
     let damaged: Vec<_> = damaged.map(|(_, entry)| entry.session.0).collect();
@@ -98,7 +106,14 @@ async fn an_index_that_is_wrong_in_any_way_is_made_anew() {
             _ => bytes[at..].reverse(),
         }
         fs::write(&path, &bytes).unwrap();
-        let found = catalogue(dir.path(), &Filter::default(), Trust::Unchanged, &silent).unwrap();
+        let found = catalogue(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            Trust::Unchanged,
+            &silent,
+        )
+        .unwrap();
         let sessions: Vec<_> = found
             .entries
             .iter()
@@ -109,7 +124,7 @@ async fn an_index_that_is_wrong_in_any_way_is_made_anew() {
             found
                 .entries
                 .iter()
-                .all(|(path, entry)| Entry::of(path).unwrap() == *entry)
+                .all(|(path, entry)| Entry::of(path, &Identities::none()).unwrap() == *entry)
         );
         assert_eq!(
             known(dir.path(), Trust::Unchanged).1,
@@ -181,7 +196,14 @@ async fn an_open_session_is_read_each_time() {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     for _ in 0..2 {
-        let found = catalogue(dir.path(), &Filter::default(), Trust::Unchanged, &silent).unwrap();
+        let found = catalogue(
+            dir.path(),
+            &Identities::none(),
+            &Filter::default(),
+            Trust::Unchanged,
+            &silent,
+        )
+        .unwrap();
         assert_eq!(found.coverage, coverage(0, 1));
         assert!(found.entries[0].1.live);
     }
@@ -219,7 +241,7 @@ async fn what_a_session_came_to_is_what_its_close_says() {
     session.close(Why::ClientQuit);
     recorder.stop();
     let path = path_of(dir.path(), SessionId(1));
-    let mut recording = Recording::open(&path).unwrap();
+    let mut recording = Recording::open(&path, &Identities::none()).unwrap();
     let mut closed = None;
     while let Said::Event(event) = recording.next().unwrap() {
         if let Event::Closed(last) = *event {
@@ -227,7 +249,7 @@ async fn what_a_session_came_to_is_what_its_close_says() {
         }
     }
     let closed = closed.unwrap();
-    let entry = Entry::of(&path).unwrap();
+    let entry = Entry::of(&path, &Identities::none()).unwrap();
     assert_eq!(entry.totals, closed.totals);
     assert_eq!(
         (entry.why.as_ref(), entry.ended),

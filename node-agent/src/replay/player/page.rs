@@ -203,9 +203,10 @@ impl Layout<'_> {
     fn value(&self, cell: &RecordedCell, column: Option<&ColumnHead>, most: usize) -> String {
         let value = match cell {
             RecordedCell::Text(text) => text.clone(),
-            RecordedCell::Null | RecordedCell::Binary(_) | RecordedCell::Long(_) => {
-                cell::show(cell, column, 0)
-            }
+            RecordedCell::Null
+            | RecordedCell::Binary(_)
+            | RecordedCell::Long(_)
+            | RecordedCell::Begins { .. } => cell::show(cell, column, 0),
         };
         let shown = visible(&value);
         if self.whole || ink::width(&shown) <= most {
@@ -374,6 +375,9 @@ impl Layout<'_> {
                 self.fact("process", &says, rows);
                 if let Some(executable) = &process.executable {
                     self.fact("", executable, rows);
+                }
+                if let Some(digest) = &process.digest {
+                    self.fact("", &digest.to_string(), rows);
                 }
                 self.fact(
                     "path",

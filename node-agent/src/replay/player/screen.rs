@@ -10,7 +10,7 @@ use super::draw::{self, Bar, Places, Shown};
 use super::page::{Layout, Page};
 use super::state::{Key, Player, Reading, Wish};
 use super::tape::{Content, Tape};
-use crate::record::{Event, Login};
+use crate::record::{Event, Identities, Login};
 use crate::replay::read::State;
 use crate::replay::{ReplayError, Verdict};
 
@@ -48,8 +48,13 @@ struct Picture {
 }
 
 impl Screen {
-    pub(super) fn open(path: &Path, speed: Option<f64>, follow: bool) -> Result<Self, ReplayError> {
-        let tape = Tape::open(path, follow)?;
+    pub(super) fn open(
+        path: &Path,
+        identities: &Identities,
+        speed: Option<f64>,
+        follow: bool,
+    ) -> Result<Self, ReplayError> {
+        let tape = Tape::open(path, identities, follow)?;
         Ok(Screen {
             player: Player::new(speed, follow),
             title: String::new(),

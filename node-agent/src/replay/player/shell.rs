@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::screen::Screen;
 use super::state::Key;
+use crate::record::Identities;
 use crate::replay::{ReplayError, Verdict};
 
 /// How long a picture stands when nothing happens.
@@ -31,8 +32,13 @@ const STILL: Duration = Duration::from_millis(80);
 ///
 /// # Errors
 /// The recording cannot be read, or the terminal not be used. The terminal is given back before.
-pub fn play(path: &Path, speed: Option<f64>, follow: bool) -> Result<Verdict, ReplayError> {
-    let mut screen = Screen::open(path, speed, follow)?;
+pub fn play(
+    path: &Path,
+    identities: &Identities,
+    speed: Option<f64>,
+    follow: bool,
+) -> Result<Verdict, ReplayError> {
+    let mut screen = Screen::open(path, identities, speed, follow)?;
     let ended = signals()?;
     on_terminal(|terminal| watch(terminal, &mut screen, &ended))
 }
@@ -192,7 +198,10 @@ mod tests {
             let ended = std::panic::catch_unwind(|| on_terminal::<()>(|_| panic!("as it would")));
             assert!(ended.is_err());
         } else {
-            assert_eq!(play(Path::new(how), None, false).unwrap(), Verdict::Good);
+            assert_eq!(
+                play(Path::new(how), &Identities::none(), None, false).unwrap(),
+                Verdict::Good
+            );
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::state::Reading;
 use super::steps::{Kind, Step, Steps};
-use crate::record::Event;
+use crate::record::{Event, Identities};
 use crate::replay::read::{Mark, Recording, Said, State};
 use crate::replay::told::Told;
 use crate::replay::{ReplayError, list, verify, words};
@@ -31,6 +31,7 @@ pub(super) struct Content {
 /// A recording that is open for looking.
 pub(super) struct Tape {
     path: PathBuf,
+    identities: Identities,
     ahead: Recording,
     behind: Recording,
     /// How many events `ahead` and `behind` have told.
@@ -54,12 +55,17 @@ struct Search {
 }
 
 impl Tape {
-    pub(super) fn open(path: &Path, follow: bool) -> Result<Self, ReplayError> {
-        let ahead = Recording::open(path)?;
-        let behind = Recording::open(path)?;
+    pub(super) fn open(
+        path: &Path,
+        identities: &Identities,
+        follow: bool,
+    ) -> Result<Self, ReplayError> {
+        let ahead = Recording::open(path, identities)?;
+        let behind = Recording::open(path, identities)?;
         let marks = ahead.mark().into_iter().collect();
         Ok(Tape {
             path: path.to_owned(),
+            identities: identities.clone(),
             ahead,
             behind,
             read: 0,
@@ -258,7 +264,7 @@ impl Tape {
     /// Begins to search.
     pub(super) fn search(&mut self, term: &str) -> Result<(), ReplayError> {
         self.search = Some(Search {
-            recording: Recording::open(&self.path)?,
+            recording: Recording::open(&self.path, &self.identities)?,
             term: term.to_lowercase(),
             told: 0,
             found: BTreeSet::new(),

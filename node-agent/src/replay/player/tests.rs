@@ -13,7 +13,7 @@ use super::steps::Steps;
 use super::tape::Tape;
 use crate::model::SessionId;
 use crate::record::fixtures::{allow, began, decided, finished};
-use crate::record::{Recorder, RecorderSettings, Settle, Why, path_of};
+use crate::record::{Identities, Recorder, RecorderSettings, Settle, Why, path_of};
 use crate::replay::showcase::{NASTY, everything, harm, long};
 use crate::replay::visible;
 
@@ -37,7 +37,7 @@ fn settle(screen: &mut Screen) {
 
 fn seen(write: impl FnOnce(&std::path::Path) -> PathBuf) -> Seen {
     let dir = tempfile::tempdir().unwrap();
-    let mut screen = Screen::open(&write(dir.path()), None, false).unwrap();
+    let mut screen = Screen::open(&write(dir.path()), &Identities::none(), None, false).unwrap();
     settle(&mut screen);
     Seen { screen, dir }
 }
@@ -91,7 +91,7 @@ impl Seen {
             text.trim_end().to_owned()
         });
         // The chain's hash is of the packed bytes.
-        let state = Tape::open(&self.path(), false);
+        let state = Tape::open(&self.path(), &Identities::none(), false);
         let mut text = rows.collect::<Vec<_>>().join("\n");
         if let Ok(mut tape) = state {
             let _ = tape.read_on(
@@ -314,7 +314,7 @@ fn played_it_takes_the_time_it_took_and_waits_are_cut() {
 fn what_is_looked_at_is_found_wherever_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = long(dir.path(), 9_000, 20);
-    let mut tape = Tape::open(&path, false).unwrap();
+    let mut tape = Tape::open(&path, &Identities::none(), false).unwrap();
     let mut steps = Steps::default();
     let far = Instant::now() + Duration::from_secs(600);
     assert_eq!(tape.read_on(&mut steps, far).unwrap(), Reading::Whole);
@@ -343,7 +343,13 @@ fn what_is_looked_at_is_found_wherever_it_is() {
 fn a_long_session_is_played_in_little_memory() {
     const CHILD: &str = "NODE_AGENT_TEST_LONG_PLAY";
     if let Some(path) = std::env::var_os(CHILD) {
-        let mut screen = Screen::open(std::path::Path::new(&path), None, false).unwrap();
+        let mut screen = Screen::open(
+            std::path::Path::new(&path),
+            &Identities::none(),
+            None,
+            false,
+        )
+        .unwrap();
         settle(&mut screen);
         for text in ["G", "/name of 7⏎", "g", ":3000⏎"] {
             for key in keys(text) {
@@ -412,7 +418,7 @@ async fn an_open_session_is_followed_to_its_end() {
     while recorder.stats().blocks == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let mut screen = Screen::open(&path, None, true).unwrap();
+    let mut screen = Screen::open(&path, &Identities::none(), None, true).unwrap();
     wait(&mut screen, &|screen| {
         screen.player().steps.statements() == 1
     });

@@ -19,8 +19,8 @@ use super::{ReplayError, Style, all, json, raw, when, words};
 use crate::model::{SessionId, StatementSeq, UnixMillis};
 use crate::policy::Decision;
 use crate::record::{
-    BlockError, Blocks, Decided, Ending, Event, Finished, LineKind, Login, Note, NoteFrom, Skim,
-    Step, is_live,
+    BlockError, Blocks, Decided, Ending, Event, Finished, Identities, LineKind, Login, Note,
+    NoteFrom, Skim, Step, is_live,
 };
 
 /// How often files are looked at.
@@ -37,12 +37,13 @@ const TOLD: usize = 4096;
 pub fn tail(
     dir: &Path,
     only: &[PathBuf],
+    identities: &Identities,
     filter: &Filter,
     style: Style,
     stop: &AtomicBool,
     out: &mut dyn Write,
 ) -> Result<(), ReplayError> {
-    let mut follow = Follow::begin(dir, only)?;
+    let mut follow = Follow::begin(dir, only, identities)?;
     while !stop.load(Ordering::Relaxed) {
         follow.look(dir, only)?;
         let mut teller = Teller { filter, style, out };
@@ -70,17 +71,19 @@ struct Follow {
     seen: HashSet<PathBuf>,
     changed: Option<SystemTime>,
     looked: Instant,
+    identities: Identities,
 }
 
 impl Follow {
     /// What is open now, from here on.
-    fn begin(dir: &Path, only: &[PathBuf]) -> Result<Self, ReplayError> {
+    fn begin(dir: &Path, only: &[PathBuf], identities: &Identities) -> Result<Self, ReplayError> {
         let mut follow = Follow {
             streams: Vec::new(),
             new: Vec::new(),
             seen: HashSet::new(),
             changed: changed(dir),
             looked: Instant::now(),
+            identities: identities.clone(),
         };
         let paths = if only.is_empty() {
             all(dir)?
@@ -89,7 +92,7 @@ impl Follow {
         };
         for path in paths {
             if File::open(&path).is_ok_and(|file| is_live(&file)) {
-                match Stream::open(&path, From::Now) {
+                match Stream::open(&path, identities, From::Now) {
                     Ok(Some(stream)) => follow.streams.push(stream),
                     Ok(None) => follow.new.push(path.clone()),
                     // What is no recording is not followed; `verify` names it.
@@ -113,7 +116,7 @@ impl Follow {
             }
         }
         for path in std::mem::take(&mut self.new) {
-            match Stream::open(&path, From::Beginning) {
+            match Stream::open(&path, &self.identities, From::Beginning) {
                 Ok(Some(stream)) => self.streams.push(stream),
                 Ok(None) => self.new.push(path),
                 Err(_) => {}
@@ -164,12 +167,12 @@ struct Who {
 
 impl Stream {
     /// `None`: there is no header yet.
-    fn open(path: &Path, from: From) -> Result<Option<Self>, ReplayError> {
+    fn open(path: &Path, identities: &Identities, from: From) -> Result<Option<Self>, ReplayError> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) => return Err(ReplayError::read(path, error)),
         };
-        let blocks = match Blocks::open(file) {
+        let blocks = match Blocks::open(file, identities.clone()) {
             Ok(blocks) => blocks,
             Err(BlockError::Begun { .. }) => return Ok(None),
             Err(error) => return Err(ReplayError::read(path, error)),
@@ -213,6 +216,16 @@ impl Stream {
                     for line in raw::lines(&lines) {
                         self.line(line, teller)?;
                     }
+                }
+                Ok(Step::Sealed(..)) => {
+                    let recipients = self.blocks.recipients().unwrap_or_default();
+                    let to = super::ids(recipients);
+                    let said = format!(
+                        "sealed to {to}, and not followed; give the private key of one of them with \
+                         --identity FILE"
+                    );
+                    teller.damaged(self.who.session, &said)?;
+                    return Ok(Then::Over);
                 }
                 Ok(Step::End(Ending::Closed)) => return Ok(Then::Over),
                 // A block is being written.

@@ -42,7 +42,15 @@ impl Tailed {
         let (dir, stopped) = (dir.to_owned(), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             let mut out = Lines(sender, Vec::new());
-            tail(&dir, &only, &filter, style, &stopped, &mut out)
+            tail(
+                &dir,
+                &only,
+                &Identities::none(),
+                &filter,
+                style,
+                &stopped,
+                &mut out,
+            )
         });
         Tailed {
             lines,

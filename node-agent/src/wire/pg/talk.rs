@@ -272,6 +272,10 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
         self.take_message(input, up, out)
     }
 
+    fn copies_in(&self) -> bool {
+        self.bulk.copy == CopyIn::Open
+    }
+
     fn inside_message(&self) -> bool {
         self.streaming.is_some()
     }

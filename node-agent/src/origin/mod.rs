@@ -7,6 +7,10 @@
 //! No entry, or one that does not fit, means that nobody was redirected to us by that tuple: the
 //! connection is closed. There is no guess and no default, for a wrong origin is a wrong identity.
 
+mod digest;
+
+pub use digest::Digests;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +19,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::intercept::{Interceptor, OriginRecord, Peer, WorkloadIndex, cgroup_id};
-use crate::model::{CgroupId, ClientAddr, NetnsCookie, OriginalDst, Pid, ProcessFacts};
+use crate::model::{
+    CgroupId, ClientAddr, Digest, NetnsCookie, NotTaken, OriginalDst, Pid, ProcessFacts,
+};
 
 /// What an accepted connection really is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +93,8 @@ pub enum Origins {
         interceptor: Arc<Interceptor>,
         /// The cgroup2 mount, to see that a process is still where it was when it dialled.
         cgroup_root: PathBuf,
+        /// What was seen to run.
+        digests: Digests,
     },
     /// Every connection has this one: for a world without kernel programs.
     Fixed(Flow),
@@ -107,6 +115,7 @@ impl Origins {
             Origins::Kernel {
                 interceptor,
                 cgroup_root,
+                digests,
             } => {
                 let record = interceptor
                     .take(netns, client.0)
@@ -126,7 +135,8 @@ impl Origins {
                     }
                 }
                 let destination = destination(&record, interceptor.settings().listen_port)?;
-                let executable = executable(cgroup_root, record.pid, record.cgroup);
+                let running = running(cgroup_root, digests, record.pid, record.cgroup);
+                let (executable, digest) = running.unzip();
                 let flow = Flow {
                     destination,
                     workload: record.workload,
@@ -137,6 +147,7 @@ impl Origins {
                         cgroup: record.cgroup,
                         netns,
                         executable,
+                        digest: Some(digest.unwrap_or(Digest::NotTaken(NotTaken::Gone))),
                     },
                 };
                 Ok(Origin {
@@ -163,15 +174,35 @@ fn destination(record: &OriginRecord, listen_port: u16) -> Result<OriginalDst, N
     Ok(destination)
 }
 
-/// The executable of the process that dialled, in its own mount namespace. Read first, then the
-/// cgroup is compared: were the pid another's by now, it would be in another cgroup. `None`
-/// when the process is gone or moved; the name is a fact for the record, never an identity.
-fn executable(cgroup_root: &std::path::Path, pid: Pid, cgroup: CgroupId) -> Option<String> {
-    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = table.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let now = cgroup_id(&cgroup_root.join(path)).ok()?;
-    (now == cgroup).then(|| executable.to_string_lossy().into_owned())
+/// The executable of the process that dialled, in its own mount namespace, and the digest of its content.
+/// Read first, then the cgroup is compared: were the pid another's by now, it would be in another
+/// cgroup. `None` when the process is gone or moved; both are facts for the record, never an identity.
+fn running(
+    cgroup_root: &std::path::Path,
+    digests: &Digests,
+    pid: Pid,
+    cgroup: CgroupId,
+) -> Option<(String, Digest)> {
+    let here = || {
+        let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let path = table.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let now = cgroup_id(&cgroup_root.join(path)).ok()?;
+        (now == cgroup).then_some(())
+    };
+    // Nothing is read for who is not there.
+    here()?;
+    let exe = format!("/proc/{pid}/exe");
+    let executable = fs::read_link(&exe).ok()?;
+    let digest = digests.of(pid, cgroup);
+    // It may have become another program in between: then the two do not belong together.
+    let same = fs::read_link(&exe).ok().as_ref() == Some(&executable);
+    here()?;
+    let digest = if same {
+        digest
+    } else {
+        Digest::NotTaken(NotTaken::Changed)
+    };
+    Some((executable.to_string_lossy().into_owned(), digest))
 }
 
 #[cfg(test)]
