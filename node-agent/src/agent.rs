@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
-use crate::approval::{Bounds, Desk, DeskSettings};
+use crate::approval::{Bounds, Desk, DeskSettings, WebhookError, Webhooks};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
@@ -89,6 +89,9 @@ pub enum AgentError {
         /// And which is its group.
         group: u32,
     },
+    /// A webhook.
+    #[error(transparent)]
+    Webhook(WebhookError),
     /// No randomness.
     #[error("the system gives no randomness for the masks' key")]
     Randomness,
@@ -111,6 +114,7 @@ pub struct Agent {
     partings: Partings,
     warm: Arc<Warm>,
     desk: Desk,
+    webhooks: Webhooks,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -189,6 +193,7 @@ impl Agent {
             half_open: HalfOpen::default(),
         });
         let mut tasks = JoinSet::new();
+        let webhooks = webhooks(&config, &recorder, &desk, &mut tasks)?;
         if let Some(beats) = inbox.beats() {
             tasks.spawn(strands.pulse(keeper.clone(), beats));
         }
@@ -221,6 +226,7 @@ impl Agent {
             recorder: recorder.clone(),
             policies,
             trouble,
+            webhooks: webhooks.clone(),
             keeper: Some(keeper),
             drain: drained,
         });
@@ -236,6 +242,7 @@ impl Agent {
             partings,
             warm,
             desk,
+            webhooks,
             _strands: strands,
         })
     }
@@ -257,6 +264,7 @@ impl Agent {
                     // New sessions are the other's, so nobody comes for them here.
                     self.warm.end().await;
                     // The other one keeps the approvals from here on.
+                    self.webhooks.stop();
                     self.desk.retire().await;
                 }
                 Some(Order::Drain) => break Drain::Soon,
@@ -424,6 +432,29 @@ fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
     give(directory, worker)
 }
 
+/// What tells reviewers elsewhere.
+fn webhooks(
+    config: &Config,
+    recorder: &Recorder,
+    desk: &Desk,
+    tasks: &mut JoinSet<()>,
+) -> Result<Webhooks, AgentError> {
+    let node = recorder.node_key();
+    let node = node.map_or_else(String::new, |key| key.to_string());
+    Webhooks::start(&config.approvals.webhooks, &node, desk, tasks).map_err(|error| match error {
+        WebhookError::Unreadable(path) => unreadable(path),
+        error @ WebhookError::Unusable { .. } => AgentError::Webhook(error),
+    })
+}
+
+fn unreadable(path: PathBuf) -> AgentError {
+    AgentError::Unreadable {
+        path,
+        user: rustix::process::geteuid().as_raw(),
+        group: rustix::process::getegid().as_raw(),
+    }
+}
+
 /// Passwords are read for each session. That they may be is known before the first.
 fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
     for target in &config.targets {
@@ -436,11 +467,7 @@ fn passwords_are_readable(config: &Config) -> Result<(), AgentError> {
             if let Err(error) = std::fs::File::open(path)
                 && error.kind() == std::io::ErrorKind::PermissionDenied
             {
-                return Err(AgentError::Unreadable {
-                    path: path.clone(),
-                    user: rustix::process::geteuid().as_raw(),
-                    group: rustix::process::getegid().as_raw(),
-                });
+                return Err(unreadable(path.clone()));
             }
         }
     }

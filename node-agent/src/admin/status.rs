@@ -76,7 +76,12 @@ impl Admin {
             sessions: self.live.count(),
             broken: report.broken,
             not_ready,
-            degraded: report.degraded.into_iter().chain(policies).collect(),
+            degraded: report
+                .degraded
+                .into_iter()
+                .chain(policies)
+                .chain(self.webhooks.degraded())
+                .collect(),
             layers: report.layers,
             keeper: report.keeper,
             worker: std::process::id(),
@@ -106,6 +111,12 @@ impl Admin {
             record_remembered: stats.remembered,
             tasks: tokio::runtime::Handle::try_current()
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
+            webhooks: self
+                .webhooks
+                .counts()
+                .into_iter()
+                .map(|one| (one.name, [one.sent, one.failed, one.missed, one.behind]))
+                .collect(),
             ..Scraped::default()
         };
         let Ok(report) = self.report().await else {

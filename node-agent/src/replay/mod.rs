@@ -31,7 +31,6 @@ mod text;
 mod told;
 mod touched;
 mod verify;
-mod visible;
 mod when;
 mod words;
 
@@ -58,7 +57,7 @@ pub use read::{Back, Outcome, Progress, Recording, Said, State};
 pub use since::{NotAMoment, since};
 pub use tail::tail;
 pub use verify::{Found, Report, verify};
-pub use visible::{visible, visible_json};
+pub use crate::model::{visible, visible_json};
 
 use crate::model::UnixMillis;
 use crate::record::BlockError;

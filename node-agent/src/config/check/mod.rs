@@ -3,6 +3,7 @@
 mod approvals;
 mod identity;
 mod targets;
+mod webhooks;
 mod workloads;
 
 use std::net::SocketAddr;
