@@ -151,10 +151,6 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
             \x20 - { name: b, url: \"https://u:p@x.example\", template: jira, steps: [over] }\n\
             \x20 - { name: c, url: \"http://127.0.0.1:1/\", template: pagerduty, project: X, steps: [] }\n\
             \x20 - { name: d, url: \"https://x.example\", template: slack, console_url: \"x\", headers: { \"A b\": /h, host: /h } }\n".into()),
-        ("webhooks without fault", "approvals:\n  webhooks:\n\
-            \x20 - { name: a, url: \"http://[::1]:80/x\", secret_file: /s }\n\
-            \x20 - { name: b, url_file: /u, template: slack }\n\
-            \x20 - { name: c, url: \"https://x.example/rest/api/3/issue\", template: jira, project: OPS, headers: { authorization: /h } }\n".into()),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),
     ];
@@ -172,6 +168,16 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
     }
     assert!(!table.contains("accepted"), "{table}");
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn webhooks_are_taken_where_nothing_is_wrong_with_them() {
+    let text = "approvals:\n  webhooks:\n\
+        \x20 - { name: a, url: \"http://[::1]:80/x\", secret_file: /s, console_url: \"https://c.example/\" }\n\
+        \x20 - { name: b, url_file: /u, template: slack, steps: [used] }\n\
+        \x20 - { name: c, url: \"https://x.example/rest/api/3/issue\", template: jira, project: OPS, headers: { Authorization: /h } }\n";
+    let config = Config::parse(text, "config.yaml").unwrap();
+    insta::assert_debug_snapshot!(config.approvals.webhooks);
 }
 
 #[test]

@@ -875,6 +875,7 @@ mod tests {
         let text = metrics.encode(Scraped {
             standings: vec![("w".to_owned(), "governed")],
             states: &["governed", "not governed"],
+            webhooks: vec![("w".to_owned(), [1, 2, 3, 4])],
             ..Scraped::default()
         });
         assert!(

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::agent_is_here;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const SECRET: &str = "a key of sixteen bytes or more";
 
 const SEED: &str = "create table orders (id int); insert into orders values (1), (2); \

@@ -91,7 +91,7 @@ impl Check<'_> {
         }
         Webhook {
             url: self.webhook_url(at, raw),
-            steps: self.steps(&template, raw),
+            steps: self.steps(at, &template, raw),
             ca_file: self.secret("approvals.webhooks[].ca_file", raw.ca_file.as_ref()),
             console_url: self.console_url(raw.console_url.as_ref()),
             headers: self.headers(raw),
@@ -160,7 +160,12 @@ impl Check<'_> {
         }
     }
 
-    fn steps(&mut self, template: &WebhookTemplate, raw: &RawWebhook) -> BTreeSet<WebhookStep> {
+    fn steps(
+        &mut self,
+        at: Location,
+        template: &WebhookTemplate,
+        raw: &RawWebhook,
+    ) -> BTreeSet<WebhookStep> {
         const KEY: &str = "approvals.webhooks[].steps";
         let jira = matches!(template, WebhookTemplate::Jira { .. });
         let Some(given) = &raw.steps else {
@@ -172,7 +177,7 @@ impl Check<'_> {
         };
         if given.is_empty() {
             self.fault(
-                Location::UNKNOWN,
+                at,
                 KEY,
                 "is empty",
                 "leave the webhook out, or say what it is told",
