@@ -227,6 +227,8 @@ impl Agent {
             policies,
             trouble,
             webhooks: webhooks.clone(),
+            desk: desk.clone(),
+            local: config.approvals.local.clone(),
             keeper: Some(keeper),
             drain: drained,
         });

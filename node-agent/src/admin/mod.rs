@@ -1,13 +1,15 @@
 //! IO. For operators: health, readiness and metrics over loopback; status and live
 //! sessions over a unix socket that knows who asks.
 
+mod approvals;
 mod pages;
 mod socket;
 mod status;
 
 use std::sync::Arc;
 
-use crate::approval::Webhooks;
+use crate::approval::{Desk, Webhooks};
+use crate::config::LocalReviewer;
 use crate::feed::{Policies, PolicyTrouble};
 use crate::keeper::Link;
 use crate::record::Recorder;
@@ -16,6 +18,7 @@ use crate::telemetry::{Metrics, Registry};
 use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
+pub use approvals::{Listed, Word};
 pub use pages::serve_pages;
 pub use socket::{AdminError, ask, serve_socket};
 pub use status::Status;
@@ -31,6 +34,10 @@ pub struct Admin {
     pub warm: Arc<Warm>,
     /// The record.
     pub recorder: Arc<Recorder>,
+    /// Held statements.
+    pub desk: Desk,
+    /// Users of this host who may decide.
+    pub local: Vec<LocalReviewer>,
     /// The policies of this moment.
     pub policies: Policies,
     /// Why the newest policy files are not in force.
