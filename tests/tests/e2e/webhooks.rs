@@ -221,7 +221,11 @@ fn world(hooks: &[(&str, &Receiver)], secret: &str) -> Result<World> {
 fn lapses(world: &World, id: u32) -> Result<Duration> {
     let began = Instant::now();
     let done = world.ask(&format!("delete from orders where id = {id}"))?;
-    ensure!(done.stderr.contains("nobody decided in time"), "{}", done.all());
+    ensure!(
+        done.stderr.contains("nobody decided in time"),
+        "{}",
+        done.all()
+    );
     Ok(began.elapsed())
 }
 
@@ -239,7 +243,10 @@ fn story(came: &[Came]) -> Vec<(String, String)> {
 fn told(ids: &[u32]) -> Vec<(String, String)> {
     let both = |id: &u32| {
         let text = format!("delete from orders where id = {id}");
-        [("asked".to_owned(), text.clone()), ("over".to_owned(), text)]
+        [
+            ("asked".to_owned(), text.clone()),
+            ("over".to_owned(), text),
+        ]
     };
     ids.iter().flat_map(both).collect()
 }

@@ -247,7 +247,9 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| bad(error.to_string()))?;
     for certificate in certificates {
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
     }
     match roots.is_empty() {
         true => Err(bad("no certificate in it".to_owned())),

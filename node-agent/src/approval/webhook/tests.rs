@@ -204,7 +204,11 @@ fn a_long_statement_is_cut_and_says_so() {
     assert_eq!(statement.text.len(), LONGEST_STATEMENT);
     assert!(statement.cut);
     assert_eq!(statement.characters, LONGEST_STATEMENT + 1);
-    assert!(said.about_statement().unwrap().starts_with("cut here; 2001 characters"));
+    assert!(
+        said.about_statement()
+            .unwrap()
+            .starts_with("cut here; 2001 characters")
+    );
     // What is shown is bounded, also where each character becomes many.
     let said = self::said(&asked(), Some(&case(&"\u{202e}".repeat(LONGEST_STATEMENT))));
     let statement = &said.request.as_ref().unwrap().statement;
@@ -263,9 +267,18 @@ fn a_signature_is_what_others_compute() {
 #[test]
 fn waits_grow_to_a_bound_and_are_spread() {
     let secs = Duration::from_secs;
-    for (times, least, most) in [(1, 0.5, 1.0), (2, 1.0, 2.0), (5, 8.0, 16.0), (40, 150.0, 300.0)] {
+    for (times, least, most) in [
+        (1, 0.5, 1.0),
+        (2, 1.0, 2.0),
+        (5, 8.0, 16.0),
+        (40, 150.0, 300.0),
+    ] {
         let bounds = [0, u32::MAX].map(|random| wait(Failed::ForNow, times, random));
-        assert_eq!(bounds, [least, most].map(Duration::from_secs_f64), "{times}");
+        assert_eq!(
+            bounds,
+            [least, most].map(Duration::from_secs_f64),
+            "{times}"
+        );
         let middle = wait(Failed::ForNow, times, u32::MAX / 2);
         assert!(bounds[0] < middle && middle < bounds[1]);
     }

@@ -17,9 +17,7 @@ pub(super) fn message(said: &Said) -> Value {
     })];
     let facts = said.facts();
     for some in facts.chunks(MOST_FIELDS) {
-        let field = |(name, value): &(&str, String)| {
-            json!({ "type": "plain_text", "text": format!("{name}: {value}"), "emoji": false })
-        };
+        let field = |(name, value): &(&str, String)| json!({ "type": "plain_text", "text": format!("{name}: {value}"), "emoji": false });
         let fields: Vec<Value> = some.iter().map(field).collect();
         blocks.push(json!({ "type": "section", "fields": fields }));
     }
