@@ -42,9 +42,9 @@ impl Follower {
                 None => sleep(RETRY).await,
             }
         };
+        self.standing.at(at);
         loop {
-            let last = *moved.borrow_and_update();
-            self.standing.behind(last.saturating_sub(at));
+            moved.mark_unchanged();
             let changes = self.desk.changes(at, AT_ONCE).await;
             if changes.is_empty() {
                 match timeout(LOOK, moved.changed()).await {
@@ -70,8 +70,7 @@ impl Follower {
                     self.missed = 0;
                 }
                 at = change.seq;
-                let last = *moved.borrow();
-                self.standing.behind(last.saturating_sub(at));
+                self.standing.at(at);
                 self.desk.set_cursor(&reader, at).await;
             }
         }

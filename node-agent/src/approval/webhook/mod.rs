@@ -17,6 +17,7 @@ mod wait;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::system::uname;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::approval::Desk;
@@ -64,7 +65,7 @@ impl Webhooks {
         desk: &Desk,
         tasks: &mut JoinSet<()>,
     ) -> Result<Webhooks, WebhookError> {
-        let sender = Arc::new(Sender::this_node(node));
+        let sender = Arc::new(Sender::new(&uname().nodename().to_string_lossy(), node));
         let mut standings = Vec::new();
         let mut followers = Vec::new();
         for hook in hooks {
@@ -80,7 +81,7 @@ impl Webhooks {
                 name: hook.name.clone(),
                 why,
             })?;
-            let standing = Arc::new(Standing::new(&hook.name));
+            let standing = Arc::new(Standing::new(&hook.name, desk.moved()));
             let follower = Follower {
                 hook: hook.clone(),
                 post,

@@ -123,12 +123,6 @@ pub(super) struct Statement {
 }
 
 impl Sender {
-    /// This host, and the beginning of its key's fingerprint.
-    pub(super) fn this_node(fingerprint: &str) -> Sender {
-        let name = rustix::system::uname();
-        Sender::new(&name.nodename().to_string_lossy(), fingerprint)
-    }
-
     pub(super) fn new(name: &str, fingerprint: &str) -> Sender {
         Sender {
             name: word(name),

@@ -1,8 +1,9 @@
-//! Pure. How a webhook is doing, for `status` and metrics.
+//! IO. How a webhook is doing, for `status` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
 /// How one webhook is doing.
 #[derive(Debug)]
@@ -11,7 +12,9 @@ pub(super) struct Standing {
     sent: AtomicU64,
     failed: AtomicU64,
     missed: AtomicU64,
-    behind: AtomicU64,
+    /// The last change that is dealt with.
+    at: AtomicU64,
+    moved: watch::Receiver<u64>,
     trouble: ArcSwapOption<String>,
 }
 
@@ -31,13 +34,15 @@ pub struct Counts {
 }
 
 impl Standing {
-    pub(super) fn new(name: &str) -> Standing {
+    pub(super) fn new(name: &str, moved: watch::Receiver<u64>) -> Standing {
         Standing {
             name: name.to_owned(),
             sent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             missed: AtomicU64::new(0),
-            behind: AtomicU64::new(0),
+            // Nothing is late before it is known where this webhook has come.
+            at: AtomicU64::new(u64::MAX),
+            moved,
             trouble: ArcSwapOption::empty(),
         }
     }
@@ -60,8 +65,9 @@ impl Standing {
         self.missed.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn behind(&self, count: u64) {
-        self.behind.store(count, Ordering::Relaxed);
+    /// All up to this change is dealt with.
+    pub(super) fn at(&self, change: u64) {
+        self.at.store(change, Ordering::Relaxed);
     }
 
     /// Why the last attempt failed; none: it did not.
@@ -75,7 +81,10 @@ impl Standing {
             sent: self.sent.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
-            behind: self.behind.load(Ordering::Relaxed),
+            behind: self
+                .moved
+                .borrow()
+                .saturating_sub(self.at.load(Ordering::Relaxed)),
         }
     }
 }
