@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::accept::{Strands, serve_all};
 use crate::admin::{Admin, serve_pages, serve_socket};
-use crate::approval::{Bounds, Desk, DeskSettings};
+use crate::approval::{Bounds, Desk, DeskSettings, WebhookError, Webhooks};
 use crate::archive::{ArchiveError, Keeping, Settings};
 use crate::config::{
     Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
@@ -106,6 +106,9 @@ pub enum AgentError {
         /// And which is its group.
         group: u32,
     },
+    /// A webhook.
+    #[error(transparent)]
+    Webhook(WebhookError),
     /// No randomness.
     #[error("the system gives no randomness for the masks' key")]
     Randomness,
@@ -130,6 +133,7 @@ pub struct Agent {
     desk: Desk,
     /// Ends with the agent; what it was sending the next one sends.
     _archive: Option<Keeping>,
+    webhooks: Webhooks,
     /// Last to go: sessions that are over still see their databases out there.
     _strands: Arc<Strands>,
 }
@@ -209,6 +213,7 @@ impl Agent {
             half_open: HalfOpen::default(),
         });
         let mut tasks = JoinSet::new();
+        let webhooks = webhooks(&config, &recorder, &desk, &mut tasks)?;
         if let Some(beats) = inbox.beats() {
             tasks.spawn(strands.pulse(keeper.clone(), beats));
         }
@@ -246,6 +251,7 @@ impl Agent {
             archive: archive.as_ref().map(Keeping::watch),
             policies,
             trouble,
+            webhooks: webhooks.clone(),
             desk: desk.clone(),
             local: config.approvals.local.clone(),
             keeper: Some(keeper),
@@ -264,6 +270,7 @@ impl Agent {
             warm,
             desk,
             _archive: archive,
+            webhooks,
             _strands: strands,
         })
     }
@@ -285,6 +292,7 @@ impl Agent {
                     // New sessions are the other's, so nobody comes for them here.
                     self.warm.end().await;
                     // The other one keeps the approvals from here on.
+                    self.webhooks.stop();
                     self.desk.retire().await;
                 }
                 Some(Order::Drain) => break Drain::Soon,
@@ -465,6 +473,29 @@ fn give_all(directory: &Path, worker: Account) -> Result<(), AgentError> {
         }
     }
     give(directory, worker)
+}
+
+/// What tells reviewers elsewhere.
+fn webhooks(
+    config: &Config,
+    recorder: &Recorder,
+    desk: &Desk,
+    tasks: &mut JoinSet<()>,
+) -> Result<Webhooks, AgentError> {
+    let node = recorder.node_key();
+    let node = node.map_or_else(String::new, |key| key.to_string());
+    Webhooks::start(&config.approvals.webhooks, &node, desk, tasks).map_err(|error| match error {
+        WebhookError::Unreadable(path) => unreadable(path),
+        error @ WebhookError::Unusable { .. } => AgentError::Webhook(error),
+    })
+}
+
+fn unreadable(path: PathBuf) -> AgentError {
+    AgentError::Unreadable {
+        path,
+        user: rustix::process::geteuid().as_raw(),
+        group: rustix::process::getegid().as_raw(),
+    }
 }
 
 /// Passwords are read for each session, and the archive's credential for each round. That they may

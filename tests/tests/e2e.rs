@@ -64,6 +64,7 @@ mod e2e {
     mod take_over;
     mod tokio_postgres;
     mod undeclared;
+    mod webhooks;
 
     /// Whether a test that needs the agent can run: it cannot when there is none by request.
     fn agent_is_here() -> bool {

@@ -8,7 +8,7 @@ mod status;
 
 use std::sync::Arc;
 
-use crate::approval::Desk;
+use crate::approval::{Desk, Webhooks};
 use crate::archive::Watch;
 use crate::config::LocalReviewer;
 use crate::feed::{Policies, PolicyTrouble};
@@ -45,6 +45,8 @@ pub struct Admin {
     pub policies: Policies,
     /// Why the newest policy files are not in force.
     pub trouble: PolicyTrouble,
+    /// Where the steps of requests for approval are told.
+    pub webhooks: Webhooks,
     /// The keeper; `None` where the agent runs without the kernel.
     pub keeper: Option<Arc<Link>>,
     /// Whether the agent is on its way to a stop.

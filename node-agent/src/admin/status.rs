@@ -86,6 +86,7 @@ impl Admin {
                 .into_iter()
                 .chain(policies)
                 .chain(archive.as_ref().map(troubles).unwrap_or_default())
+                .chain(self.webhooks.degraded())
                 .collect(),
             layers: report.layers,
             keeper: report.keeper,
@@ -126,6 +127,12 @@ impl Admin {
             },
             tasks: tokio::runtime::Handle::try_current()
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
+            webhooks: self
+                .webhooks
+                .counts()
+                .into_iter()
+                .map(|one| (one.name, [one.sent, one.failed, one.missed, one.behind]))
+                .collect(),
             ..Scraped::default()
         };
         let Ok(report) = self.report().await else {

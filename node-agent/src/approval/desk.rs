@@ -99,6 +99,10 @@ pub(super) enum Order {
         reader: String,
         answer: oneshot::Sender<Option<u64>>,
     },
+    Follow {
+        reader: String,
+        answer: oneshot::Sender<Option<u64>>,
+    },
     SetCursor {
         reader: String,
         at: u64,
@@ -225,6 +229,15 @@ impl Desk {
     pub async fn cursor(&self, reader: &str) -> Option<u64> {
         let reader = reader.to_owned();
         self.asked(|answer| Order::Cursor { reader, answer })
+            .await?
+    }
+
+    /// Where a follower goes on: behind what it last said, and one that was never here behind what has
+    /// happened so far, which is kept from then on. `None`: it cannot be said yet, as while another
+    /// agent has the store.
+    pub async fn follow(&self, reader: &str) -> Option<u64> {
+        let reader = reader.to_owned();
+        self.asked(|answer| Order::Follow { reader, answer })
             .await?
     }
 
@@ -436,6 +449,19 @@ impl Work {
             Order::Cursor { reader, answer } => {
                 let read = self.read(move |store| store.cursor(&reader)).await;
                 let _ = answer.send(read.flatten()); // who asked may be gone
+            }
+            Order::Follow { reader, answer } => {
+                let name = reader.clone();
+                let at = match self.read(move |store| store.cursor(&name)).await {
+                    Some(None) => {
+                        let last = self.book.last_change();
+                        self.cursors.push((reader, last));
+                        Some(last)
+                    }
+                    Some(at) => at,
+                    None => None,
+                };
+                let _ = answer.send(at); // who asked may be gone
             }
             Order::SetCursor { reader, at } => self.cursors.push((reader, at)),
             Order::Retire => self.retire(now).await,

@@ -14,6 +14,7 @@ mod ruling;
 mod store;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use binding::{Binder, Binding};
 pub use book::{Bounds, Change, Step};
@@ -27,3 +28,4 @@ pub use reviewer::{Reviewer, Via};
 pub(crate) use ruling::refusal;
 pub use ruling::{Asked, Grant, Pending, Rest, Told};
 pub use store::StoreError;
+pub use webhook::{Counts as WebhookCounts, WebhookError, Webhooks};

@@ -41,6 +41,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
                 cgroup: CgroupId(1),
                 netns: NetnsCookie(1),
                 executable: None,
+                digest: None,
             },
             client: ClientAddr("127.0.0.1:1".parse().unwrap()),
             application: None,

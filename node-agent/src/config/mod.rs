@@ -7,6 +7,7 @@ mod prefix;
 mod raw;
 mod resolved;
 mod scalars;
+mod webhook_url;
 mod words;
 mod yaml;
 
@@ -16,8 +17,10 @@ pub use resolved::{
     Approvals, Archive, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard,
     HostPort, HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource,
     Recording, RowsMode, SealTo, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets,
-    Upstream, UpstreamTlsMode, User, Worker, WorkloadRule,
+    Upstream, UpstreamTlsMode, User, Webhook, WebhookStep, WebhookTemplate, WebhookUrl, Worker,
+    WorkloadRule,
 };
+pub use webhook_url::webhook_url;
 pub use words::{KEYS, Key};
 pub use yaml::from_yaml;
 

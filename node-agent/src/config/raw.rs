@@ -169,7 +169,24 @@ pub(super) struct RawApprovals {
     pub(super) ticket: Maybe<String>,
     pub(super) per_identity: Maybe<u32>,
     pub(super) local: List<RawLocalReviewer>,
-    pub(super) webhooks: List<String>,
+    pub(super) webhooks: List<RawWebhook>,
+}
+
+/// `approvals.webhooks[]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWebhook {
+    pub(super) name: Maybe<String>,
+    pub(super) url: Maybe<String>,
+    pub(super) url_file: Maybe<PathBuf>,
+    pub(super) template: Maybe<String>,
+    pub(super) secret_file: Maybe<PathBuf>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) steps: Option<List<String>>,
+    pub(super) console_url: Maybe<String>,
+    pub(super) headers: BTreeMap<String, Spanned<PathBuf>>,
+    pub(super) project: Maybe<String>,
+    pub(super) issue_type: Maybe<String>,
 }
 
 /// `approvals.local[]`.

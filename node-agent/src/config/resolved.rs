@@ -332,6 +332,73 @@ pub struct Approvals {
     pub ticket: Duration,
     pub per_identity: usize,
     pub local: Vec<LocalReviewer>,
+    pub webhooks: Vec<Webhook>,
+}
+
+/// Where the steps of requests for approval are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Webhook {
+    pub name: String,
+    pub url: WebhookUrl,
+    pub template: WebhookTemplate,
+    pub secret_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub steps: BTreeSet<WebhookStep>,
+    pub console_url: Option<String>,
+    pub headers: Vec<(String, PathBuf)>,
+}
+
+impl Webhook {
+    /// The files that are read for each delivery.
+    pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
+        let url = match &self.url {
+            WebhookUrl::File(path) => Some(path),
+            WebhookUrl::Given(_) => None,
+        };
+        let headers = self.headers.iter().map(|(_, path)| path);
+        url.into_iter().chain(&self.secret_file).chain(headers)
+    }
+}
+
+/// Where a webhook's address stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookUrl {
+    /// In the configuration.
+    Given(String),
+    /// In a file: for many services the address is the secret.
+    File(PathBuf),
+}
+
+/// What a webhook's receiver understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookTemplate {
+    /// The agent's own JSON.
+    Generic,
+    /// A Slack incoming webhook.
+    Slack,
+    /// A Microsoft Teams workflow.
+    Teams,
+    /// Jira's REST interface, version 3: an issue is created.
+    Jira {
+        /// The key of the project.
+        project: String,
+        /// The name of the type of issue.
+        issue_type: String,
+    },
+    /// PagerDuty's Events interface, version 2.
+    PagerDuty,
+}
+
+/// A step of a request that people may want to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub enum WebhookStep {
+    Asked,
+    Approved,
+    Refused,
+    Used,
+    Over,
 }
 
 /// A user of this host who may decide, by the kernel's word for who asks.

@@ -143,7 +143,15 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("an issuer with a query", "identity: { issuers: [ { url: \"https://i.example/?a\", audience: a } ] }\n".into()),
         ("a size without unit", "recording: { max_bytes: 20, workload_max_bytes: 2x, rows: all, on_failure: never, encrypt_to: [k] }\n".into()),
         ("recipients that are none", "recording: { encrypt_to: [keys.txt, \"node-agent-recipient-1:AAAA\", \"node-agent-identity-1:c2VjcmV0\", /etc/a.pub, /etc/a.pub] }\n".into()),
-        ("webhooks", "approvals: { webhooks: [\"https://x.example\"], timeout: 0s }\n".into()),
+        ("no wait", "approvals: { timeout: 0s }\n".into()),
+        ("a webhook that is a text", "approvals: { webhooks: [\"https://x.example\"] }\n".into()),
+        ("a webhook with nothing", "approvals: { webhooks: [ {} ] }\n".into()),
+        ("webhooks with faults", "approvals:\n  webhooks:\n\
+            \x20 - { name: a b, url: \"http://x.example\", secret_file: s }\n\
+            \x20 - { name: b, url: \"https://x.example/?sig=1\", url_file: /u, template: chat, secret_file: /s, steps: [asked, told] }\n\
+            \x20 - { name: b, url: \"https://u:p@x.example\", template: jira, steps: [over] }\n\
+            \x20 - { name: c, url: \"http://127.0.0.1:1/\", template: pagerduty, project: X, steps: [] }\n\
+            \x20 - { name: d, url: \"https://x.example\", template: slack, console_url: \"x\", headers: { \"A b\": /h, host: /h } }\n".into()),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),
     ];
@@ -216,6 +224,16 @@ fn an_archive_is_a_place_in_object_storage_reached_over_tls() {
             .join("\n");
         assert!(all.contains(said), "{given}: {all}");
     }
+}
+
+#[test]
+fn webhooks_are_taken_where_nothing_is_wrong_with_them() {
+    let text = "approvals:\n  webhooks:\n\
+        \x20 - { name: a, url: \"http://[::1]:80/x\", secret_file: /s, console_url: \"https://c.example/\" }\n\
+        \x20 - { name: b, url_file: /u, template: slack, steps: [used] }\n\
+        \x20 - { name: c, url: \"https://x.example/rest/api/3/issue\", template: jira, project: OPS, headers: { Authorization: /h } }\n";
+    let config = Config::parse(text, "config.yaml").unwrap();
+    insta::assert_debug_snapshot!(config.approvals.webhooks);
 }
 
 #[test]

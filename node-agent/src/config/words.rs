@@ -428,7 +428,72 @@ pub const KEYS: &[Key] = &[
         "[]",
         "the groups of that reviewer",
     ),
-    key("approvals.webhooks", "list", "[]", "not available yet"),
+    key(
+        "approvals.webhooks[].name",
+        "text",
+        "",
+        "its name in `status`, in metrics and in the log; it keeps its place by it",
+    ),
+    key(
+        "approvals.webhooks[].url",
+        "URL",
+        "",
+        "where the steps of requests for approval are sent: https, or http to 127.0.0.1 or [::1]",
+    ),
+    key(
+        "approvals.webhooks[].url_file",
+        "path",
+        "",
+        "in place of url: a file that holds it, where the address is the secret",
+    ),
+    key(
+        "approvals.webhooks[].template",
+        "generic, slack, teams, jira, pagerduty",
+        "generic",
+        "what the receiver understands",
+    ),
+    key(
+        "approvals.webhooks[].secret_file",
+        "path",
+        "",
+        "the key that deliveries are signed with, at least 16 bytes; for pagerduty the integration key; required for generic and pagerduty",
+    ),
+    key(
+        "approvals.webhooks[].ca_file",
+        "path",
+        "public roots",
+        "who vouches for the receiver's certificate (PEM)",
+    ),
+    key(
+        "approvals.webhooks[].steps",
+        "list",
+        "all but used; for jira asked",
+        "what is told: asked, approved, refused, over, used",
+    ),
+    key(
+        "approvals.webhooks[].console_url",
+        "URL",
+        "no link",
+        "where reviewers reach the web console; a link is CONSOLE_URL/console/approvals/ID",
+    ),
+    key(
+        "approvals.webhooks[].headers",
+        "name: path",
+        "{}",
+        "further headers; each value is the first line of a file",
+    ),
+    key(
+        "approvals.webhooks[].project",
+        "text",
+        "",
+        "for jira: the key of the project",
+    ),
+    key(
+        "approvals.webhooks[].issue_type",
+        "text",
+        "Task",
+        "for jira: the type of the issues",
+    ),
     key("log.format", "text, json", "text", "the agent's own log"),
     key(
         "log.level",
@@ -490,7 +555,7 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_that_are_read_are_described() {
-        let maps: [(&str, &[&str]); 15] = [
+        let maps: [(&str, &[&str]); 17] = [
             ("listen.", fields_of::<raw::RawListen>()),
             ("guard.", fields_of::<raw::RawGuard>()),
             ("identity.issuers[].", fields_of::<raw::RawIssuer>()),
@@ -501,6 +566,7 @@ mod tests {
             ("recording.", fields_of::<raw::RawRecording>()),
             ("approvals.local[].", fields_of::<raw::RawLocalReviewer>()),
             ("recording.archive.", fields_of::<raw::RawArchive>()),
+            ("approvals.webhooks[].", fields_of::<raw::RawWebhook>()),
             ("approvals.", fields_of::<raw::RawApprovals>()),
             ("log.", fields_of::<raw::RawLog>()),
             ("tls.", fields_of::<raw::RawTls>()),

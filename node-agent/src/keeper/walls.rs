@@ -70,6 +70,10 @@ impl Reach {
                 }
             }
         }
+        for hook in &config.approvals.webhooks {
+            reads.extend(hook.ca_file.clone());
+            reads.extend(hook.secrets().flat_map(|path| kept(path)));
+        }
         reads.sort();
         reads.dedup();
         Reach {

@@ -13,6 +13,7 @@ mod result;
 mod refusal;
 mod particulars;
 mod moment;
+pub(crate) mod visible;
 
 pub use addr::{ClientAddr, OriginalDst, UpstreamAddr};
 pub use carried::{Carried, KernelCount};
@@ -30,4 +31,5 @@ pub use refusal::{Refusal, RefusalCode};
 pub use result::{ColumnHead, ColumnOrigin, Format, ResultHead};
 pub use secret::Secret;
 pub use target::{Dialect, TargetName};
+pub use visible::{visible, visible_json};
 pub use who::{Digest, NotTaken, Principal, ProcessFacts, User, Workload};

@@ -31,7 +31,6 @@ mod text;
 mod told;
 mod touched;
 mod verify;
-mod visible;
 mod when;
 mod words;
 
@@ -39,6 +38,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::model::{visible, visible_json};
 pub use against::{Again, AgainstError, AgainstOptions, Line, Origin, Run, origin, run_again};
 pub use audit::{Audited, Scope, audit};
 pub use backtest::{BacktestOptions, Summary, Tally, Wanted, backtest};
@@ -58,7 +58,6 @@ pub use read::{Back, Outcome, Progress, Recording, Said, State};
 pub use since::{NotAMoment, since};
 pub use tail::tail;
 pub use verify::{Found, Report, verify};
-pub use visible::{visible, visible_json};
 
 use crate::model::{RecipientId, UnixMillis};
 use crate::record::{BlockError, Identities};

@@ -220,6 +220,30 @@ pub const METRICS: &[Meaning] = &[
         "decisions that were added to them from its journal",
     ),
     of(
+        "node_agent_webhook_sent_total",
+        "counter",
+        "webhook",
+        "steps of approvals that a webhook's receiver took",
+    ),
+    of(
+        "node_agent_webhook_failed_total",
+        "counter",
+        "webhook",
+        "attempts to deliver to it that failed; each is made again",
+    ),
+    of(
+        "node_agent_webhook_missed_total",
+        "counter",
+        "webhook",
+        "changes of approvals that were not kept until they could be delivered to it",
+    ),
+    of(
+        "node_agent_webhook_behind",
+        "gauge",
+        "webhook",
+        "changes of approvals that it has not been told of yet",
+    ),
+    of(
         "node_agent_labelled_cgroups",
         "gauge",
         "",
@@ -382,6 +406,11 @@ struct Stands {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Hook {
+    webhook: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BypassKind {
     kind: &'static str,
 }
@@ -413,6 +442,8 @@ pub struct Scraped {
     pub tasks: u64,
     /// What others count, by the metric's name.
     pub plain: Vec<(&'static str, u64)>,
+    /// Each webhook: sent, failed, missed, behind.
+    pub webhooks: Vec<(String, [u64; 4])>,
 }
 
 /// All counters.
@@ -452,6 +483,10 @@ pub struct Metrics {
     record_lost: Counter,
     record_recovered: Counter,
     record_remembered: Counter,
+    hooks_sent: Family<Hook, Counter>,
+    hooks_failed: Family<Hook, Counter>,
+    hooks_missed: Family<Hook, Counter>,
+    hooks_behind: Family<Hook, Gauge<u64, AtomicU64>>,
     labelled: Gauge<u64, AtomicU64>,
     origins: Gauge<u64, AtomicU64>,
     tasks: Gauge<u64, AtomicU64>,
@@ -537,6 +572,10 @@ impl Metrics {
             record_lost: Counter::default(),
             record_recovered: Counter::default(),
             record_remembered: Counter::default(),
+            hooks_sent: Family::default(),
+            hooks_failed: Family::default(),
+            hooks_missed: Family::default(),
+            hooks_behind: Family::default(),
             labelled: Gauge::default(),
             origins: Gauge::default(),
             tasks: Gauge::default(),
@@ -691,6 +730,26 @@ impl Metrics {
             registry,
             "node_agent_record_remembered_total",
             metrics.record_remembered.clone(),
+        );
+        add(
+            registry,
+            "node_agent_webhook_sent_total",
+            metrics.hooks_sent.clone(),
+        );
+        add(
+            registry,
+            "node_agent_webhook_failed_total",
+            metrics.hooks_failed.clone(),
+        );
+        add(
+            registry,
+            "node_agent_webhook_missed_total",
+            metrics.hooks_missed.clone(),
+        );
+        add(
+            registry,
+            "node_agent_webhook_behind",
+            metrics.hooks_behind.clone(),
         );
         add(
             registry,
@@ -871,6 +930,19 @@ impl Metrics {
         for (counter, count) in counted {
             counter.inner().store(count, Ordering::Relaxed);
         }
+        for (webhook, [sent, failed, missed, behind]) in now.webhooks {
+            let hook = Hook { webhook };
+            let counted = [
+                (&self.hooks_sent, sent),
+                (&self.hooks_failed, failed),
+                (&self.hooks_missed, missed),
+            ];
+            for (family, count) in counted {
+                let counter = family.get_or_create(&hook);
+                counter.inner().store(count, Ordering::Relaxed);
+            }
+            self.hooks_behind.get_or_create(&hook).set(behind);
+        }
         // A workload without a cgroup now is in no state.
         self.standings.clear();
         for (workload, is) in now.standings {
@@ -933,6 +1005,7 @@ mod tests {
         let text = metrics.encode(Scraped {
             standings: vec![("w".to_owned(), "governed")],
             states: &["governed", "not governed"],
+            webhooks: vec![("w".to_owned(), [1, 2, 3, 4])],
             ..Scraped::default()
         });
         assert!(

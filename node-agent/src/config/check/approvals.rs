@@ -18,14 +18,6 @@ const MOST_PER_IDENTITY: u32 = 1024;
 
 impl Check<'_> {
     pub(super) fn approvals(&mut self, raw: &RawApprovals, state_dir: &Path) -> Approvals {
-        if let Some(first) = raw.webhooks.first() {
-            self.fault(
-                first.referenced,
-                "approvals.webhooks",
-                "is not available yet",
-                "leave it out",
-            );
-        }
         let timeout = self
             .duration("approvals.timeout", raw.timeout.as_ref())
             .unwrap_or(TIMEOUT);
@@ -85,6 +77,7 @@ impl Check<'_> {
             ticket,
             per_identity: per_identity as usize,
             local,
+            webhooks: self.webhooks(&raw.webhooks),
         }
     }
 

@@ -4,6 +4,7 @@ mod approvals;
 mod archive;
 mod identity;
 mod targets;
+mod webhooks;
 mod workloads;
 
 use std::net::SocketAddr;

@@ -31,7 +31,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// A part of a text that is made visible.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// As it stands.
     Plain(&'a str),
     /// What stands for characters that would be obeyed or not be seen: `\x1b`. Drawn otherwise than
@@ -40,7 +40,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// The parts of a text, in order. None of them hides anything.
-pub(super) fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+pub(crate) fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
