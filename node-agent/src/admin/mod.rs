@@ -1,6 +1,7 @@
 //! IO. For operators: health, readiness and metrics over loopback; status and live
 //! sessions over a unix socket that knows who asks.
 
+mod console;
 mod pages;
 mod socket;
 mod status;
@@ -15,6 +16,7 @@ use crate::telemetry::{Metrics, Registry};
 use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
+pub use console::Console;
 pub use pages::serve_pages;
 pub use socket::{AdminError, ask, serve_socket};
 pub use status::Status;
@@ -30,6 +32,8 @@ pub struct Admin {
     pub warm: Arc<Warm>,
     /// The record.
     pub recorder: Arc<Recorder>,
+    /// Held statements.
+    pub desk: crate::approval::Desk,
     /// The policies of this moment.
     pub policies: Policies,
     /// Why the newest policy files are not in force.

@@ -13,9 +13,9 @@ mod yaml;
 pub use place::{BadPlace, Place};
 pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
-    Approvals, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard, HostPort,
-    HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource, Recording,
-    RowsMode, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
+    Approvals, CgroupRoot, ClientTlsMode, Config, Console, Credential, Credentials, Egress, Guard,
+    HostPort, HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource,
+    Recording, RowsMode, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets, Upstream,
     UpstreamTlsMode, User, Worker, WorkloadRule,
 };
 pub use words::{KEYS, Key};

@@ -155,6 +155,29 @@ pub(super) struct RawApprovals {
     pub(super) per_identity: Maybe<u32>,
     pub(super) local: List<RawLocalReviewer>,
     pub(super) webhooks: List<String>,
+    pub(super) console: Maybe<RawConsole>,
+}
+
+/// `approvals.console`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConsole {
+    pub(super) url: Maybe<String>,
+    pub(super) issuer: Maybe<String>,
+    pub(super) client_id: Maybe<String>,
+    pub(super) client_secret_file: Maybe<PathBuf>,
+    pub(super) groups_claim: Maybe<String>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) session: Maybe<String>,
+    pub(super) fresh: Maybe<String>,
+    pub(super) auditors: RawAuditors,
+}
+
+/// `approvals.console.auditors`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAuditors {
+    pub(super) groups: List<String>,
 }
 
 /// `approvals.local[]`.

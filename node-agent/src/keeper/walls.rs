@@ -47,7 +47,12 @@ impl Reach {
         for target in &config.targets {
             reads.extend(target.upstream.ca_file.clone());
         }
+        let console = config.approvals.console.iter();
+        reads.extend(console.clone().filter_map(|it| it.issuer.ca_file.clone()));
         // Read again and again.
+        for secret in console.filter_map(|it| it.client_secret_file.as_ref()) {
+            reads.extend(kept(secret));
+        }
         for path in &config.policies {
             reads.extend(kept(path));
         }

@@ -9,7 +9,7 @@ use node_agent::clock;
 use node_agent::feed::load_policies;
 use node_agent::policy::cases::Asker;
 use node_agent::policy::{
-    ColumnNote, ContentMode, ContentRule, Decision, Explanation, MaskNote, Mode, ObjectNote,
+    ColumnNote, ContentMode, ContentRule, Decision, Explanation, Gate, MaskNote, Mode, ObjectNote,
     Predicates, RuleNote, StatementNote, explain,
 };
 

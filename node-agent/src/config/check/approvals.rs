@@ -7,7 +7,7 @@ use serde_saphyr::Location;
 
 use super::Check;
 use crate::config::raw::{RawApprovals, RawLocalReviewer};
-use crate::config::resolved::{Approvals, LocalReviewer};
+use crate::config::resolved::{Approvals, Issuer, LocalReviewer};
 
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -17,7 +17,12 @@ const PER_IDENTITY: u32 = 32;
 const MOST_PER_IDENTITY: u32 = 1024;
 
 impl Check<'_> {
-    pub(super) fn approvals(&mut self, raw: &RawApprovals, state_dir: &Path) -> Approvals {
+    pub(super) fn approvals(
+        &mut self,
+        raw: &RawApprovals,
+        state_dir: &Path,
+        issuers: &[Issuer],
+    ) -> Approvals {
         if let Some(first) = raw.webhooks.first() {
             self.fault(
                 first.referenced,
@@ -85,6 +90,7 @@ impl Check<'_> {
             ticket,
             per_identity: per_identity as usize,
             local,
+            console: raw.console.as_ref().map(|raw| self.console(raw, issuers)),
         }
     }
 
