@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_that_are_read_are_described() {
-        let maps: [(&str, &[&str]); 16] = [
+        let maps: [(&str, &[&str]); 17] = [
             ("listen.", fields_of::<raw::RawListen>()),
             ("guard.", fields_of::<raw::RawGuard>()),
             ("identity.issuers[].", fields_of::<raw::RawIssuer>()),

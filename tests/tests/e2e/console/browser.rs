@@ -133,7 +133,7 @@ impl Browser {
 pub(super) fn fetch(method: &str, url: &str, headers: &[(&str, &str)], form: &str) -> Result<Page> {
     let rest = url.strip_prefix("http://").context("plain HTTP")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut text = format!("{method} /{path} HTTP/1.1\r\nconnection: close\r\n");
+    let mut text = format!("{method} /{path} HTTP/1.0\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
         text.push_str(&format!("host: {host}\r\n"));
     }

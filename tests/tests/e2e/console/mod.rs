@@ -82,11 +82,20 @@ fn held(world: &World, reviewer: &mut Browser, statement: &str) -> Result<Held> 
     let mut client = world.client(&mut dialer)?;
     let before = listed(reviewer)?;
     client.ask(statement)?;
-    let id = until(SOON, "the request", || {
+    let id = until("the request", SOON, || {
         let mut now = listed(reviewer)?;
         now.retain(|id| !before.contains(id));
         Ok(now.pop())
-    })?;
+    });
+    let id = match id {
+        Ok(id) => id,
+        // It was not held: what it was told instead says why.
+        Err(error) => {
+            let told = client.up_to(b'Z')?;
+            let told: Vec<String> = told.iter().map(|message| message.words()).collect();
+            anyhow::bail!("{error}: {told:?}\n{}", world.agent().log_tail())
+        }
+    };
     Ok(Held {
         client,
         id,
@@ -199,7 +208,7 @@ fn a_reviewer_signs_in_sees_all_of_it_and_approves_or_refuses() -> Result<()> {
         &format!("token={token}"),
     )?;
     third.client.ask("update pay set amount = 1 where id = 4")?;
-    until(SOON, "the next request", || {
+    until("the next request", SOON, || {
         let page = dora.get("/console")?;
         Ok(page.body.contains("where id = 4").then_some(()))
     })?;
@@ -307,7 +316,10 @@ fn auditors_see_sessions_and_their_replay() -> Result<()> {
             .success()
     );
     let mut ada = signed_in(&world, Person::new("ada", &["audit"]))?;
-    let list = ada.get("/console/recordings")?;
+    let list = until("the closed recording", SOON, || {
+        let page = ada.get("/console/recordings")?;
+        Ok(page.body.contains("<td>closed</td>").then_some(page))
+    })?;
     list.says(200, SUBJECT);
     let (_, rest) = list
         .body
@@ -330,7 +342,7 @@ fn auditors_see_sessions_and_their_replay() -> Result<()> {
 
     let mut dialer = world.dialer()?;
     let _client = world.client(&mut dialer)?;
-    until(SOON, "the live session", || {
+    until("the live session", SOON, || {
         let page = ada.get("/console/sessions")?;
         Ok(page.body.contains(SUBJECT).then_some(()))
     })?;
