@@ -220,9 +220,10 @@ impl Agent {
             live,
             warm: warm.clone(),
             recorder: recorder.clone(),
-            desk: desk.clone(),
             policies,
             trouble,
+            desk: desk.clone(),
+            local: config.approvals.local.clone(),
             keeper: Some(keeper),
             drain: drained,
         });

@@ -11,6 +11,7 @@
 mod e2e {
     mod again;
     mod answers;
+    mod approval;
     mod audit;
     mod authors;
     mod budgets;

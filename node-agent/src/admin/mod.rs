@@ -1,6 +1,7 @@
 //! IO. For operators: health, readiness and metrics over loopback; status and live
 //! sessions over a unix socket that knows who asks.
 
+mod approvals;
 mod console;
 mod pages;
 mod socket;
@@ -8,6 +9,8 @@ mod status;
 
 use std::sync::Arc;
 
+use crate::approval::Desk;
+use crate::config::LocalReviewer;
 use crate::feed::{Policies, PolicyTrouble};
 use crate::keeper::Link;
 use crate::record::Recorder;
@@ -16,6 +19,7 @@ use crate::telemetry::{Metrics, Registry};
 use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
+pub use approvals::{Listed, Word};
 pub use console::Console;
 pub use pages::serve_pages;
 pub use socket::{AdminError, ask, serve_socket};
@@ -33,7 +37,9 @@ pub struct Admin {
     /// The record.
     pub recorder: Arc<Recorder>,
     /// Held statements.
-    pub desk: crate::approval::Desk,
+    pub desk: Desk,
+    /// Users of this host who may decide.
+    pub local: Vec<LocalReviewer>,
     /// The policies of this moment.
     pub policies: Policies,
     /// Why the newest policy files are not in force.

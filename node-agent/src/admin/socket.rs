@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::model::SessionId;
+use crate::model::{Pid, SessionId};
 
-use super::Admin;
+use super::{Admin, approvals};
 
 /// The largest answer the command line takes.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -46,24 +46,27 @@ pub enum AdminError {
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
-struct Caller {
-    uid: u32,
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) pid: Option<Pid>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         // Nobody in particular: may do nothing that asks who it is.
         let nobody = u32::MAX;
-        let peer = stream.io().peer_cred();
+        let peer = stream.io().peer_cred().ok();
+        let pid = peer.and_then(|peer| u32::try_from(peer.pid()?).ok());
         Caller {
             uid: peer.map_or(nobody, |peer| peer.uid()),
+            pid: pid.filter(|pid| *pid != 0).map(Pid),
         }
     }
 }
 
 impl Caller {
     /// What is said to who is neither root nor the agent's own user and would do `what`.
-    fn refused(&self, what: &str) -> Option<Response> {
+    pub(super) fn refused(&self, what: &str) -> Option<Response> {
         if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
             return None;
         }
@@ -81,12 +84,13 @@ pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) -> std::io:
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}/kill", post(kill))
+        .merge(approvals::routes())
         .with_state(admin)
         .into_make_service_with_connect_info::<Caller>();
     axum::serve(listener, router).await
 }
 
-fn no(status: StatusCode, why: impl Into<String>) -> Response {
+pub(super) fn no(status: StatusCode, why: impl Into<String>) -> Response {
     (status, why.into()).into_response()
 }
 

@@ -1,8 +1,6 @@
-//! `status`, `approvals`: questions to the running daemon.
+//! `status`: a question to the running daemon.
 
 use std::path::PathBuf;
-
-use clap::Subcommand;
 
 use node_agent::admin::{Status, ask};
 
@@ -104,29 +102,5 @@ impl StatusArguments {
             }
         }
         Ok(if ready { Answer::Good } else { Answer::No })
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ApprovalsCommand {
-    /// Statements that wait for a decision
-    Ls {
-        /// One JSON list
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-impl ApprovalsCommand {
-    pub(crate) fn run(self) -> anyhow::Result<Answer> {
-        let ApprovalsCommand::Ls { json } = self;
-        // No reviewer can be configured in this version, so nothing is ever held: a statement
-        // that needs an approval is refused at once and says so.
-        if json {
-            out::line("[]")?;
-        } else {
-            out::line("nothing is held: this version refuses what needs an approval, and says so")?;
-        }
-        Ok(Answer::Good)
     }
 }

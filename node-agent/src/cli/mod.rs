@@ -1,6 +1,7 @@
 //! The command line. Exit status 0: good, 1: the answer is no, 2: wrong use.
 
 mod against;
+mod approvals;
 mod catalogue;
 mod daemon;
 mod doctor;
@@ -76,7 +77,7 @@ enum Command {
     Replay(replay::Replay),
     /// Statements held for a human
     #[command(subcommand)]
-    Approvals(live::ApprovalsCommand),
+    Approvals(approvals::ApprovalsCommand),
     /// Take the redirect away: labelled workloads then reach databases directly
     Uninstall(WithConfig),
     /// Dial what standard input names: the daemon starts this, to try its own redirect

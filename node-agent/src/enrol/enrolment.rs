@@ -13,6 +13,7 @@ use super::state::State;
 use super::tree::Change;
 use super::{EnrolError, EnrolSettings, Governs, LabelledCgroup, Left};
 use crate::intercept::Sighting;
+use crate::model::Pid;
 
 /// Keeps labels and listeners in step with cgroups and tasks until it is dropped. Dropping takes
 /// no label away: what was governed stays governed.
@@ -117,6 +118,34 @@ impl Enrolment {
     /// What is labelled now, and where its tasks are.
     pub fn snapshot(&self) -> Vec<LabelledCgroup> {
         self.with(|state| state.snapshot())
+    }
+
+    /// The workload that a process belongs to now, or belonged to and left within the hour.
+    ///
+    /// # Errors
+    /// It cannot be told: the process is gone, or is another user's than who is said to ask.
+    pub fn workload_of(&self, pid: Pid, user: u32) -> Result<Option<Arc<str>>, String> {
+        use std::os::unix::fs::MetadataExt;
+        let gone = || format!("process {pid}, which asked, cannot be looked at");
+        let owner = std::fs::metadata(format!("/proc/{pid}")).map_err(|_| gone())?;
+        // It ended, and its number is another's: then at least it is no other user's process.
+        if owner.uid() != user {
+            return Err(gone());
+        }
+        let place = self.with(|state| state.place_of(pid)).map_err(|_| gone())?;
+        if let Some(left) = self.left().iter().find(|left| left.pid == pid) {
+            return Ok(Some(left.workload.as_str().into()));
+        }
+        let labelled = self.snapshot();
+        let holds = |cgroup: &&LabelledCgroup| {
+            place
+                .as_ref()
+                .is_some_and(|place| place.starts_with(&cgroup.path))
+        };
+        Ok(labelled
+            .iter()
+            .find(holds)
+            .map(|cgroup| cgroup.workload.clone()))
     }
 
     /// The processes that left their labelled cgroups in the last hour, oldest first.

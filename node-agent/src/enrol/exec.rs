@@ -148,7 +148,7 @@ impl State {
     }
 
     /// Where a process is, below the root; `None` when it is elsewhere in the hierarchy.
-    fn place_of(&self, pid: Pid) -> Result<Option<PathBuf>, EnrolError> {
+    pub(super) fn place_of(&self, pid: Pid) -> Result<Option<PathBuf>, EnrolError> {
         let table = fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .map_err(|_| EnrolError::NoProcess(pid))?;
         let path = table.lines().find_map(|line| line.strip_prefix("0::/"));

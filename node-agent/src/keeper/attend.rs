@@ -171,6 +171,14 @@ impl Answers {
                         ..Report::default()
                     }),
             )),
+            Ask::Whose { pid, user } => {
+                let told = tokio::task::spawn_blocking(move || {
+                    let enrolment = self.enrolment().ok_or("the agent is still starting")?;
+                    let whose = enrolment.workload_of(pid, user)?;
+                    Ok(whose.map(|workload| workload.to_string()))
+                });
+                Answer::Whose(told.await.unwrap_or_else(|died| Err(died.to_string())))
+            }
             Ask::Protect { prefixes } => {
                 let protected =
                     tokio::task::spawn_blocking(move || match self.protect(&prefixes) {

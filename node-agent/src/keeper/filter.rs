@@ -261,6 +261,9 @@ fn allowed() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Fault> {
                 libc::F_GETFL,
                 libc::F_SETFL,
                 libc::F_DUPFD_CLOEXEC,
+                // Locks of a file's ranges, by which the approvals are one agent's at a time.
+                libc::F_OFD_GETLK,
+                libc::F_OFD_SETLK,
             ]
             .map(word),
         )?,

@@ -19,7 +19,7 @@ use super::message::{
 };
 use crate::identity::TokenFileError;
 use crate::intercept::Prefix;
-use crate::model::{ClientAddr, Secret};
+use crate::model::{ClientAddr, Pid, Secret};
 use crate::origin::Flow;
 
 /// Connections that were handed over and are not yet served.
@@ -199,7 +199,9 @@ impl Link {
         let ticket = ticket.number;
         match self.ask(Ask::Token { ticket, source }).await {
             Ok(Answer::Token(token)) => token.map(|carried| carried.0),
-            Ok(Answer::Report(_) | Answer::Protect(_)) | Err(_) => Err(TokenFileError::NobodyToAsk),
+            Ok(Answer::Report(_) | Answer::Protect(_) | Answer::Whose(_)) | Err(_) => {
+                Err(TokenFileError::NobodyToAsk)
+            }
         }
     }
 
@@ -218,7 +220,18 @@ impl Link {
     pub async fn report(&self) -> Result<Report, LinkError> {
         match self.ask(Ask::Report).await? {
             Answer::Report(report) => Ok(*report),
-            Answer::Token(_) | Answer::Protect(_) => Err(LinkError::Silent),
+            Answer::Token(_) | Answer::Protect(_) | Answer::Whose(_) => Err(LinkError::Silent),
+        }
+    }
+
+    /// Which workload a process belongs to, that is said to be this user's; `None`: to none.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub async fn whose(&self, pid: Pid, user: u32) -> Result<Option<String>, LinkError> {
+        match self.ask(Ask::Whose { pid, user }).await? {
+            Answer::Whose(told) => told.map_err(LinkError::Refused),
+            Answer::Token(_) | Answer::Report(_) | Answer::Protect(_) => Err(LinkError::Silent),
         }
     }
 
@@ -229,7 +242,7 @@ impl Link {
     pub async fn protect(&self, prefixes: Vec<Prefix>) -> Result<(), LinkError> {
         match self.ask(Ask::Protect { prefixes }).await? {
             Answer::Protect(done) => done.map_err(LinkError::Refused),
-            Answer::Token(_) | Answer::Report(_) => Err(LinkError::Silent),
+            Answer::Token(_) | Answer::Report(_) | Answer::Whose(_) => Err(LinkError::Silent),
         }
     }
 

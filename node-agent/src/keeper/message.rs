@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::enrol::{Broken, Left, Standing};
 use crate::identity::TokenFileError;
 use crate::intercept::{Counters, Entries, Layer, Prefix};
-use crate::model::{ClientAddr, Secret};
+use crate::model::{ClientAddr, Pid, Secret};
 use crate::origin::Flow;
 
 /// The longest message to the keeper, bytes: some tens of thousands of protected addresses.
@@ -74,6 +74,7 @@ pub(super) enum Answer {
     Token(Result<Carried, TokenFileError>),
     Report(Box<Report>),
     Protect(Result<(), String>),
+    Whose(Result<Option<String>, String>),
 }
 
 /// What the worker says.
@@ -101,6 +102,8 @@ pub(super) enum Ask {
     Token { ticket: TicketNumber, source: usize },
     /// What is governed now.
     Report,
+    /// Which workload the process of this number belongs to, that this user is said to run.
+    Whose { pid: Pid, user: u32 },
     /// The targets' addresses have changed to these. Those that are no longer among them stay
     /// protected for a day.
     Protect { prefixes: Vec<Prefix> },

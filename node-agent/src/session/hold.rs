@@ -192,10 +192,19 @@ impl<W: Wire> Session<W> {
     }
 
     /// Whether something came for the statement that waits.
-    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> bool {
+    ///
+    /// `blind`: so much came behind it that no more is read, and that its client goes would not be seen.
+    pub(super) fn poll_held(&mut self, blind: bool, cx: &mut Context<'_>) -> bool {
         let Some(mut held) = self.held.take() else {
             return false;
         };
+        if blind && held.told.is_none() {
+            held.pending.gone(Lapse::ClientGone);
+            let why = "too much was sent behind it to tell whether its client is still there";
+            let refusal = crate::approval::refusal(&held.hold.rule, why)
+                .hint("Send at most 256 KiB behind a statement that may be held.");
+            held.told = Some(Told::Refused(refusal));
+        }
         let mut moved = held.poll(cx);
         if !moved && held.remind.as_mut().poll(cx).is_ready() {
             self.tell_held(&held, "it is still held");
@@ -404,13 +413,10 @@ impl<W: Wire> Session<W> {
         verdict: &Verdict,
     ) -> Result<(Binding, Option<Binding>), Box<Refusal>> {
         let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
-        // As the database has them at this moment: what was believed a moment ago is not enough.
-        let catalogue = self.lookup.current::<W>().await;
-        let catalogue = match catalogue {
-            Ok(catalogue) => self.lookup.newer::<W>(catalogue.version()).await,
-            Err(error) => Err(error),
-        };
-        let catalogue = catalogue.map_err(|error| {
+        // As the database has them from this moment on: what was read a moment ago is not enough, and as
+        // after a definition of this session's own, nothing that was is taken.
+        self.lookup.changed();
+        let catalogue = self.lookup.current::<W>().await.map_err(|error| {
             tracing::warn!(session = %self.id, %error, "names cannot be resolved");
             cannot("the database's catalogue cannot be read now; try again in a moment")
         })?;

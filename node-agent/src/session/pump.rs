@@ -391,7 +391,8 @@ impl<W: Wire> Session<W> {
         }
         // After the client: one that is gone by now is not told.
         if self.held.is_some() {
-            moved |= self.poll_held(cx);
+            let blind = self.client_in.bytes.len() >= HIGH_WATER;
+            moved |= self.poll_held(blind, cx);
         }
         if moved {
             Poll::Ready(Ok(Woke::Moved))
