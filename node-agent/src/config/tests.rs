@@ -152,7 +152,7 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
         ("webhooks", "approvals: { webhooks: [\"https://x.example\"], timeout: 0s }\n".into()),
         ("a console with nothing", "approvals: { console: {} }\n".into()),
         ("a console over plain HTTP", "approvals: { console: { url: \"http://a.example\", issuer: \"http://127.0.0.1:1\", client_id: c, session: 25h, fresh: 10s } }\n".into()),
-        ("a console that is no site", "approvals: { console: { url: \"https://a.example/x\", issuer: \"https://i.example\", client_id: c, groups: g } }\n".into()),
+        ("a console that is no site", "approvals: { console: { url: \"https://a.example/x\", issuer: \"https://i.example\", client_id: c } }\n".into()),
         ("a console that opens databases", format!("{}approvals: {{ console: {{ url: \"https://a.example\", issuer: \"https://i.example\", client_id: a }} }}\n", issuer(""))),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),
