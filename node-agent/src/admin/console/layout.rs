@@ -1,4 +1,4 @@
-//! Pure. The frame of every page: a heading, where one can go, who is signed in.
+//! IO. The frame of every page: a heading, where one can go, who is signed in.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

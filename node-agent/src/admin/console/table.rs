@@ -1,4 +1,4 @@
-//! Pure. Who is signed in, and who is about to be: bounded, and over when its time is.
+//! IO. Who is signed in, and who is about to be: bounded, and over when its time is.
 
 use std::collections::HashMap;
 
