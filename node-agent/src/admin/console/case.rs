@@ -71,16 +71,13 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
     let mut body = String::new();
     let badge = badge(&case.state);
     let told = Text(&case.told()).to_string();
-    let _ = write!(
-        body,
-        "<p class=\"stands\">{badge} <span>{told}</span></p>\n"
-    );
+    let _ = writeln!(body, "<p class=\"stands\">{badge} <span>{told}</span></p>");
     if case.pending() {
         let waits = match request.waits {
             Waits::Held => "The client waits on its connection",
             Waits::Retry => "The client comes again with the same statement",
         };
-        let _ = write!(body, "<p>{waits}, until {}.</p>\n", moment(request.lapses));
+        let _ = writeln!(body, "<p>{waits}, until {}.</p>", moment(request.lapses));
     }
     match &request.matter {
         Matter::Statement(shown) => {
@@ -115,7 +112,7 @@ pub(super) fn badge(state: &Stands) -> String {
 
 fn pair(out: &mut String, name: &str, value: &str) {
     let (name, value) = (Text(name), Text(value));
-    let _ = write!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>\n");
+    let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
 }
 
 fn statement(out: &mut String, shown: &Shown, level: u8) {
@@ -126,13 +123,13 @@ fn statement(out: &mut String, shown: &Shown, level: u8) {
     }
     out.push_str("</code></pre>\n");
     if let Some(odd) = odd(&shown.text) {
-        let _ = write!(out, "<p class=\"odd\">{}</p>\n", Text(&odd));
+        let _ = writeln!(out, "<p class=\"odd\">{}</p>", Text(&odd));
     }
     if !shown.params.is_empty() {
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<h{level}>Parameters</h{level}>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Parameters\">\
-             <table>\n<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Value</th></tr></thead>\n<tbody>\n"
+             <table>\n<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Value</th></tr></thead>\n<tbody>"
         );
         for (at, cell) in shown.params.iter().enumerate() {
             let (class, text) = match cell {
@@ -141,9 +138,9 @@ fn statement(out: &mut String, shown: &Shown, level: u8) {
                 RecordedCell::Binary(hex) => ("", format!("\\x{hex}")),
                 RecordedCell::Long(bytes) => ("long", format!("{bytes} bytes, not kept")),
             };
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<tr><th scope=\"row\">${}</th><td class=\"{class}\">{}</td></tr>\n",
+                "<tr><th scope=\"row\">${}</th><td class=\"{class}\">{}</td></tr>",
                 at + 1,
                 Text(&text)
             );
@@ -193,20 +190,20 @@ fn odd(text: &str) -> Option<String> {
 }
 
 fn commit(out: &mut String, work: &Work) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<section>\n<h2>What would be committed</h2>\n\
          <p>The transaction has been open since {}, and its locks are held.</p>\n\
          <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Rows by table\"><table>\n<thead><tr>\
          <th scope=\"col\">Table</th><th scope=\"col\">Inserted</th><th scope=\"col\">Updated</th>\
-         <th scope=\"col\">Deleted</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">Deleted</th></tr></thead>\n<tbody>",
         moment(work.since)
     );
     for changed in &work.tables {
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td>\
-             <td class=\"number\">{}</td></tr>\n",
+             <td class=\"number\">{}</td></tr>",
             Text(&changed.table),
             changed.inserted,
             changed.updated,
@@ -215,11 +212,11 @@ fn commit(out: &mut String, work: &Work) {
     }
     out.push_str("</tbody></table></div>\n");
     for (at, shown) in work.statements.iter().enumerate() {
-        let _ = write!(out, "<h3>Statement {}</h3>\n", at + 1);
+        let _ = writeln!(out, "<h3>Statement {}</h3>", at + 1);
         statement(out, shown, 4);
     }
     if work.more > 0 {
-        let _ = write!(out, "<p>And {} further statements.</p>\n", work.more);
+        let _ = writeln!(out, "<p>And {} further statements.</p>", work.more);
     }
     out.push_str("</section>\n");
 }
@@ -290,12 +287,12 @@ fn rule(out: &mut String, case: &Case) {
                 moment(vote.at),
                 note.unwrap_or_default()
             );
-            let _ = write!(out, "<li>{}</li>\n", Text(&said));
+            let _ = writeln!(out, "<li>{}</li>", Text(&said));
         }
         out.push_str("</ul>\n");
     }
     if case.runs > 0 {
-        let _ = write!(out, "<p>Statements that ran by it: {}.</p>\n", case.runs);
+        let _ = writeln!(out, "<p>Statements that ran by it: {}.</p>", case.runs);
     }
     out.push_str("</section>\n");
 }
@@ -306,7 +303,7 @@ const NOTE: &str = "<label for=\"ID\">Note (told to the client, and recorded)</l
 fn decide(out: &mut String, console: &Console, signed: &Signed, case: &Case) {
     let id = case.request.id;
     let own = signed.reviewer.is(&case.request.requester);
-    let in_force = matches!(case.state, Stands::Approved { .. }) && clock::now().0 > 0;
+    let in_force = matches!(case.state, Stands::Approved { until } if clock::now() < until);
     if !case.pending() && !in_force {
         return;
     }
@@ -317,10 +314,10 @@ fn decide(out: &mut String, console: &Console, signed: &Signed, case: &Case) {
     }
     let token = layout::token(signed);
     if in_force {
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<form method=\"post\" action=\"/console/requests/{id}/revoke\">\n{token}\
-             <button class=\"no\">Take the approval back</button>\n</form>\n</section>\n"
+             <button class=\"no\">Take the approval back</button>\n</form>\n</section>"
         );
         return;
     }
@@ -334,17 +331,17 @@ fn decide(out: &mut String, console: &Console, signed: &Signed, case: &Case) {
         out.push_str(&NOTE.replace("ID", "note-approve"));
         out.push_str("<button class=\"yes\">Approve</button>\n</form>\n");
     } else {
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<div>\n<h3>Approve</h3>\n<p>Approving needs your credentials given no longer than {} minutes ago.</p>\n\
-             <p><a class=\"go\" href=\"/console/sign-in?anew&amp;next=/console/requests/{id}\">Sign in anew to approve</a></p>\n</div>\n",
+             <p><a class=\"go\" href=\"/console/sign-in?anew&amp;next=/console/requests/{id}\">Sign in anew to approve</a></p>\n</div>",
             console.settings.fresh.as_secs() / 60
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<form method=\"post\" action=\"/console/requests/{id}/refuse\">\n<h3>Refuse</h3>\n{token}{}\
-         <button class=\"no\">Refuse</button>\n</form>\n</div>\n</section>\n",
+         <button class=\"no\">Refuse</button>\n</form>\n</div>\n</section>",
         NOTE.replace("ID", "note-refuse")
     );
 }
@@ -369,12 +366,12 @@ fn terms(out: &mut String, case: &Case) {
         );
     }
     if let Some(most) = shape.filter(|most| *most > 0) {
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<label><input type=\"radio\" name=\"scope\" value=\"shape\"> Statements of this shape, by this \
              identity, for the minutes below</label>\n\
              <label for=\"minutes\">Minutes (1 to {most})</label>\n\
-             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">\n"
+             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">"
         );
     }
     out.push_str("</fieldset>\n");
@@ -392,16 +389,16 @@ fn terms(out: &mut String, case: &Case) {
 }
 
 fn agreed_terms(out: &mut String, terms: Terms) {
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<p>Reviewers before you agreed on: {}. You agree to the same.</p>\n",
+        "<p>Reviewers before you agreed on: {}. You agree to the same.</p>",
         Text(&terms.to_string())
     );
     let mut field = |name: &str, value: &str| {
         let value = Attribute(value);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n"
+            "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">"
         );
     };
     match terms.scope {

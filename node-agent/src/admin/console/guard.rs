@@ -53,6 +53,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
+#[allow(
+    clippy::result_large_err,
+    reason = "the error is the answer to the browser, made once and moved out"
+)]
 impl Console {
     /// Why a question is not one of a browser that looks at the console.
     fn stranger(&self, method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {

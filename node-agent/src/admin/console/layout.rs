@@ -106,10 +106,10 @@ fn navigation(console: &Console, signed: &Signed, here: &str) -> String {
         };
         let _ = writeln!(nav, "<li><a href=\"{to}\"{current}>{name}</a></li>");
     }
-    let _ = write!(
+    let _ = writeln!(
         nav,
         "</ul>\n<form method=\"post\" action=\"/console/sign-out\">\n{}\
-         <span>Signed in as <strong>{}</strong></span>\n<button>Sign out</button>\n</form>\n</nav>\n",
+         <span>Signed in as <strong>{}</strong></span>\n<button>Sign out</button>\n</form>\n</nav>",
         token(signed),
         Text(&signed.reviewer.name)
     );

@@ -109,11 +109,11 @@ fn table(cases: &[Case], none: &str) -> String {
             true => format!("until {}", moment(request.lapses)),
             false => moment(case.changed),
         };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<li class=\"st {}\">\n<h2><a href=\"/console/requests/{}\">{} · {}</a> {}</h2>\n\
              <p class=\"begins\">{more}<code>{}</code></p>\n\
-             <p class=\"when\">{} by {}/{} · {} · {}</p>\n</li>\n",
+             <p class=\"when\">{} by {}/{} · {} · {}</p>\n</li>",
             if case.pending() { "held" } else { "" },
             request.id,
             Text(&request.requester.subject),
@@ -129,7 +129,7 @@ fn table(cases: &[Case], none: &str) -> String {
     }
     out.push_str("</ol>\n");
     if let Some(more) = cases.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        let _ = write!(out, "<p>And {more} more.</p>\n");
+        let _ = writeln!(out, "<p>And {more} more.</p>");
     }
     out
 }
@@ -184,11 +184,11 @@ pub(super) async fn live(
     );
     for seen in &seen {
         let session = &seen.session;
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr><th scope=\"row\"><a href=\"/console/recordings/{0}\">{0}</a></th><td class=\"at\">{1}</td>\
              <td>{2}</td><td>{3}</td><td>{4}</td><td>{5}</td><td class=\"number\">{6}</td>\
-             <td class=\"number\">{7}</td><td class=\"number\">{8}</td></tr>\n",
+             <td class=\"number\">{7}</td><td class=\"number\">{8}</td></tr>",
             session.id,
             moment(session.since),
             Text(&session.user),

@@ -97,11 +97,11 @@ fn table(entries: &[Entry]) -> String {
         };
         let target = entry.target.as_ref().map_or("–", |target| &target.0);
         let totals = &entry.totals;
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr><th scope=\"row\"><a href=\"/console/recordings/{0}\">{0}</a></th><td class=\"at\">{1}</td>\
              <td>{2}</td><td>{3}</td><td>{4}</td><td class=\"number\">{5}</td><td class=\"number\">{6}</td>\
-             <td class=\"number\">{7}</td><td class=\"number\">{8}</td><td>{state}</td></tr>\n",
+             <td class=\"number\">{7}</td><td class=\"number\">{8}</td><td>{state}</td></tr>",
             entry.session,
             moment(entry.began),
             Text(entry.user.as_deref().unwrap_or("–")),
