@@ -14,17 +14,17 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::accept::{Strands, serve_all};
-use crate::admin::{Admin, serve_pages, serve_socket};
+use crate::admin::{Admin, Console, serve_pages, serve_socket};
 use crate::approval::{Bounds, Desk, DeskSettings, WebhookError, Webhooks};
 use crate::archive::{ArchiveError, Keeping, Settings};
 use crate::config::{
-    Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
+    self, Config, HostTable, OnFailure, PasswordSource, RowsMode, Target, UpstreamTlsMode,
 };
 use crate::connection::{Gate, HalfOpen};
 use crate::feed::{
     PolicyFault, PolicyTrouble, follow_hosts, follow_policies, load_policies, look_up,
 };
-use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes};
+use crate::identity::{Algorithm, IdentityError, IssuerRules, Issuers, KeyTimes, SignIn};
 use crate::intercept::Prefix;
 use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
@@ -201,6 +201,7 @@ impl Agent {
             drain: drained.clone(),
         });
         passwords_are_readable(&config)?;
+        let console = console(&config)?;
         let reachable = reachable(&config)?;
         let hosts = look_up(&config).await;
         let (publish_hosts, hosts) = watch::channel(Arc::new(hosts));
@@ -257,7 +258,11 @@ impl Agent {
             keeper: Some(keeper),
             drain: drained,
         });
-        let desks = start_admin(pages, socket, admin, &mut tasks);
+        let console = console.map(|(settings, sign_in)| {
+            let recordings = config.recording.dir.clone();
+            Arc::new(Console::new(settings, sign_in, recordings, admin.clone()))
+        });
+        let desks = start_admin((pages, socket), admin, console, &mut tasks);
         Ok(Agent {
             desks,
             drain,
@@ -345,15 +350,31 @@ impl Agent {
     }
 }
 
+/// Where reviewers sign in, where there is a console.
+fn console(config: &Config) -> Result<Option<(config::Console, SignIn)>, AgentError> {
+    let Some(console) = &config.approvals.console else {
+        return Ok(None);
+    };
+    if let Some(path) = &console.client_secret_file {
+        readable(path)?;
+    }
+    let sign_in = SignIn::new(
+        rules_of(&console.issuer)?,
+        console.client_secret_file.clone(),
+        Console::callback(&console.url),
+    )?;
+    Ok(Some((console.clone(), sign_in)))
+}
+
 fn start_admin(
-    pages: TcpListener,
-    socket: UnixListener,
+    (pages, socket): (TcpListener, UnixListener),
     admin: Arc<Admin>,
+    console: Option<Arc<Console>>,
     tasks: &mut JoinSet<()>,
 ) -> [AbortHandle; 2] {
     let for_pages = admin.clone();
     let pages = tasks.spawn(async move {
-        if let Err(error) = serve_pages(for_pages, pages).await {
+        if let Err(error) = serve_pages(for_pages, console, pages).await {
             tracing::error!(%error, "the admin pages ended");
         }
     });
@@ -558,25 +579,26 @@ fn recorder_settings(
 }
 
 fn issuer_rules(config: &Config) -> Result<Vec<IssuerRules>, AgentError> {
-    let one = |issuer: &crate::config::Issuer| {
-        let algorithm = |word: &String| {
-            word.parse::<Algorithm>()
-                .map_err(|_| AgentError::Algorithm(word.clone()))
-        };
-        Ok(IssuerRules {
-            algorithms: issuer
-                .algorithms
-                .iter()
-                .map(algorithm)
-                .collect::<Result<_, _>>()?,
-            groups_claim: issuer.groups_claim.clone(),
-            ca_file: issuer.ca_file.clone(),
-            claims: issuer.claims.clone(),
-            allow_http_loopback: issuer.allow_http_loopback,
-            ..IssuerRules::new(&issuer.url, &issuer.audience)
-        })
+    config.issuers.iter().map(rules_of).collect()
+}
+
+fn rules_of(issuer: &config::Issuer) -> Result<IssuerRules, AgentError> {
+    let algorithm = |word: &String| {
+        word.parse::<Algorithm>()
+            .map_err(|_| AgentError::Algorithm(word.clone()))
     };
-    config.issuers.iter().map(one).collect()
+    Ok(IssuerRules {
+        algorithms: issuer
+            .algorithms
+            .iter()
+            .map(algorithm)
+            .collect::<Result<_, _>>()?,
+        groups_claim: issuer.groups_claim.clone(),
+        ca_file: issuer.ca_file.clone(),
+        claims: issuer.claims.clone(),
+        allow_http_loopback: issuer.allow_http_loopback,
+        ..IssuerRules::new(&issuer.url, &issuer.audience)
+    })
 }
 
 fn node_ca(config: &Config) -> Result<NodeCa, AgentError> {

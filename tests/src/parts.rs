@@ -64,6 +64,13 @@ pub fn node_home() -> Result<PathBuf> {
     Ok(test_parts().join("node"))
 }
 
+/// The directory whose `node_modules` has what drives a browser.
+pub fn browser_home() -> Result<PathBuf> {
+    part("browser/node_modules/playwright-core/package.json")?;
+    part("browser/node_modules/axe-core/package.json")?;
+    Ok(test_parts().join("browser"))
+}
+
 /// A driver script of this crate.
 pub fn driver(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

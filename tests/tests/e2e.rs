@@ -24,6 +24,7 @@ mod e2e {
 
     mod complete;
     mod confined;
+    mod console;
     mod content;
     mod copied;
     mod counted;

@@ -2,6 +2,7 @@
 //! sessions over a unix socket that knows who asks.
 
 mod approvals;
+mod console;
 mod pages;
 mod socket;
 mod status;
@@ -20,6 +21,7 @@ use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
 pub use approvals::{Listed, Word};
+pub use console::Console;
 pub use pages::serve_pages;
 pub use socket::{AdminError, ask, serve_socket};
 pub use status::Status;

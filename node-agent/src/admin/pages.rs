@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/metrics`, on loopback.
+//! `/healthz`, `/readyz`, `/metrics`, on loopback; and the console, where there is one.
 
 use std::sync::Arc;
 
@@ -6,22 +6,38 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
 use tokio::net::TcpListener;
 
-use super::Admin;
+use super::{Admin, Console};
 
 /// Serves until the task is dropped.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve_pages(admin: Arc<Admin>, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve_pages(
+    admin: Arc<Admin>,
+    console: Option<Arc<Console>>,
+    listener: TcpListener,
+) -> std::io::Result<()> {
+    let console = match console {
+        Some(console) => console.router(),
+        None => Router::new()
+            .route("/console", any(no_console))
+            .route("/console/{*page}", any(no_console)),
+    };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(console);
     axum::serve(listener, router).await
+}
+
+async fn no_console() -> impl IntoResponse {
+    let why = "There is no console: the agent's configuration has no approvals.console.\n";
+    (StatusCode::NOT_FOUND, why)
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {

@@ -75,6 +75,14 @@ fn missing(config: &Config) -> Vec<String> {
             exists("ca_file", path);
         }
     }
+    if let Some(console) = &config.approvals.console {
+        if let Some(path) = &console.issuer.ca_file {
+            exists("ca_file", path);
+        }
+        if let Some(path) = &console.client_secret_file {
+            exists("client_secret_file", path);
+        }
+    }
     for target in &config.targets {
         if let Some(path) = &target.upstream.ca_file {
             exists("ca_file", path);
@@ -145,6 +153,7 @@ fn resolve_paths(config: &mut Config, file: &Path) {
         workloads,
         policies,
         recording,
+        approvals,
         tls,
         ..
     } = config;
@@ -164,6 +173,10 @@ fn resolve_paths(config: &mut Config, file: &Path) {
         .into_iter()
         .flatten()
         .for_each(resolve);
+    if let Some(console) = &mut approvals.console {
+        let files = [&mut console.issuer.ca_file, &mut console.client_secret_file];
+        files.into_iter().flatten().for_each(resolve);
+    }
     for target in targets {
         target.upstream.ca_file.iter_mut().for_each(resolve);
         let groups = target

@@ -14,11 +14,11 @@ mod yaml;
 pub use place::{BadPlace, Place};
 pub use prefix::{BadPrefix, Prefix};
 pub use resolved::{
-    Approvals, Archive, CgroupRoot, ClientTlsMode, Config, Credential, Credentials, Egress, Guard,
-    HostPort, HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure, PasswordSource,
-    Recording, RowsMode, SealTo, Target, TargetLimits, Tls, TokenSource, Undeclared, UnixSockets,
-    Upstream, UpstreamTlsMode, User, Webhook, WebhookStep, WebhookTemplate, WebhookUrl, Worker,
-    WorkloadRule,
+    Approvals, Archive, CgroupRoot, ClientTlsMode, Config, Console, Credential, Credentials,
+    Egress, Guard, HostPort, HostTable, Issuer, Listen, LocalReviewer, Log, NodeWide, OnFailure,
+    PasswordSource, Recording, RowsMode, SealTo, Target, TargetLimits, Tls, TokenSource,
+    Undeclared, UnixSockets, Upstream, UpstreamTlsMode, User, Webhook, WebhookStep,
+    WebhookTemplate, WebhookUrl, Worker, WorkloadRule,
 };
 pub use webhook_url::webhook_url;
 pub use words::{KEYS, Key};

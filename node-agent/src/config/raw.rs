@@ -170,6 +170,7 @@ pub(super) struct RawApprovals {
     pub(super) per_identity: Maybe<u32>,
     pub(super) local: List<RawLocalReviewer>,
     pub(super) webhooks: List<RawWebhook>,
+    pub(super) console: Maybe<RawConsole>,
 }
 
 /// `approvals.webhooks[]`.
@@ -187,6 +188,28 @@ pub(super) struct RawWebhook {
     pub(super) headers: BTreeMap<String, Spanned<PathBuf>>,
     pub(super) project: Maybe<String>,
     pub(super) issue_type: Maybe<String>,
+}
+
+/// `approvals.console`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConsole {
+    pub(super) url: Maybe<String>,
+    pub(super) issuer: Maybe<String>,
+    pub(super) client_id: Maybe<String>,
+    pub(super) client_secret_file: Maybe<PathBuf>,
+    pub(super) groups_claim: Maybe<String>,
+    pub(super) ca_file: Maybe<PathBuf>,
+    pub(super) session: Maybe<String>,
+    pub(super) fresh: Maybe<String>,
+    pub(super) auditors: RawAuditors,
+}
+
+/// `approvals.console.auditors`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAuditors {
+    pub(super) groups: List<String>,
 }
 
 /// `approvals.local[]`.

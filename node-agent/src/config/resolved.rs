@@ -333,6 +333,7 @@ pub struct Approvals {
     pub per_identity: usize,
     pub local: Vec<LocalReviewer>,
     pub webhooks: Vec<Webhook>,
+    pub console: Option<Console>,
 }
 
 /// Where the steps of requests for approval are told.
@@ -399,6 +400,20 @@ pub enum WebhookStep {
     Refused,
     Used,
     Over,
+}
+
+/// The web console, where there is one.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "see words.rs")]
+pub struct Console {
+    /// Scheme and host, as browsers write it in `Origin`: no path, no slash at the end.
+    pub url: String,
+    /// Where reviewers sign in. Its audience is the console's `client_id`.
+    pub issuer: Issuer,
+    pub client_secret_file: Option<PathBuf>,
+    pub session: Duration,
+    pub fresh: Duration,
+    pub auditors: Vec<String>,
 }
 
 /// A user of this host who may decide, by the kernel's word for who asks.

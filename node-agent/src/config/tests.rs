@@ -37,7 +37,14 @@ workloads:
     subject: ci
 policies: [ policies/ ]
 recording: { rows: masked, retention: 90d, max_bytes: 20GiB, workload_max_bytes: 2GiB, on_failure: refuse }
-approvals: { timeout: 5m }
+approvals:
+  timeout: 5m
+  console:
+    url: https://approvals.example/
+    issuer: https://issuer.example
+    client_id: console
+    client_secret_file: /etc/node-agent/console
+    auditors: { groups: [audit] }
 log: { format: json, level: debug }
 "#;
 
@@ -152,6 +159,10 @@ fn a_fault_names_its_place_its_key_and_the_mend() {
             \x20 - { name: b, url: \"https://u:p@x.example\", template: jira, steps: [over] }\n\
             \x20 - { name: c, url: \"http://127.0.0.1:1/\", template: pagerduty, project: X, steps: [] }\n\
             \x20 - { name: d, url: \"https://x.example\", template: slack, console_url: \"x\", headers: { \"A b\": /h, host: /h } }\n".into()),
+        ("a console with nothing", "approvals: { console: {} }\n".into()),
+        ("a console over plain HTTP", "approvals: { console: { url: \"http://a.example\", issuer: \"http://127.0.0.1:1\", client_id: c, session: 25h, fresh: 10s } }\n".into()),
+        ("a console that is no site", "approvals: { console: { url: \"https://a.example/x\", issuer: \"https://i.example\", client_id: c } }\n".into()),
+        ("a console that opens databases", format!("{}approvals: {{ console: {{ url: \"https://a.example\", issuer: \"https://i.example\", client_id: a }} }}\n", issuer(""))),
         ("half a certificate authority", "tls: { ca_cert: /ca.pem }\n".into()),
         ("several faults at once", "listen: { port: 0 }\nstate_dir: here\nlog: { format: xml }\n".into()),
     ];

@@ -494,6 +494,60 @@ pub const KEYS: &[Key] = &[
         "Task",
         "for jira: the type of the issues",
     ),
+    key(
+        "approvals.console.url",
+        "URL",
+        "",
+        "where reviewers' browsers find the console (`/console` at `listen.admin`, by a proxy with TLS): scheme and host; https, or http to 127.0.0.1 or [::1]; without `approvals.console` there is none",
+    ),
+    key(
+        "approvals.console.issuer",
+        "URL",
+        "",
+        "where reviewers sign in (OpenID Connect, authorization code with PKCE); of one that `identity.issuers` has, the settings there hold for what is left out here",
+    ),
+    key(
+        "approvals.console.client_id",
+        "text",
+        "",
+        "the console's name at that issuer; no audience that opens databases",
+    ),
+    key(
+        "approvals.console.client_secret_file",
+        "path",
+        "none: a public client",
+        "the console's secret at that issuer",
+    ),
+    key(
+        "approvals.console.groups_claim",
+        "text",
+        "groups",
+        "the claim of the ID token that holds the reviewer's groups",
+    ),
+    key(
+        "approvals.console.ca_file",
+        "path",
+        "public roots",
+        "who may vouch for that issuer's TLS",
+    ),
+    key(
+        "approvals.console.session",
+        "time",
+        "8h",
+        "how long a sign-in lasts; at most 24h",
+    ),
+    key(
+        "approvals.console.fresh",
+        "time",
+        "15m",
+        "who approves has signed in with their credentials no longer ago; at least 1m, at most `session`",
+    ),
+    key(
+        "approvals.console.auditors.groups",
+        "list",
+        "[]",
+        "the groups that see live and recorded sessions in the console",
+    ),
     key("log.format", "text, json", "text", "the agent's own log"),
     key(
         "log.level",
@@ -555,7 +609,7 @@ mod tests {
 
     #[test]
     fn exactly_the_keys_that_are_read_are_described() {
-        let maps: [(&str, &[&str]); 17] = [
+        let maps: [(&str, &[&str]); 19] = [
             ("listen.", fields_of::<raw::RawListen>()),
             ("guard.", fields_of::<raw::RawGuard>()),
             ("identity.issuers[].", fields_of::<raw::RawIssuer>()),
@@ -567,6 +621,11 @@ mod tests {
             ("approvals.local[].", fields_of::<raw::RawLocalReviewer>()),
             ("recording.archive.", fields_of::<raw::RawArchive>()),
             ("approvals.webhooks[].", fields_of::<raw::RawWebhook>()),
+            (
+                "approvals.console.auditors.",
+                fields_of::<raw::RawAuditors>(),
+            ),
+            ("approvals.console.", fields_of::<raw::RawConsole>()),
             ("approvals.", fields_of::<raw::RawApprovals>()),
             ("log.", fields_of::<raw::RawLog>()),
             ("tls.", fields_of::<raw::RawTls>()),

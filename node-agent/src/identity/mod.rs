@@ -16,8 +16,8 @@ use crate::model::{Refusal, RefusalCode};
 
 pub use binding::bind_workload;
 pub use oidc::{
-    Algorithm, BadKeys, IssuerRules, Issuers, KeySet, KeyTimes, TokenRefused, UnknownAlgorithm,
-    verify,
+    Algorithm, BadKeys, Begun, Finished, IssuerRules, Issuers, KeySet, KeyTimes, SignIn,
+    SignInError, TokenRefused, UnknownAlgorithm, verify,
 };
 pub use workload::{TokenFileError, TokenFiles};
 

@@ -55,7 +55,12 @@ impl Reach {
                 reads.push(path.clone());
             }
         }
+        let console = config.approvals.console.iter();
+        reads.extend(console.clone().filter_map(|it| it.issuer.ca_file.clone()));
         // Read again and again.
+        for secret in console.filter_map(|it| it.client_secret_file.as_ref()) {
+            reads.extend(kept(secret));
+        }
         if let Some(archive) = &config.recording.archive {
             reads.extend(archive.credentials_file.iter().flat_map(|path| kept(path)));
         }

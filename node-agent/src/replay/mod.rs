@@ -52,12 +52,14 @@ pub use grep::{
     Syntax, Telling, Who, Within, grep, tell,
 };
 pub use html::page;
+pub(crate) use html::{Attribute, STYLE, Text, policy};
 pub use index::{Catalogue, Coverage, Trust, by_header, catalogue};
 pub use list::{Order, Sort, entries, list, print, show};
 pub use read::{Back, Outcome, Progress, Recording, Said, State};
 pub use since::{NotAMoment, since};
 pub use tail::tail;
 pub use verify::{Found, Report, verify};
+pub(crate) use when::full as moment;
 
 use crate::model::{RecipientId, UnixMillis};
 use crate::record::{BlockError, Identities};

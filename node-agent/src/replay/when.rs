@@ -22,7 +22,7 @@ fn format(at: UnixMillis, as_: &[BorrowedFormatItem<'_>]) -> String {
 }
 
 /// `2026-01-31 12:00:00.123 UTC`.
-pub(super) fn full(at: UnixMillis) -> String {
+pub(crate) fn full(at: UnixMillis) -> String {
     format(at, FULL)
 }
 

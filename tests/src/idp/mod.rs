@@ -3,6 +3,7 @@
 
 mod keys;
 mod serve;
+mod signin;
 mod token;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 use crate::ca::TestCa;
 
 pub use keys::{Alg, KeySet};
+pub use signin::Person;
 pub use token::Claims;
 
 use serve::Shared;
@@ -127,6 +129,21 @@ impl Idp {
     /// Claims to change before signing.
     pub fn claims(&self, subject: &str, groups: &[&str], ttl: i64) -> Claims {
         Claims::new(&self.url, subject, groups, ttl)
+    }
+
+    /// Who signs in from now on, at its own pages, without being asked anything.
+    pub fn sit_down(&self, person: Person) {
+        self.shared.desk().person = person;
+    }
+
+    /// From now on its ID tokens are changed so before they are signed.
+    pub fn forge(&self, change: fn(Claims) -> Claims) {
+        self.shared.desk().change = Some(change);
+    }
+
+    /// The client's secret from now on; without one clients are public.
+    pub fn client_secret(&self, secret: &str) {
+        self.shared.desk().secret = Some(secret.to_owned());
     }
 
     /// From now on its endpoints do this.

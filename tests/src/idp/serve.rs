@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
+use super::signin;
 use super::{Fault, KeySet};
 use crate::ca::Leaf;
 
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     fault: Mutex<Fault>,
     pub(super) fetches: AtomicUsize,
     pub(super) discoveries: AtomicUsize,
+    desk: Mutex<signin::Desk>,
     stopped: AtomicBool,
 }
 
@@ -36,6 +38,7 @@ impl Shared {
             fault: Mutex::new(Fault::None),
             fetches: AtomicUsize::new(0),
             discoveries: AtomicUsize::new(0),
+            desk: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -50,6 +53,14 @@ impl Shared {
 
     pub(super) fn fail(&self, fault: Fault) {
         *self.fault.lock().expect("no holder panics") = fault;
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, signin::Desk> {
+        self.desk.lock().expect("no holder panics")
     }
 
     fn fault(&self) -> Fault {
@@ -106,15 +117,35 @@ fn answer<S: Read + Write>(stream: S, shared: &Shared) -> Result<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.by_ref().take(8192).read_line(&mut first)?;
-    let mut line = String::new();
+    let (mut line, mut length, mut authorization) = (String::new(), 0, None);
     while reader.by_ref().take(8192).read_line(&mut line)? > 2 {
+        if let Some((name, value)) = line.split_once(':') {
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse::<usize>()?.min(64 << 10),
+                "authorization" => authorization = Some(value.trim().to_owned()),
+                _ => {}
+            }
+        }
         line.clear();
     }
+    let mut form = vec![0; length];
+    reader.read_exact(&mut form)?;
     let path = first.split(' ').nth(1).context("no request")?.to_owned();
-    let (status, body) = document(&path, shared)?;
+    let (mut status, mut body, mut more) = ("302 Found", String::new(), String::new());
+    if let Some(query) = path.strip_prefix("/authorize?") {
+        let location = shared.desk().authorize(&shared.url, &signin::pairs(query));
+        more = format!("location: {location}\r\n");
+    } else if path == "/token" {
+        let form = signin::pairs(std::str::from_utf8(&form)?);
+        (status, body) = shared
+            .desk()
+            .token(shared, &form, authorization.as_deref())?;
+    } else {
+        (status, body) = document(&path, shared)?;
+    }
     let stream = reader.get_mut();
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\
          connection: close\r\n\r\n",
         body.len()
     );

@@ -98,7 +98,8 @@ pub(super) fn write(builder: &Builder, world: &World) -> Result<Written> {
         writeln!(yaml, "    token: {token}")?;
     }
     writeln!(yaml, "policies: [ {} ]", policies.display())?;
-    yaml.push_str(&builder.settings);
+    let settings = builder.settings.replace("ADMIN", &admin.to_string());
+    yaml.push_str(&settings.replace("ISSUER", world.idp.url()));
     let config = world.write("config.yaml", &yaml)?;
     Ok(Written {
         config,

@@ -166,7 +166,8 @@ impl Builder {
         self
     }
 
-    /// With these further lines in the agent's configuration.
+    /// With these further lines in the agent's configuration. `ADMIN` stands for the address of its
+    /// pages, `ISSUER` for the issuer's URL.
     #[must_use]
     pub fn settings(mut self, yaml: &str) -> Self {
         self.settings = yaml.to_owned();

@@ -1,7 +1,7 @@
 //! Drivers of other languages, which the tests run untouched. Versions are pinned.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -10,6 +10,8 @@ use super::twice;
 use crate::{ground, run};
 
 const PYTHON_DRIVERS: [&str; 2] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0"];
+/// What drives the distribution's Chromium, and what looks for pages that some cannot use.
+const BROWSER_DRIVERS: [&str; 2] = ["playwright-core@1.65.1", "axe-core@4.14.1"];
 const NODE_DRIVER: &str = "pg@8.23.1";
 
 fn venv() -> PathBuf {
@@ -59,21 +61,36 @@ pub(super) fn has_node_driver() -> bool {
 }
 
 pub(super) fn get_node_driver() -> Result<()> {
-    let home = node_home();
-    fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+    npm_install(&node_home(), "node-driver", &[NODE_DRIVER])
+        .context("node-postgres could not be installed")
+}
+
+fn browser_home() -> PathBuf {
+    ground::test_parts().join("browser")
+}
+
+pub(super) fn has_browser_driver() -> bool {
+    let has = |package: &str| {
+        let manifest = format!("node_modules/{package}/package.json");
+        browser_home().join(manifest).is_file()
+    };
+    has("playwright-core") && has("axe-core")
+}
+
+pub(super) fn get_browser_driver() -> Result<()> {
+    npm_install(&browser_home(), "browser-driver", &BROWSER_DRIVERS)
+        .context("playwright-core and axe-core could not be installed")
+}
+
+fn npm_install(home: &Path, log: &str, packages: &[&str]) -> Result<()> {
+    fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
     let manifest = home.join("package.json");
     fs::write(&manifest, "{ \"private\": true }\n")?;
     twice(|| {
         let mut npm = Command::new("npm");
-        npm.current_dir(&home);
-        npm.args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            NODE_DRIVER,
-        ]);
-        run::quiet("node-driver", &mut npm)
+        npm.current_dir(home);
+        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        npm.args(packages);
+        run::quiet(log, &mut npm)
     })
-    .context("node-postgres could not be installed")
 }

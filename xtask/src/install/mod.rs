@@ -234,6 +234,16 @@ fn test_parts() -> Vec<Part> {
             get: Get::Steps(clients::get_node_driver),
         },
         Part {
+            name: "Chromium",
+            present: || crate::ground::program("chromium").is_some(),
+            get: Get::Packages(&["chromium", "fonts-dejavu-core"]),
+        },
+        Part {
+            name: "playwright-core and axe-core",
+            present: clients::has_browser_driver,
+            get: Get::Steps(clients::get_browser_driver),
+        },
+        Part {
             name: "PostgreSQL 18 server",
             present: postgres18::is_present,
             get: Get::Steps(postgres18::get),

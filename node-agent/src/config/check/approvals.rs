@@ -7,7 +7,7 @@ use serde_saphyr::Location;
 
 use super::Check;
 use crate::config::raw::{RawApprovals, RawLocalReviewer};
-use crate::config::resolved::{Approvals, LocalReviewer};
+use crate::config::resolved::{Approvals, Issuer, LocalReviewer};
 
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -17,7 +17,12 @@ const PER_IDENTITY: u32 = 32;
 const MOST_PER_IDENTITY: u32 = 1024;
 
 impl Check<'_> {
-    pub(super) fn approvals(&mut self, raw: &RawApprovals, state_dir: &Path) -> Approvals {
+    pub(super) fn approvals(
+        &mut self,
+        raw: &RawApprovals,
+        state_dir: &Path,
+        issuers: &[Issuer],
+    ) -> Approvals {
         let timeout = self
             .duration("approvals.timeout", raw.timeout.as_ref())
             .unwrap_or(TIMEOUT);
@@ -78,6 +83,7 @@ impl Check<'_> {
             per_identity: per_identity as usize,
             local,
             webhooks: self.webhooks(&raw.webhooks),
+            console: raw.console.as_ref().map(|raw| self.console(raw, issuers)),
         }
     }
 

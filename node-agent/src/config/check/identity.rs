@@ -60,7 +60,7 @@ impl Check<'_> {
             algorithms.push(algorithm.value.clone());
         }
         if algorithms.is_empty() {
-            algorithms = ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec();
+            algorithms = usual_algorithms();
         }
         Issuer {
             url,
@@ -77,7 +77,14 @@ impl Check<'_> {
     }
 }
 
-fn url_stands(url: &str, http: bool) -> Result<(), (String, &'static str)> {
+/// The algorithms of an issuer that names none.
+pub(super) fn usual_algorithms() -> Vec<String> {
+    ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec()
+}
+
+/// Whether a URL can be an issuer's; else the problem and its mend. `http`: plain HTTP to this very
+/// machine will do.
+pub(super) fn url_stands(url: &str, http: bool) -> Result<(), (String, &'static str)> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         (
             format!("`{url}` is no URL"),

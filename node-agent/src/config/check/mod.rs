@@ -2,6 +2,7 @@
 
 mod approvals;
 mod archive;
+mod console;
 mod identity;
 mod targets;
 mod webhooks;
@@ -33,15 +34,16 @@ pub(super) fn check(raw: Raw, source_name: &str) -> Result<Config, Vec<ConfigErr
     let state_dir = check.absolute("state_dir", raw.state_dir.as_ref(), "/var/lib/node-agent");
     let listen = check.listen(&raw.listen);
     let guard = check.guard(&raw.guard, listen.port);
+    let issuers = check.issuers(&raw.identity.issuers);
     let config = Config {
         cgroup_root: check.cgroup_root(raw.cgroup_root.as_ref()),
         attach: check.attach(raw.attach.as_ref()),
-        issuers: check.issuers(&raw.identity.issuers),
         targets: check.targets(&raw.targets, listen.port),
         workloads: check.workloads(&raw.workloads),
         policies: raw.policies.iter().map(|p| p.value.clone()).collect(),
         recording: check.recording(&raw.recording, &state_dir, &listen.admin_socket),
-        approvals: check.approvals(&raw.approvals, &state_dir),
+        approvals: check.approvals(&raw.approvals, &state_dir, &issuers),
+        issuers,
         log: check.log(&raw.log),
         tls: check.tls(&raw.tls),
         worker: check.worker(&raw.worker),

@@ -5,16 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::json;
 use super::keys::KeySet;
 use super::rules::IssuerRules;
+use crate::model::Secret;
 
 /// How long one document may take, connecting included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,6 +78,14 @@ impl Fetcher {
     /// # Errors
     /// One sentence about which document and what about it.
     pub(super) async fn fetch(&self) -> Result<KeySet, String> {
+        let members = self.discover().await?;
+        let keys = self.endpoint(&members, "jwks_uri")?;
+        let document = self.document(&keys).await?;
+        KeySet::parse(&document).map_err(|e| format!("{keys}: {e}"))
+    }
+
+    /// The members of the discovery document.
+    pub(super) async fn discover(&self) -> Result<Map<String, Value>, String> {
         let document = self.document(&self.discovery).await?;
         let members = json::object(&document)
             .ok_or_else(|| format!("{} is not a JSON object", self.discovery))?;
@@ -86,43 +96,80 @@ impl Fetcher {
                 self.discovery
             ));
         }
-        let keys = members
-            .get("jwks_uri")
+        Ok(members)
+    }
+
+    /// An endpoint that the discovery document names, where it may be used.
+    pub(super) fn endpoint(
+        &self,
+        members: &Map<String, Value>,
+        name: &'static str,
+    ) -> Result<Url, String> {
+        let endpoint = members
+            .get(name)
             .and_then(Value::as_str)
-            .ok_or_else(|| format!("{} names no jwks_uri", self.discovery))?;
-        let keys = allowed(keys, self.http_loopback).map_err(|e| format!("its jwks_uri: {e}"))?;
-        let document = self.document(&keys).await?;
-        KeySet::parse(&document).map_err(|e| format!("{keys}: {e}"))
+            .ok_or_else(|| format!("{} names no {name}", self.discovery))?;
+        allowed(endpoint, self.http_loopback).map_err(|e| format!("its {name}: {e}"))
+    }
+
+    /// Sends a form, and gives the status and the body of the answer.
+    pub(super) async fn send(
+        &self,
+        url: &Url,
+        authorization: Option<&Secret<String>>,
+        form: &Secret<String>,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let mut request = self
+            .client
+            .post(url.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(form.expose().clone());
+        if let Some(authorization) = authorization {
+            let mut value =
+                HeaderValue::from_str(authorization.expose()).map_err(|e| e.to_string())?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = request.send().await.map_err(|e| failed(url, &e))?;
+        let status = response.status();
+        Ok((status, body(url, response).await?))
     }
 
     async fn document(&self, url: &Url) -> Result<Vec<u8>, String> {
-        let failed = |e: reqwest::Error| {
-            if e.is_timeout() {
-                return format!("{url}: no answer within 5 s");
-            }
-            // The innermost cause says most ("connection refused").
-            let mut cause: &dyn std::error::Error = &e;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            format!("{url}: {cause}")
-        };
-        let mut response: Response = self.client.get(url.clone()).send().await.map_err(failed)?;
+        let sent = self.client.get(url.clone()).send().await;
+        let response = sent.map_err(|e| failed(url, &e))?;
         if response.status() != StatusCode::OK {
             return Err(format!(
                 "{url}: answered with status {}",
                 response.status().as_u16()
             ));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > LARGEST {
-                return Err(format!("{url}: longer than 256 KiB"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        body(url, response).await
     }
+}
+
+async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| failed(url, &e))? {
+        if body.len() + chunk.len() > LARGEST {
+            return Err(format!("{url}: longer than 256 KiB"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn failed(url: &Url, error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("{url}: no answer within 5 s");
+    }
+    // The innermost cause says most ("connection refused").
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    format!("{url}: {cause}")
 }
 
 /// A URL that may be fetched: https, or where that is allowed http to this very machine by number

@@ -8,6 +8,7 @@ mod discover;
 mod json;
 mod keys;
 mod rules;
+mod signin;
 mod token;
 mod verify;
 
@@ -26,6 +27,7 @@ use crate::model::{Secret, User};
 pub use cache::KeyTimes;
 pub use keys::{BadKeys, KeySet};
 pub use rules::{Algorithm, IssuerRules, UnknownAlgorithm};
+pub use signin::{Begun, Finished, SignIn, SignInError};
 pub use verify::{TokenRefused, verify};
 
 /// The trusted issuers with their keys.

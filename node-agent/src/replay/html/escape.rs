@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::replay::visible::{Piece, pieces};
 
 /// A text as one line: what would be obeyed or hidden is visible, and nothing of it is markup.
-pub(super) struct Text<'a>(pub(super) &'a str);
+pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl fmt::Display for Lines<'_> {
 }
 
 /// Within an attribute's quotes: as `Text`, without elements.
-pub(super) struct Attribute<'a>(pub(super) &'a str);
+pub(crate) struct Attribute<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Attribute<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

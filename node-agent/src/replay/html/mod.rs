@@ -25,7 +25,9 @@ use super::{ReplayError, Verdict};
 use crate::record::{BlockError, Identities};
 use queue::Queue;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) use escape::{Attribute, Text};
+
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// Writes the page of a recording.
 ///
@@ -60,7 +62,7 @@ pub fn page(
 
 /// The policy of the page's own head. Nothing is loaded from anywhere, nothing runs, nothing is sent;
 /// the one style is the one whose hash stands here.
-fn policy() -> String {
+pub(crate) fn policy() -> String {
     let hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
     format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
 }
@@ -75,7 +77,7 @@ fn begin(out: &mut dyn Write, gathered: &gather::Gathered) -> io::Result<()> {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-        escape::Text(&gathered.title()),
+        Text(&gathered.title()),
     )?;
     head::write(gathered, out)
 }
@@ -86,8 +88,8 @@ fn end(out: &mut dyn Write, gathered: &gather::Gathered) -> io::Result<()> {
         writeln!(
             out,
             "<p class=\"closing\">Closed at {}: {}.</p>",
-            escape::Text(&super::when::full(*at)),
-            escape::Text(why),
+            Text(&super::when::full(*at)),
+            Text(why),
         )?;
     }
     writeln!(
@@ -97,8 +99,8 @@ fn end(out: &mut dyn Write, gathered: &gather::Gathered) -> io::Result<()> {
          them; characters that a screen would obey or hide are shown as \
          <span class=\"esc\">\\x1b</span>.</p>\n</footer>\n</body>\n</html>",
         gathered.state.session,
-        escape::Text(&gathered.state.sentence()),
-        escape::Text(&gathered.state.hash),
+        Text(&gathered.state.sentence()),
+        Text(&gathered.state.hash),
         env!("CARGO_PKG_VERSION"),
     )
 }

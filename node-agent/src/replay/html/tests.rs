@@ -134,7 +134,7 @@ fn nothing_recorded_is_obeyed_by_a_browser_or_a_terminal() {
         assert!(!tag.contains("on") || !tag.contains("error="), "<{tag}>");
     }
     // It is all there to be read: statement twice, parameter, value, column, notices and the rest.
-    let shown = escape::Text(NASTY).to_string();
+    let shown = Text(NASTY).to_string();
     assert!(
         body.matches(&shown).count() >= 12,
         "{}",
