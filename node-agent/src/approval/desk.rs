@@ -296,7 +296,7 @@ enum Answer {
     ),
     Counted(
         oneshot::Sender<Result<Case, NotCounted>>,
-        Result<Case, NotCounted>,
+        Box<Result<Case, NotCounted>>,
     ),
 }
 
@@ -419,7 +419,7 @@ impl Work {
                     self.book
                         .vote(id, &reviewer, says, note, self.settings.bounds, now)
                 });
-                answers.push(Answer::Counted(answer, counted));
+                answers.push(Answer::Counted(answer, Box::new(counted)));
             }
             Order::Revoke {
                 id,
@@ -429,7 +429,7 @@ impl Work {
                 let revoked = self
                     .can_keep()
                     .and_then(|()| self.revoke(id, &reviewer, now));
-                answers.push(Answer::Counted(answer, revoked));
+                answers.push(Answer::Counted(answer, Box::new(revoked)));
             }
             Order::SessionOver(session) => self.book.session_over(session, now),
             Order::List { all, most, answer } => {
@@ -702,10 +702,11 @@ impl Answer {
             (Answer::Taken(to, taken, _), _) => {
                 let _ = to.send(taken); // it may have gone; it counts as used
             }
-            (Answer::Counted(to, Ok(_)), Some(why)) => {
-                let _ = to.send(Err(NotCounted::Unrecorded(why.to_owned()))); // it may have gone
-            }
-            (Answer::Counted(to, counted), _) => {
+            (Answer::Counted(to, counted), unkept) => {
+                let counted = match (*counted, unkept) {
+                    (Ok(_), Some(why)) => Err(NotCounted::Unrecorded(why.to_owned())),
+                    (counted, _) => counted,
+                };
                 let _ = to.send(counted); // it may have gone
             }
         }

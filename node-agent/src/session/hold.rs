@@ -57,7 +57,8 @@ impl Held {
         if self.told.is_some() {
             return true;
         }
-        if pin!(&mut self.cancelled).poll(cx).is_ready_with_word() {
+        // A sender that is gone has said nothing.
+        if let Poll::Ready(Ok(())) = pin!(&mut self.cancelled).poll(cx) {
             self.pending.gone(Lapse::Cancelled);
             self.told = Some(Told::Refused(self.refused(Lapse::Cancelled)));
         } else if let Poll::Ready(told) = pin!(self.pending.told()).poll(cx) {
@@ -80,17 +81,6 @@ impl Held {
             Why::Drained => Lapse::AgentStopped,
             _ => Lapse::SessionOver,
         });
-    }
-}
-
-/// A word that was sent, and not a sender that is gone.
-trait Word {
-    fn is_ready_with_word(self) -> bool;
-}
-
-impl Word for Poll<Result<(), oneshot::error::RecvError>> {
-    fn is_ready_with_word(self) -> bool {
-        matches!(self, Poll::Ready(Ok(())))
     }
 }
 
@@ -364,7 +354,7 @@ impl<W: Wire> Session<W> {
             // Compiling refuses such a rule; a recorded one that comes here all the same holds nothing.
             return Err(cannot("this agent cannot hold a COMMIT"));
         }
-        let mut shown = shown(asked, prepared, verdict).map_err(|why| cannot(why))?;
+        let mut shown = shown(asked, prepared, verdict).map_err(cannot)?;
         if self.link.transaction() != Transaction::Idle {
             shown.before = self.in_transaction;
         }

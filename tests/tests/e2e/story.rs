@@ -117,8 +117,18 @@ fn a_refusal_names_its_rule_and_the_session_goes_on() -> Result<()> {
     assert!(seen.stderr.contains("rule \"never\""), "{}", seen.stderr);
     assert!(seen.stderr.contains("reference s-"), "{}", seen.stderr);
     assert_eq!(seen.stdout, "20\n");
-    let seen = world.ask("delete from sales.orders where id = 1")?;
-    assert!(seen.stderr.contains("approv"), "{}", seen.stderr);
+    // A human decides about it; who does not wait is told whom it asked.
+    let seen = world.ask("/*wait='no'*/ delete from sales.orders where id = 1")?;
+    assert!(
+        seen.stderr.contains("needs approval by rule story/clean"),
+        "{}",
+        seen.stderr
+    );
+    assert!(
+        seen.stderr.contains("reviewers were asked, as a-"),
+        "{}",
+        seen.stderr
+    );
     let seen = world.ask("insert into sales.orders values (99, 'x')")?;
     assert!(
         seen.stderr.contains("no rule allows insert"),
