@@ -246,7 +246,7 @@ rules:
   - { name: day, effect: allow, statements: [select], tables: [hr.staff], when: 'now.getFullYear() > 2000' }
   - { name: fix, effect: allow, statements: [insert, update], tables: [sales.orders], max_rows_affected: 3 }
   - { name: make, effect: allow, statements: [create, insert, drop], tables: ['*.scratch'] }
-  - { name: ask, effect: approve, statements: [delete], tables: ['sales.*'], reviewers: { groups: [dba] } }
+  - { name: ask, effect: approve, statements: [delete], tables: ['sales.*'], reviewers: { groups: [dba] }, timeout: 1s }
   - { name: never, effect: deny, statements: [truncate] }
 functions: { allow: ['sales.price(*)'] }
 masks:

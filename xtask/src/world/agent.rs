@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::fs::{Gid, Uid, chown};
 use rustix::process::Signal;
 
 use super::issuer::Issuer;
@@ -16,6 +17,8 @@ use super::process::{Server, tied};
 use super::{HOST, Place};
 use crate::run;
 
+/// The user that serves, when the configuration names none.
+const WORKER: u32 = 65529;
 /// The one workload of a world.
 pub(crate) const WORKLOAD: &str = "claude";
 /// What tokens are for.
@@ -66,6 +69,9 @@ impl Agent {
             String::new()
         } else {
             let file = place.secret("account-password", plan.account_password)?;
+            // The half that serves reads it, as the user that it is when nothing is said.
+            let (user, group) = (Uid::from_raw(WORKER), Gid::from_raw(WORKER));
+            chown(&file, Some(user), Some(group))?;
             format!(", password_file: {}", file.display())
         };
         let policies: Vec<String> = plan
