@@ -11,6 +11,7 @@ mod ending;
 mod errors;
 mod execution;
 mod found;
+mod gate;
 mod hold;
 mod judge;
 mod keep;

@@ -1,0 +1,727 @@
+//! The gate of a transaction: statements that a rule with `hold: commit` holds run in the client's transaction,
+//! and its COMMIT waits for a human, who sees what it did. Whatever does not surely run there is held itself.
+//!
+//! Whoever reads this looks for a way to make durable what nobody saw. There are three walls. A statement runs
+//! by the gate only where the link says that it runs inside a block, or not at all. While something is noted,
+//! nothing that may end the transaction passes `run` but a plain ROLLBACK, and the COMMIT that went through
+//! here. And whatever goes wrong from there on ends in a ROLLBACK of the agent's, or with the connection.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::approval::{Gated, Lapse, Matter, NotGated, Pending, Request, of_commit};
+use crate::clock;
+use crate::model::{ApprovalId, Refusal, UnixMillis};
+use crate::permit::Cleared;
+use crate::policy::{Decision, Gate, Hold};
+use crate::record::{ApprovalStep, End, Finished, Receipt, Why};
+use crate::sql::{Analysis, FunctionClass, StatementKind, Sureness, Turn, classify_function};
+use crate::wire::{Asked, Own, OwnAnswer, Phase, Talk, Transaction, TransactionWork, Wire};
+
+use super::answer::Fate;
+use super::execution::Execution;
+use super::hold::{Brought, Held};
+use super::pump::Session;
+use super::shown::{exactly, shown};
+use super::verdict::{Prepared, Verdict};
+
+/// How often a ROLLBACK of ours may be cancelled before the session is given up.
+const ROLLBACKS: u8 = 16;
+
+/// The COMMIT that is on its way to a human, or back.
+pub(super) struct Closing {
+    asked: Asked<Arc<Prepared>>,
+    /// What it takes to run it; `None`: the transaction is being undone.
+    runs: Option<(Arc<Prepared>, Verdict, Receipt)>,
+    /// The question that is out, or was answered last.
+    put: Option<Own>,
+    heard: Option<OwnAnswer>,
+    /// What the client is told once nothing is left of the transaction.
+    told: Bytes,
+    rollbacks: u8,
+}
+
+/// What becomes of a statement that a rule with `hold: commit` holds.
+pub(super) enum ByGate {
+    /// It runs; `first`: the transaction is gated from here on.
+    Runs { gated: Gated, first: bool },
+    /// It is the COMMIT that waits.
+    Closes,
+    /// It is held itself, before it runs, for this reason.
+    Held(&'static str),
+    /// It does not run.
+    Refused { why: String, hint: &'static str },
+}
+
+const BY_THEMSELVES: &str = "Send BEGIN, COMMIT and the like by themselves.";
+const ANEW: &str = "Roll back, and begin the transaction anew.";
+
+impl<W: Wire> Session<W> {
+    /// What becomes of a statement that a rule with `hold: commit` holds. What runs is noted.
+    pub(super) fn by_gate(&mut self, brought: &Brought) -> ByGate {
+        let Brought {
+            asked,
+            prepared,
+            verdict,
+            hold,
+            ..
+        } = brought;
+        let refused = |why: &str, hint| ByGate::Refused {
+            why: why.to_owned(),
+            hint,
+        };
+        let reference = self.reference();
+        let analysis = &prepared.analysis;
+        let gated = self.gate.holds().is_some();
+        if alone(analysis) {
+            // By itself it changes nothing that could be durable.
+            let control = ByGate::Runs {
+                gated: self.gate.control(reference, hold),
+                first: false,
+            };
+            return match prepared.turn {
+                Turn::Commits if self.gate.is_of(hold) => ByGate::Closes,
+                Turn::Commits if gated => refused(
+                    "another rule holds what its transaction has done, and one approval cannot answer both",
+                    ANEW,
+                ),
+                Turn::Commits | Turn::Begins | Turn::RollsBack | Turn::Stays => control,
+                Turn::MayEnd => refused("it may end a transaction unseen", BY_THEMSELVES),
+            };
+        }
+        if gated && ends(prepared.turn) {
+            return refused(MAY_END, BY_THEMSELVES);
+        }
+        let controls = |kind: &StatementKind| {
+            matches!(kind, StatementKind::Transaction | StatementKind::TwoPhase)
+        };
+        let mut kinds = analysis.judged().flat_map(|facts| &facts.kinds);
+        if analysis.statements.len() > 1 && kinds.any(controls) {
+            return refused(
+                "it stands in one text with the beginning or the end of a transaction, whose COMMIT could not be held",
+                BY_THEMSELVES,
+            );
+        }
+        if let Phase::Execute { resumed: true, .. } = &asked.phase {
+            return match self.gate.resumed(reference, hold) {
+                Some(gated) => ByGate::Runs {
+                    gated,
+                    first: false,
+                },
+                None => ByGate::Held("it began outside of the transaction"),
+            };
+        }
+        if prepared.purpose.as_ref().is_some_and(|said| said.later) {
+            return ByGate::Held("its client does not wait, and a COMMIT cannot come again");
+        }
+        if !self.link.surely_inside() {
+            return ByGate::Held(
+                "it runs outside of a transaction, or behind something that may end it",
+            );
+        }
+        if let Some(why) = lasting(analysis) {
+            return ByGate::Held(why);
+        }
+        let seen = match shown(asked, prepared, verdict) {
+            Ok(seen) => seen,
+            Err(why) => return refused(why, "Send it so that it can be shown."),
+        };
+        let exact = exactly(asked, prepared);
+        let noted = self
+            .gate
+            .note(reference, hold, &verdict.policy_version, seen, exact);
+        match noted {
+            Ok(noted) => ByGate::Runs {
+                gated: noted,
+                first: !gated,
+            },
+            Err(NotGated::Another(_)) => {
+                ByGate::Held("another rule holds the COMMIT of its transaction")
+            }
+            Err(NotGated::TooMuch(why)) => refused(why, "Commit in smaller steps."),
+            Err(NotGated::Changed) => refused(
+                "the policies have changed since its transaction began to wait for approval",
+                ANEW,
+            ),
+        }
+    }
+
+    /// It runs in its transaction, and that is on record.
+    pub(super) async fn gated(
+        &mut self,
+        brought: Brought,
+        gated: Gated,
+        first: bool,
+    ) -> Result<(), Why> {
+        let Brought {
+            asked,
+            prepared,
+            verdict,
+            hold,
+            receipt,
+            ..
+        } = brought;
+        let stepped = match self.step(None, ApprovalStep::Gated).await {
+            Ok(stepped) => stepped,
+            // Record or refuse: nobody is asked about what is not on the record.
+            Err(error) => {
+                self.recorder.not_run(self.reference().seq, &error);
+                let refusal = error.refusal().at(self.reference());
+                self.link.refuse(asked, &refusal, &mut self.out);
+                return Ok(());
+            }
+        };
+        if first && !self.link.inside_message() {
+            let message = format!(
+                "it runs, and the COMMIT of its transaction will be held: rule {}/{} wants it approved",
+                hold.rule.policy, hold.rule.rule
+            );
+            let detail = format!("asked then: {}", hold.asks.reviewers);
+            W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
+        }
+        let cleared = Cleared::Gated(gated, stepped);
+        self.run(asked, prepared, verdict, cleared, Some(receipt))
+            .await
+    }
+
+    /// Why something that is cleared does not run while a transaction is gated. `None`: it does.
+    pub(super) fn past_the_gate(&self, prepared: &Prepared) -> Option<Refusal> {
+        let (hold, _) = self.gate.holds()?;
+        ends(prepared.turn)
+            .then(|| crate::approval::refusal(&hold.rule, MAY_END).hint(BY_THEMSELVES))
+    }
+
+    /// A COMMIT that policy lets through, of a transaction whose COMMIT a rule holds.
+    pub(super) async fn close(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+    ) -> Result<(), Why> {
+        let decided = self.decided(&asked, &prepared, &verdict);
+        match self.recorder.decided(decided).await {
+            Ok(receipt) => self.close_with(asked, prepared, verdict, receipt).await,
+            // Record or refuse.
+            Err(error) => {
+                let refusal = error.refusal().at(self.reference());
+                self.link.refuse(asked, &refusal, &mut self.out);
+                Ok(())
+            }
+        }
+    }
+
+    /// The same, where the decision is on record.
+    pub(super) async fn close_with(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        receipt: Receipt,
+    ) -> Result<(), Why> {
+        self.closing = Some(Box::new(Closing {
+            asked,
+            runs: Some((prepared, verdict, receipt)),
+            put: None,
+            heard: None,
+            told: Bytes::new(),
+            rollbacks: 0,
+        }));
+        self.closes().await
+    }
+
+    /// Takes the answer to a question of ours. The client sees nothing of it.
+    pub(super) fn own_answer(&mut self, answer: &OwnAnswer, frame: &[u8]) -> Fate {
+        let mut told = BytesMut::new();
+        if let OwnAnswer::Failed(error) = answer {
+            let fate = self.failed(error, &mut told);
+            if let Fate::Verbatim = fate {
+                told.extend_from_slice(frame);
+            }
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.heard = Some(answer.clone());
+            if !told.is_empty() {
+                closing.told = told.freeze();
+            }
+        }
+        Fate::Replaced
+    }
+
+    /// Does what comes next for the COMMIT, once everything that was sent is answered.
+    pub(super) async fn closes(&mut self) -> Result<(), Why> {
+        if self.closing.is_none() || !self.link.drained() {
+            return Ok(());
+        }
+        let Some(mut closing) = self.closing.take() else {
+            return Ok(());
+        };
+        match (closing.put, closing.heard.take()) {
+            // Something before it failed: to the server it would be skipped.
+            (None, _) if closing.runs.is_some() && self.link.skips() => {
+                self.not_committed(End::Skipped, None);
+                let refusal = Refusal::new(
+                    crate::model::RefusalCode::Approval,
+                    "something before the COMMIT failed",
+                );
+                // The client has the error of what failed; this one drops the message.
+                self.link.refuse(closing.asked, &refusal, &mut self.out);
+                Ok(())
+            }
+            (None, _) if closing.runs.is_some() => {
+                self.put(closing, Own::Stands);
+                Ok(())
+            }
+            (None, _) => {
+                self.put(closing, Own::RollBack);
+                Ok(())
+            }
+            (Some(Own::Stands), Some(OwnAnswer::Stands(Transaction::Open))) => {
+                self.put(closing, Own::Work);
+                Ok(())
+            }
+            // The transaction has failed, or is over: nothing can be made durable by it.
+            (Some(Own::Stands), Some(OwnAnswer::Stands(_))) => self.commits_nothing(*closing).await,
+            (Some(Own::Work), Some(OwnAnswer::Work(work))) => {
+                self.ask_to_commit(*closing, work).await
+            }
+            // As the COMMIT would have: the client gets the database's own error.
+            (Some(Own::Stands | Own::Work), Some(OwnAnswer::Failed(error))) => {
+                let words = match self.touched || self.known.masks {
+                    true => "withheld, since the transaction touches masked data".to_owned(),
+                    false => error.message,
+                };
+                self.not_committed(End::Failed, Some((error.code, words)));
+                closing.runs = None;
+                self.put(closing, Own::RollBack);
+                Ok(())
+            }
+            (Some(Own::RollBack), Some(OwnAnswer::RolledBack)) => {
+                self.out.extend_from_slice(&closing.told);
+                self.link.commit_failed(closing.asked, &mut self.out);
+                Ok(())
+            }
+            (Some(Own::RollBack), Some(OwnAnswer::Stands(_))) if closing.rollbacks < ROLLBACKS => {
+                closing.rollbacks += 1;
+                self.put(closing, Own::RollBack);
+                Ok(())
+            }
+            // Nothing more is asked of such a connection: the database undoes what is open when it is closed.
+            (Some(_), _) => Err(Why::UpstreamGarbled(
+                "the database did not say how a transaction stands".to_owned(),
+            )),
+        }
+    }
+
+    fn put(&mut self, mut closing: Box<Closing>, own: Own) {
+        closing.put = Some(own);
+        self.link.put(own);
+        self.closing = Some(closing);
+    }
+
+    /// The COMMIT goes to the database as it is, which has nothing to commit.
+    async fn commits_nothing(&mut self, closing: Closing) -> Result<(), Why> {
+        let Some((prepared, verdict, receipt)) = closing.runs else {
+            return Err(Why::Fault("a COMMIT that is undone was to run".to_owned()));
+        };
+        let cleared = match receipt.decision() {
+            Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
+            Decision::Hold(hold) => {
+                let hold = hold.clone();
+                match self.step(None, ApprovalStep::Gated).await {
+                    Ok(stepped) => {
+                        Cleared::Gated(self.gate.control(self.reference(), &hold), stepped)
+                    }
+                    Err(error) => {
+                        return self.undo(closing.asked, error.refusal().at(self.reference()));
+                    }
+                }
+            }
+            Decision::Deny(_) => return Err(Why::Fault("a refused COMMIT was to run".to_owned())),
+        };
+        self.run_cleared(closing.asked, prepared, verdict, cleared, Some(receipt))
+            .await
+    }
+
+    /// Reviewers are asked.
+    async fn ask_to_commit(&mut self, closing: Closing, work: TransactionWork) -> Result<(), Why> {
+        let Closing { asked, runs, .. } = closing;
+        let (Some((prepared, verdict, receipt)), Some((hold, version))) = (runs, self.gate.holds())
+        else {
+            return Err(Why::Fault("a COMMIT without its gate".to_owned()));
+        };
+        let (hold, version) = (hold.clone(), version.clone());
+        let cannot = |why: &str| crate::approval::refusal(&hold.rule, why);
+        if version != verdict.policy_version {
+            let refusal = cannot(Lapse::PolicyChanged.words());
+            return self.uncommitted(asked, &hold, None, refusal).await;
+        }
+        if work.more > 0 {
+            let refusal = cannot("it has changed rows of more tables than anybody reads (256)");
+            return self.uncommitted(asked, &hold, None, refusal).await;
+        }
+        if prepared.purpose.as_ref().is_some_and(|said| said.later) {
+            let refusal = cannot("its client does not wait, and a COMMIT cannot come again");
+            return self.uncommitted(asked, &hold, None, refusal).await;
+        }
+        let at = clock::now();
+        let since = i64::try_from(work.age).unwrap_or(i64::MAX);
+        let since = UnixMillis(at.0.saturating_sub(since));
+        let tables = work
+            .tables
+            .map(|tables| tables.into_iter().map(changed).collect());
+        let seen = self.gate.work(tables, self.in_transaction, since);
+        let (Some(seen), Some(binding)) = (seen, self.bound_to_commit(&hold, &prepared, &verdict))
+        else {
+            return Err(Why::Fault("a COMMIT without its gate".to_owned()));
+        };
+        let request: Result<Request, Box<Refusal>> = self.asking(
+            &prepared,
+            &hold,
+            &verdict,
+            Matter::Commit(seen),
+            (binding, None),
+        );
+        let request = match request {
+            Ok(request) => request,
+            Err(refusal) => return self.uncommitted(asked, &hold, None, *refusal).await,
+        };
+        let brought = Brought {
+            asked,
+            prepared,
+            verdict,
+            hold,
+            receipt,
+            commit: true,
+            itself: None,
+        };
+        self.bring(brought, request).await
+    }
+
+    /// What a grant for this COMMIT is bound to: the very statements that were noted, in this session.
+    fn bound_to_commit(
+        &self,
+        hold: &Hold,
+        prepared: &Prepared,
+        verdict: &Verdict,
+    ) -> Option<crate::approval::Binding> {
+        let exact = self
+            .place(hold, verdict)
+            .with("session", self.id.to_string())
+            .with("commit", prepared.text.as_str())
+            .with("statements", self.gate.bound()?.to_string());
+        Some(exact.bound())
+    }
+
+    /// The COMMIT is approved. The policies must be the same still; then the approval is taken, and it runs.
+    pub(super) async fn approved_commit(&mut self, held: Held) -> Result<(), Why> {
+        let Held {
+            asked,
+            prepared,
+            hold,
+            policy_version,
+            receipt,
+            mut pending,
+            ..
+        } = held;
+        let id = Some(pending.id());
+        if self.client.peer_closed() {
+            return Err(Why::ClientGone);
+        }
+        let verdict = self.decide(&prepared).await?;
+        let same = match (&*verdict.decision, receipt.decision()) {
+            (Decision::Allow(now), Decision::Allow(then)) => now.obligations == then.obligations,
+            (Decision::Hold(now), Decision::Hold(then)) => {
+                now.rule == then.rule && now.asks == then.asks
+            }
+            _ => false,
+        };
+        let gate = self.gate.holds();
+        let gated = gate.is_some_and(|(own, version)| {
+            own.rule == hold.rule && own.asks == hold.asks && *version == policy_version
+        });
+        let bound = self.bound_to_commit(&hold, &prepared, &verdict);
+        let bound = bound.filter(|_| same && gated && verdict.policy_version == policy_version);
+        let Some(bound) = bound else {
+            pending.gone(Lapse::PolicyChanged);
+            let refusal = crate::approval::refusal(&hold.rule, Lapse::PolicyChanged.words());
+            return self.uncommitted(asked, &hold, id, refusal).await;
+        };
+        self.take_commit(
+            Brought {
+                asked,
+                prepared,
+                verdict,
+                hold,
+                receipt,
+                commit: true,
+                itself: None,
+            },
+            pending,
+            bound,
+        )
+        .await
+    }
+
+    async fn take_commit(
+        &mut self,
+        brought: Brought,
+        pending: Box<Pending>,
+        bound: crate::approval::Binding,
+    ) -> Result<(), Why> {
+        let id = Some(pending.id());
+        let obligations = brought.hold.obligations.clone();
+        match pending.take(bound, obligations).await {
+            Ok(grant) => self.committed(brought, grant).await,
+            Err(refusal) => {
+                self.uncommitted(brought.asked, &brought.hold, id, refusal)
+                    .await
+            }
+        }
+    }
+
+    /// The COMMIT runs, by a grant that is used from here on.
+    pub(super) async fn committed(
+        &mut self,
+        brought: Brought,
+        grant: crate::approval::Grant,
+    ) -> Result<(), Why> {
+        let step = ApprovalStep::Granted {
+            by: grant.by().to_vec(),
+            terms: grant.terms().to_string(),
+        };
+        let stepped = match self.step(Some(grant.id()), step).await {
+            Ok(stepped) => stepped,
+            // Record or refuse: a grant that is not on the record is worth nothing.
+            Err(error) => {
+                self.recorder.not_run(self.reference().seq, &error);
+                return self.undo(brought.asked, error.refusal().at(self.reference()));
+            }
+        };
+        self.tell_granted(&grant);
+        let allow = match brought.receipt.decision() {
+            Decision::Allow(allow) => Some(allow.clone()),
+            Decision::Hold(_) | Decision::Deny(_) => None,
+        };
+        let cleared = Cleared::Committed(allow, grant, stepped);
+        self.run_cleared(
+            brought.asked,
+            brought.prepared,
+            brought.verdict,
+            cleared,
+            Some(brought.receipt),
+        )
+        .await
+    }
+
+    /// The COMMIT does not run: the transaction is undone, and then the client is told.
+    pub(super) async fn uncommitted(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        hold: &Hold,
+        id: Option<ApprovalId>,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        let refusal = of_commit(&hold.rule, refusal).at(self.reference());
+        tracing::info!(session = %self.id, rule = %hold.rule.rule, %refusal, "not committed");
+        let step = ApprovalStep::Ended {
+            why: refusal.message.clone(),
+        };
+        // A refusal that cannot be recorded is a refusal all the same.
+        if let Err(error) = self.step(id, step).await {
+            tracing::error!(session = %self.id, %error, "a refusal is not on the record");
+        }
+        let code = "57014".to_owned();
+        self.not_committed(End::Undone, Some((code, refusal.message.clone())));
+        self.live.denied();
+        self.shared.metrics.statement_refused();
+        self.charge_refusal(&refusal);
+        self.undo(asked, refusal)
+    }
+
+    /// Undoes the transaction; then the client gets this in place of its COMMIT's end.
+    fn undo(&mut self, asked: Asked<Arc<Prepared>>, refusal: Refusal) -> Result<(), Why> {
+        let mut told = BytesMut::new();
+        W::Talk::<Arc<Prepared>, Execution>::write_refusal(&refusal, &mut told);
+        let closing = Box::new(Closing {
+            asked,
+            runs: None,
+            put: None,
+            heard: None,
+            told: told.freeze(),
+            rollbacks: 0,
+        });
+        self.put(closing, Own::RollBack);
+        Ok(())
+    }
+
+    /// How the COMMIT ended, for the record, where it did not run.
+    fn not_committed(&mut self, end: End, error: Option<(String, String)>) {
+        self.recorder.finished(Finished {
+            seq: self.reference().seq,
+            at: clock::now(),
+            micros: 0,
+            tags: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            error,
+            masked: Vec::new(),
+            found: Vec::new(),
+            observed: Vec::new(),
+            changed: None,
+            end,
+        });
+    }
+}
+
+const MAY_END: &str = "a COMMIT of its transaction is held, and it may end that transaction unseen";
+
+/// Whether what ran before it can be durable behind it.
+fn ends(turn: Turn) -> bool {
+    match turn {
+        Turn::Commits | Turn::MayEnd => true,
+        Turn::Stays | Turn::Begins | Turn::RollsBack => false,
+    }
+}
+
+/// One statement that is about its transaction, and about nothing else.
+fn alone(analysis: &Analysis) -> bool {
+    let mut all = analysis.judged();
+    let one = all.next().is_some_and(|facts| {
+        facts.kinds == [StatementKind::Transaction]
+            && facts.functions.is_empty()
+            && facts.relations.is_empty()
+    });
+    one && all.next().is_none() && analysis.sureness == Sureness::Complete
+}
+
+fn changed(
+    (schema, table, [inserted, updated, deleted]): (String, String, [u64; 3]),
+) -> crate::approval::Changed {
+    crate::approval::Changed {
+        table: format!("{schema}.{table}"),
+        inserted,
+        updated,
+        deleted,
+    }
+}
+
+/// Why a ROLLBACK would not take back all that a statement does. By its own words: what triggers and foreign
+/// tables do outside of the transaction, no text shows.
+fn lasting(analysis: &Analysis) -> Option<&'static str> {
+    if analysis.sureness != Sureness::Complete {
+        return Some("it is not understood");
+    }
+    let lasts = |kind: &StatementKind| match kind {
+        StatementKind::Select
+        | StatementKind::Insert
+        | StatementKind::Update
+        | StatementKind::Delete
+        | StatementKind::Merge
+        | StatementKind::Lock
+        | StatementKind::CopyIn
+        | StatementKind::CopyOut
+        | StatementKind::Truncate
+        | StatementKind::Create
+        | StatementKind::Alter
+        | StatementKind::Drop
+        | StatementKind::Maintain
+        | StatementKind::Grant
+        | StatementKind::Role
+        | StatementKind::DefineCode
+        | StatementKind::Explain
+        | StatementKind::Show => false,
+        // Files, programs, libraries, other databases; names and settings of the session; code that can
+        // reach any of these; and what a transaction does not undo at all.
+        StatementKind::CopyFile
+        | StatementKind::CopyProgram
+        | StatementKind::Vacuum
+        | StatementKind::Admin
+        | StatementKind::Transaction
+        | StatementKind::TwoPhase
+        | StatementKind::Set
+        | StatementKind::SetIdentity
+        | StatementKind::Prepare
+        | StatementKind::Execute
+        | StatementKind::Deallocate
+        | StatementKind::Declare
+        | StatementKind::Fetch
+        | StatementKind::CloseCursor
+        | StatementKind::Discard
+        | StatementKind::Listen
+        | StatementKind::Notify
+        | StatementKind::Do
+        | StatementKind::Call
+        | StatementKind::Opaque => true,
+    };
+    let mut all = analysis.judged();
+    let lasting = all.any(|facts| {
+        facts.kinds.iter().any(lasts)
+            || facts.functions.iter().any(|called| {
+                let class = classify_function(called.schema.as_deref(), &called.name, called.args);
+                !matches!(class, FunctionClass::Pure)
+            })
+    });
+    lasting.then_some("a ROLLBACK would not surely take back all that it does")
+}
+
+/// How a rule asks, for whom only the statement's own approval is meant.
+pub(super) fn gates(hold: &Hold) -> bool {
+    hold.asks.gate == Gate::Commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Dialect;
+    use crate::sql::analyze;
+
+    #[test]
+    fn only_what_a_rollback_takes_back_runs_before_it_is_approved() {
+        let table = [
+            ("delete from t where i = 1", true),
+            ("insert into t values (1), (2)", true),
+            ("update t set i = lower('a')", true),
+            (
+                "with d as (delete from t returning *) select * from d",
+                true,
+            ),
+            ("copy t from stdin", true),
+            ("truncate t", true),
+            ("drop table t", true),
+            ("delete from t where i = app.f(1)", false),
+            ("select dblink_exec('a', 'b')", false),
+            ("copy t to program 'x'", false),
+            ("copy t to '/x'", false),
+            ("do $$ begin end $$", false),
+            ("call p()", false),
+            ("prepare p as delete from t", false),
+            ("execute p", false),
+            ("notify c", false),
+            ("alter system set a = 1", false),
+            ("vacuum t", false),
+            ("not a statement", false),
+        ];
+        for (text, undone) in table {
+            let analysis = analyze(Dialect::Postgres, text);
+            assert_eq!(lasting(&analysis).is_none(), undone, "{text}");
+        }
+    }
+
+    #[test]
+    fn control_is_one_statement_and_nothing_beside_it() {
+        for (text, control) in [
+            ("begin", true),
+            ("commit and chain", true),
+            ("rollback to a", true),
+            ("set constraints all deferred", true),
+            ("begin; select 1", false),
+            ("select 1", false),
+            ("", false),
+            ("prepare transaction 'x'", false),
+            ("begin; begin", false),
+        ] {
+            assert_eq!(alone(&analyze(Dialect::Postgres, text)), control, "{text}");
+        }
+    }
+}
