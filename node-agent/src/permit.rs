@@ -162,6 +162,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_gets_no_permit_without_a_grant_or_the_gate() {
+        let rule = |name: &str| RuleRef {
+            policy: "p".into(),
+            rule: name.into(),
+        };
+        let hold = |name: &str, gate| Hold {
+            rule: rule(name),
+            asks: crate::policy::Asks {
+                gate,
+                ..crate::policy::Asks::default()
+            },
+            obligations: Arc::default(),
+        };
+        let at = |seq| Reference {
+            session: SessionId(1),
+            seq: StatementSeq(seq),
+        };
+        let gated = |seq, name: &str, recorded| {
+            let gated = crate::approval::Gate::default().control(at(seq), &hold(name, Gate::Commit));
+            Cleared::Gated(gated, crate::record::fixtures::stepped(at(recorded), None))
+        };
+        let of = |name: &str, gate| receipt(Decision::Hold(hold(name, gate)));
+        assert!(Permit::new(gated(7, "r", 7), of("r", Gate::Commit)).is_ok());
+        for (cleared, receipt) in [
+            // A rule that holds the statement itself.
+            (gated(7, "r", 7), of("r", Gate::Statement)),
+            (gated(7, "other", 7), of("r", Gate::Commit)),
+            (gated(8, "r", 7), of("r", Gate::Commit)),
+            (gated(7, "r", 8), of("r", Gate::Commit)),
+            (gated(7, "r", 7), receipt(Decision::Allow(allowing(5)))),
+            (Cleared::Allowed(allowing(5)), of("r", Gate::Commit)),
+        ] {
+            assert!(Permit::new(cleared, receipt).is_err());
+        }
+    }
+
+    #[test]
     fn a_receipt_for_anything_else_makes_no_permit() {
         let rule = RuleRef {
             policy: "p".into(),
