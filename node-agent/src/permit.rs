@@ -180,7 +180,8 @@ mod tests {
             seq: StatementSeq(seq),
         };
         let gated = |seq, name: &str, recorded| {
-            let gated = crate::approval::Gate::default().control(at(seq), &hold(name, Gate::Commit));
+            let gated =
+                crate::approval::Gate::default().control(at(seq), &hold(name, Gate::Commit));
             Cleared::Gated(gated, crate::record::fixtures::stepped(at(recorded), None))
         };
         let of = |name: &str, gate| receipt(Decision::Hold(hold(name, gate)));

@@ -1,6 +1,7 @@
 //! Pure. The gate of a transaction: which statements have run in it on the terms that a human sees them before
 //! its COMMIT, and the COMMIT that waits for that.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Binder, Binding, Changed, LONGEST_TEXT, Shown, Work};
@@ -71,7 +72,12 @@ struct Noted {
     statements: Vec<Shown>,
     bytes: usize,
     exact: Binder,
+    before: Option<Before>,
 }
+
+/// What the counters said before the first statement ran; none: the database does not count.
+#[derive(Debug)]
+struct Before(Option<HashMap<String, [u64; 3]>>);
 
 impl Gate {
     /// The rule that holds the COMMIT of the open transaction, and the version of its policies.
@@ -116,6 +122,7 @@ impl Gate {
                 statements: Vec::new(),
                 bytes: 0,
                 exact: Binder::default(),
+                before: None,
             })),
         };
         if noted.statements.len() >= MOST_GATED {
@@ -135,6 +142,25 @@ impl Gate {
         Ok(Gated::new(statement, hold))
     }
 
+    /// What the counters say before the first statement is sent is not known yet.
+    pub fn begins(&self) -> bool {
+        self.noted
+            .as_deref()
+            .is_some_and(|noted| noted.before.is_none())
+    }
+
+    /// What they say then. They can have changes of earlier transactions in them.
+    pub fn before(&mut self, tables: Option<Vec<Changed>>) {
+        if let Some(noted) = &mut self.noted {
+            let counted = tables.map(|tables| {
+                let rows = tables.into_iter();
+                rows.map(|one| (one.table, [one.inserted, one.updated, one.deleted]))
+                    .collect()
+            });
+            noted.before = Some(Before(counted));
+        }
+    }
+
     /// A turn of an answer whose statement was noted: what is read on has run.
     pub fn resumed(&self, statement: Reference, hold: &Hold) -> Option<Gated> {
         let (noted, _) = self.holds()?;
@@ -147,11 +173,17 @@ impl Gate {
         Gated::new(statement, hold)
     }
 
-    /// What reviewers of the COMMIT see. `sent`: statements of the transaction in all. `None`: nothing was
-    /// noted.
+    /// What reviewers of the COMMIT see. `tables`: what the counters say now; none: the database does not
+    /// count. `sent`: statements of the transaction in all. `None`: nothing was noted.
     pub fn work(&self, tables: Option<Vec<Changed>>, sent: u64, since: UnixMillis) -> Option<Work> {
         let noted = self.noted.as_deref()?;
         let listed = noted.statements.len() as u64;
+        let before = noted.before.as_ref().and_then(|before| before.0.as_ref());
+        let tables = tables.zip(before).map(|(now, before)| {
+            let now = now.into_iter().map(|one| since_then(one, before));
+            now.filter(|one| one.inserted + one.updated + one.deleted > 0)
+                .collect()
+        });
         Some(Work {
             counted: tables.is_some(),
             tables: tables.unwrap_or_default(),
@@ -175,6 +207,26 @@ impl Gate {
 
 const TOO_LONG: &str = "the statements of its transaction are longer together than anybody reads (64 KiB); \
     commit in between";
+
+/// What was changed since then. A counter that fell was lost, as where a table was truncated: what it says now
+/// came after that.
+fn since_then(now: Changed, before: &HashMap<String, [u64; 3]>) -> Changed {
+    let [inserted, updated, deleted] = before.get(&now.table).copied().unwrap_or_default();
+    let differences = (
+        now.inserted.checked_sub(inserted),
+        now.updated.checked_sub(updated),
+        now.deleted.checked_sub(deleted),
+    );
+    match differences {
+        (Some(inserted), Some(updated), Some(deleted)) => Changed {
+            inserted,
+            updated,
+            deleted,
+            ..now
+        },
+        _ => now,
+    }
+}
 
 /// What of a statement is read, bytes.
 fn weight(shown: &Shown) -> usize {
@@ -253,10 +305,54 @@ mod tests {
         assert!(gate.is_of(&hold("a")) && !gate.is_of(&hold("b")));
         let work = gate.work(Some(vec![]), 3, UnixMillis(7)).unwrap();
         assert_eq!((work.statements.len(), work.more), (1, 2));
+        assert!(
+            !work.counted,
+            "nobody knows what the counters said before it"
+        );
         gate.over();
         assert!(gate.resumed(at(4), &hold("a")).is_none());
         gate.note(at(4), &hold("b"), &two, shown("x"), exact("x"))
             .unwrap();
+    }
+
+    #[test]
+    fn rows_are_those_since_the_first_statement() {
+        let one = |table: &str, [inserted, updated, deleted]: [u64; 3]| Changed {
+            table: table.to_owned(),
+            inserted,
+            updated,
+            deleted,
+        };
+        let mut gate = Gate::default();
+        assert!(!gate.begins());
+        gate.note(at(1), &hold("a"), &"1".into(), shown("x"), exact("x"))
+            .unwrap();
+        assert!(gate.begins());
+        // What an earlier transaction of the connection did, and is not reported yet.
+        gate.before(Some(vec![
+            one("a", [1, 2, 3]),
+            one("b", [0, 0, 9]),
+            one("c", [5, 0, 0]),
+        ]));
+        assert!(!gate.begins());
+        let now = vec![
+            one("a", [1, 2, 4]),
+            one("b", [1, 0, 2]),
+            one("c", [5, 0, 0]),
+            one("d", [0, 7, 0]),
+        ];
+        let work = gate.work(Some(now), 1, UnixMillis(0)).unwrap();
+        assert!(work.counted);
+        assert_eq!(
+            work.tables,
+            [
+                one("a", [0, 0, 1]),
+                // It was truncated meanwhile: what is said came behind that.
+                one("b", [1, 0, 2]),
+                one("d", [0, 7, 0]),
+            ]
+        );
+        assert!(!gate.work(None, 1, UnixMillis(0)).unwrap().counted);
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub struct Shown {
 /// What a transaction has done that wants to commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Rows by table, as the database's own counters have them.
+    /// Rows by table, as the database's own counters have them, since the first of the statements.
     pub tables: Vec<Changed>,
     /// The database counts (`track_counts`); else nobody knows the rows.
     #[serde(default = "counts")]

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::approval::{Gated, Lapse, Matter, NotGated, Pending, Request, of_commit};
+use crate::approval::{
+    Binding, Changed, Gated, Grant, Lapse, Matter, NotGated, Pending, Request, of_commit,
+};
 use crate::clock;
 use crate::model::{ApprovalId, Refusal, UnixMillis};
 use crate::permit::Cleared;
@@ -29,17 +31,33 @@ use super::verdict::{Prepared, Verdict};
 /// How often a ROLLBACK of ours may be cancelled before the session is given up.
 const ROLLBACKS: u8 = 16;
 
-/// The COMMIT that is on its way to a human, or back.
+/// The COMMIT that is on its way to a human, or back; or the first statement that is noted.
 pub(super) struct Closing {
     asked: Asked<Arc<Prepared>>,
     /// What it takes to run it; `None`: the transaction is being undone.
     runs: Option<(Arc<Prepared>, Verdict, Receipt)>,
+    /// It is the first statement that is noted, and this is its clearance.
+    opens: Option<Cleared>,
     /// The question that is out, or was answered last.
     put: Option<Own>,
     heard: Option<OwnAnswer>,
     /// What the client is told once nothing is left of the transaction.
     told: Bytes,
     rollbacks: u8,
+}
+
+impl Closing {
+    fn of(asked: Asked<Arc<Prepared>>, runs: Option<(Arc<Prepared>, Verdict, Receipt)>) -> Closing {
+        Closing {
+            asked,
+            runs,
+            opens: None,
+            put: None,
+            heard: None,
+            told: Bytes::new(),
+            rollbacks: 0,
+        }
+    }
 }
 
 /// What becomes of a statement that a rule with `hold: commit` holds.
@@ -181,6 +199,14 @@ impl<W: Wire> Session<W> {
             W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
         }
         let cleared = Cleared::Gated(gated, stepped);
+        if self.gate.begins() {
+            // Their difference later is what was changed; and the database says that a transaction is open.
+            self.closing = Some(Box::new(Closing {
+                opens: Some(cleared),
+                ..Closing::of(asked, Some((prepared, verdict, receipt)))
+            }));
+            return self.closes().await;
+        }
         self.run(asked, prepared, verdict, cleared, Some(receipt))
             .await
     }
@@ -219,14 +245,8 @@ impl<W: Wire> Session<W> {
         verdict: Verdict,
         receipt: Receipt,
     ) -> Result<(), Why> {
-        self.closing = Some(Box::new(Closing {
-            asked,
-            runs: Some((prepared, verdict, receipt)),
-            put: None,
-            heard: None,
-            told: Bytes::new(),
-            rollbacks: 0,
-        }));
+        let closing = Closing::of(asked, Some((prepared, verdict, receipt)));
+        self.closing = Some(Box::new(closing));
         self.closes().await
     }
 
@@ -267,6 +287,30 @@ impl<W: Wire> Session<W> {
                 // The client has the error of what failed; this one drops the message.
                 self.link.refuse(closing.asked, &refusal, &mut self.out);
                 Ok(())
+            }
+            (None, _) if closing.opens.is_some() => {
+                self.put(closing, Own::Rows);
+                Ok(())
+            }
+            (Some(Own::Rows), Some(OwnAnswer::Work(work))) => {
+                self.gate.before(tables(work.tables));
+                self.opens(*closing).await
+            }
+            // In a transaction that has failed it fails in the database's own words.
+            (Some(Own::Rows), Some(OwnAnswer::Failed(error))) if error.code == "25P02" => {
+                self.opens(*closing).await
+            }
+            (Some(Own::Rows), Some(OwnAnswer::Failed(error))) => {
+                let why = format!(
+                    "the database does not say what its transaction has changed so far ({})",
+                    error.code
+                );
+                let rule = self.gate.holds().map(|(hold, _)| hold.clone());
+                let Some(hold) = rule else {
+                    return Err(Why::Fault("a statement without its gate".to_owned()));
+                };
+                let refusal = crate::approval::refusal(&hold.rule, &why);
+                self.not_granted(closing.asked, &hold, None, refusal).await
             }
             (None, _) if closing.runs.is_some() => {
                 self.put(closing, Own::Stands);
@@ -311,6 +355,16 @@ impl<W: Wire> Session<W> {
                 "the database did not say how a transaction stands".to_owned(),
             )),
         }
+    }
+
+    /// The first statement that is noted runs.
+    async fn opens(&mut self, closing: Closing) -> Result<(), Why> {
+        let (Some((prepared, verdict, receipt)), Some(cleared)) = (closing.runs, closing.opens)
+        else {
+            return Err(Why::Fault("a statement without its clearance".to_owned()));
+        };
+        // Boxed: it leads back here for a COMMIT, which this is not.
+        Box::pin(self.run(closing.asked, prepared, verdict, cleared, Some(receipt))).await
     }
 
     fn put(&mut self, mut closing: Box<Closing>, own: Own) {
@@ -367,10 +421,9 @@ impl<W: Wire> Session<W> {
         let at = clock::now();
         let since = i64::try_from(work.age).unwrap_or(i64::MAX);
         let since = UnixMillis(at.0.saturating_sub(since));
-        let tables = work
-            .tables
-            .map(|tables| tables.into_iter().map(changed).collect());
-        let seen = self.gate.work(tables, self.in_transaction, since);
+        let seen = self
+            .gate
+            .work(tables(work.tables), self.in_transaction, since);
         let (Some(seen), Some(binding)) = (seen, self.bound_to_commit(&hold, &prepared, &verdict))
         else {
             return Err(Why::Fault("a COMMIT without its gate".to_owned()));
@@ -404,7 +457,7 @@ impl<W: Wire> Session<W> {
         hold: &Hold,
         prepared: &Prepared,
         verdict: &Verdict,
-    ) -> Option<crate::approval::Binding> {
+    ) -> Option<Binding> {
         let exact = self
             .place(hold, verdict)
             .with("session", self.id.to_string())
@@ -467,7 +520,7 @@ impl<W: Wire> Session<W> {
         &mut self,
         brought: Brought,
         pending: Box<Pending>,
-        bound: crate::approval::Binding,
+        bound: Binding,
     ) -> Result<(), Why> {
         let id = Some(pending.id());
         let obligations = brought.hold.obligations.clone();
@@ -481,11 +534,7 @@ impl<W: Wire> Session<W> {
     }
 
     /// The COMMIT runs, by a grant that is used from here on.
-    pub(super) async fn committed(
-        &mut self,
-        brought: Brought,
-        grant: crate::approval::Grant,
-    ) -> Result<(), Why> {
+    pub(super) async fn committed(&mut self, brought: Brought, grant: Grant) -> Result<(), Why> {
         let step = ApprovalStep::Granted {
             by: grant.by().to_vec(),
             terms: grant.terms().to_string(),
@@ -543,15 +592,11 @@ impl<W: Wire> Session<W> {
     fn undo(&mut self, asked: Asked<Arc<Prepared>>, refusal: Refusal) -> Result<(), Why> {
         let mut told = BytesMut::new();
         W::Talk::<Arc<Prepared>, Execution>::write_refusal(&refusal, &mut told);
-        let closing = Box::new(Closing {
-            asked,
-            runs: None,
-            put: None,
-            heard: None,
+        let closing = Closing {
             told: told.freeze(),
-            rollbacks: 0,
-        });
-        self.put(closing, Own::RollBack);
+            ..Closing::of(asked, None)
+        };
+        self.put(Box::new(closing), Own::RollBack);
         Ok(())
     }
 
@@ -595,15 +640,16 @@ fn alone(analysis: &Analysis) -> bool {
     one && all.next().is_none() && analysis.sureness == Sureness::Complete
 }
 
-fn changed(
-    (schema, table, [inserted, updated, deleted]): (String, String, [u64; 3]),
-) -> crate::approval::Changed {
-    crate::approval::Changed {
+type Counted = (String, String, [u64; 3]);
+
+fn tables(counted: Option<Vec<Counted>>) -> Option<Vec<Changed>> {
+    let named = |(schema, table, [inserted, updated, deleted]): Counted| Changed {
         table: format!("{schema}.{table}"),
         inserted,
         updated,
         deleted,
-    }
+    };
+    Some(counted?.into_iter().map(named).collect())
 }
 
 /// Why a ROLLBACK would not take back all that a statement does. By its own words: what triggers and foreign

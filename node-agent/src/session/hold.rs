@@ -430,7 +430,7 @@ impl<W: Wire> Session<W> {
     }
 
     /// It does not run: the client is told, and the record.
-    async fn not_granted(
+    pub(super) async fn not_granted(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         hold: &Hold,

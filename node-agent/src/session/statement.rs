@@ -202,6 +202,8 @@ impl<W: Wire> Session<W> {
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
             .map_err(|not_cleared| Why::Fault(not_cleared.to_string()))?;
+        // What is skipped behind an error is not sent.
+        let commits = commits && !self.link.skips();
         self.link.execute(permit, asked, execution, wants);
         if commits {
             // Only now: had it been refused, the transaction could be revived.

@@ -510,6 +510,9 @@ pub enum Turned {
 pub enum Own {
     /// How the transaction stands: answered by `OwnAnswer::Stands`.
     Stands,
+    /// What has been changed so far, by this transaction and by those before it that the database has not
+    /// reported yet? Answered by `OwnAnswer::Work`.
+    Rows,
     /// What waits for the commit happens now, and what has the transaction changed? Answered by
     /// `OwnAnswer::Work`.
     Work,
@@ -535,7 +538,8 @@ pub enum OwnAnswer {
 pub struct TransactionWork {
     /// How long it has been open, by the database's clock, milliseconds.
     pub age: u64,
-    /// Rows by table: schema, table, inserted, updated, deleted. `None`: the database does not count.
+    /// Rows by table: schema, table, inserted, updated, deleted. `None`: the database does not count. They may
+    /// have those of earlier transactions in them: only a difference of two readings says something.
     pub tables: Option<Vec<(String, String, [u64; 3])>>,
     /// Tables beyond those.
     pub more: u64,

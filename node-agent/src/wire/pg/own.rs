@@ -54,11 +54,24 @@ const UNDO: &str = "rollback";
 use Kind::{BindComplete, CloseComplete, CommandComplete, DataRow, ParseComplete, Ready};
 
 const STANDS: &[Kind] = &[Ready];
+const ROWS: &[Kind] = &[
+    CloseComplete,
+    CloseComplete,
+    ParseComplete,
+    BindComplete,
+    DataRow,
+    CommandComplete,
+    CloseComplete,
+    CloseComplete,
+    Ready,
+];
 const WORK: &[Kind] = &[
+    CloseComplete,
     CloseComplete,
     ParseComplete,
     BindComplete,
     CommandComplete,
+    CloseComplete,
     CloseComplete,
     CloseComplete,
     ParseComplete,
@@ -70,6 +83,7 @@ const WORK: &[Kind] = &[
     Ready,
 ];
 const ROLL_BACK: &[Kind] = &[
+    CloseComplete,
     CloseComplete,
     ParseComplete,
     BindComplete,
@@ -92,6 +106,7 @@ impl Question {
     fn script(&self) -> &'static [Kind] {
         match self.own {
             Own::Stands => STANDS,
+            Own::Rows => ROWS,
             Own::Work => WORK,
             Own::RollBack => ROLL_BACK,
         }
@@ -113,8 +128,9 @@ impl Question {
     }
 }
 
-/// One statement, from Parse to the end of its portal.
+/// One statement, from Parse to the end of its portal. What an error left behind goes first.
 fn run(text: &str, up: &mut BytesMut) {
+    close(b'P', up);
     close(b'S', up);
     frame::message(up, b'P', |up| {
         frame::text(up, OURS);
@@ -187,6 +203,7 @@ impl<S: Clone, E> Talk<S, E> {
     pub(super) fn put_own(&mut self, own: Own, up: &mut BytesMut) {
         match own {
             Own::Stands => {}
+            Own::Rows => run(READING, up),
             Own::Work => {
                 run(NOW, up);
                 run(READING, up);
@@ -238,12 +255,12 @@ impl<S: Clone, E> Talk<S, E> {
         self.end_portals();
         Ok(match (own, stands) {
             // It was told when the error came.
-            (Own::Work | Own::Stands, _) if failed => Answer::Hidden,
-            (Own::Work, Transaction::Open) => Answer::Own(OwnAnswer::Work(work)),
+            (Own::Work | Own::Rows | Own::Stands, _) if failed => Answer::Hidden,
+            (Own::Work | Own::Rows, Transaction::Open) => Answer::Own(OwnAnswer::Work(work)),
             (Own::RollBack, Transaction::Idle) => Answer::Own(OwnAnswer::RolledBack),
             // Cancelled: it is said again.
             (Own::Stands | Own::RollBack, _) => Answer::Own(OwnAnswer::Stands(stands)),
-            (Own::Work, Transaction::Idle | Transaction::Failed) => {
+            (Own::Work | Own::Rows, Transaction::Idle | Transaction::Failed) => {
                 return Err(Garbled {
                     who: Peer::Server,
                     expected: "the transaction to be as it was left",
@@ -266,7 +283,7 @@ impl<S: Clone, E> Talk<S, E> {
         }
         Ok(match question.own {
             Own::RollBack => Answer::Hidden,
-            Own::Stands | Own::Work => Answer::Own(OwnAnswer::Failed(error)),
+            Own::Stands | Own::Rows | Own::Work => Answer::Own(OwnAnswer::Failed(error)),
         })
     }
 
