@@ -4,6 +4,7 @@
 mod answer;
 mod budget;
 mod cancel;
+mod close;
 mod copied;
 mod count;
 mod database;

@@ -26,9 +26,9 @@ use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
+use super::close::Closing;
 use super::execution::Execution;
 use super::found::Totals;
-use super::gate::Closing;
 use super::hold::Held;
 use super::keep::Keeping;
 use super::login::Opened;

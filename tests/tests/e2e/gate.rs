@@ -702,9 +702,144 @@ fn deferred_checks_come_before_the_question_and_savepoints_are_told_of() -> Resu
     );
     assert_eq!(stands(&answer), 'E');
     client.query("rollback")?;
-    // Where the server does not count, nobody claims to know.
+    Ok(())
+}
+
+/// A rule that is about transactions too, limits beside it, and a server that does not count.
+#[test]
+fn a_rule_about_transactions_holds_what_they_commit() -> Result<()> {
+    let all = policy(ASK).replace("statements: [delete]", "statements: [delete, transaction]");
+    assert!(all.contains("delete, transaction"));
+    let world = World::builder()
+        .seed(SEED)
+        .policy_text("some.yaml", &all)
+        .settings(LOCAL)
+        .pg_settings("track_counts = off\n")
+        .start()?;
+    let (_dialer, mut client) = client(&world)?;
+    // Nothing that the rule is about: nobody is asked.
+    for text in [
+        "begin",
+        "select 1",
+        "savepoint a",
+        "rollback to a",
+        "commit",
+    ] {
+        let answer = client.query(text)?;
+        assert_eq!(state(&answer), None, "{text}: {}", words(&answer));
+    }
+    for yes in [false, true] {
+        begun(&world, &mut client, 1)?;
+        client.ask("commit")?;
+        let name = one(&world)?;
+        let shown = world.cli(&["approvals", "show", &name])?;
+        assert!(
+            shown.stdout.contains("does not count"),
+            "where the server does not count, nobody claims to know: {}",
+            shown.all()
+        );
+        if yes {
+            approve(&world, &name)?;
+            let answer = client.up_to(b'Z')?;
+            assert!(done(&answer, "COMMIT"), "{}", words(&answer));
+        } else {
+            deny(&world)?;
+            let answer = client.up_to(b'Z')?;
+            rolled_back(&mut client, &answer, "not today")?;
+        }
+    }
+    assert_eq!(left(&world)?, 999);
+    // A COMMIT that runs nothing any more is nobody's business.
+    begun(&world, &mut client, 2)?;
+    client.query("select 1/0")?;
+    let answer = client.query("commit")?;
+    assert!(done(&answer, "ROLLBACK"), "{}", words(&answer));
+    // In a transaction that has failed a statement fails in the server's words.
     client.query("begin")?;
-    client.query("delete from app.t where id = 300")?;
+    client.query("select 1/0")?;
+    let answer = client.query("delete from app.t where id = 3")?;
+    assert_eq!(
+        state(&answer).as_deref(),
+        Some("25P02"),
+        "{}",
+        words(&answer)
+    );
+    client.query("rollback")?;
+    // A rule that holds the COMMIT itself, and another that holds what it commits: refused, not asked in part.
+    let both = policy(ASK).replace(
+        "statements: [update], tables: ['app.*'], hold: commit",
+        "statements: [transaction]",
+    );
+    let before = world.cli(&["status", "--json"])?;
+    let before: Value = serde_json::from_str(&before.stdout)?;
+    world.set_policy("some.yaml", &both)?;
+    until("the policies are read", SOON, || {
+        let now = world.cli(&["status", "--json"])?;
+        let now: Value = serde_json::from_str(&now.stdout)?;
+        Ok((now["policy_version"] != before["policy_version"]).then_some(()))
+    })?;
+    client.ask("begin")?;
+    approve(&world, &one(&world)?)?;
+    client.up_to(b'Z')?;
+    let answer = client.query("delete from app.t where id = 4")?;
+    assert!(done(&answer, "DELETE 1"), "{}", words(&answer));
+    let answer = client.query("commit")?;
+    assert_eq!(
+        state(&answer).as_deref(),
+        Some("57014"),
+        "{}",
+        words(&answer)
+    );
+    assert_eq!(stands(&answer), 'E');
+    assert_eq!(listed(&world, "pending")?.len(), 0);
+    assert_eq!(left(&world)?, 999);
+    Ok(())
+}
+
+/// Limits hold for a statement that runs by the gate as for any other, and so does a copy.
+#[test]
+fn a_gated_statement_is_counted_and_a_copy_can_be_gated() -> Result<()> {
+    let limited = format!(
+        "{}limits: {{ rows_affected: 5 }}\n",
+        policy(ASK).replace("statements: [delete]", "statements: [delete, copy_in]")
+    );
+    let world = World::builder()
+        .seed(SEED)
+        .policy_text("some.yaml", &limited)
+        .settings(LOCAL)
+        .start()?;
+    let (_dialer, mut client) = client(&world)?;
+    begun(&world, &mut client, 1)?;
+    client.query("savepoint a")?;
+    let answer = client.query("delete from app.t where id between 10 and 19")?;
+    assert_eq!(
+        state(&answer).as_deref(),
+        Some("54000"),
+        "{}",
+        words(&answer)
+    );
+    assert_eq!(stands(&answer), 'E');
+    client.query("rollback to a")?;
+    // The rest of it is held as before, with a copy in it.
+    client.ask("copy app.logged from stdin")?;
+    client.up_to(b'G')?;
+    client.message(b'd', b"91\n92\n")?;
+    client.message(b'c', b"")?;
+    let answer = client.up_to(b'Z')?;
+    assert!(done(&answer, "COPY 2"), "{}", words(&answer));
+    client.ask("commit")?;
+    let name = one(&world)?;
+    let shown = world.cli(&["approvals", "show", &name])?;
+    assert!(
+        shown.stdout.contains("copy app.logged from stdin") && shown.stdout.contains("2 inserted"),
+        "{}",
+        shown.all()
+    );
+    assert_eq!(left(&world)?, 1000);
+    approve(&world, &name)?;
+    let answer = client.up_to(b'Z')?;
+    assert!(done(&answer, "COMMIT"), "{}", words(&answer));
+    assert_eq!(left(&world)?, 999);
     Ok(())
 }
 

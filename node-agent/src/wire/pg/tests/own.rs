@@ -42,7 +42,10 @@ impl What {
     fn of(text: &[u8]) -> What {
         let text = String::from_utf8_lossy(text);
         let text = text.trim_end_matches('\0');
-        What::ALL.into_iter().find(|what| what.text() == text).unwrap()
+        What::ALL
+            .into_iter()
+            .find(|what| what.text() == text)
+            .unwrap()
     }
 
     fn turn(self) -> Turned {
@@ -290,7 +293,10 @@ fn what_is_claimed_to_run_inside_never_commits_by_itself() {
         for _ in 0..40 {
             let what = What::ALL[usize::try_from(dice.of(5)).unwrap()];
             match dice.of(8) {
-                0 | 1 => between.hear(&message(b'Q', &[what.text().as_bytes(), &[0]].concat()), &mut dice),
+                0 | 1 => between.hear(
+                    &message(b'Q', &[what.text().as_bytes(), &[0]].concat()),
+                    &mut dice,
+                ),
                 2..=4 => {
                     let parse = [&[0], what.text().as_bytes(), &[0, 0, 0]].concat();
                     let all = [
@@ -367,7 +373,10 @@ fn a_question_of_the_agents_own_is_answered_up_to_its_sync() {
     between.talk.put(Own::Work, &mut between.up);
     let error = message(b'E', b"SERROR\0VERROR\0C57014\0Mno\0\0");
     let (_, answer) = between.talk.listen(&error).unwrap().unwrap();
-    assert!(matches!(answer, Answer::Own(OwnAnswer::Failed(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Answer::Own(OwnAnswer::Failed(_))),
+        "{answer:?}"
+    );
     assert!(!between.talk.drained(&mut between.up));
     assert!(between.talk.listen(&message(b'1', b"")).is_err());
     let (_, answer) = between.talk.listen(&message(b'Z', b"E")).unwrap().unwrap();
@@ -391,7 +400,10 @@ fn a_question_of_the_agents_own_is_answered_up_to_its_sync() {
         closed(),
     ];
     for one in reading {
-        assert_eq!(between.talk.listen(&one).unwrap().unwrap().1, Answer::Hidden);
+        assert_eq!(
+            between.talk.listen(&one).unwrap().unwrap().1,
+            Answer::Hidden
+        );
     }
     assert!(between.talk.listen(&message(b'Z', b"I")).is_err());
     let _ = dice.of(2);
