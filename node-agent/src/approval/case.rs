@@ -123,6 +123,9 @@ pub struct Terms {
 pub struct Vote {
     /// Whose, as recorded.
     pub by: String,
+    /// All names of the same person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Where it was given.
     pub via: Via,
     /// When.
@@ -267,6 +270,7 @@ impl Case {
         }
         self.votes.push(Vote {
             by,
+            names: reviewer.known_as(),
             via: reviewer.via,
             at: now,
             says,

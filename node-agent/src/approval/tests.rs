@@ -30,6 +30,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
             subject: subject.to_owned(),
             groups: vec![],
             claims: [("email".to_owned(), serde_json::json!("Ann@example.org"))].into(),
+            also: vec![],
             workload: Workload {
                 name: "claude".into(),
                 labels: std::collections::BTreeMap::default(),
@@ -169,6 +170,52 @@ fn a_word_counts_only_from_whom_it_should() {
     vote(&mut case, &reviewer("dora"), once, NOW).unwrap();
     assert!(case.used(NOW));
     assert!(!case.used(NOW), "once");
+}
+
+/// A6, and the quorum: by whichever way and under whichever of their names a person comes.
+#[test]
+fn nobody_decides_about_themselves_or_twice_under_another_name() {
+    let console = Reviewer {
+        issuer: Some("https://issuer.example".to_owned()),
+        also: vec!["Olga@example.org".to_owned(), "É (x".to_owned()],
+        via: Via::Console,
+        ..reviewer("00u17 (x")
+    };
+    let host = Reviewer {
+        also: vec!["olga@EXAMPLE.org".to_owned()],
+        ..reviewer("olga")
+    };
+    let accented = reviewer("é (X");
+    let ways = [&console, &host, &accented];
+    for first in ways {
+        for second in ways {
+            let known = std::ptr::eq(first, second)
+                || std::ptr::eq(first, &console)
+                || std::ptr::eq(second, &console);
+            let mut request = request(1, "agent", 1, Waits::Held, "delete");
+            request.asks.quorum = 2;
+            let mut case = Case::new(request);
+            case.vote(first, yes(Scope::Once), None, NOW, 1000).unwrap();
+            // As it comes back from the store.
+            let text = serde_json::to_string(&case).unwrap();
+            let mut case: Case = serde_json::from_str(&text).unwrap();
+            let again = case.vote(second, yes(Scope::Once), None, NOW, 1000);
+            assert_eq!(
+                matches!(again, Err(NotCounted::Twice(..))),
+                known,
+                "{} and {}: {again:?}",
+                first.name,
+                second.name
+            );
+        }
+    }
+    // Who asked, by a name that no claim keeps; and who acts for them.
+    let mut request = request(1, "00u17", 1, Waits::Held, "delete");
+    request.requester.also = vec!["OLGA@example.org".to_owned(), "bot-7".to_owned()];
+    for own in [&console, &host, &reviewer("Bot-7")] {
+        let told = Case::new(request.clone()).vote(own, yes(Scope::Once), None, NOW, 1000);
+        assert!(matches!(told, Err(NotCounted::Own(_))), "{}", own.name);
+    }
 }
 
 #[test]

@@ -423,6 +423,12 @@ pub const KEYS: &[Key] = &[
         "who that is, as rules (`reviewers.users`) and records name it",
     ),
     key(
+        "approvals.local[].also",
+        "list",
+        "[]",
+        "what issuers call the same person (`sub`, e-mail): nobody decides their own wish, or twice, under another name",
+    ),
+    key(
         "approvals.local[].groups",
         "list",
         "[]",

@@ -40,6 +40,7 @@ fn case(text: &str) -> Case {
             subject: text.to_owned(),
             groups: Vec::new(),
             claims: BTreeMap::new(),
+            also: vec![],
             workload: Workload {
                 name: "claude".into(),
                 labels: BTreeMap::new(),
