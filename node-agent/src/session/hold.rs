@@ -414,6 +414,7 @@ impl<W: Wire> Session<W> {
         let scope = self.scope.within(&prepared.analysis);
         let names = catalogue.resolve(&prepared.analysis, &scope);
         let user = &self.principal.user;
+        // Whatever a grant reaches, it was given for what the names stood for then, under those settings.
         let place = Binder::default()
             .with("issuer", &user.issuer)
             .with("subject", &user.subject)
@@ -422,16 +423,14 @@ impl<W: Wire> Session<W> {
             .with("database", &self.database)
             .with("role", &self.role)
             .with("rule", format!("{}\0{}", hold.rule.policy, hold.rule.rule))
-            .with("policies", verdict.policy_version.as_bytes());
-        let shaped = shape(prepared.text.as_str());
-        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
-        let exact = place
-            .with("text", prepared.text.as_str())
+            .with("policies", verdict.policy_version.as_bytes())
             .with("settings", self.settings)
-            .with("definitions", catalogue.pulse());
-        let exact = parts(asked, exact)
+            .with("definitions", catalogue.pulse())
             .names(Some(&names))
             .map_err(|_| cannot("what its names stand for cannot be written down"))?;
+        let shaped = shape(prepared.text.as_str());
+        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
+        let exact = parts(asked, place.with("text", prepared.text.as_str()));
         Ok((exact.bound(), shaped))
     }
 
