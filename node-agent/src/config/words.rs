@@ -480,7 +480,7 @@ pub const KEYS: &[Key] = &[
         "approvals.webhooks[].console_url",
         "URL",
         "no link",
-        "where reviewers reach the web console; a link is CONSOLE_URL/console/approvals/ID",
+        "where reviewers reach the web console; a link is CONSOLE_URL/console/requests/ID",
     ),
     key(
         "approvals.webhooks[].headers",

@@ -289,7 +289,7 @@ fn steps_arrive_signed_and_a_receiver_that_never_answers_delays_nothing() -> Res
     assert_eq!(asked["request"]["rule"], "shop/clean");
     assert_eq!(asked["request"]["reviewers"], "group dba");
     let approval = asked["approval"].as_str().context("no name")?;
-    let link = format!("https://console.example/console/approvals/{approval}");
+    let link = format!("https://console.example/console/requests/{approval}");
     assert_eq!(asked["link"], link);
     // The slow one was asked, and status says what is not told there.
     until("a line of status", SOON, || {

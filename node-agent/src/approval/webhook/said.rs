@@ -166,7 +166,7 @@ impl Said {
             terms: None,
             missed,
             approval: change.id.to_string(),
-            link: console.map(|console| format!("{console}/console/approvals/{}", change.id)),
+            link: console.map(|console| format!("{console}/console/requests/{}", change.id)),
             request: case.map(Request::of),
         };
         let names = |by: &[String]| by.iter().map(|one| word(one)).collect::<Vec<_>>();

@@ -170,7 +170,7 @@ fn objects(value: &Value, seen: &mut Vec<serde_json::Map<String, Value>>) {
 #[test]
 fn no_text_of_others_hides_anything_or_stands_where_markup_is_read() {
     let links = [
-        "https://console.example/console/approvals/a-0000000000000abc",
+        "https://console.example/console/requests/a-0000000000000abc",
         "http://adaptivecards.io/schemas/adaptive-card.json",
     ];
     bolero::check!()
