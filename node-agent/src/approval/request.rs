@@ -13,7 +13,8 @@ use crate::policy::{Asks, RuleRef};
 use crate::record::RecordedCell;
 use crate::sql::Purpose;
 
-/// A text longer than this cannot be approved, bytes: nobody reads it to its end (A5).
+/// A text longer than this cannot be approved, bytes, nor with its parameters together: nobody reads it to its
+/// end (A5).
 pub const LONGEST_TEXT: usize = 64 << 10;
 /// More parameters than this cannot be approved.
 pub const MOST_PARAMS: usize = 256;

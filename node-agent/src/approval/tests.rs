@@ -231,6 +231,73 @@ fn one_identity_has_a_bounded_number_open() {
     assert_eq!(found, Found::Waits(ApprovalId(6)));
 }
 
+/// A7: a flood of requests that are withdrawn again reaches nobody.
+#[test]
+fn who_asks_and_withdraws_by_turns_is_held_up_and_nobody_else_is() {
+    let mut book = Book::default();
+    let ask = |book: &mut Book, id, who, now| {
+        let request = request(id, who, id, Waits::Held, &format!("delete {id}"));
+        matches!(book.ask(request, BOUNDS, UnixMillis(now)), Found::Waits(_))
+    };
+    for id in 0..4 {
+        assert!(ask(&mut book, id, "agent", 10));
+        book.lapse(ApprovalId(id), Lapse::Cancelled, None, UnixMillis(20));
+    }
+    assert!(!ask(&mut book, 4, "agent", 30));
+    assert!(ask(&mut book, 5, "other", 30));
+    // What a reviewer refused was no withdrawal.
+    let said = book.vote(ApprovalId(5), &reviewer("olga"), Says::Refuse, None, BOUNDS, UnixMillis(40));
+    assert!(said.is_ok());
+    for id in 6..10 {
+        assert!(ask(&mut book, id, "other", 50), "{id}");
+    }
+    assert!(ask(&mut book, 10, "agent", 20 + 60_000));
+}
+
+#[test]
+fn what_is_asked_takes_a_bounded_place_in_all_and_no_identity_takes_the_whole_of_it() {
+    const LONG: usize = 1 << 20;
+    let bounds = Bounds {
+        per_identity: usize::MAX,
+        ..BOUNDS
+    };
+    let mut book = Book::default();
+    let mut id = 0;
+    let mut ask = |book: &mut Book, who: &str| {
+        id += 1;
+        let text = format!("{}{id}", "x".repeat(LONG));
+        let request = request(id, who, id, Waits::Held, &text);
+        match book.ask(request, bounds, NOW) {
+            Found::TooMany(_) => None,
+            _ => Some(ApprovalId(id)),
+        }
+    };
+    let own: Vec<_> = std::iter::from_fn(|| ask(&mut book, "agent")).collect();
+    assert_eq!(own.len(), 3, "an eighth of all");
+    let mut others = 0;
+    while ask(&mut book, &format!("other {others}")).is_some() {
+        others += 1;
+    }
+    assert!((20..32).contains(&(own.len() + others)), "{others}");
+    // Over and over: as much is kept as one answer holds, the latest of it.
+    let mut latest = None;
+    for one in own {
+        book.lapse(one, Lapse::TimedOut, None, NOW);
+    }
+    for round in 0..40 {
+        latest = ask(&mut book, "agent");
+        book.lapse(latest.unwrap(), Lapse::TimedOut, None, UnixMillis(20 + round));
+    }
+    let kept: usize = book.list(true, usize::MAX).iter().filter(|case| !case.open()).count();
+    assert!((8..16).contains(&kept), "{kept}");
+    assert!(book.case(latest.unwrap()).is_some());
+    let (cases, forgotten, _) = book.changed();
+    assert!(cases.len() < 48 && forgotten.len() > 20);
+    // The same when they come back from the store.
+    let stored = Book::stored(cases, 100, NOW);
+    assert!(stored.list(true, usize::MAX).len() < 48);
+}
+
 #[test]
 fn a_stored_book_lets_what_hung_on_sessions_lapse() {
     let mut book = Book::default();

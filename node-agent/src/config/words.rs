@@ -408,7 +408,7 @@ pub const KEYS: &[Key] = &[
         "approvals.per_identity",
         "number",
         "32",
-        "how many requests of one user may be open at once",
+        "how many requests of one user may be open at once; those count that its clients withdrew within the last minute",
     ),
     key(
         "approvals.local[].uid",

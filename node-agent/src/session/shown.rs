@@ -39,6 +39,13 @@ pub(super) fn shown(
             if params.values.len() > MOST_PARAMS {
                 return Err("it has more parameters than anybody reads (256); split it");
             }
+            let values = params.values.iter().flat_map(|(_, value)| value);
+            let whole: usize = values.map(|value| value.len()).sum();
+            if whole.saturating_add(text.len()) > LONGEST_TEXT {
+                return Err(
+                    "it is longer than anybody reads (64 KiB with its parameters); split it",
+                );
+            }
             let mut cells = Vec::with_capacity(params.values.len());
             for (format, value) in &params.values {
                 if value
