@@ -231,11 +231,13 @@ impl<W: Wire> Session<W> {
             policy_version,
             receipt,
             mut pending,
+            mut cancelled,
             ..
         } = held;
         let id = Some(pending.id());
         // A client that has closed its side while more of it was unread than is read ahead.
         if self.client.peer_closed() {
+            pending.gone(Lapse::ClientGone);
             return Err(Why::ClientGone);
         }
         let verdict = self.decide(&prepared).await?;
@@ -260,8 +262,29 @@ impl<W: Wire> Session<W> {
                 return self.not_granted(asked, &hold, id, *refusal).await;
             }
         };
+        // Nothing was heard while the catalogue was read, which a lock in the database can make long.
+        let gone = match (self.client.peer_closed(), cancelled.try_recv()) {
+            (true, _) => Some(Lapse::ClientGone),
+            (false, Ok(())) => Some(Lapse::Cancelled),
+            (false, Err(_)) => None,
+        };
+        if let Some(why) = gone {
+            pending.gone(why);
+            let refusal = crate::approval::refusal(&hold.rule, why.words());
+            return self.not_granted(asked, &hold, id, refusal).await;
+        }
         match pending.take(bound, hold.obligations.clone()).await {
-            Ok(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            // Nor while it was written down that it is used.
+            Ok(_) if self.client.peer_closed() || cancelled.try_recv().is_ok() => {
+                let why = "its client went away or cancelled it while it was being taken";
+                let refusal = crate::approval::refusal(&hold.rule, why);
+                self.not_granted(asked, &hold, id, refusal).await
+            }
+            Ok(grant) => {
+                // From here on a cancel request is the database's.
+                drop(cancelled);
+                self.granted(asked, prepared, verdict, receipt, grant).await
+            }
             Err(refusal) => self.not_granted(asked, &hold, id, refusal).await,
         }
     }
