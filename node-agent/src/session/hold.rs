@@ -108,8 +108,9 @@ impl<W: Wire> Session<W> {
             portal,
             ..
         } = &asked.phase
-            && let Some(rest) = self.rests.get(portal)
+            && let Some((rest, policy_version)) = self.rests.get(portal)
             && rest.rule() == &hold.rule
+            && *policy_version == verdict.policy_version
         {
             let grant = rest.resume(self.reference());
             return self.granted(asked, prepared, verdict, receipt, grant).await;
@@ -313,7 +314,7 @@ impl<W: Wire> Session<W> {
             }
         };
         if let Phase::Execute { portal, .. } = &asked.phase {
-            self.may_be_read_on(portal.clone(), &grant);
+            self.may_be_read_on(portal.clone(), &grant, verdict.policy_version.clone());
         }
         if !self.link.inside_message() {
             let message = format!("it was approved, as {}, and runs", grant.id());
@@ -326,12 +327,12 @@ impl<W: Wire> Session<W> {
     }
 
     /// What a client reads of one answer in several turns is one run.
-    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant) {
+    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant, policy_version: Arc<str>) {
         if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
             // Whoever opens so many asks again for the rest of each.
             self.rests.clear();
         }
-        self.rests.insert(portal, grant.rest());
+        self.rests.insert(portal, (grant.rest(), policy_version));
     }
 
     /// It does not run: the client is told, and the record.

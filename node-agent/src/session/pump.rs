@@ -113,8 +113,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) held: Option<Box<Held>>,
     /// Reviewers were asked about something of this session.
     pub(super) asked_reviewers: bool,
-    /// Answers that may be read on by the grant that began them, by portal.
-    pub(super) rests: HashMap<Bytes, Rest>,
+    /// Answers that may be read on by the grant that began them, by portal, while these policies are in force.
+    pub(super) rests: HashMap<Bytes, (Rest, Arc<str>)>,
     /// Stands for the settings that were asked for at login and since, in order.
     pub(super) settings: [u8; 32],
     /// Statements of the open transaction that were sent.

@@ -68,6 +68,15 @@ impl<W: Wire> Session<W> {
             return self.prepare(asked, prepared, verdict).await;
         }
         self.seq += 1;
+        if let Phase::Execute {
+            resumed: false,
+            portal,
+            ..
+        } = &asked.phase
+        {
+            // What is begun under a portal's name has nothing of what was granted under it before.
+            self.rests.remove(portal);
+        }
         let cleared = match &*verdict.decision {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
             Decision::Hold(hold) => {
