@@ -231,6 +231,30 @@ fn one_identity_has_a_bounded_number_open() {
     assert_eq!(found, Found::Waits(ApprovalId(6)));
 }
 
+/// A9: a desk that hangs says no.
+#[tokio::test]
+async fn who_gets_no_answer_from_the_desk_runs_nothing() {
+    use super::desk::Order;
+    use super::ruling::Pending;
+    let (desk, mut heard) = Desk::silent();
+    let asked = request(1, "agent", 1, Waits::Held, "delete");
+    let (rule, binding) = (asked.rule.clone(), asked.binding);
+    let told = desk.ask(asked, std::sync::Arc::default()).await;
+    assert!(matches!(&told, Asked::Refused(why) if why.message.contains("not answered now")), "{told:?}");
+    let Some(Order::Ask { answer, .. }) = heard.recv().await else {
+        panic!("it was not asked");
+    };
+    assert!(answer.is_closed(), "nobody takes what comes late");
+
+    let (orders, mut heard) = tokio::sync::mpsc::channel(4);
+    let (_tell, told) = tokio::sync::oneshot::channel();
+    let pending = Pending::new(ApprovalId(1), rule, told, orders);
+    let taken = pending.take(binding, std::sync::Arc::default()).await;
+    assert!(taken.is_err());
+    assert!(matches!(heard.recv().await, Some(Order::Take { .. })));
+    assert!(matches!(heard.recv().await, Some(Order::Withdraw { .. })));
+}
+
 /// A7: a flood of requests that are withdrawn again reaches nobody.
 #[test]
 fn who_asks_and_withdraws_by_turns_is_held_up_and_nobody_else_is() {
