@@ -16,11 +16,7 @@ use super::{Admin, Console};
 const ROOMS: usize = 256;
 
 /// Serves until the task is dropped.
-pub async fn serve_pages(
-    admin: Arc<Admin>,
-    console: Option<Arc<Console>>,
-    listener: TcpListener,
-) {
+pub async fn serve_pages(admin: Arc<Admin>, console: Option<Arc<Console>>, listener: TcpListener) {
     let console = match console {
         Some(console) => console.router(),
         None => Router::new()

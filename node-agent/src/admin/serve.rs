@@ -41,7 +41,8 @@ pub(super) async fn serve<L: Listener, C: Clone + Send + Sync + 'static>(
         let Ok(room) = rooms.0.try_acquire_owned() else {
             continue;
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(caller))));
+        let service =
+            TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(caller))));
         tokio::spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

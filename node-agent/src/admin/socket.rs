@@ -93,7 +93,14 @@ pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) {
     serve(listener, router, |stream| {
         let caller = Caller::at(stream);
         let known = caller.operates() || reviewers.contains(&caller.uid);
-        (caller, if known { theirs.clone() } else { others.clone() })
+        (
+            caller,
+            if known {
+                theirs.clone()
+            } else {
+                others.clone()
+            },
+        )
     })
     .await;
 }

@@ -240,7 +240,10 @@ async fn who_gets_no_answer_from_the_desk_runs_nothing() {
     let asked = request(1, "agent", 1, Waits::Held, "delete");
     let (rule, binding) = (asked.rule.clone(), asked.binding);
     let told = desk.ask(asked, std::sync::Arc::default()).await;
-    assert!(matches!(&told, Asked::Refused(why) if why.message.contains("not answered now")), "{told:?}");
+    assert!(
+        matches!(&told, Asked::Refused(why) if why.message.contains("not answered now")),
+        "{told:?}"
+    );
     let Some(Order::Ask { answer, .. }) = heard.recv().await else {
         panic!("it was not asked");
     };
@@ -270,7 +273,14 @@ fn who_asks_and_withdraws_by_turns_is_held_up_and_nobody_else_is() {
     assert!(!ask(&mut book, 4, "agent", 30));
     assert!(ask(&mut book, 5, "other", 30));
     // What a reviewer refused was no withdrawal.
-    let said = book.vote(ApprovalId(5), &reviewer("olga"), Says::Refuse, None, BOUNDS, UnixMillis(40));
+    let said = book.vote(
+        ApprovalId(5),
+        &reviewer("olga"),
+        Says::Refuse,
+        None,
+        BOUNDS,
+        UnixMillis(40),
+    );
     assert!(said.is_ok());
     for id in 6..10 {
         assert!(ask(&mut book, id, "other", 50), "{id}");
@@ -310,9 +320,18 @@ fn what_is_asked_takes_a_bounded_place_in_all_and_no_identity_takes_the_whole_of
     }
     for round in 0..40 {
         latest = ask(&mut book, "agent");
-        book.lapse(latest.unwrap(), Lapse::TimedOut, None, UnixMillis(20 + round));
+        book.lapse(
+            latest.unwrap(),
+            Lapse::TimedOut,
+            None,
+            UnixMillis(20 + round),
+        );
     }
-    let kept: usize = book.list(true, usize::MAX).iter().filter(|case| !case.open()).count();
+    let kept: usize = book
+        .list(true, usize::MAX)
+        .iter()
+        .filter(|case| !case.open())
+        .count();
     assert!((8..16).contains(&kept), "{kept}");
     assert!(book.case(latest.unwrap()).is_some());
     let (cases, forgotten, _) = book.changed();

@@ -1,8 +1,10 @@
 //! The console: who signs in, who sees what, whose word counts, and what no form of somebody else's does.
 
-mod browser;
+pub(super) mod browser;
 mod chromium;
 mod forged;
+mod https;
+mod together;
 
 use std::time::Duration;
 
