@@ -301,6 +301,11 @@ impl Case {
             Scope::Once => {}
             Scope::Session if asks.offers.session && self.request.waits == Waits::Held => {}
             Scope::Session => return Err(NotCounted::NotOffered("the rest of the session")),
+            Scope::Shape(_) if self.request.shape.is_none() => {
+                return Err(NotCounted::NotOffered(
+                    "a shape here: nothing of this statement may differ",
+                ));
+            }
             Scope::Shape(minutes) => {
                 let most = asks.offers.shape.map_or(0, |span| span.0 / 60_000);
                 if minutes == 0 || u64::from(minutes) > most {

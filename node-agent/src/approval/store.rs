@@ -68,7 +68,8 @@ fn private(file: &std::fs::File) -> Result<(), String> {
     let about = file.metadata().map_err(|error| error.to_string())?;
     if about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o022 != 0 {
         return Err(
-            "others may have written it, and nobody knows who granted what: move it away".to_owned(),
+            "others may have written it, and nobody knows who granted what: move it away"
+                .to_owned(),
         );
     }
     if about.mode() & 0o077 != 0 {

@@ -155,6 +155,10 @@ fn a_word_counts_only_from_whom_it_should() {
             "{not_offered:?}"
         );
     }
+    let mut shapeless = asked(1);
+    shapeless.request.shape = None;
+    let told = vote(&mut shapeless, &reviewer("olga"), yes(Scope::Shape(1)), NOW);
+    assert!(matches!(told, Err(NotCounted::NotOffered(_))));
     assert!(case.votes.is_empty() && case.pending());
     vote(&mut case, &reviewer("olga"), once, NOW).unwrap();
     let again = vote(&mut case, &reviewer("dora"), Says::Refuse, NOW);

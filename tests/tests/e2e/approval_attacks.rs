@@ -116,6 +116,11 @@ fn a_grant_ends_with_what_its_statement_would_set_off() -> Result<()> {
     // For a shape, it ends as well, and with the settings it was given under.
     client.ask("update app.t set note = 'x' where id = 100")?;
     let name = one(&world)?;
+    let shown = world.cli(&["approvals", "show", &name])?.good()?.stdout;
+    assert!(
+        shown.contains("  update app.t set note = 'x' where id = 000\n"),
+        "{shown}"
+    );
     assert!(
         says(&world, 0, &["approve", &name, "--shape", "5"])?
             .status
