@@ -149,6 +149,42 @@ fn a_grant_ends_with_what_its_statement_would_set_off() -> Result<()> {
     Ok(())
 }
 
+/// Row security often goes by a setting that a function sets, with a value of the client's.
+#[test]
+fn a_ticket_is_for_sessions_whose_settings_were_set_alike_whoever_set_them() -> Result<()> {
+    let world = world(ASK)?;
+    sql(
+        &world,
+        "create function app.become(text) returns text language sql \
+         as $$ select set_config('app.tenant', $1, false) $$",
+    )?;
+    let mut dialer = world.dialer()?;
+    let text = "/*wait='no'*/ delete from app.t where id = 5";
+    let mut session = |tenant: &str| -> Result<Vec<Message>> {
+        let mut client = world.client(&mut dialer)?;
+        let become_it = [
+            parse("", "select app.become($1)"),
+            bind_one("", "", tenant),
+            execute("", 0),
+        ];
+        let became = run(&mut client, &become_it)?;
+        assert_eq!(
+            cells(&became)[0][0].as_deref(),
+            Some(tenant),
+            "{}",
+            words(&became)
+        );
+        client.query(text)
+    };
+    not_run(&session("1")?, "reviewers were asked");
+    approve(&world, &one(&world)?)?;
+    not_run(&session("2")?, "reviewers were asked");
+    assert_eq!(left(&world)?, 1000);
+    assert!(done(&session("1")?, "DELETE 1"));
+    assert_eq!(left(&world)?, 999);
+    Ok(())
+}
+
 /// Who holds an older transaction open can write an older number over a newer one: sums of such numbers
 /// stay the same where another change adds as much.
 #[test]
