@@ -109,8 +109,16 @@ fn table(name: &RelationName, resolved: &[(RelationName, Vec<String>)]) -> Strin
 pub(super) fn parts(asked: &Asked<Arc<Prepared>>, binder: Binder) -> Binder {
     match &asked.phase {
         Phase::Run { .. } | Phase::Prepare { .. } => binder.with("sent", "as text"),
-        Phase::Execute { params, .. } => {
-            let binder = binder.with("sent", "prepared").with("types", &params.types);
+        Phase::Execute {
+            params, resumed, ..
+        } => {
+            // What is read on has left its values with its first turn, and stands for nothing that begins.
+            let sent = if *resumed {
+                "to be read on"
+            } else {
+                "prepared"
+            };
+            let binder = binder.with("sent", sent).with("types", &params.types);
             params
                 .values
                 .iter()

@@ -479,6 +479,46 @@ fn of_a_transaction_each_statement_is_approved_for_itself() -> Result<()> {
     Ok(())
 }
 
+/// A sequence tells what was evaluated, whatever became of its transaction. (A text that is prepared and bound is
+/// planned when it is bound, and what a function that calls itself immutable does then is in docs/threat-model.md.)
+#[test]
+fn nothing_that_is_held_is_evaluated_in_the_meantime() -> Result<()> {
+    let world = world(ASK)?;
+    sql(
+        &world,
+        "create sequence public.seen; grant all on sequence public.seen to public; \
+         create function app.counts() returns bigint language sql volatile \
+           as $$ select nextval('public.seen') $$; \
+         create function app.constant() returns bigint language plpgsql immutable \
+           as $$ begin return nextval('public.seen'); end $$",
+    )?;
+    let seen = || sql(&world, "select is_called from public.seen");
+    let (_dialer, mut client) = client(&world)?;
+    let cases = [
+        ("counts", false),
+        ("constant", false),
+        ("counts", true),
+        ("constant", true),
+    ];
+    for (function, extended) in cases {
+        let text = format!("delete from app.t where id = app.{function}()");
+        match extended {
+            false => client.ask(&text)?,
+            true => client
+                .send(&[parse("", &text), bind("", "", &[]), execute("", 0), sync()].concat())?,
+        }
+        let name = one(&world)?;
+        println!("{function} {extended}: {}", seen()?);
+        if (function, extended) != ("constant", true) {
+            assert_eq!(seen()?, "f", "{function} {extended}");
+        }
+        assert!(says(&world, 0, &["deny", &name])?.status.success());
+        not_run(&client.up_to(b'Z')?, "refused by olga");
+    }
+    assert_eq!(left(&world)?, 1000);
+    Ok(())
+}
+
 #[test]
 fn while_approvals_cannot_be_kept_nothing_is_approved() -> Result<()> {
     let mut world = world(ASK)?;
