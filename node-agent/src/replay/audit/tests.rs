@@ -861,6 +861,41 @@ fn what_a_killed_agent_leaves_is_good_and_what_is_taken_from_it_is_missed() {
     assert_eq!(verified(&recordings, &keys).0, Verdict::Good);
 }
 
+/// On a slow disk a file comes long after the ledger has announced it.
+#[test]
+fn what_a_living_writer_has_just_announced_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    let key = key(&dir.path().join("state"));
+    let keys = [key.public()];
+    let recordings = dir.path().join("recordings");
+    let recorder = Recorder::open(settings(&recordings, &key)).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    record(&recorder, &session, 1);
+    let path = path_of(&recordings, SessionId(1));
+    let scope = Scope {
+        identities: &Identities::none(),
+        dir: &recordings,
+        keys: &keys,
+        only: None,
+        copy: false,
+    };
+    let heard = hear(&scope, None).unwrap().unwrap();
+    assert!(heard.may_come(SessionId(1)));
+    assert!(path.exists());
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    let comes = std::thread::spawn(move || {
+        // Several moments later: it was looked for, and was not there.
+        std::thread::sleep(4 * MOMENT);
+        fs::rename(&aside, &path).unwrap();
+    });
+    let (verdict, said) = verified(&recordings, &keys);
+    comes.join().unwrap();
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    assert!(!said.contains("DELETED"), "{said}");
+}
+
 /// An agent that takes up what a killed one left signs what it finds. Who changed that meanwhile is
 /// found by what the killed one had said.
 #[test]
