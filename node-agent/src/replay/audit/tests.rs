@@ -15,7 +15,7 @@ use crate::record::fixtures::{allow, began, decided, finished, rolling};
 use crate::record::ledger::{By, NodeKey, segment_path};
 use crate::record::{
     BLOCK_HEAD, BLOCK_TAIL, Blocks, Chain, HEADER, Header, Keep, Kind, Recorder, RecorderSettings,
-    SessionRecorder, Settle, Step, Tombstones, Why, prune,
+    SessionRecorder, Settle, Step, Tombstones, Why, prune, prune_wanting,
 };
 
 fn key(state: &Path) -> Arc<NodeKey> {
@@ -684,8 +684,8 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
         local: Some(Duration::from_hours(1)),
     });
     let later = UnixMillis(crate::clock::now().0 + 7_200_000);
-    let pruned = |keep| {
-        let pruned = prune(dir.path(), keep, later, Some(&tombstones)).unwrap();
+    let pruned = |keep, wanting| {
+        let pruned = prune_wanting(dir.path(), keep, wanting, later, Some(&tombstones)).unwrap();
         let mut removed = pruned.removed;
         removed.sort();
         removed
@@ -695,19 +695,27 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
         ..Keep::default()
     };
     let room = stamp(4).bytes;
-    assert_eq!(pruned(local), [path(2), path(3)]);
+    // Where room is wanting, one that is elsewhere goes first.
+    let archive = Some(KeepArchived { local: None });
+    let roomless = Keep {
+        archive,
+        ..Keep::default()
+    };
+    assert!(pruned(roomless, 0).is_empty());
+    assert_eq!(pruned(roomless, 1), [path(2)]);
+    assert_eq!(pruned(local, 0), [path(3)]);
     // Too old, and nowhere else.
     let old = Keep {
         max_age: Some(Duration::from_secs(1)),
         ..local
     };
-    assert!(pruned(old).is_empty());
+    assert!(pruned(old, 0).is_empty());
     // Too much: then the oldest goes.
     let much = Keep {
         max_bytes: Some(room),
         ..old
     };
-    assert_eq!(pruned(much), [path(1)]);
+    assert_eq!(pruned(much, 0), [path(1)]);
     let (verdict, said) = verified(dir.path(), &keys);
     assert_eq!(verdict, Verdict::Good, "{said}");
     let mut json = Vec::new();
@@ -722,6 +730,8 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
     let said = String::from_utf8(json).unwrap();
     for words in [
         "for recording.archive.keep_local by the agent; archived 1970-01-01",
+        "as node/s-0000000000000003.rec",
+        "for a disk that was nearly full by the agent; archived 1970-01-01",
         "as node/s-0000000000000002.rec",
         "for recording.max_bytes by the agent; it was NOT archived",
     ] {
