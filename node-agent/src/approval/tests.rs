@@ -243,7 +243,7 @@ async fn who_gets_no_answer_from_the_desk_runs_nothing() {
     let (desk, mut heard) = Desk::silent();
     let asked = request(1, "agent", 1, Waits::Held, "delete");
     let (rule, binding) = (asked.rule.clone(), asked.binding);
-    let told = desk.ask(asked, std::sync::Arc::default()).await;
+    let told = desk.ask(asked, Arc::default()).await;
     assert!(
         matches!(&told, Asked::Refused(why) if why.message.contains("not answered now")),
         "{told:?}"
@@ -256,7 +256,7 @@ async fn who_gets_no_answer_from_the_desk_runs_nothing() {
     let (orders, mut heard) = tokio::sync::mpsc::channel(4);
     let (_tell, told) = tokio::sync::oneshot::channel();
     let pending = Pending::new(ApprovalId(1), rule, told, orders);
-    let taken = pending.take(binding, std::sync::Arc::default()).await;
+    let taken = pending.take(binding, Arc::default()).await;
     assert!(taken.is_err());
     assert!(matches!(heard.recv().await, Some(Order::Take { .. })));
     assert!(matches!(heard.recv().await, Some(Order::Withdraw { .. })));

@@ -155,7 +155,8 @@ impl Said {
     ) -> Said {
         let mut said = Said {
             version: 1,
-            delivery: format!("{}-{}", sender.key, change.seq),
+            // The numbers begin anew with a new store; names of requests do not.
+            delivery: format!("{}-{}-{}", sender.key, change.id, change.seq),
             node: sender.name.clone(),
             seq: change.seq,
             at: moment(change.at),

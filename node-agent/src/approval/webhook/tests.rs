@@ -241,6 +241,16 @@ fn a_message_that_comes_late_says_what_has_become_of_it_and_what_never_came() {
 }
 
 #[test]
+fn a_new_store_s_messages_are_not_taken_for_those_of_the_one_before() {
+    let (before, mut after) = (asked(), asked());
+    after.id = ApprovalId(before.id.0 + 1);
+    assert_eq!(before.seq, after.seq);
+    let name = |change: &Change| said(change, None).delivery;
+    assert_ne!(name(&before), name(&after));
+    assert_eq!(name(&before), name(&before));
+}
+
+#[test]
 fn steps_that_nobody_wants_are_not_told() {
     let some = BTreeSet::from([WebhookStep::Asked, WebhookStep::Refused]);
     let approved = Step::Approved {
