@@ -13,6 +13,8 @@ mod e2e {
     mod archive;
     mod answers;
     mod approval;
+    mod approval_attacks;
+    mod approval_over;
     mod audit;
     mod authors;
     mod budgets;

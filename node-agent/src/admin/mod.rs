@@ -4,6 +4,7 @@
 mod approvals;
 mod console;
 mod pages;
+mod serve;
 mod socket;
 mod status;
 

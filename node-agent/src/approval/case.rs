@@ -122,6 +122,9 @@ pub struct Terms {
 pub struct Vote {
     /// Whose, as recorded.
     pub by: String,
+    /// All names of the same person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Where it was given.
     pub via: Via,
     /// When.
@@ -266,6 +269,7 @@ impl Case {
         }
         self.votes.push(Vote {
             by,
+            names: reviewer.known_as(),
             via: reviewer.via,
             at: now,
             says,
@@ -296,6 +300,11 @@ impl Case {
             Scope::Once => {}
             Scope::Session if asks.offers.session && self.request.waits == Waits::Held => {}
             Scope::Session => return Err(NotCounted::NotOffered("the rest of the session")),
+            Scope::Shape(_) if self.request.shape.is_none() => {
+                return Err(NotCounted::NotOffered(
+                    "a shape here: nothing of this statement may differ",
+                ));
+            }
             Scope::Shape(minutes) => {
                 let most = asks.offers.shape.map_or(0, |span| span.0 / 60_000);
                 if minutes == 0 || u64::from(minutes) > most {

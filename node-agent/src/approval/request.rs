@@ -13,7 +13,8 @@ use crate::policy::{Asks, RuleRef};
 use crate::record::RecordedCell;
 use crate::sql::Purpose;
 
-/// A text longer than this cannot be approved, bytes: nobody reads it to its end (A5).
+/// A text longer than this cannot be approved, bytes, nor with its parameters together: nobody reads it to its
+/// end (A5).
 pub const LONGEST_TEXT: usize = 64 << 10;
 /// More parameters than this cannot be approved.
 pub const MOST_PARAMS: usize = 256;
@@ -79,6 +80,9 @@ pub struct Requester {
     /// The claims that are kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, serde_json::Value>,
+    /// Other names of the same person, and who acts for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The kernel's word.
     pub workload: Workload,
     /// The process that dialled.
@@ -101,6 +105,7 @@ impl Requester {
             subject: principal.user.subject.clone(),
             groups: principal.user.groups.clone(),
             claims: principal.user.claims.clone(),
+            also: principal.user.also.clone(),
             workload: principal.workload.clone(),
             process: process.clone(),
             client,
@@ -116,7 +121,11 @@ impl Requester {
         // RFC 8693, 4.1: who acts for whom.
         let acting = self.claims.get("act").and_then(|act| act.get("sub"));
         let claimed = claimed.chain(acting);
-        std::iter::once(self.subject.as_str()).chain(claimed.filter_map(serde_json::Value::as_str))
+        let also = self.also.iter().map(String::as_str);
+        let claimed = claimed.filter_map(serde_json::Value::as_str);
+        std::iter::once(self.subject.as_str())
+            .chain(also)
+            .chain(claimed)
     }
 }
 

@@ -9,6 +9,7 @@ use node_agent::admin::{Listed, Word, ask};
 use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms, Work};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
+use node_agent::sql::shape;
 
 use super::{Answer, WithConfig, out};
 
@@ -292,7 +293,20 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         &format!("{} of: {}", request.asks.quorum, request.asks.reviewers),
     )?;
     match &request.matter {
-        Matter::Statement(shown) => statement(shown)?,
+        Matter::Statement(shown) => {
+            statement(shown)?;
+            if let (true, Some(_), Some(like)) = (
+                case.pending() && request.asks.offers.shape.is_some(),
+                &request.shape,
+                shape(&shown.text),
+            ) {
+                // The zeros are what --shape leaves open.
+                out::line("shape (any digits in place of the zeros)")?;
+                for line in like.split('\n') {
+                    out::line(format!("  {}", visible(line)))?;
+                }
+            }
+        }
         Matter::Commit(work) => commit(request, work, case.pending())?,
     }
     for vote in &case.votes {

@@ -124,8 +124,9 @@ impl<W: Wire> Session<W> {
             portal,
             ..
         } = &asked.phase
-            && let Some(rest) = self.rests.get(portal)
+            && let Some((rest, policy_version)) = self.rests.get(portal)
             && rest.rule() == &hold.rule
+            && *policy_version == verdict.policy_version
         {
             let grant = rest.resume(self.reference());
             return self.granted(asked, prepared, verdict, receipt, grant).await;
@@ -343,11 +344,13 @@ impl<W: Wire> Session<W> {
             policy_version,
             receipt,
             mut pending,
+            mut cancelled,
             ..
         } = held;
         let id = Some(pending.id());
         // A client that has closed its side while more of it was unread than is read ahead.
         if self.client.peer_closed() {
+            pending.gone(Lapse::ClientGone);
             return Err(Why::ClientGone);
         }
         let verdict = self.decide(&prepared).await?;
@@ -372,8 +375,29 @@ impl<W: Wire> Session<W> {
                 return self.not_granted(asked, &hold, id, *refusal).await;
             }
         };
+        // Nothing was heard while the catalogue was read, which a lock in the database can make long.
+        let gone = match (self.client.peer_closed(), cancelled.try_recv()) {
+            (true, _) => Some(Lapse::ClientGone),
+            (false, Ok(())) => Some(Lapse::Cancelled),
+            (false, Err(_)) => None,
+        };
+        if let Some(why) = gone {
+            pending.gone(why);
+            let refusal = crate::approval::refusal(&hold.rule, why.words());
+            return self.not_granted(asked, &hold, id, refusal).await;
+        }
         match pending.take(bound, hold.obligations.clone()).await {
-            Ok(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            // Nor while it was written down that it is used.
+            Ok(_) if self.client.peer_closed() || cancelled.try_recv().is_ok() => {
+                let why = "its client went away or cancelled it while it was being taken";
+                let refusal = crate::approval::refusal(&hold.rule, why);
+                self.not_granted(asked, &hold, id, refusal).await
+            }
+            Ok(grant) => {
+                // From here on a cancel request is the database's.
+                drop(cancelled);
+                self.granted(asked, prepared, verdict, receipt, grant).await
+            }
             Err(refusal) => self.not_granted(asked, &hold, id, refusal).await,
         }
     }
@@ -402,7 +426,7 @@ impl<W: Wire> Session<W> {
             }
         };
         if let Phase::Execute { portal, .. } = &asked.phase {
-            self.may_be_read_on(portal.clone(), &grant);
+            self.may_be_read_on(portal.clone(), &grant, verdict.policy_version.clone());
         }
         self.tell_granted(&grant);
         let cleared = Cleared::Granted(grant, stepped);
@@ -421,12 +445,12 @@ impl<W: Wire> Session<W> {
     }
 
     /// What a client reads of one answer in several turns is one run.
-    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant) {
+    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant, policy_version: Arc<str>) {
         if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
             // Whoever opens so many asks again for the rest of each.
             self.rests.clear();
         }
-        self.rests.insert(portal, grant.rest());
+        self.rests.insert(portal, (grant.rest(), policy_version));
     }
 
     /// It does not run: the client is told, and the record.
@@ -541,16 +565,16 @@ impl<W: Wire> Session<W> {
         })?;
         let scope = self.scope.within(&prepared.analysis);
         let names = catalogue.resolve(&prepared.analysis, &scope);
-        let place = self.place(hold, verdict);
-        let shaped = shape(prepared.text.as_str());
-        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
-        let exact = place
-            .with("text", prepared.text.as_str())
+        // Whatever a grant reaches, it was given for what the names stood for then, under those settings.
+        let place = self
+            .place(hold, verdict)
             .with("settings", self.settings)
-            .with("definitions", catalogue.pulse());
-        let exact = parts(asked, exact)
+            .with("definitions", catalogue.pulse())
             .names(Some(&names))
             .map_err(|_| cannot("what its names stand for cannot be written down"))?;
+        let shaped = shape(prepared.text.as_str());
+        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
+        let exact = parts(asked, place.with("text", prepared.text.as_str()));
         Ok((exact.bound(), shaped))
     }
 

@@ -15,7 +15,7 @@ pub(super) const SEED: &str = "create schema app; create table app.t (id int pri
     create function app.twice(int) returns int language sql immutable as 'select $1 * 2'; \
     grant all on schema app to public; grant all on all tables in schema app to public";
 
-fn policy(rule: &str) -> String {
+pub(super) fn policy(rule: &str) -> String {
     format!(
         "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: some }}\n\
          subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nfunctions: {{ allow: ['app.*(*)'] }}\n\
@@ -26,7 +26,7 @@ fn policy(rule: &str) -> String {
     )
 }
 
-const ASK: &str = "reviewers: { groups: [dba] }";
+pub(super) const ASK: &str = "reviewers: { groups: [dba] }";
 
 /// Olga is a reviewer; 4242 is of another group; 4343 is a second reviewer; 4444 is named as who asks.
 pub(super) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
@@ -35,7 +35,7 @@ pub(super) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
     - { uid: 4343, name: dora, groups: [dba] }\n    \
     - { uid: 4444, name: claude@agents, groups: [dba] }\n";
 
-fn world(rule: &str) -> Result<World> {
+pub(super) fn world(rule: &str) -> Result<World> {
     World::builder()
         .seed(SEED)
         .policy_text("some.yaml", &policy(rule))
@@ -517,6 +517,21 @@ fn a_restart_lets_what_was_held_lapse_and_keeps_tickets() -> Result<()> {
     let (_dialer, mut client) = self::client(&world)?;
     assert!(done(&client.query(text)?, "DELETE 1"));
     assert_eq!(left(&world)?, 999);
+    // Used is used, also by the next one that is killed.
+    world
+        .cluster()
+        .sql(DATABASE, "insert into app.t values (40, 'again', '')")?;
+    world.agent_mut().kill()?;
+    world.agent_mut().start()?;
+    let (_dialer, mut client) = self::client(&world)?;
+    let again = client.query(text)?;
+    assert!(
+        words(&again).contains("reviewers were asked"),
+        "{}",
+        words(&again)
+    );
+    assert_eq!(left(&world)?, 1000);
+    assert_eq!(listed(&world, "used")?.len(), 1);
     Ok(())
 }
 
@@ -558,7 +573,7 @@ fn of_two_hundred_each_approved_one_runs_once_or_lapses_and_no_other_runs() -> R
         Ok((held.len() == SESSIONS * EACH).then_some(held))
     })?;
     // Any order will do; this one differs from run to run.
-    held.sort_by_key(|case| id(case));
+    held.sort_by_key(id);
     let number = |case: &Value| -> usize {
         let text = case["request"]["matter"]["text"].as_str().unwrap();
         let inside = text.rsplit_once('(').unwrap().1;
