@@ -216,7 +216,6 @@ fn lasting(analysis: &Analysis) -> Option<&'static str> {
         | StatementKind::Merge
         | StatementKind::Lock
         | StatementKind::CopyIn
-        | StatementKind::CopyOut
         | StatementKind::Truncate
         | StatementKind::Create
         | StatementKind::Alter
@@ -230,6 +229,7 @@ fn lasting(analysis: &Analysis) -> Option<&'static str> {
         // Files, programs, libraries, other databases; names and settings of the session; code that can
         // reach any of these; and what a transaction does not undo at all.
         StatementKind::CopyFile
+        | StatementKind::CopyOut
         | StatementKind::CopyProgram
         | StatementKind::Vacuum
         | StatementKind::Admin
@@ -258,7 +258,25 @@ fn lasting(analysis: &Analysis) -> Option<&'static str> {
                 !matches!(class, FunctionClass::Pure)
             })
     });
-    lasting.then_some("a ROLLBACK would not surely take back all that it does")
+    if lasting {
+        return Some("a ROLLBACK would not surely take back all that it does");
+    }
+    // Who is told something knows it. Only what changes something can be judged by what it has changed.
+    let changes = analysis
+        .judged()
+        .any(|facts| facts.kinds.iter().any(changes));
+    (!changes).then_some("it only reads, and what it answers cannot be taken back")
+}
+
+fn changes(kind: &StatementKind) -> bool {
+    !matches!(
+        kind,
+        StatementKind::Select
+            | StatementKind::Lock
+            | StatementKind::Explain
+            | StatementKind::Show
+            | StatementKind::CopyOut
+    )
 }
 
 /// How a rule asks, for whom only the statement's own approval is meant.
@@ -283,6 +301,11 @@ mod tests {
                 true,
             ),
             ("copy t from stdin", true),
+            ("explain analyze delete from t where i = 1", true),
+            ("select * from t", false),
+            ("select * from t for update", false),
+            ("copy t to stdout", false),
+            ("explain select 1", false),
             ("truncate t", true),
             ("drop table t", true),
             ("delete from t where i = app.f(1)", false),
