@@ -9,7 +9,7 @@ use cel::Context;
 
 use super::compile::{Compiled, CompiledMask, CompiledRule};
 use super::condition;
-use super::document::{Effect, Witnesses};
+use super::document::{Effect, Gate, Witnesses};
 use super::explain::RuleNote;
 use super::masked;
 use super::names::{Candidates, is_descriptive, is_sample, is_telling};
@@ -227,12 +227,12 @@ impl<'a> Judge<'a> {
                 .any(|d| d.witnesses == Witnesses::Strict)
         {
             let by = self.unsure(&differing.what)?;
-            held = held.or(by);
+            held = stricter(held, by);
         }
         for facts in self.question.analysis.judged() {
             let case = Case::new(facts);
             let by = self.statement(&case)?;
-            held = held.or(by);
+            held = stricter(held, by);
         }
         Ok(held)
     }
@@ -263,7 +263,7 @@ impl<'a> Judge<'a> {
             match truth(rule) {
                 Truth::No => {}
                 Truth::Yes if !self.is_told(rule) => return Err(refuse::untold(self, rule)),
-                Truth::Yes => held = held.or(Some(rule)),
+                Truth::Yes => held = stricter(held, Some(rule)),
                 Truth::Failed => return Err(refuse::opaque(self, why, Some(&rule.name))),
             }
         }
@@ -311,7 +311,7 @@ impl<'a> Judge<'a> {
                     Truth::No => {}
                     // Approval is not gone round by leaving out what it wants to be told.
                     Truth::Yes if !self.is_told(rule) => return Err(refuse::untold(self, rule)),
-                    Truth::Yes => held = held.or(Some(rule)),
+                    Truth::Yes => held = stricter(held, Some(rule)),
                     // Whether a human should see it cannot be told.
                     Truth::Failed => return Err(refuse::by_rule(self, &rule.name, &what)),
                 }
@@ -641,6 +641,22 @@ pub(super) fn unresolved(facts: &StatementFacts) -> bool {
     const RESOLVED: KindSet = KindSet::of(&[K::Select, K::Insert, K::Update, K::Delete, K::Merge]);
     let kinds = KindSet::of(&facts.kinds);
     kinds.shares(NAMED) && !kinds.shares(RESOLVED)
+}
+
+/// Of two approve rules, the one that holds: the first, but that a rule which holds the statement goes before
+/// one which holds its COMMIT only. What somebody must see before it runs does not run unseen.
+fn stricter<'a>(
+    held: Option<&'a CompiledRule>,
+    by: Option<&'a CompiledRule>,
+) -> Option<&'a CompiledRule> {
+    match (held, by) {
+        (Some(first), Some(other))
+            if first.asks.gate == Gate::Commit && other.asks.gate == Gate::Statement =>
+        {
+            Some(other)
+        }
+        (held, by) => held.or(by),
+    }
 }
 
 /// The kinds whose rules are about a relation touched so, for deny and approve rules.

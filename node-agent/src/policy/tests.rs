@@ -585,6 +585,24 @@ rules:
     };
     assert_eq!(hold.asks.gate, Gate::Commit);
     assert_eq!(hold.asks.timeout_seconds, Some(300));
+    // A rule that holds the statement goes before it, wherever it stands, also in another statement of the text.
+    let both = format!(
+        "{text}  - {{ name: first, effect: approve, statements: [delete], tables: [s.u], reviewers: {{ users: [a] }} }}\n"
+    );
+    for (sql, rule) in [
+        ("delete from s.t where a = 1", "ask"),
+        ("delete from s.u where a = 1", "first"),
+        (
+            "delete from s.t where a = 1; delete from s.u where a = 1",
+            "first",
+        ),
+    ] {
+        let question = Asker::default().question(sql).unwrap();
+        let Decision::Hold(hold) = decide(&set(&[&both]), &question) else {
+            panic!("not held: {sql}");
+        };
+        assert_eq!(&*hold.rule.rule, rule, "{sql}");
+    }
     let wrong = text.replace("approve", "allow");
     assert!(PolicySet::compile(parse(&wrong, "x").unwrap()).is_err());
 }
