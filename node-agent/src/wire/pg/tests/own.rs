@@ -313,7 +313,7 @@ fn what_is_claimed_to_run_inside_never_commits_by_itself() {
         }
         inside += between.server.inside;
     }
-    assert!(inside > 1000, "only {inside} ran inside as claimed");
+    assert!(inside > 100, "only {inside} ran inside as claimed");
 }
 
 #[test]
