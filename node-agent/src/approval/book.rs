@@ -148,7 +148,7 @@ impl Book {
         self.cases.get(&id)
     }
 
-    fn open(&self) -> impl Iterator<Item = &Case> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Case> {
         self.open.keys().filter_map(|id| self.cases.get(id))
     }
 
@@ -282,6 +282,7 @@ impl Book {
         now: UnixMillis,
     ) -> Result<Case, NotCounted> {
         let case = self.cases.get_mut(&id).ok_or(NotCounted::Unknown)?;
+        let says = case.meant(says);
         case.vote(reviewer, says, note, now, bounds.ticket)?;
         let case = case.clone();
         let by = reviewer.recorded();
@@ -376,5 +377,7 @@ fn covers(case: &Case, request: &Request, now: UnixMillis) -> bool {
         Scope::Once => own.waits == Waits::Retry && own.binding == request.binding,
         Scope::Session => own.reference.session == request.reference.session,
         Scope::Shape(_) => own.shape.is_some() && own.shape == request.shape,
+        // No statement runs by it as by an approval: policy decides.
+        Scope::Access(_) => false,
     }
 }

@@ -332,7 +332,7 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    async fn step(
+    pub(super) async fn step(
         &mut self,
         id: Option<ApprovalId>,
         step: ApprovalStep,
