@@ -61,7 +61,8 @@ pub use document::{
     Mode, Offers, PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
-    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
+    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, OnRequestNote, RuleNote,
+    StatementNote, explain,
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};

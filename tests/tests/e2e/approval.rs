@@ -8,7 +8,7 @@ use node_agent_tests::pg::{DATABASE, SERVICE};
 use node_agent_tests::{Finished, Place, Program, World, parts, until};
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(15);
 
 const SEED: &str = "create schema app; create table app.t (id int primary key, note text, ssn text); \
     insert into app.t select g, 'note', '123-45-6789' from generate_series(1, 1000) g; \
@@ -29,7 +29,7 @@ fn policy(rule: &str) -> String {
 const ASK: &str = "reviewers: { groups: [dba] }";
 
 /// Olga is a reviewer; 4242 is of another group; 4343 is a second reviewer; 4444 is named as who asks.
-const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
+pub(super) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
     - { uid: 0, name: olga, groups: [dba] }\n    \
     - { uid: 4242, name: wim, groups: [web] }\n    \
     - { uid: 4343, name: dora, groups: [dba] }\n    \
@@ -44,7 +44,7 @@ fn world(rule: &str) -> Result<World> {
 }
 
 /// What `approvals ls` says, of those in this state.
-fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
+pub(super) fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
     let seen = world.cli(&["approvals", "ls", "--all", "--json"])?;
     let all: Vec<Value> = serde_json::from_str(&seen.stdout).with_context(|| seen.all())?;
     Ok(all
@@ -53,12 +53,12 @@ fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
-fn id(case: &Value) -> String {
+pub(super) fn id(case: &Value) -> String {
     case["request"]["id"].as_str().unwrap().to_owned()
 }
 
 /// Waits until so many are pending, and gives their names.
-fn pending(world: &World, count: usize) -> Result<Vec<String>> {
+pub(super) fn pending(world: &World, count: usize) -> Result<Vec<String>> {
     until("statements are held", SOON, || {
         let held = listed(world, "pending")?;
         Ok((held.len() == count).then(|| held.iter().map(id).collect()))
@@ -70,7 +70,7 @@ fn one(world: &World) -> Result<String> {
 }
 
 /// What a reviewer of this host says, as that user.
-fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
+pub(super) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
     let user = user.to_string();
     Program::new("setpriv")
         .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
@@ -97,25 +97,25 @@ fn left(world: &World) -> Result<u64> {
     Ok(count.parse()?)
 }
 
-fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
+pub(super) fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
     let mut dialer = world.dialer()?;
     let client = world.client(&mut dialer)?;
     Ok((dialer, client))
 }
 
-fn state(messages: &[Message]) -> Option<String> {
+pub(super) fn state(messages: &[Message]) -> Option<String> {
     let error = messages.iter().find(|message| message.kind == b'E')?;
     error.sqlstate()
 }
 
 /// Whether the statement is done, with this tag.
-fn done(messages: &[Message], tag: &str) -> bool {
+pub(super) fn done(messages: &[Message], tag: &str) -> bool {
     let tag = format!("{tag}\0");
     let mut ends = messages.iter().filter(|message| message.kind == b'C');
     ends.any(|message| message.body == tag.as_bytes())
 }
 
-fn words(messages: &[Message]) -> String {
+pub(super) fn words(messages: &[Message]) -> String {
     messages.iter().map(Message::words).collect()
 }
 
