@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::ForWhom;
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
 use super::{Case, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
@@ -40,6 +41,9 @@ pub enum Step {
         by: String,
         /// From which workload.
         workload: String,
+        /// It is about access: to what, and for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<Box<ForWhom>>,
     },
     /// A reviewer approved it, and others must too.
     Voted {
@@ -236,8 +240,9 @@ impl Book {
         }
         let id = request.id;
         let step = Step::Asked {
-            by: request.requester.subject.clone(),
+            by: request.asked_by().to_owned(),
             workload: request.requester.workload.name.to_string(),
+            access: request.for_whom().map(Box::new),
         };
         let reference = request.reference;
         self.cases.insert(id, Case::new(request));

@@ -18,7 +18,7 @@ mod store;
 mod tests;
 mod webhook;
 
-pub use access::{InForce, RULE as ACCESS, Refusals, Refused, Wanted, Wants, time};
+pub use access::{ForWhom, InForce, RULE as ACCESS, Refusals, Refused, Wanted, Wants, time};
 pub use binding::{Binder, Binding};
 pub use book::{Bounds, Change, Step};
 pub use case::{Case, Lapse, NotCounted, Says, Scope, State, Terms, Vote};

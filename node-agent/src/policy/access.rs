@@ -12,7 +12,7 @@ use super::decide::judged;
 use super::document::{Document, Effect, Mode, Reviewers, Span};
 use super::places::Step;
 use super::suggest::LARGE;
-use super::{Asks, Decision, PolicySet, Question};
+use super::{Asks, Decision, PolicySet, Question, refuse};
 use crate::model::ApprovalId;
 use crate::sql::StatementFacts;
 
@@ -279,7 +279,15 @@ pub fn offered(set: &PolicySet, question: &Question) -> Vec<Arc<OnRequest>> {
             policy: document.name.clone(),
             by: None,
         });
-        if !matches!(judged(set, &supposed), Decision::Deny(_)) {
+        let helps = match judged(set, &supposed) {
+            Decision::Allow(_) | Decision::Hold(_) => true,
+            // Granted, it wants to be told why, and would let it run then.
+            Decision::Deny(denial) => {
+                let rule = denial.rule.as_ref();
+                refuse::is_untold(&denial) && rule.is_some_and(|rule| rule.policy == document.name)
+            }
+        };
+        if helps {
             found.extend(document.access.clone());
         }
     }

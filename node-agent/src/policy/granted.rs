@@ -110,6 +110,13 @@ fn a_refusal_knows_what_could_be_asked_for() {
     assert!(names("drop table hr.salaries", &[]).is_empty());
     assert!(names("drop table sales.orders", &[]).is_empty());
     assert!(names("selec", &[]).is_empty());
+    // What wants to be told why, once it is granted, is worth asking for.
+    let told = oncall.replace("access:", "require: { reason: true }\naccess:");
+    let found = offered(
+        &set(&[DEMO, &told]),
+        &asked("select * from hr.salaries", &[]),
+    );
+    assert_eq!(found.len(), 1);
 }
 
 #[test]

@@ -309,6 +309,12 @@ mod tests {
          masks: [ { name: m, columns: [hr.t.a], with: redact } ]",
         "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], without_where: true } ]\n\
          masks: [ { name: m, tags: ['pii:*'], with: redact } ]",
+        "rules: [ { name: a, effect: allow, statements: [read], tables: ['app.*'] } ]\n\
+         ---\n\
+         apiVersion: node-agent/v1\nkind: Policy\nmetadata: { name: more }\n\
+         subjects: [ { groups: [ai-agents] } ]\ntargets: [ '*' ]\n\
+         access: { reviewers: { groups: [dba] } }\n\
+         rules: [ { name: a, effect: allow, statements: ['*'], tables: ['hr.*'] } ]",
     ];
 
     fn policies() -> Vec<PolicySet> {
@@ -374,6 +380,7 @@ mod tests {
         Catalogue(usize),
         Runs(&'static str),
         Moment(i64),
+        Granted(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -391,6 +398,7 @@ mod tests {
             1 => (0..4_usize).prop_map(Step::Catalogue),
             1 => proptest::sample::select(runs.to_vec()).prop_map(Step::Runs),
             1 => (0..2_i64).prop_map(Step::Moment),
+            1 => any::<bool>().prop_map(Step::Granted),
         ]
     }
 
@@ -405,12 +413,18 @@ mod tests {
             let mut scope = Scope::of_path("\"$user\", app", "svc");
             let analyses = Analyses::default();
             let mut texts = Texts::default();
+            let mut granted: Vec<Granted> = Vec::new();
             for step in steps {
                 let (text, times) = match step {
                     Step::Policies(at) => { set = &policies[at]; continue; }
                     Step::Catalogue(at) => { catalogue = &catalogues[at]; continue; }
                     Step::Runs(text) => { scope.grow(&analyze(Dialect::Postgres, text), &[]); continue; }
                     Step::Moment(at) => { moment = at * 2000; continue; }
+                    Step::Granted(is) => {
+                        let more = Granted { policy: "more".into(), by: None };
+                        granted = is.then_some(more).into_iter().collect();
+                        continue;
+                    }
                     Step::Ask { text, number, times } => {
                         (TEXTS[text].replace('#', &number.to_string()), times)
                     }
@@ -438,11 +452,12 @@ mod tests {
                     let circumstances = Circumstances {
                         policies: set.version(),
                         names: Some(found_in),
-                        granted: Vec::new(),
+                        granted: granted.clone(),
                     };
                     let ask = |analysis: &Arc<Analysis>, names| Question {
                         analysis: analysis.clone(),
                         names,
+                        access: granted.clone(),
                         now: UnixMillis(moment),
                         ..Asker::default().question("select 1").unwrap()
                     };

@@ -335,6 +335,31 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_access_is_taken_for_nothing_else() {
+        for (text, said) in [
+            ("/*access='s-1%232',reason='why'*/ select 1", Some("s-1#2")),
+            ("/*access='s-1#2'*/ select 1", Some("s-1#2")),
+            ("delete from t /*access='ask'*/;", Some("ask")),
+            // It means to ask, and how cannot be read.
+            ("/*access=ask*/ select 1", Some("")),
+            ("/* access = 'ask */ select 1", Some("")),
+            ("/*reason='x', access='%zz'*/ select 1", Some("")),
+            ("/*access=''*/ select 1", Some("")),
+            ("/*access='a',access='b'*/ select 1", Some("")),
+            // Somebody else's words.
+            ("/*data_access='yes'*/ select 1", None),
+            ("/* data_access=yes */ select 1", None),
+            ("select '/*access=''ask''*/'", None),
+            ("select 1", None),
+        ] {
+            assert_eq!(Purpose::of_text(text).access.as_deref(), said, "{text}");
+        }
+        for name in ["a;access=ask", "a;access=s-1#2;reason=x"] {
+            assert_eq!(Purpose::of_application(name).access, None, "{name}");
+        }
+    }
+
+    #[test]
     fn an_application_name_says_why_behind_its_semicolon() {
         let table = [
             (

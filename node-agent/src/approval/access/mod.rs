@@ -83,7 +83,40 @@ impl Wanted {
     }
 }
 
+/// To what access is wanted, and for whom: what the ledger keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForWhom {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Stands for all that it said.
+    pub content: Arc<str>,
+    /// Whose user.
+    pub issuer: String,
+    /// The user.
+    pub subject: String,
+    /// The one workload; `None`: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Arc<str>>,
+}
+
 impl Request {
+    /// Who asked: a reviewer, where access is given unasked.
+    pub(super) fn asked_by(&self) -> &str {
+        let by = self.access().and_then(|wanted| wanted.by.as_deref());
+        by.unwrap_or(&self.requester.subject)
+    }
+
+    pub(super) fn for_whom(&self) -> Option<ForWhom> {
+        let wanted = self.access()?;
+        Some(ForWhom {
+            policy: wanted.policy.clone(),
+            content: wanted.content.clone(),
+            issuer: self.requester.issuer.clone(),
+            subject: self.requester.subject.clone(),
+            workload: wanted.workload.clone(),
+        })
+    }
+
     /// What of access it asks for, if it does.
     pub fn access(&self) -> Option<&Wanted> {
         match &self.matter {

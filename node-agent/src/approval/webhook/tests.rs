@@ -108,6 +108,7 @@ fn asked() -> Change {
     change(Step::Asked {
         by: "ada".to_owned(),
         workload: "claude".to_owned(),
+        access: None,
     })
 }
 
