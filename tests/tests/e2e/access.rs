@@ -14,8 +14,8 @@ use super::approval::{LOCAL, SOON, client, done, id, listed, pending, says, stat
 
 const SEED: &str = "create schema app; create table app.t (id int primary key, note text); \
     insert into app.t select g, 'note' from generate_series(1, 100) g; \
-    create schema hr; create table hr.pay (id int primary key, pay int); \
-    insert into hr.pay select g, g from generate_series(1, 100) g; \
+    create schema hr; create table hr.pay (id int primary key, pay int, note text); \
+    insert into hr.pay select g, g, 'note' from generate_series(1, 100) g; \
     grant all on schema app, hr to public; grant all on all tables in schema app, hr to public";
 
 const BASE: &str = "apiVersion: node-agent/v1\nkind: Policy\nmetadata: { name: some }\n\
@@ -48,7 +48,7 @@ fn world() -> Result<World> {
     world_of("")
 }
 
-const FIX: &str = "update hr.pay set pay = pay + 1 where id = 1";
+const FIX: &str = "update hr.pay set note = 'mended' where id = 1";
 
 /// The reference that a refusal was given.
 fn reference(told: &str) -> String {
@@ -165,6 +165,7 @@ fn what_was_refused_is_asked_for_granted_used_and_over_when_its_time_is() -> Res
     // What others mask stays masked, what others deny stays denied.
     let seen = client.query("select pay from hr.pay where id = 5")?;
     assert_ne!(cells(&seen)[0][0].as_deref(), Some("5"));
+    refused(&mut client, "update hr.pay set note = pay", "42501")?;
     refused(&mut client, "delete from hr.pay where id = 1", "42501")?;
     let told = refused(&mut client, &ask(&by), "57014")?;
     assert!(told.contains("is granted to you"), "{told}");
@@ -193,16 +194,24 @@ fn what_was_refused_is_asked_for_granted_used_and_over_when_its_time_is() -> Res
         let seen = world.cli(&["sessions", "grep", &waiting])?;
         Ok((seen.stdout.contains("update hr.pay")).then_some(seen.stdout))
     })?;
+    let mut sessions: Vec<&str> = found
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|word| word.starts_with("s-") && word.len() == 18)
+        .collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    let mut margin = String::new();
+    for session in sessions {
+        margin.push_str(&world.cli(&["replay", session])?.good()?.stdout);
+    }
+    let by_which = format!("access: oncall was granted, by {waiting}");
+    // Each that ran by it, and none that did not.
+    let ran = margin.matches("allowed by oncall/fix").count();
+    assert!(ran >= 2, "{margin}");
+    assert_eq!(margin.matches(&by_which).count(), ran, "{margin}");
     assert!(
-        found.contains("is asked for") || found.contains(&waiting),
-        "{found}"
-    );
-    let session = by.split('%').next().context("a session")?;
-    assert!(
-        world
-            .cli(&["sessions", "replay", session])?
-            .stdout
-            .contains("update hr.pay")
+        margin.contains(&format!("approval {waiting} is asked for")),
+        "{margin}"
     );
     let verified = world.cli(&["sessions", "verify"])?;
     assert!(verified.status.success(), "{}", verified.all());
@@ -217,6 +226,8 @@ fn what_was_refused_is_asked_for_granted_used_and_over_when_its_time_is() -> Res
     ])?;
     let again: Value = serde_json::from_str(&again.stdout).with_context(|| again.all())?;
     assert_eq!(again["flips"], serde_json::json!([]), "{again}");
+    assert_eq!(again["summary"]["unjudged"], 0, "{again}");
+    assert!(again["summary"]["judged"].as_u64() > Some(5), "{again}");
     Ok(())
 }
 
@@ -394,7 +405,7 @@ fn only_reviewers_give_and_never_to_themselves_or_for_longer() -> Result<()> {
 fn nobody_else_has_anything_of_it_or_learns_what_was_refused() -> Result<()> {
     let world = world()?;
     let (mut dialer, mut client) = client(&world)?;
-    let told = refused(&mut client, "select pay + 4711 from hr.pay", "42501")?;
+    let told = refused(&mut client, "select note, 4711 from hr.pay", "42501")?;
     let by = reference(&told);
     // Another workload of the same user, and another user in the same workload.
     let mut beside = Dialer::start(&world.cgroup_of("other"))?;
@@ -510,7 +521,11 @@ fn sessions_of_an_agent_that_was_taken_over_from_have_no_access_left() -> Result
     let given = give(&world, &["--to", SUBJECT])?;
     runs(&mut old, FIX, "UPDATE 1")?;
     let before = world.agent_mut().taken_over()?;
-    // The next one keeps it from here on, and takes it back: what the one before has would not end.
+    world.agent_mut().ready()?;
+    // The next one keeps it from here on: what it takes back would not end with the one before.
+    until("the one before has given it over", SOON, || {
+        Ok((state(&old.query(FIX)?).as_deref() == Some("42501")).then_some(()))
+    })?;
     let mut new = world.client(&mut dialer)?;
     until("the next one has it", SOON, || {
         Ok(done(&new.query(FIX)?, "UPDATE 1").then_some(()))
