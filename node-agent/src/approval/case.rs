@@ -145,7 +145,8 @@ pub struct Vote {
 impl Vote {
     /// All names of who gave it.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        let own = self.by.split(" (").next().unwrap_or_default();
+        // As `Reviewer::recorded` writes it; no issuer's URL has a space.
+        let own = self.by.rsplit_once(" (").map_or(&*self.by, |(own, _)| own);
         std::iter::once(own.to_owned()).chain(self.also.iter().cloned())
     }
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Says, Scope, Shown, Terms};
+use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
 
@@ -239,6 +239,11 @@ fn ls(to: &To, all: bool, json: bool) -> anyhow::Result<Answer> {
     Ok(Answer::Good)
 }
 
+/// Whether it is access that a reviewer gave unasked.
+fn given(request: &Request) -> bool {
+    request.access().is_some_and(|wanted| wanted.by.is_some())
+}
+
 /// How a statement begins, in a list.
 fn brief(matter: &Matter) -> String {
     const LONG: usize = 60;
@@ -265,7 +270,9 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
     if let Some(left) = access::left(case) {
         fact("left", &left)?;
     }
-    fact("statement", &request.reference.to_string())?;
+    if !given(request) {
+        fact("statement", &request.reference.to_string())?;
+    }
     fact("user", &format!("{} ({})", who.subject, who.issuer))?;
     fact("groups", &who.groups.join(", "))?;
     fact("workload", &who.workload.name)?;
@@ -275,7 +282,7 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         .as_deref()
         .unwrap_or(&who.process.comm);
     // What a reviewer gives unasked, no process has asked for.
-    if request.access().is_none_or(|wanted| wanted.by.is_none()) {
+    if !given(request) {
         fact("process", &format!("{program}, pid {}", who.process.pid))?;
     }
     if let Some(application) = &who.application {

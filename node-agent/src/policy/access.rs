@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::compile::Compiled;
 use super::decide::judged;
@@ -18,6 +18,8 @@ use crate::sql::StatementFacts;
 
 /// Policies that are tried for one refused statement.
 const TRIED: usize = 16;
+/// Names of all kinds that are judged for one refused statement, in all tries together.
+const WORK: usize = 8000;
 /// The longest that access may be granted for, milliseconds.
 const LONGEST: u64 = 30 * 24 * 60 * 60 * 1000;
 /// The longest where a policy does not say.
@@ -75,12 +77,21 @@ pub struct OnRequest {
     pub targets: Vec<String>,
 }
 
+/// Reads `access`. A key with nothing behind it is no word for "in force for everybody" (fail closed).
+///
+/// # Errors
+/// It is none.
+pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Access>, D::Error> {
+    Access::deserialize(from).map(Some)
+}
+
 impl OnRequest {
     /// Of a document that can be granted.
     pub(super) fn of(document: &Document) -> Option<Arc<OnRequest>> {
         let access = document.access.as_ref()?;
-        // All of the text counts, also what it says about the grant itself.
-        let text = serde_json::to_vec(document).ok()?;
+        // All of the text counts, also what it says about the grant itself. (Whose text cannot be written
+        // down is refused by `check`.)
+        let text = serde_json::to_vec(document).unwrap_or_default();
         let content = blake3::hash(&text).to_hex();
         let longest = access.longest.map_or(LONGEST_UNSAID, |span| span.0);
         let waits = access.timeout.map_or(WAITS_UNSAID, |span| span.0);
@@ -152,6 +163,10 @@ pub(super) fn check(document: &Document) -> Vec<(Vec<Step<'static>>, String)> {
         return Vec::new();
     };
     let mut wrong: Vec<(Vec<Step<'static>>, String)> = Vec::new();
+    if let Err(error) = serde_json::to_vec(document) {
+        let told = format!("nothing can be granted that cannot be written down: {error}");
+        wrong.push((vec![Step::Key("access")], told));
+    }
     let mut at = |key: &'static str, told: String| wrong.push((vec![Step::Key(key)], told));
     let elsewhere = "put it into a policy without `access`, which is always in force";
     for rule in &document.rules {
@@ -266,14 +281,16 @@ pub fn offered(set: &PolicySet, question: &Question) -> Vec<Arc<OnRequest>> {
         facts.relations.len() + facts.columns.len() + facts.functions.len() + facts.carries.len()
     };
     let facts = &question.analysis.statements;
-    if facts.iter().map(names).sum::<usize>() > LARGE {
+    let names: usize = facts.iter().map(names).sum();
+    if names > LARGE {
         return Vec::new();
     }
+    let tried = TRIED.min(WORK / names.max(1));
     let could = |document: &&Compiled| {
         document.access.is_some() && !question.has(&document.name) && document.is_about(question)
     };
     let mut found = Vec::new();
-    for document in set.documents.iter().filter(could).take(TRIED) {
+    for document in set.documents.iter().filter(could).take(tried) {
         let mut supposed = question.clone();
         supposed.access.push(Granted {
             policy: document.name.clone(),

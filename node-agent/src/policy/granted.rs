@@ -127,6 +127,12 @@ fn so_many_policies_are_tried_and_no_more() {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let found = offered(&set(&all), &asked("select * from hr.salaries", &[]));
     assert_eq!(found.len(), 16);
+    // Of a large statement fewer, of a larger one none.
+    for (columns, most) in [(1990, 4), (2100, 0)] {
+        let columns: Vec<String> = (0..columns).map(|at| format!("c{at}")).collect();
+        let text = format!("select {} from hr.salaries", columns.join(", "));
+        assert_eq!(offered(&set(&all), &asked(&text, &[])).len(), most);
+    }
 }
 
 #[test]
@@ -188,6 +194,19 @@ fn what_would_protect_nothing_while_it_is_not_granted_is_refused() {
         );
     }
     assert!(parse(&document("p", "quorum: 1", allow), "p.yaml").is_err());
+    // Nothing behind the key is not "for everybody".
+    for nothing in [
+        "access:\n",
+        "access: ~\n",
+        "access: null\n",
+        "access: {}\n",
+        "access: false\n",
+        "access: ''\n",
+    ] {
+        let text = document("p", DBA, allow).replace(&format!("access: {{ {DBA} }}\n"), nothing);
+        assert!(text.contains(nothing));
+        assert!(parse(&text, "p.yaml").is_err(), "{nothing}");
+    }
 }
 
 #[test]

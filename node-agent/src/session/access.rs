@@ -86,11 +86,14 @@ impl<W: Wire> Session<W> {
         access.granted(&self.principal, policies, now)
     }
 
-    /// Whether a statement asks for another one, and so does not run itself.
-    pub(super) fn only_asks(prepared: &Prepared) -> bool {
+    /// Whether a statement asks for another one, and so does not run itself. Where nothing can be granted,
+    /// nothing asks: `access` is a word of somebody else's.
+    pub(super) fn only_asks(&self, prepared: &Prepared) -> bool {
         let said = prepared.purpose.as_ref();
         let said = said.and_then(|purpose| purpose.access.as_deref());
-        said.is_some_and(|said| asks(said).0 != Asks::This)
+        said.is_some_and(|said| {
+            asks(said).0 != Asks::This && self.policies().all_on_request().next().is_some()
+        })
     }
 
     /// A statement runs: the desk learns of the first that does by access.
@@ -122,8 +125,10 @@ impl<W: Wire> Session<W> {
         let said = said.and_then(|purpose| purpose.access.as_deref());
         let [first, others @ ..] = &*verdict.offered else {
             let refusal = match said {
-                Some(_) => hinted(refusal, "No policy that can be granted would let it run."),
-                None => refusal,
+                Some(said) if asks(said).0 == Asks::This => {
+                    hinted(refusal, "No policy that can be granted would let it run.")
+                }
+                Some(_) | None => refusal,
             };
             return (refusal, None);
         };

@@ -63,7 +63,7 @@ impl<W: Wire> Session<W> {
             Phase::Run { text } | Phase::Prepare { text, .. } => self.prepared(text).await,
             Phase::Execute { statement, .. } => self.at_execution(statement),
         };
-        if Self::only_asks(&prepared) {
+        if self.only_asks(&prepared) {
             // Comes seldom, as what is held.
             return Box::pin(self.asks_for(asked, prepared)).await;
         }

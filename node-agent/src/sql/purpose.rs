@@ -152,20 +152,20 @@ fn unread(why: &str, asks: bool) -> Purpose {
 
 /// `key='value',key='value'`. A comment of other words says nothing.
 fn of_comment(body: &str) -> Purpose {
+    // Who means to ask for access is not to believe that the statement was an answer.
+    let asks = body.contains("access") && {
+        let words = body.chars().filter(|c| !c.is_ascii_whitespace());
+        let words: String = words.take(LONGEST).collect();
+        words.starts_with("access=") || words.contains(",access=")
+    };
     let about = |key: &str| body.contains(key);
-    if !["reason=", "ticket=", "traceparent=", "wait=", "access="]
-        .into_iter()
-        .any(about)
+    if !asks
+        && !["reason=", "ticket=", "traceparent=", "wait="]
+            .into_iter()
+            .any(about)
     {
         return Purpose::default();
     }
-    // Who means to ask is not to believe that the statement was an answer.
-    let words: String = body
-        .chars()
-        .filter(|c| !c.is_ascii_whitespace())
-        .take(LONGEST)
-        .collect();
-    let asks = words.starts_with("access=") || words.contains(",access=");
     if body.len() > LONGEST {
         return unread("the comment is too long", asks);
     }

@@ -508,6 +508,15 @@ fn a_flood_of_refusals_and_requests_stays_small_and_no_is_no_for_a_while() -> Re
     // A reviewer may give all the same.
     give(&world, &["--to", SUBJECT])?;
     runs(&mut client, FIX, "UPDATE 1")?;
+    // Where nothing can be granted, the word is somebody else's.
+    let tagged = "/*access='internal',route='%2Fx'*/ select note from app.t where id = 1";
+    refused(&mut client, tagged, "57014")?;
+    let plain = BASE.replace("name: some", "name: oncall");
+    world.set_policy("oncall.yaml", &plain)?;
+    until("the policies are read", SOON, || {
+        Ok(done(&client.query(tagged)?, "SELECT 1").then_some(()))
+    })?;
+    refused(&mut client, FIX, "42501")?;
     Ok(())
 }
 
