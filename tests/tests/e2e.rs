@@ -12,6 +12,7 @@ mod e2e {
     mod again;
     mod archive;
     mod answers;
+    mod access;
     mod approval;
     mod approval_attacks;
     mod approval_over;

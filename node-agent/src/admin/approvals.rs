@@ -55,6 +55,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v1/approvals", get(list))
         .route("/v1/approvals/{id}", get(show))
         .route("/v1/approvals/{id}", post(say))
+        .route("/v1/access", post(super::access::give))
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,7 +124,7 @@ async fn say(
 }
 
 impl Listed {
-    fn of(case: Case) -> Listed {
+    pub(super) fn of(case: Case) -> Listed {
         Listed {
             told: case.told(),
             case,
@@ -142,7 +143,7 @@ impl Admin {
             .map_or(Ok(()), |refused| Err(Box::new(refused)))
     }
 
-    async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
+    pub(super) async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
         let forbidden = |why: String| Box::new(no(StatusCode::FORBIDDEN, why));
         let Some(local) = self.local.iter().find(|local| local.uid == caller.uid) else {
             return Err(forbidden(format!(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::ForWhom;
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
 use super::{Case, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
@@ -49,6 +50,9 @@ pub enum Step {
         by: String,
         /// From which workload.
         workload: String,
+        /// It is about access: to what, and for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<Box<ForWhom>>,
     },
     /// A reviewer approved it, and others must too.
     Voted {
@@ -160,7 +164,7 @@ impl Book {
         self.cases.get(&id)
     }
 
-    fn open(&self) -> impl Iterator<Item = &Case> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Case> {
         self.open.keys().filter_map(|id| self.cases.get(id))
     }
 
@@ -275,8 +279,9 @@ impl Book {
         }
         let id = request.id;
         let step = Step::Asked {
-            by: request.requester.subject.clone(),
+            by: request.asked_by().to_owned(),
             workload: request.requester.workload.name.to_string(),
+            access: request.for_whom().map(Box::new),
         };
         let reference = request.reference;
         self.cases.insert(id, case);
@@ -335,6 +340,7 @@ impl Book {
         now: UnixMillis,
     ) -> Result<Case, NotCounted> {
         let case = self.cases.get_mut(&id).ok_or(NotCounted::Unknown)?;
+        let says = case.meant(says);
         case.vote(reviewer, says, note, now, bounds.ticket)?;
         let case = case.clone();
         let by = reviewer.recorded();
@@ -449,5 +455,7 @@ fn covers(case: &Case, request: &Request, now: UnixMillis) -> bool {
         Scope::Once => own.waits == Waits::Retry && own.binding == request.binding,
         Scope::Session => own.reference.session == request.reference.session,
         Scope::Shape(_) => own.shape.is_some() && own.shape == request.shape,
+        // No statement runs by it as by an approval: policy decides.
+        Scope::Access(_) => false,
     }
 }

@@ -2,8 +2,10 @@
 //! the [`Grant`] by which exactly that statement runs once.
 //!
 //! [`Case`] and `Book` are the rules of the game and know no clock and no file; [`Desk`] keeps them in a
-//! store and tells sessions. Nothing is told before it is written down.
+//! store and tells sessions. Nothing is told before it is written down. `access/` is about policies that
+//! are granted for a time.
 
+mod access;
 mod binding;
 mod book;
 mod case;
@@ -16,6 +18,7 @@ mod store;
 mod tests;
 mod webhook;
 
+pub use access::{ForWhom, InForce, RULE as ACCESS, Refusals, Refused, Wanted, Wants, time};
 pub use binding::{Binder, Binding};
 pub use book::{Bounds, Change, Step};
 pub use case::{Case, Lapse, NotCounted, Says, Scope, State, Terms, Vote};

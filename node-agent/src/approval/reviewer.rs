@@ -75,6 +75,6 @@ impl Reviewer {
 }
 
 /// Names are the same person's in whatever case they are written.
-fn same(one: &str, other: &str) -> bool {
+pub(super) fn same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }

@@ -356,7 +356,7 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    async fn step(
+    pub(super) async fn step(
         &mut self,
         id: Option<ApprovalId>,
         step: ApprovalStep,

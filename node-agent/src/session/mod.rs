@@ -1,6 +1,7 @@
 //! IO. One session: log in, hear the client, judge, run, relay the answer, end for exactly one
 //! reason. Names no message of any database's protocol; `wire` speaks those.
 
+mod access;
 mod answer;
 mod budget;
 mod cancel;

@@ -75,6 +75,9 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
     let _ = writeln!(body, "<p class=\"stands\">{badge} <span>{told}</span></p>");
     if case.pending() {
         let waits = match request.waits {
+            _ if request.access().is_some() => {
+                "Nothing waits on a connection for it: the client asks again"
+            }
             Waits::Held => "The client waits on its connection",
             Waits::Retry => "The client comes again with the same statement",
         };
@@ -87,6 +90,7 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
             body.push_str("</section>\n");
         }
         Matter::Commit(work) => commit(&mut body, work),
+        Matter::Access(wanted) => super::access::wanted(&mut body, wanted),
     }
     who(&mut body, case);
     rule(&mut body, case);
@@ -111,12 +115,12 @@ pub(super) fn badge(state: &Stands) -> String {
     format!("<span class=\"badge {class}\">{word}</span>")
 }
 
-fn pair(out: &mut String, name: &str, value: &str) {
+pub(super) fn pair(out: &mut String, name: &str, value: &str) {
     let (name, value) = (Text(name), Text(value));
     let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
 }
 
-fn statement(out: &mut String, shown: &Shown, level: u8) {
+pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
     out.push_str("<pre class=\"sql\" tabindex=\"0\" aria-label=\"The statement\"><code>");
     for line in shown.text.split('\n') {
         // Every other character that is not seen as what it is stands as an escape, tabs too.
@@ -241,14 +245,17 @@ fn who(out: &mut String, case: &Case) {
         pair(out, &format!("Claim {name}"), &value);
     }
     pair(out, "Workload", &asks.workload.name);
-    let process = &asks.process;
-    let program = process.executable.as_deref().unwrap_or(&process.comm);
-    pair(
-        out,
-        "Executable",
-        &format!("{program} (process {})", process.pid),
-    );
-    pair(out, "Client", &asks.client.to_string());
+    // What a reviewer gives unasked, no process has asked for.
+    if request.access().is_none_or(|wanted| wanted.by.is_none()) {
+        let process = &asks.process;
+        let program = process.executable.as_deref().unwrap_or(&process.comm);
+        pair(
+            out,
+            "Executable",
+            &format!("{program} (process {})", process.pid),
+        );
+        pair(out, "Client", &asks.client.to_string());
+    }
     if let Some(name) = &asks.application {
         pair(out, "Calls itself", name);
     }
@@ -355,12 +362,16 @@ fn like(case: &Case) -> Option<String> {
     case.request.shape?;
     match &case.request.matter {
         Matter::Statement(shown) => shape(&shown.text),
-        Matter::Commit(_) => None,
+        Matter::Commit(_) | Matter::Access(_) => None,
     }
 }
 
 /// What is granted, as far as the rule offers a choice.
 fn terms(out: &mut String, case: &Case) {
+    if let Some(wanted) = case.request.access() {
+        super::access::terms(out, wanted, case.terms());
+        return;
+    }
     if let Some(agreed) = case.terms() {
         agreed_terms(out, agreed);
         return;
@@ -424,6 +435,8 @@ fn agreed_terms(out: &mut String, terms: Terms) {
             field("scope", "shape");
             field("minutes", &minutes.to_string());
         }
+        // Has a form of its own.
+        Scope::Access(_) => {}
     }
     if let Some(rows) = terms.max_rows {
         field("max_rows", &rows.to_string());

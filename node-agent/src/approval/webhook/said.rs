@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::approval::{Case, Change, Matter, State, Step};
+use crate::approval::{Case, Change, Matter, State, Step, time};
 use crate::config::WebhookStep;
 use crate::model::{UnixMillis, visible};
 
@@ -73,6 +73,9 @@ pub(super) struct Request {
     pub(super) state: &'static str,
     /// The same in words.
     pub(super) now: String,
+    /// The policy that is asked for, and what it allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
     pub(super) who: String,
     pub(super) issuer: String,
     pub(super) workload: String,
@@ -231,6 +234,7 @@ impl Said {
             // A message that was long on its way says what has become of it.
             let old = !decided && request.state != "pending";
             add("Now", old.then(|| request.now.clone()));
+            add("Access", request.access.clone());
             add("Who", Some(request.who.clone()));
             let program = request.executable.as_ref();
             add(
@@ -289,10 +293,23 @@ impl Request {
                     work.more + behind,
                 )
             }
+            Matter::Access(wanted) => {
+                let refused = wanted.refused.as_ref();
+                let tables = refused.map(|shown| shown.tables.clone());
+                (refused, tables.unwrap_or_default(), 0)
+            }
         };
         let text = shown.map_or("", |shown| shown.text.as_str());
         let purpose = asker.purpose.as_ref();
         Request {
+            access: request.access().map(|wanted| {
+                word(&format!(
+                    "policy {}, for at most {}: {}",
+                    wanted.policy,
+                    time(wanted.longest),
+                    wanted.rules.join("; ")
+                ))
+            }),
             state: match &case.state {
                 State::Pending => "pending",
                 State::Approved { .. } => "approved",

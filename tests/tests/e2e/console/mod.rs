@@ -1,5 +1,6 @@
 //! The console: who signs in, who sees what, whose word counts, and what no form of somebody else's does.
 
+mod access;
 pub(super) mod browser;
 mod chromium;
 mod forged;
