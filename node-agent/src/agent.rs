@@ -390,16 +390,8 @@ fn start_admin(
     tasks: &mut JoinSet<()>,
 ) -> [AbortHandle; 2] {
     let for_pages = admin.clone();
-    let pages = tasks.spawn(async move {
-        if let Err(error) = serve_pages(for_pages, console, pages).await {
-            tracing::error!(%error, "the admin pages ended");
-        }
-    });
-    let socket = tasks.spawn(async move {
-        if let Err(error) = serve_socket(admin, socket).await {
-            tracing::error!(%error, "the admin socket ended");
-        }
-    });
+    let pages = tasks.spawn(serve_pages(for_pages, console, pages));
+    let socket = tasks.spawn(serve_socket(admin, socket));
     [pages, socket]
 }
 

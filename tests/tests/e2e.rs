@@ -14,6 +14,8 @@ mod e2e {
     mod answers;
     mod access;
     mod approval;
+    mod approval_attacks;
+    mod approval_over;
     mod audit;
     mod authors;
     mod budgets;

@@ -134,6 +134,7 @@ impl Admin {
             subject: gift.to,
             groups: Vec::new(),
             claims: BTreeMap::new(),
+            also: Vec::new(),
             workload: Workload {
                 name: workload.unwrap_or_else(|| "*".into()),
                 labels: BTreeMap::new(),

@@ -171,7 +171,7 @@ impl Admin {
             name: local.name.clone(),
             issuer: None,
             groups: local.groups.clone(),
-            also: Vec::new(),
+            also: local.also.clone(),
             via: Via::Cli,
         })
     }

@@ -5,6 +5,7 @@ mod access;
 mod approvals;
 mod console;
 mod pages;
+mod serve;
 mod socket;
 mod status;
 

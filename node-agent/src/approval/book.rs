@@ -14,6 +14,15 @@ use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 const MOST_OPEN: usize = 4096;
 /// Requests that are over and kept, for lists.
 const MOST_OVER: usize = 10_000;
+/// What the open ones and those that are over may take, bytes as they are written: all of them together are
+/// still one answer to the command line.
+const MOST_OPEN_BYTES: usize = 32 << 20;
+const MOST_OVER_BYTES: usize = 16 << 20;
+/// What the open ones of one identity may take: nobody takes the place of others.
+const MOST_OWN_BYTES: usize = MOST_OPEN_BYTES / 8;
+/// How long a request that its own client withdrew still counts as one of its identity, milliseconds: who asks
+/// and withdraws by turns keeps no reviewer, and no webhook, from what others ask.
+const WITHDRAWN: i64 = 60_000;
 
 /// What happened to a request, for whoever follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +95,7 @@ pub enum Step {
 /// How many requests one identity may have open.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Open at once, of one identity.
+    /// Open at once, of one identity; those count that its clients withdrew within the last minute.
     pub per_identity: usize,
     /// How long an approval may wait to be used, milliseconds.
     pub ticket: i64,
@@ -111,10 +120,11 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     cases: HashMap<ApprovalId, Case>,
-    /// Those that something can still come of.
-    open: BTreeMap<ApprovalId, ()>,
-    /// Those that are over, oldest first.
-    over: BTreeMap<(UnixMillis, ApprovalId), ()>,
+    /// Those that something can still come of, and their sizes.
+    open: BTreeMap<ApprovalId, usize>,
+    /// Those that are over, oldest first, and their sizes.
+    over: BTreeMap<(UnixMillis, ApprovalId), usize>,
+    over_bytes: usize,
     last_change: u64,
     changes: Vec<Change>,
     touched: BTreeMap<ApprovalId, ()>,
@@ -130,13 +140,15 @@ impl Book {
         };
         for case in cases {
             let id = case.request.id;
+            let size = size(&case);
             if case.open() {
-                book.open.insert(id, ());
+                book.open.insert(id, size);
             } else {
-                book.over.insert((case.changed, id), ());
+                book.is_over(case.changed, id, size);
             }
             book.cases.insert(id, case);
         }
+        book.forget();
         let hanging: Vec<ApprovalId> = book
             .open()
             .filter(|case| case.hangs_on().is_some())
@@ -205,18 +217,30 @@ impl Book {
         let Some(case) = self.cases.get(&id) else {
             return;
         };
-        if case.open() {
-            self.open.insert(id, ());
+        let (open, changed, size) = (case.open(), case.changed, size(case));
+        if open {
+            self.open.insert(id, size);
         } else if self.open.remove(&id).is_some() {
-            self.over.insert((case.changed, id), ());
-            while self.over.len() > MOST_OVER {
-                let Some(((_, oldest), ())) = self.over.pop_first() else {
-                    break;
-                };
-                self.cases.remove(&oldest);
-                self.touched.remove(&oldest);
-                self.forgotten.push(oldest);
-            }
+            self.is_over(changed, id, size);
+            self.forget();
+        }
+    }
+
+    fn is_over(&mut self, changed: UnixMillis, id: ApprovalId, size: usize) {
+        self.over.insert((changed, id), size);
+        self.over_bytes = self.over_bytes.saturating_add(size);
+    }
+
+    /// What is over is kept within bounds: the oldest go.
+    fn forget(&mut self) {
+        while self.over.len() > MOST_OVER || self.over_bytes > MOST_OVER_BYTES {
+            let Some(((_, oldest), size)) = self.over.pop_first() else {
+                break;
+            };
+            self.over_bytes = self.over_bytes.saturating_sub(size);
+            self.cases.remove(&oldest);
+            self.touched.remove(&oldest);
+            self.forgotten.push(oldest);
         }
     }
 
@@ -225,17 +249,32 @@ impl Book {
         if let Some(found) = self.asked_before(&request, now) {
             return found;
         }
+        let case = Case::new(request);
+        let request = &case.request;
         let same = |case: &&Case| {
             let (theirs, own) = (&case.request.requester, &request.requester);
             theirs.issuer == own.issuer && theirs.subject == own.subject
         };
-        let own = self.open().filter(same).count();
-        if own >= bounds.per_identity {
+        let open = self.open().filter(same).count();
+        let withdrawn = self.just_withdrawn(now).filter(same).count();
+        if open + withdrawn >= bounds.per_identity {
             return Found::TooMany(format!(
-                "{own} requests of the same user are open already, which is the most there may be"
+                "{open} requests of the same user are open, and {withdrawn} were withdrawn within the last \
+                 minute, which is the most there may be"
             ));
         }
-        if self.open.len() >= MOST_OPEN {
+        let sizes = self.open.iter();
+        let own: usize = sizes
+            .filter_map(|(id, size)| same(&self.cases.get(id)?).then_some(size))
+            .sum();
+        let size = size(&case);
+        if own.saturating_add(size) > MOST_OWN_BYTES {
+            return Found::TooMany(
+                "the open requests of the same user are too long together".to_owned(),
+            );
+        }
+        let all: usize = self.open.values().sum();
+        if self.open.len() >= MOST_OPEN || all.saturating_add(size) > MOST_OPEN_BYTES {
             return Found::TooMany("too many requests of others are open".to_owned());
         }
         let id = request.id;
@@ -245,10 +284,24 @@ impl Book {
             access: request.for_whom().map(Box::new),
         };
         let reference = request.reference;
-        self.cases.insert(id, Case::new(request));
-        self.open.insert(id, ());
+        self.cases.insert(id, case);
+        self.open.insert(id, size);
         self.step(id, reference, step, now);
         Found::Waits(id)
+    }
+
+    /// Those that their own clients withdrew a moment ago.
+    fn just_withdrawn(&self, now: UnixMillis) -> impl Iterator<Item = &Case> {
+        let over = self.over.keys().rev();
+        over.take_while(move |(changed, _)| now.0.saturating_sub(changed.0) < WITHDRAWN)
+            .filter_map(|(_, id)| self.cases.get(id))
+            .filter(|case| match case.state {
+                State::Over { why } => matches!(
+                    why,
+                    Lapse::ClientGone | Lapse::Cancelled | Lapse::SessionOver
+                ),
+                State::Pending | State::Approved { .. } | State::Used | State::Refused => false,
+            })
     }
 
     fn asked_before(&mut self, request: &Request, now: UnixMillis) -> Option<Found> {
@@ -355,6 +408,26 @@ impl Book {
         for id in hanging {
             self.lapse(id, Lapse::SessionOver, None, now);
         }
+    }
+}
+
+/// What a case takes, bytes as it is written. One that cannot be written has no place.
+fn size(case: &Case) -> usize {
+    struct Counted(usize);
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    match serde_json::to_writer(&mut counted, case) {
+        Ok(()) => counted.0,
+        Err(_) => usize::MAX,
     }
 }
 

@@ -128,9 +128,9 @@ pub struct Terms {
 pub struct Vote {
     /// Whose, as recorded.
     pub by: String,
-    /// Other names of the same person.
+    /// All names of the same person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<String>,
+    pub names: Vec<String>,
     /// Where it was given.
     pub via: Via,
     /// When.
@@ -140,15 +140,6 @@ pub struct Vote {
     /// In the reviewer's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-}
-
-impl Vote {
-    /// All names of who gave it.
-    pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        // As `Reviewer::recorded` writes it; no issuer's URL has a space.
-        let own = self.by.rsplit_once(" (").map_or(&*self.by, |(own, _)| own);
-        std::iter::once(own.to_owned()).chain(self.also.iter().cloned())
-    }
 }
 
 /// Yes or no.
@@ -287,7 +278,7 @@ impl Case {
         }
         self.votes.push(Vote {
             by,
-            also: reviewer.also.clone(),
+            names: reviewer.known_as(),
             via: reviewer.via,
             at: now,
             says,
@@ -323,6 +314,11 @@ impl Case {
             Scope::Once => {}
             Scope::Session if asks.offers.session && self.request.waits == Waits::Held => {}
             Scope::Session => return Err(NotCounted::NotOffered("the rest of the session")),
+            Scope::Shape(_) if self.request.shape.is_none() => {
+                return Err(NotCounted::NotOffered(
+                    "a shape here: nothing of this statement may differ",
+                ));
+            }
             Scope::Shape(minutes) => {
                 let most = asks.offers.shape.map_or(0, |span| span.0 / 60_000);
                 if minutes == 0 || u64::from(minutes) > most {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
@@ -24,6 +24,8 @@ use crate::record::Recorder;
 const QUEUE: usize = 1024;
 /// Words that are answered with one write.
 const AT_ONCE: usize = 256;
+/// How long a session waits for the desk's answer. A desk that hangs, on its disk say, is none.
+pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 20_000 });
 /// How often the store is tried again, while another agent has it or its disk fails.
 const RETRY: Duration = Duration::from_secs(1);
 /// Nothing sleeps longer: the wall clock can be set, and lapses go by it.
@@ -161,10 +163,15 @@ impl Desk {
         };
         // Nobody to ask is nobody to say yes.
         let nobody = || Asked::Refused(refusal(&rule, Lapse::AgentStopped.words()));
-        if self.orders.send(order).await.is_err() {
-            return nobody();
+        let answered = async {
+            self.orders.send(order).await.ok()?;
+            asked.await.ok()
+        };
+        match timeout(PATIENCE, answered).await {
+            Ok(asked) => asked.unwrap_or_else(nobody),
+            // What comes after all finds nobody, and is withdrawn.
+            Err(_) => Asked::Refused(refusal(&rule, NO_ANSWER)),
         }
-        asked.await.unwrap_or_else(|_| nobody())
     }
 
     /// A reviewer's word.
@@ -259,7 +266,27 @@ impl Desk {
     /// Another agent takes over: what waits here lapses, nothing more is approved here, and the store is
     /// given over.
     pub async fn retire(&self) {
+        // At once: what the next one takes back would not end here.
+        self.board.store(Arc::default());
         let _ = self.orders.send(Order::Retire).await; // the desk ends with the agent
+    }
+
+    /// One that never answers, and what it is asked.
+    #[cfg(test)]
+    pub(super) fn silent() -> (Desk, mpsc::Receiver<Order>) {
+        let (orders, heard) = mpsc::channel(QUEUE);
+        let (_, moved) = watch::channel(0);
+        let timeout = Duration::from_secs(1);
+        (
+            Desk {
+                orders,
+                moved,
+                timeout,
+                board: access::Board::default(),
+                refusals: Arc::default(),
+            },
+            heard,
+        )
     }
 
     /// What was refused lately and could be asked for.
@@ -292,6 +319,9 @@ fn stopped() -> NotCounted {
 /// Why nothing can be asked now.
 const NO_STORE: &str =
     "approvals cannot be kept now; the agent's log says why. Try again in a moment";
+/// Why nothing runs while the desk does not answer.
+pub(super) const NO_ANSWER: &str =
+    "approvals are not answered now; the agent's log may say why. Try again in a moment";
 const RETIRED: &str =
     "another agent took over, and approvals are asked for there; connect again and repeat it";
 
@@ -497,7 +527,11 @@ impl Work {
             }
             Order::SetCursor { reader, at } => self.cursors.push((reader, at)),
             Order::Access(order) => self.hear_access(order, now, answers),
-            Order::Retire => self.retire(now).await,
+            Order::Retire => {
+                // What was said before is answered by what is written for it, and by nothing later.
+                self.settle(std::mem::take(answers)).await;
+                self.retire(now).await;
+            }
         }
     }
 
@@ -621,6 +655,7 @@ impl Work {
     /// Writes down what has changed, then gives the answers. Where it cannot be written, what could run
     /// by it lapses, and the answers are refusals.
     async fn settle(&mut self, answers: Vec<Answer>) {
+        self.take_down();
         let (cases, forgotten, changes) = self.book.changed();
         let writes = Writes {
             keep_from: self.book.last_change().saturating_sub(KEPT_CHANGES),

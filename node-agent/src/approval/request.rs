@@ -14,7 +14,8 @@ use crate::policy::{Asks, RuleRef};
 use crate::record::RecordedCell;
 use crate::sql::Purpose;
 
-/// A text longer than this cannot be approved, bytes: nobody reads it to its end (A5).
+/// A text longer than this cannot be approved, bytes, nor with its parameters together: nobody reads it to its
+/// end (A5).
 pub const LONGEST_TEXT: usize = 64 << 10;
 /// More parameters than this cannot be approved.
 pub const MOST_PARAMS: usize = 256;
@@ -80,6 +81,9 @@ pub struct Requester {
     /// The claims that are kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, serde_json::Value>,
+    /// Other names of the same person, and who acts for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The kernel's word.
     pub workload: Workload,
     /// The process that dialled.
@@ -102,6 +106,7 @@ impl Requester {
             subject: principal.user.subject.clone(),
             groups: principal.user.groups.clone(),
             claims: principal.user.claims.clone(),
+            also: principal.user.also.clone(),
             workload: principal.workload.clone(),
             process: process.clone(),
             client,
@@ -112,7 +117,7 @@ impl Requester {
 
     /// Everything that names the person: the subject, and what claims say beside it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        names(&self.subject, &self.claims)
+        names(&self.subject, &self.claims, &self.also)
     }
 }
 
@@ -120,13 +125,16 @@ impl Requester {
 pub(super) fn names<'a>(
     subject: &'a str,
     claims: &'a BTreeMap<String, serde_json::Value>,
+    also: &'a [String],
 ) -> impl Iterator<Item = &'a str> {
     const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
     let claimed = NAMING.iter().filter_map(|name| claims.get(*name));
     // RFC 8693, 4.1: who acts for whom.
     let acting = claims.get("act").and_then(|act| act.get("sub"));
     let claimed = claimed.chain(acting);
-    std::iter::once(subject).chain(claimed.filter_map(serde_json::Value::as_str))
+    let claimed = claimed.filter_map(serde_json::Value::as_str);
+    let also = also.iter().map(String::as_str);
+    std::iter::once(subject).chain(also).chain(claimed)
 }
 
 /// What waits.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::desk::Order;
+use super::desk::{NO_ANSWER, Order, PATIENCE};
 use super::{Binding, Lapse, Terms};
 use crate::model::{ApprovalId, Cause, Outcome, Particulars, Reference, Refusal, RefusalCode};
 use crate::policy::{Obligations, RuleRef};
@@ -211,8 +212,13 @@ impl Pending {
             answer,
         };
         let stopped = || refusal(&self.rule, Lapse::AgentStopped.words());
-        self.desk.send(order).await.map_err(|_| stopped())?;
-        let taken = taken.await.map_err(|_| stopped())?;
+        let answered = async {
+            self.desk.send(order).await.map_err(|_| stopped())?;
+            taken.await.map_err(|_| stopped())?
+        };
+        let taken = timeout(PATIENCE, answered).await;
+        // Who waits no longer withdraws it.
+        let taken = taken.unwrap_or_else(|_| Err(refusal(&self.rule, NO_ANSWER)));
         self.over = taken.is_ok();
         taken
     }

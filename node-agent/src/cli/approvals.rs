@@ -9,6 +9,7 @@ use node_agent::admin::{Listed, Word, ask};
 use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
+use node_agent::sql::shape;
 
 use super::{Answer, WithConfig, access, out};
 
@@ -307,7 +308,20 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         &format!("{} of: {}", request.asks.quorum, request.asks.reviewers),
     )?;
     match &request.matter {
-        Matter::Statement(shown) => statement(shown)?,
+        Matter::Statement(shown) => {
+            statement(shown)?;
+            if let (true, Some(_), Some(like)) = (
+                case.pending() && request.asks.offers.shape.is_some(),
+                &request.shape,
+                shape(&shown.text),
+            ) {
+                // The zeros are what --shape leaves open.
+                out::line("shape (any digits in place of the zeros)")?;
+                for line in like.split('\n') {
+                    out::line(format!("  {}", visible(line)))?;
+                }
+            }
+        }
         Matter::Commit(work) => {
             for shown in &work.statements {
                 statement(shown)?;

@@ -156,6 +156,7 @@ impl Asker {
                     subject: self.user.clone(),
                     groups: self.groups.clone(),
                     claims: self.claims.clone(),
+                    also: Vec::new(),
                     expires: UnixMillis(i64::MAX),
                 },
             }),

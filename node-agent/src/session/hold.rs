@@ -108,8 +108,9 @@ impl<W: Wire> Session<W> {
             portal,
             ..
         } = &asked.phase
-            && let Some(rest) = self.rests.get(portal)
+            && let Some((rest, policy_version)) = self.rests.get(portal)
             && rest.rule() == &hold.rule
+            && *policy_version == verdict.policy_version
         {
             let grant = rest.resume(self.reference());
             return self.granted(asked, prepared, verdict, receipt, grant).await;
@@ -231,11 +232,13 @@ impl<W: Wire> Session<W> {
             policy_version,
             receipt,
             mut pending,
+            mut cancelled,
             ..
         } = held;
         let id = Some(pending.id());
         // A client that has closed its side while more of it was unread than is read ahead.
         if self.client.peer_closed() {
+            pending.gone(Lapse::ClientGone);
             return Err(Why::ClientGone);
         }
         let verdict = self.decide(&prepared).await?;
@@ -260,8 +263,29 @@ impl<W: Wire> Session<W> {
                 return self.not_granted(asked, &hold, id, *refusal).await;
             }
         };
+        // Nothing was heard while the catalogue was read, which a lock in the database can make long.
+        let gone = match (self.client.peer_closed(), cancelled.try_recv()) {
+            (true, _) => Some(Lapse::ClientGone),
+            (false, Ok(())) => Some(Lapse::Cancelled),
+            (false, Err(_)) => None,
+        };
+        if let Some(why) = gone {
+            pending.gone(why);
+            let refusal = crate::approval::refusal(&hold.rule, why.words());
+            return self.not_granted(asked, &hold, id, refusal).await;
+        }
         match pending.take(bound, hold.obligations.clone()).await {
-            Ok(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            // Nor while it was written down that it is used.
+            Ok(_) if self.client.peer_closed() || cancelled.try_recv().is_ok() => {
+                let why = "its client went away or cancelled it while it was being taken";
+                let refusal = crate::approval::refusal(&hold.rule, why);
+                self.not_granted(asked, &hold, id, refusal).await
+            }
+            Ok(grant) => {
+                // From here on a cancel request is the database's.
+                drop(cancelled);
+                self.granted(asked, prepared, verdict, receipt, grant).await
+            }
             Err(refusal) => self.not_granted(asked, &hold, id, refusal).await,
         }
     }
@@ -290,7 +314,7 @@ impl<W: Wire> Session<W> {
             }
         };
         if let Phase::Execute { portal, .. } = &asked.phase {
-            self.may_be_read_on(portal.clone(), &grant);
+            self.may_be_read_on(portal.clone(), &grant, verdict.policy_version.clone());
         }
         if !self.link.inside_message() {
             let message = format!("it was approved, as {}, and runs", grant.id());
@@ -303,12 +327,12 @@ impl<W: Wire> Session<W> {
     }
 
     /// What a client reads of one answer in several turns is one run.
-    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant) {
+    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant, policy_version: Arc<str>) {
         if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
             // Whoever opens so many asks again for the rest of each.
             self.rests.clear();
         }
-        self.rests.insert(portal, grant.rest());
+        self.rests.insert(portal, (grant.rest(), policy_version));
     }
 
     /// It does not run: the client is told, and the record.
@@ -414,6 +438,7 @@ impl<W: Wire> Session<W> {
         let scope = self.scope.within(&prepared.analysis);
         let names = catalogue.resolve(&prepared.analysis, &scope);
         let user = &self.principal.user;
+        // Whatever a grant reaches, it was given for what the names stood for then, under those settings.
         let place = Binder::default()
             .with("issuer", &user.issuer)
             .with("subject", &user.subject)
@@ -422,16 +447,14 @@ impl<W: Wire> Session<W> {
             .with("database", &self.database)
             .with("role", &self.role)
             .with("rule", format!("{}\0{}", hold.rule.policy, hold.rule.rule))
-            .with("policies", verdict.policy_version.as_bytes());
-        let shaped = shape(prepared.text.as_str());
-        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
-        let exact = place
-            .with("text", prepared.text.as_str())
+            .with("policies", verdict.policy_version.as_bytes())
             .with("settings", self.settings)
-            .with("definitions", catalogue.pulse());
-        let exact = parts(asked, exact)
+            .with("definitions", catalogue.pulse())
             .names(Some(&names))
             .map_err(|_| cannot("what its names stand for cannot be written down"))?;
+        let shaped = shape(prepared.text.as_str());
+        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
+        let exact = parts(asked, place.with("text", prepared.text.as_str()));
         Ok((exact.bound(), shaped))
     }
 

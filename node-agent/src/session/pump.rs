@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
-use crate::approval::Rest;
+use crate::approval::{Binder, Binding, Rest};
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::pace;
 use crate::policy::{Identity, PolicySet};
@@ -113,10 +113,10 @@ pub(super) struct Session<W: Wire> {
     pub(super) held: Option<Box<Held>>,
     /// Reviewers were asked about something of this session.
     pub(super) asked_reviewers: bool,
-    /// Answers that may be read on by the grant that began them, by portal.
-    pub(super) rests: HashMap<Bytes, Rest>,
-    /// Stands for the settings that were asked for at login and since, in order.
-    pub(super) settings: [u8; 32],
+    /// Answers that may be read on by the grant that began them, by portal, while these policies are in force.
+    pub(super) rests: HashMap<Bytes, (Rest, Arc<str>)>,
+    /// Stands for the settings that were asked for at login and for what may have changed them since, in order.
+    pub(super) settings: Binding,
     /// Statements of the open transaction that were sent.
     pub(super) in_transaction: u64,
 }
@@ -155,11 +155,9 @@ impl<W: Wire> Session<W> {
         let purpose = application.map(Purpose::of_application);
         let user = &opened.principal.user;
         let settings = opened.hello.settings.iter();
-        let settings = settings.fold(blake3::Hasher::new(), |mut hasher, (name, value)| {
-            hasher.update(format!("{name:?}={value:?};").as_bytes());
-            hasher
+        let settings = settings.fold(Binder::default(), |binder, (name, value)| {
+            binder.with(name, value)
         });
-        let settings = *settings.finalize().as_bytes();
         Session {
             id: opened.session,
             purpose: purpose.filter(|said| !said.is_empty()).map(Arc::new),
@@ -205,7 +203,7 @@ impl<W: Wire> Session<W> {
             held: None,
             asked_reviewers: false,
             rests: HashMap::new(),
-            settings,
+            settings: settings.bound(),
             in_transaction: 0,
         }
     }

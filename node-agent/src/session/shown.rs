@@ -39,6 +39,13 @@ pub(super) fn shown(
             if params.values.len() > MOST_PARAMS {
                 return Err("it has more parameters than anybody reads (256); split it");
             }
+            let values = params.values.iter().flat_map(|(_, value)| value);
+            let whole: usize = values.map(|value| value.len()).sum();
+            if whole.saturating_add(text.len()) > LONGEST_TEXT {
+                return Err(
+                    "it is longer than anybody reads (64 KiB with its parameters); split it",
+                );
+            }
             let mut cells = Vec::with_capacity(params.values.len());
             for (format, value) in &params.values {
                 if value
@@ -102,8 +109,16 @@ fn table(name: &RelationName, resolved: &[(RelationName, Vec<String>)]) -> Strin
 pub(super) fn parts(asked: &Asked<Arc<Prepared>>, binder: Binder) -> Binder {
     match &asked.phase {
         Phase::Run { .. } | Phase::Prepare { .. } => binder.with("sent", "as text"),
-        Phase::Execute { params, .. } => {
-            let binder = binder.with("sent", "prepared").with("types", &params.types);
+        Phase::Execute {
+            params, resumed, ..
+        } => {
+            // What is read on has left its values with its first turn, and stands for nothing that begins.
+            let sent = if *resumed {
+                "to be read on"
+            } else {
+                "prepared"
+            };
+            let binder = binder.with("sent", sent).with("types", &params.types);
             params
                 .values
                 .iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::approval::Binder;
 use crate::clock;
 use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
@@ -12,13 +13,14 @@ use crate::record::{
     Basis, Decided, End, Finished, Note, NoteFrom, Receipt, RecordedCell, RecordedText, Sent,
     Types, Why,
 };
-use crate::sql::{Analysis, Effect, StatementKind, Sureness};
+use crate::sql::{Analysis, Effect, StatementKind, Sureness, may_set};
 use crate::wire::{Asked, Heard, Params, Phase, Transaction, Wants, Wire};
 
 use super::copied::{Copying, instead};
 use super::count::{Counting, estimable};
 use super::execution::Execution;
 use super::pump::Session;
+use super::shown::parts;
 use super::verdict::{Prepared, Verdict};
 
 /// Parameters longer than this are recorded by their length.
@@ -72,6 +74,15 @@ impl<W: Wire> Session<W> {
             return self.prepare(asked, prepared, verdict).await;
         }
         self.seq += 1;
+        if let Phase::Execute {
+            resumed: false,
+            portal,
+            ..
+        } = &asked.phase
+        {
+            // What is begun under a portal's name has nothing of what was granted under it before.
+            self.rests.remove(portal);
+        }
         let cleared = match &*verdict.decision {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
             Decision::Hold(hold) => {
@@ -150,7 +161,7 @@ impl<W: Wire> Session<W> {
         if let Decision::Allow(allow) = &*verdict.decision {
             self.used_access(&verdict.granted, allow);
         }
-        self.remember(&prepared);
+        self.remember(&asked, &prepared, &verdict);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.
@@ -183,22 +194,18 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    /// What an approval that comes later is bound to: which settings were changed, and how many
-    /// statements of the open transaction ran.
-    fn remember(&mut self, prepared: &Prepared) {
+    /// What an approval that comes later is bound to: whatever may have changed settings, with its values; and
+    /// how many statements of the open transaction ran, which reviewers are told.
+    fn remember(&mut self, asked: &Asked<Arc<Prepared>>, prepared: &Prepared, verdict: &Verdict) {
         if self.link.transaction() == Transaction::Idle {
             self.in_transaction = 0;
         }
         self.in_transaction += 1;
-        let mut kinds = prepared.analysis.statements.iter().flat_map(|f| &f.kinds);
-        let sets = |kind: &StatementKind| {
-            use StatementKind::{Discard, Set, SetIdentity};
-            matches!(kind, Set | SetIdentity | Discard)
-        };
-        if kinds.any(sets) {
-            let mut next = blake3::Hasher::new_keyed(&self.settings);
-            next.update(prepared.text.as_str().as_bytes());
-            self.settings = *next.finalize().as_bytes();
+        if may_set(&prepared.analysis, &verdict.names.attributes) {
+            let next = Binder::default()
+                .with("before", self.settings)
+                .with("text", prepared.text.as_str());
+            self.settings = parts(asked, next).bound();
         }
     }
 

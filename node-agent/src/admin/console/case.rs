@@ -16,6 +16,7 @@ use crate::model::ApprovalId;
 use crate::policy::Gate;
 use crate::record::RecordedCell;
 use crate::replay::{Attribute, Text, moment};
+use crate::sql::shape;
 
 /// How many different odd characters are named.
 const NAMED: usize = 20;
@@ -356,6 +357,15 @@ fn decide(out: &mut String, console: &Console, signed: &Signed, case: &Case) {
     );
 }
 
+/// What stands for all statements of its shape: each digit that may differ is a zero.
+fn like(case: &Case) -> Option<String> {
+    case.request.shape?;
+    match &case.request.matter {
+        Matter::Statement(shown) => shape(&shown.text),
+        Matter::Commit(_) | Matter::Access(_) => None,
+    }
+}
+
 /// What is granted, as far as the rule offers a choice.
 fn terms(out: &mut String, case: &Case) {
     if let Some(wanted) = case.request.access() {
@@ -367,7 +377,7 @@ fn terms(out: &mut String, case: &Case) {
         return;
     }
     let asks = &case.request.asks;
-    let shape = asks.offers.shape.map(|span| span.0 / 60_000);
+    let longest = asks.offers.shape.map(|span| span.0 / 60_000);
     let session = asks.offers.session && case.request.waits == Waits::Held;
     out.push_str(
         "<fieldset>\n<legend>How far it reaches</legend>\n\
@@ -379,13 +389,16 @@ fn terms(out: &mut String, case: &Case) {
              in this session</label>\n",
         );
     }
-    if let Some(most) = shape.filter(|most| *most > 0) {
+    if let Some(most) = longest.filter(|most| *most > 0)
+        && let Some(like) = like(case)
+    {
         let _ = writeln!(
             out,
             "<label><input type=\"radio\" name=\"scope\" value=\"shape\"> Statements of this shape, by this \
-             identity, for the minutes below</label>\n\
+             identity, for the minutes below: {} with any digits in place of the zeros</label>\n\
              <label for=\"minutes\">Minutes (1 to {most})</label>\n\
-             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">"
+             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">",
+            Text(&like)
         );
     }
     out.push_str("</fieldset>\n");

@@ -158,7 +158,8 @@ impl Said {
     ) -> Said {
         let mut said = Said {
             version: 1,
-            delivery: format!("{}-{}", sender.key, change.seq),
+            // The numbers begin anew with a new store; names of requests do not.
+            delivery: format!("{}-{}-{}", sender.key, change.id, change.seq),
             node: sender.name.clone(),
             seq: change.seq,
             at: moment(change.at),
@@ -169,7 +170,7 @@ impl Said {
             terms: None,
             missed,
             approval: change.id.to_string(),
-            link: console.map(|console| format!("{console}/console/approvals/{}", change.id)),
+            link: console.map(|console| format!("{console}/console/requests/{}", change.id)),
             request: case.map(Request::of),
         };
         let names = |by: &[String]| by.iter().map(|one| word(one)).collect::<Vec<_>>();
