@@ -142,15 +142,6 @@ pub struct Vote {
     pub note: Option<String>,
 }
 
-impl Vote {
-    /// All names of who gave it.
-    pub(super) fn known_as(&self) -> impl Iterator<Item = String> {
-        // As `Reviewer::recorded` writes it; no issuer's URL has a space.
-        let own = self.by.rsplit_once(" (").map_or(&*self.by, |(own, _)| own);
-        std::iter::once(own.to_owned()).chain(self.names.iter().cloned())
-    }
-}
-
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -266,6 +266,8 @@ impl Desk {
     /// Another agent takes over: what waits here lapses, nothing more is approved here, and the store is
     /// given over.
     pub async fn retire(&self) {
+        // At once: what the next one takes back would not end here.
+        self.board.store(Arc::default());
         let _ = self.orders.send(Order::Retire).await; // the desk ends with the agent
     }
 
@@ -653,6 +655,7 @@ impl Work {
     /// Writes down what has changed, then gives the answers. Where it cannot be written, what could run
     /// by it lapses, and the answers are refusals.
     async fn settle(&mut self, answers: Vec<Answer>) {
+        self.take_down();
         let (cases, forgotten, changes) = self.book.changed();
         let writes = Writes {
             keep_from: self.book.last_change().saturating_sub(KEPT_CHANGES),

@@ -117,8 +117,7 @@ impl Requester {
 
     /// Everything that names the person: the subject, and what claims say beside it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let also = self.also.iter().map(String::as_str);
-        names(&self.subject, &self.claims).chain(also)
+        names(&self.subject, &self.claims, &self.also)
     }
 }
 
@@ -126,13 +125,16 @@ impl Requester {
 pub(super) fn names<'a>(
     subject: &'a str,
     claims: &'a BTreeMap<String, serde_json::Value>,
+    also: &'a [String],
 ) -> impl Iterator<Item = &'a str> {
     const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
     let claimed = NAMING.iter().filter_map(|name| claims.get(*name));
     // RFC 8693, 4.1: who acts for whom.
     let acting = claims.get("act").and_then(|act| act.get("sub"));
     let claimed = claimed.chain(acting);
-    std::iter::once(subject).chain(claimed.filter_map(serde_json::Value::as_str))
+    let claimed = claimed.filter_map(serde_json::Value::as_str);
+    let also = also.iter().map(String::as_str);
+    std::iter::once(subject).chain(also).chain(claimed)
 }
 
 /// What waits.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::InForce;
 use crate::approval::book::Found;
 use crate::approval::case::{Lapse, NotCounted, Says, State, Terms};
-use crate::approval::desk::{Answer, Desk, Order as Word, Work};
+use crate::approval::desk::{Answer, Desk, NO_ANSWER, Order as Word, PATIENCE, Work};
 use crate::approval::{Case, Request, Reviewer};
 use crate::model::{ApprovalId, Reference, UnixMillis};
 
@@ -78,8 +79,10 @@ impl Desk {
     pub async fn want(&self, request: Request) -> Wants {
         let request = Box::new(request);
         let order = |answer| Word::Access(Order::Want { request, answer });
-        let told = self.asked(order).await;
-        told.unwrap_or_else(|| Wants::No(Lapse::AgentStopped.words().to_owned()))
+        match timeout(PATIENCE, self.asked(order)).await {
+            Ok(told) => told.unwrap_or_else(|| Wants::No(Lapse::AgentStopped.words().to_owned())),
+            Err(_) => Wants::No(NO_ANSWER.to_owned()),
+        }
     }
 
     /// A reviewer gives access unasked, or agrees to what another reviewer gives.
@@ -175,6 +178,12 @@ impl Work {
         for id in changed {
             self.book.lapse(id, Lapse::PolicyChanged, None, now);
         }
+    }
+
+    /// Takes down what is over. Before it is written: a disk that hangs must not keep it in force.
+    pub(in crate::approval) fn take_down(&self) {
+        let left = InForce::of(self.book.open()).only(&self.board.load());
+        self.board.store(Arc::new(left));
     }
 
     /// Puts up what is in force. What cannot be kept any more, and could not be taken back, is not.

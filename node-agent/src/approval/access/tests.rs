@@ -1,4 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::book::{Book, Found};
 use super::super::case::{NotCounted, Says, Scope, Terms};
@@ -50,8 +53,8 @@ fn somebody(subject: &str, workload: &str) -> Principal {
             issuer: "https://issuer.example".to_owned(),
             subject: subject.to_owned(),
             groups: vec![],
-            claims: [("email".to_owned(), serde_json::json!("ann@example.org"))].into(),
-            also: vec![],
+            claims: std::collections::BTreeMap::default(),
+            also: vec!["ann@example.org".to_owned()],
             expires: UnixMillis(i64::MAX),
         },
     }
@@ -108,6 +111,26 @@ fn a_grant_is_for_one_identity_and_workload_until_its_end_and_for_one_text() {
     assert!(board.first_use(&agent, ApprovalId(1)));
     assert!(!board.first_use(&agent, ApprovalId(1)));
     assert!(!board.first_use(&somebody("other", "claude"), ApprovalId(2)));
+}
+
+#[test]
+fn a_list_that_nobody_renews_is_none_and_what_is_over_is_taken_down_first() {
+    let case = granted(1, "agent", None, 3_600_000);
+    let board = InForce::of([&case].into_iter());
+    let (agent, set) = (somebody("agent", "claude"), policies("hr.*"));
+    let put_up = Instant::now();
+    assert!(!board.is_stale(put_up + Duration::from_secs(29)));
+    assert!(board.is_stale(put_up + Duration::from_secs(31)));
+    // What is taken down is gone before it is written; what is new is not there before it is.
+    let other = granted(2, "agent", Some("claude"), 1000);
+    let both = InForce::of([&case, &other].into_iter());
+    let only = both.only(&InForce::of([&other].into_iter()));
+    let ids: Vec<_> = only
+        .granted(&agent, &set, NOW)
+        .iter()
+        .map(|one| one.by)
+        .collect();
+    assert_eq!(ids, [Some(ApprovalId(2))]);
 }
 
 #[test]
