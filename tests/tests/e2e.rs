@@ -39,6 +39,7 @@ mod e2e {
     mod ends;
     mod enrol;
     mod full_disk;
+    mod gate;
     mod halves;
     mod flood;
     mod heal;

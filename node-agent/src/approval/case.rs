@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Request, Reviewer, Via, Waits};
+use super::{Matter, Request, Reviewer, Via, Waits};
 use crate::model::{SessionId, UnixMillis};
-use crate::policy::Gate;
 
 /// A request and what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -328,13 +327,22 @@ impl Case {
                 }
             }
         }
+        if let Matter::Commit(_) = self.request.matter {
+            let nothing = match terms {
+                Terms {
+                    scope: Scope::Shape(_),
+                    ..
+                } => "statements of a shape: a COMMIT has none",
+                Terms { unmasked: true, .. } => "an answer without masks: it was given already",
+                Terms {
+                    max_rows: Some(_), ..
+                } => "a limit of rows: they are changed already",
+                Terms { .. } => return Ok(()),
+            };
+            return Err(NotCounted::NotOffered(nothing));
+        }
         if terms.unmasked && !asks.offers.unmasked {
             return Err(NotCounted::NotOffered("an answer without masks"));
-        }
-        if terms.max_rows.is_some() && asks.gate == Gate::Commit {
-            return Err(NotCounted::NotOffered(
-                "a limit of rows: they are changed already",
-            ));
         }
         Ok(())
     }

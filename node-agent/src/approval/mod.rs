@@ -10,6 +10,7 @@ mod binding;
 mod book;
 mod case;
 mod desk;
+mod gate;
 mod request;
 mod reviewer;
 mod ruling;
@@ -23,12 +24,13 @@ pub use binding::{Binder, Binding};
 pub use book::{Bounds, Change, Step};
 pub use case::{Case, Lapse, NotCounted, Says, Scope, State, Terms, Vote};
 pub use desk::{Desk, DeskSettings};
+pub use gate::{Gate, Gated, LONGEST_GATED, MOST_GATED, NotGated};
 pub use request::{
     Changed, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Matter, Request, Requester, Shown, Waits,
     Work,
 };
 pub use reviewer::{Reviewer, Via};
-pub(crate) use ruling::refusal;
 pub use ruling::{Asked, Grant, Pending, Rest, Told};
+pub(crate) use ruling::{of_commit, refusal};
 pub use store::StoreError;
 pub use webhook::{Counts as WebhookCounts, WebhookError, Webhooks};

@@ -175,15 +175,22 @@ pub struct Shown {
 /// What a transaction has done that wants to commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Net rows by table: (table, inserted, updated, deleted).
+    /// Rows by table, as the database's own counters have them, since the first of the statements.
     pub tables: Vec<Changed>,
-    /// The statements that the rule is about, oldest first, each as it is shown.
+    /// The database counts (`track_counts`); else nobody knows the rows.
+    #[serde(default = "counts")]
+    pub counted: bool,
+    /// The statements that the rule is about, oldest first, each as it is shown: all of them.
     pub statements: Vec<Shown>,
-    /// Statements beyond those that are listed.
+    /// Other statements of the transaction, which the rule is not about (its BEGIN among them).
     #[serde(default)]
     pub more: u64,
     /// Since when the transaction has been open, and its locks are held.
     pub since: UnixMillis,
+}
+
+fn counts() -> bool {
+    true
 }
 
 /// Rows of one table that a transaction has changed.

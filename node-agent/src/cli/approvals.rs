@@ -6,7 +6,7 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms};
+use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms, Work};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
 use node_agent::sql::shape;
@@ -247,12 +247,19 @@ fn given(request: &Request) -> bool {
 
 /// How a statement begins, in a list.
 fn brief(matter: &Matter) -> String {
-    const LONG: usize = 60;
     let text = match matter {
         Matter::Statement(shown) => shown.text.as_str(),
-        Matter::Commit(_) => "COMMIT",
+        Matter::Commit(work) => {
+            let first = work.statements.first().map(|shown| shown.text.as_str());
+            return brief_of(&format!("COMMIT of {}", first.unwrap_or_default()));
+        }
         Matter::Access(wanted) => return access::brief(wanted),
     };
+    brief_of(text)
+}
+
+fn brief_of(text: &str) -> String {
+    const LONG: usize = 60;
     let words = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     let mut brief: String = words.chars().take(LONG).collect();
     if words.chars().count() > LONG {
@@ -322,11 +329,7 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
                 }
             }
         }
-        Matter::Commit(work) => {
-            for shown in &work.statements {
-                statement(shown)?;
-            }
-        }
+        Matter::Commit(work) => commit(request, work, case.pending())?,
         Matter::Access(wanted) => access::whole(wanted)?,
     }
     for vote in &case.votes {
@@ -339,6 +342,60 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
             "vote",
             &format!("{} {says}{}", vote.by, note.unwrap_or_default()),
         )?;
+    }
+    Ok(())
+}
+
+/// What a transaction has done that wants to commit.
+fn commit(request: &Request, work: &Work, pending: bool) -> anyhow::Result<()> {
+    let fact = |name: &str, value: &str| out::line(format!("{name:<12}{}", visible(value)));
+    fact("does", "COMMIT of its transaction")?;
+    let held = |until: i64| until.saturating_sub(work.since.0).max(0) / 1000;
+    let asked = held(request.at.0);
+    fact(
+        "locks",
+        &match pending {
+            true => format!(
+                "held for {} s by now, {asked} s when it was asked",
+                held(node_agent::clock::now().0)
+            ),
+            false => format!("held for {asked} s when it was asked"),
+        },
+    )?;
+    if !work.counted {
+        fact(
+            "rows",
+            "unknown: the database does not count (track_counts)",
+        )?;
+    } else if work.tables.is_empty() {
+        fact("rows", "none in any table of this database")?;
+    }
+    for changed in &work.tables {
+        fact(
+            "rows",
+            &format!(
+                "{}: {} inserted, {} updated, {} deleted",
+                changed.table, changed.inserted, changed.updated, changed.deleted
+            ),
+        )?;
+    }
+    if work.more > 0 {
+        fact(
+            "besides",
+            &format!(
+                "{} statements of the transaction that the rule is not about",
+                work.more
+            ),
+        )?;
+    }
+    for (at, shown) in work.statements.iter().enumerate() {
+        out::line(format!(
+            "{:<12}{} of {}",
+            "statement",
+            at + 1,
+            work.statements.len()
+        ))?;
+        statement(shown)?;
     }
     Ok(())
 }

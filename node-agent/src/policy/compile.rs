@@ -9,7 +9,7 @@ use super::access::{self, Granted, OnRequest};
 use super::budget::Budget;
 use super::content::CompiledContent;
 use super::document::{
-    Document, Effect, Functions, Gate, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
+    Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
@@ -546,11 +546,6 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         let shape = rule.offers.and_then(|offers| offers.shape);
         if shape.is_some_and(|span| span.0 == 0 || span.0 > LONGEST_SHAPE_MS) {
             wrong(format!("rule `{name}`: offers.shape is at most 8h"));
-        }
-        if rule.hold == Some(Gate::Commit) {
-            wrong(format!(
-                "rule `{name}`: hold: commit is not available yet; leave it out, and the statement is held"
-            ));
         }
         if approve
             && rule

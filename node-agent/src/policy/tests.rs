@@ -568,6 +568,29 @@ proptest! {
 }
 
 #[test]
+fn an_approve_rule_may_hold_the_commit() {
+    let text = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: gate }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: ask, effect: approve, statements: [delete], tables: ['s.*'], reviewers: { groups: [dba] }, hold: commit, timeout: 5m }
+";
+    let question = Asker::default()
+        .question("delete from s.t where a = 1")
+        .unwrap();
+    let Decision::Hold(hold) = decide(&set(&[text]), &question) else {
+        panic!("not held");
+    };
+    assert_eq!(hold.asks.gate, Gate::Commit);
+    assert_eq!(hold.asks.timeout_seconds, Some(300));
+    let wrong = text.replace("approve", "allow");
+    assert!(PolicySet::compile(parse(&wrong, "x").unwrap()).is_err());
+}
+
+#[test]
 fn a_reason_is_wanted_by_what_allows_and_by_what_holds() {
     let text = "\
 apiVersion: node-agent/v1

@@ -323,6 +323,8 @@ pub enum ApprovalStep {
         /// Until when.
         lapses: UnixMillis,
     },
+    /// It runs in its transaction, whose COMMIT is held.
+    Gated,
     /// It was granted: the statement runs now.
     Granted {
         /// By whom.
@@ -343,6 +345,9 @@ impl Approval {
         let id = self.id.map(|id| format!("{id} ")).unwrap_or_default();
         match &self.step {
             ApprovalStep::Asked { .. } => format!("approval {id}is asked for"),
+            ApprovalStep::Gated => {
+                "it runs in its transaction, whose COMMIT will be held".to_owned()
+            }
             ApprovalStep::Granted { by, terms } => {
                 format!("approval {id}was given by {}: {terms}", by.join(", "))
             }

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
-use crate::approval::{Binder, Binding, Rest};
+use crate::approval::{Binder, Binding, Gate, Rest};
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::pace;
 use crate::policy::{Identity, PolicySet};
@@ -26,6 +26,7 @@ use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::cancel::CancelGuard;
+use super::close::Closing;
 use super::execution::Execution;
 use super::found::Totals;
 use super::hold::Held;
@@ -111,6 +112,10 @@ pub(super) struct Session<W: Wire> {
     pub(super) cancel: CancelGuard,
     /// The statement that waits for a human.
     pub(super) held: Option<Box<Held>>,
+    /// What the open transaction has done whose COMMIT a rule holds.
+    pub(super) gate: Gate,
+    /// That COMMIT, while the database is asked what it would commit, or undoes it.
+    pub(super) closing: Option<Box<Closing>>,
     /// Reviewers were asked about something of this session.
     pub(super) asked_reviewers: bool,
     /// Answers that may be read on by the grant that began them, by portal, while these policies are in force.
@@ -201,6 +206,8 @@ impl<W: Wire> Session<W> {
             shared,
             cancel: opened.cancel,
             held: None,
+            gate: Gate::default(),
+            closing: None,
             asked_reviewers: false,
             rests: HashMap::new(),
             settings: settings.bound(),
@@ -272,6 +279,9 @@ impl<W: Wire> Session<W> {
         if self.held.is_some() {
             Box::pin(self.ruled()).await.map_err(Stopped::Here)?;
         }
+        if self.closing.is_some() {
+            Box::pin(self.closes()).await.map_err(Stopped::Here)?;
+        }
         self.hear_client().await.map_err(Stopped::Here)?;
         self.link.advance();
         Ok(())
@@ -293,7 +303,7 @@ impl<W: Wire> Session<W> {
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
-        while self.may_hear() && self.held.is_none() {
+        while self.may_hear() && self.held.is_none() && self.closing.is_none() {
             let from = (self.link.copies_in()).then(|| self.link.going_up().len());
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
@@ -318,7 +328,7 @@ impl<W: Wire> Session<W> {
     /// Nothing is heard behind a statement that is counted or waits for a human. The client is listened to
     /// all the same, up to a bound: what one that is gone wanted must not run, or be committed.
     fn listens_ahead(&self) -> bool {
-        let waits = self.held.is_some() || self.link.counting();
+        let waits = self.held.is_some() || self.closing.is_some() || self.link.counting();
         waits && self.client_in.bytes.len() < HIGH_WATER
     }
 
@@ -387,7 +397,7 @@ impl<W: Wire> Session<W> {
             moved = true;
         }
         let ahead = self.listens_ahead();
-        let listens = self.held.is_none() && !self.link.full();
+        let listens = self.held.is_none() && self.closing.is_none() && !self.link.full();
         if self.may_hear() && (ahead || listens) {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::approval::{Binder, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Shown};
+use crate::approval::{Binder, Binding, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Shown};
 use crate::model::Format;
 use crate::record::RecordedCell;
 use crate::sql::{FunctionClass, RelationName, classify_function};
@@ -103,6 +103,12 @@ fn table(name: &RelationName, resolved: &[(RelationName, Vec<String>)]) -> Strin
         Some([]) | None => name.name.clone(),
         Some(schemas) => format!("{}.{}", schemas.join("|"), name.name),
     }
+}
+
+/// Stands for the statement and its parameters, byte for byte.
+pub(super) fn exactly(asked: &Asked<Arc<Prepared>>, prepared: &Prepared) -> Binding {
+    let text = Binder::default().with("text", prepared.text.as_str());
+    parts(asked, text).bound()
 }
 
 /// Adds how it was sent: simple, or with which parameters.

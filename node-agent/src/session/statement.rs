@@ -13,8 +13,8 @@ use crate::record::{
     Basis, Decided, End, Finished, Note, NoteFrom, Receipt, RecordedCell, RecordedText, Sent,
     Types, Why,
 };
-use crate::sql::{Analysis, Effect, StatementKind, Sureness, may_set};
-use crate::wire::{Asked, Heard, Params, Phase, Transaction, Wants, Wire};
+use crate::sql::{Analysis, Effect, StatementKind, Sureness, Turn, may_set};
+use crate::wire::{Asked, Heard, Params, Phase, Transaction, Turned, Wants, Wire};
 
 use super::copied::{Copying, instead};
 use super::count::{Counting, estimable};
@@ -98,8 +98,33 @@ impl<W: Wire> Session<W> {
         self.run(asked, prepared, verdict, cleared, None).await
     }
 
-    /// Runs what is cleared. `receipt`: the decision is on record already.
+    /// Runs what is cleared, unless it may end a transaction whose COMMIT is held. `receipt`: the decision is
+    /// on record already.
     pub(super) async fn run(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        cleared: Cleared,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Why> {
+        if let Some(refusal) = self.past_the_gate(&prepared) {
+            return match (prepared.turn, &cleared) {
+                (Turn::Commits, Cleared::Allowed(_)) if receipt.is_none() => {
+                    Box::pin(self.close(asked, prepared, verdict)).await
+                }
+                _ => {
+                    self.stop(asked, &prepared, &verdict, refusal, receipt)
+                        .await
+                }
+            };
+        }
+        self.run_cleared(asked, prepared, verdict, cleared, receipt)
+            .await
+    }
+
+    /// Runs what is cleared, also the COMMIT that the gate lets through.
+    pub(super) async fn run_cleared(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: Arc<Prepared>,
@@ -174,7 +199,13 @@ impl<W: Wire> Session<W> {
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),
             instead: instead.as_ref().map(|rows| rows.query.clone().into()),
+            turn: match prepared.turn {
+                Turn::Stays => Turned::Stays,
+                Turn::Begins => Turned::Begins,
+                Turn::Commits | Turn::RollsBack | Turn::MayEnd => Turned::MayEnd,
+            },
         };
+        let commits = prepared.turn == Turn::Commits;
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
         // From when it is sent, not from when it is answered: what follows may be judged in between.
@@ -189,7 +220,13 @@ impl<W: Wire> Session<W> {
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
             .map_err(|not_cleared| Why::Fault(not_cleared.to_string()))?;
+        // What is skipped behind an error is not sent.
+        let commits = commits && !self.link.skips();
         self.link.execute(permit, asked, execution, wants);
+        if commits {
+            // Only now: had it been refused, the transaction could be revived.
+            self.gate.over();
+        }
         self.skipped();
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::policy::{
     decide, offered,
 };
 use crate::record::Names;
-use crate::sql::{Analysis, Purpose, stands_for_its_shape};
+use crate::sql::{Analysis, Purpose, Turn, stands_for_its_shape, turn};
 use crate::wire::Text;
 
 use super::keep::leaves_no_trace;
@@ -64,6 +64,8 @@ pub(super) struct Prepared {
     /// The text runs something by its name: what it does by itself. `analysis` then holds for the
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
+    /// What it does to the transaction it runs in.
+    pub(super) turn: Turn,
     /// Why, by the client's own word: that of the text, or of the connection.
     pub(super) purpose: Option<Arc<Purpose>>,
     /// It touched masked data when it was made: a cursor keeps rows of that time, whatever its text would
@@ -147,6 +149,7 @@ impl Verdict {
 impl Prepared {
     pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
         Prepared {
+            turn: turn(text.as_str(), &analysis, false),
             text,
             analysis,
             by_name: None,
@@ -170,6 +173,7 @@ impl Prepared {
             text,
             analysis: self.analysis.clone(),
             by_name: None,
+            turn: self.turn,
             purpose: self.purpose.clone(),
             touched: self.touched,
             verdict: self.verdict.clone(),
@@ -187,6 +191,7 @@ impl Prepared {
     ) -> Self {
         Prepared {
             by_name: Some(alone),
+            turn: turn(text.as_str(), &whole, true),
             ..Prepared::new(text, whole, purpose)
         }
     }

@@ -371,6 +371,7 @@ impl<W: Wire> Probe<W> {
                     | Answer::Estimated { .. }
                     | Answer::Counted { .. }
                     | Answer::Kept
+                    | Answer::Own(_)
                     | Answer::CopyRows { .. } => {
                         let error = std::io::Error::other("an answer nobody asked for");
                         return Err(broken(error).into());

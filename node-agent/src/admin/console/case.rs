@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::layout::{self, Page, sentence};
 use super::{Console, Signed};
-use crate::approval::{Case, Matter, Says, Scope, Shown, State as Stands, Terms, Waits, Work};
+use crate::approval::{
+    Case, Matter, Request, Says, Scope, Shown, State as Stands, Terms, Waits, Work,
+};
 use crate::clock;
 use crate::model::ApprovalId;
-use crate::policy::Gate;
 use crate::record::RecordedCell;
 use crate::replay::{Attribute, Text, moment};
 use crate::sql::shape;
@@ -89,7 +90,7 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
             statement(&mut body, shown, 3);
             body.push_str("</section>\n");
         }
-        Matter::Commit(work) => commit(&mut body, work),
+        Matter::Commit(work) => commit(&mut body, request, work, case.pending()),
         Matter::Access(wanted) => super::access::wanted(&mut body, wanted),
     }
     who(&mut body, case);
@@ -197,15 +198,21 @@ fn odd(text: &str) -> Option<String> {
     ))
 }
 
-fn commit(out: &mut String, work: &Work) {
+fn commit(out: &mut String, request: &Request, work: &Work, pending: bool) {
+    let age = |until: i64| until.saturating_sub(work.since.0).max(0) / 1000;
+    let by_now = match pending {
+        true => format!(", {} s by now", age(clock::now().0)),
+        false => String::new(),
+    };
     let _ = writeln!(
         out,
         "<section>\n<h2>What would be committed</h2>\n\
-         <p>The transaction has been open since {}, and its locks are held.</p>\n\
+         <p>The transaction has been open since {}, and its locks are held: for {} s when it was asked{by_now}.</p>\n\
          <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Rows by table\"><table>\n<thead><tr>\
          <th scope=\"col\">Table</th><th scope=\"col\">Inserted</th><th scope=\"col\">Updated</th>\
          <th scope=\"col\">Deleted</th></tr></thead>\n<tbody>",
-        moment(work.since)
+        moment(work.since),
+        age(request.at.0)
     );
     for changed in &work.tables {
         let _ = writeln!(
@@ -219,12 +226,24 @@ fn commit(out: &mut String, work: &Work) {
         );
     }
     out.push_str("</tbody></table></div>\n");
+    if !work.counted {
+        out.push_str("<p class=\"odd\">The database does not count (track_counts): its rows are not known.</p>\n");
+    } else if !work.tables.is_empty() {
+        out.push_str(
+            "<p>As the database counts: with what triggers and cascades did, and with what was rolled back \
+             to a savepoint.</p>\n",
+        );
+    }
     for (at, shown) in work.statements.iter().enumerate() {
         let _ = writeln!(out, "<h3>Statement {}</h3>", at + 1);
         statement(out, shown, 4);
     }
     if work.more > 0 {
-        let _ = writeln!(out, "<p>And {} further statements.</p>", work.more);
+        let _ = writeln!(
+            out,
+            "<p>And {} other statements, which the rule is not about.</p>",
+            work.more
+        );
     }
     out.push_str("</section>\n");
 }
@@ -377,7 +396,10 @@ fn terms(out: &mut String, case: &Case) {
         return;
     }
     let asks = &case.request.asks;
+    // Of a COMMIT there is no shape, its rows are changed, and its answers were given.
+    let commit = matches!(case.request.matter, Matter::Commit(_));
     let longest = asks.offers.shape.map(|span| span.0 / 60_000);
+    let longest = longest.filter(|_| !commit);
     let session = asks.offers.session && case.request.waits == Waits::Held;
     out.push_str(
         "<fieldset>\n<legend>How far it reaches</legend>\n\
@@ -402,13 +424,13 @@ fn terms(out: &mut String, case: &Case) {
         );
     }
     out.push_str("</fieldset>\n");
-    if asks.gate == Gate::Statement {
+    if !commit {
         out.push_str(
             "<label for=\"max-rows\">At most so many rows changed, else it is rolled back (empty: no limit)</label>\n\
              <input id=\"max-rows\" name=\"max_rows\" type=\"number\" inputmode=\"numeric\" min=\"0\">\n",
         );
     }
-    if asks.offers.unmasked {
+    if asks.offers.unmasked && !commit {
         out.push_str(
             "<label class=\"tick\"><input type=\"checkbox\" name=\"unmasked\" value=\"yes\"> The answer is not masked</label>\n",
         );

@@ -285,7 +285,12 @@ impl Request {
         let (shown, tables, more) = match &request.matter {
             Matter::Statement(shown) => (Some(shown), shown.tables.clone(), 0),
             Matter::Commit(work) => {
-                let tables = work.tables.iter().map(|changed| changed.table.clone());
+                let tables = work.tables.iter().map(|changed| {
+                    format!(
+                        "{}: {} inserted, {} updated, {} deleted",
+                        changed.table, changed.inserted, changed.updated, changed.deleted
+                    )
+                });
                 let behind = work.statements.len().saturating_sub(1) as u64;
                 (
                     work.statements.first(),
@@ -300,6 +305,10 @@ impl Request {
             }
         };
         let text = shown.map_or("", |shown| shown.text.as_str());
+        let mut kinds = shown.map_or_else(Vec::new, |shown| shown.kinds.clone());
+        if let Matter::Commit(_) = &request.matter {
+            kinds.insert(0, "commit".to_owned());
+        }
         let purpose = asker.purpose.as_ref();
         Request {
             access: request.access().map(|wanted| {
@@ -334,7 +343,7 @@ impl Request {
             expires: moment(request.lapses),
             reference: request.reference.to_string(),
             statement: Statement::of(text, shown.map_or(0, |shown| shown.params.len()), more),
-            kinds: listed(shown.map_or(&[], |shown| &shown.kinds)),
+            kinds: listed(&kinds),
             tables: listed(&tables),
             functions: listed(shown.map_or(&[], |shown| &shown.functions)),
             estimate: shown.and_then(|shown| shown.estimate),
