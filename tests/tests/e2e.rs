@@ -13,6 +13,7 @@ mod e2e {
     mod archive;
     mod answers;
     mod approval;
+    mod approval_preview;
     mod audit;
     mod authors;
     mod budgets;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
-use super::{Case, Request, Reviewer, Waits};
+use super::{Case, Changed, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 
 /// Open requests of the whole node. More are refused.
@@ -63,6 +63,17 @@ pub enum Step {
         /// In their words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
+    },
+    /// A reviewer had it run and rolled back, to see what it would do.
+    Previewed {
+        /// Who.
+        by: String,
+        /// How many rows of which tables it was about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<Changed>,
+        /// Why nobody knows what it would do, or that it would fail.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A statement runs by it.
     Used {
@@ -221,18 +232,8 @@ impl Book {
         if let Some(found) = self.asked_before(&request, now) {
             return found;
         }
-        let same = |case: &&Case| {
-            let (theirs, own) = (&case.request.requester, &request.requester);
-            theirs.issuer == own.issuer && theirs.subject == own.subject
-        };
-        let own = self.open().filter(same).count();
-        if own >= bounds.per_identity {
-            return Found::TooMany(format!(
-                "{own} requests of the same user are open already, which is the most there may be"
-            ));
-        }
-        if self.open.len() >= MOST_OPEN {
-            return Found::TooMany("too many requests of others are open".to_owned());
+        if let Err(why) = self.room(&request, bounds) {
+            return Found::TooMany(why);
         }
         let id = request.id;
         let step = Step::Asked {
@@ -246,7 +247,30 @@ impl Book {
         Found::Waits(id)
     }
 
-    fn asked_before(&mut self, request: &Request, now: UnixMillis) -> Option<Found> {
+    /// Whether there is room for one more of this user, and why not.
+    fn room(&self, request: &Request, bounds: Bounds) -> Result<(), String> {
+        let same = |case: &&Case| {
+            let (theirs, own) = (&case.request.requester, &request.requester);
+            theirs.issuer == own.issuer && theirs.subject == own.subject
+        };
+        let own = self.open().filter(same).count();
+        if own >= bounds.per_identity {
+            return Err(format!(
+                "{own} requests of the same user are open already, which is the most there may be"
+            ));
+        }
+        if self.open.len() >= MOST_OPEN {
+            return Err("too many requests of others are open".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether reviewers would be asked for it now: nothing is in force for it, and there is room.
+    pub(super) fn would_ask(&self, request: &Request, bounds: Bounds, now: UnixMillis) -> bool {
+        self.asked_before(request, now).is_none() && self.room(request, bounds).is_ok()
+    }
+
+    fn asked_before(&self, request: &Request, now: UnixMillis) -> Option<Found> {
         // An approval that is in force for it.
         let mut in_force = self.open().filter(|case| covers(case, request, now));
         if let Some(id) = in_force.next().map(|case| case.request.id) {
@@ -297,6 +321,23 @@ impl Book {
         };
         self.step(id, case.request.reference, step, now);
         Ok(case)
+    }
+
+    /// A reviewer had it previewed. False: it is not known any more.
+    pub(super) fn previewed(
+        &mut self,
+        id: ApprovalId,
+        by: String,
+        tables: Vec<Changed>,
+        failed: Option<String>,
+        now: UnixMillis,
+    ) -> bool {
+        let Some(case) = self.cases.get(&id) else {
+            return false;
+        };
+        let reference = case.request.reference;
+        self.step(id, reference, Step::Previewed { by, tables, failed }, now);
+        true
     }
 
     /// A statement is about to run by an approval: from here on it is used. `None`: it may not.

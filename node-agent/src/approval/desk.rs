@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
+use super::preview::{NotPreviewed, Preview, Previews, Wishes};
 use super::ruling::{Asked, Grant, Pending, Told, refusal};
 use super::store::{Store, StoreError, Writes};
-use super::{Binding, Request, Reviewer, Waits};
+use super::{Binding, Changed, Request, Reviewer, Waits};
 use crate::clock;
 use crate::model::{ApprovalId, Reference, Refusal, SessionId, UnixMillis};
 use crate::policy::{Obligations, RuleRef};
@@ -48,6 +49,7 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     moved: watch::Receiver<u64>,
     timeout: Duration,
+    previews: Arc<Previews>,
 }
 
 /// A word to the desk.
@@ -78,6 +80,23 @@ pub(super) enum Order {
     Revoke {
         id: ApprovalId,
         reviewer: Reviewer,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
+    /// Whether reviewers would be asked for this now.
+    WouldAsk {
+        request: Box<Request>,
+        answer: oneshot::Sender<bool>,
+    },
+    MayPreview {
+        id: ApprovalId,
+        reviewer: Reviewer,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
+    Previewed {
+        id: ApprovalId,
+        by: String,
+        tables: Vec<Changed>,
+        failed: Option<String>,
         answer: oneshot::Sender<Result<Case, NotCounted>>,
     },
     SessionOver(SessionId),
@@ -133,6 +152,7 @@ impl Desk {
             orders,
             moved: follow,
             timeout,
+            previews: Arc::default(),
         }
     }
 
@@ -190,6 +210,63 @@ impl Desk {
             answer,
         };
         self.asked(order).await.unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// Whether reviewers would be asked for this now, so that it is worth finding out more about it; with room
+    /// to do so, which is given back when it is dropped.
+    pub async fn would_ask(&self, request: &Request) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let request = Box::new(request.clone());
+        let would = self
+            .asked(|answer| Order::WouldAsk { request, answer })
+            .await?;
+        self.previews.estimate().filter(|_| would)
+    }
+
+    /// A session holds this: what it is given hears who wants it previewed.
+    pub fn holds(&self, id: ApprovalId) -> Wishes {
+        self.previews.holds(id)
+    }
+
+    /// Has the session that holds it run it and roll it back, for a reviewer who may decide it. That it was done
+    /// is written down before anything of it is given.
+    ///
+    /// # Errors
+    /// Why there is no preview.
+    pub async fn preview(
+        &self,
+        id: ApprovalId,
+        reviewer: Reviewer,
+    ) -> Result<Preview, NotPreviewed> {
+        let by = reviewer.recorded();
+        let order = |answer| Order::MayPreview {
+            id,
+            reviewer,
+            answer,
+        };
+        let case = self.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
+        if !case.is_held() {
+            return Err(NotPreviewed::NotHeld);
+        }
+        let going = self.previews.begin(id, &case.request.target)?;
+        let desk = self.clone();
+        // Who asked may go; what was done is written down all the same.
+        let done = tokio::spawn(async move {
+            let said = going.wish(id, &by).await;
+            let (tables, failed) = match &said {
+                Ok(preview) => (preview.counts(), preview.failed.clone()),
+                Err(why) => (Vec::new(), Some(why.to_string())),
+            };
+            let order = |answer| Order::Previewed {
+                id,
+                by,
+                tables,
+                failed,
+                answer,
+            };
+            desk.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
+            said
+        });
+        done.await.unwrap_or(Err(NotPreviewed::Ended))
     }
 
     /// A session that brought something is over.
@@ -430,6 +507,36 @@ impl Work {
                     .can_keep()
                     .and_then(|()| self.revoke(id, &reviewer, now));
                 answers.push(Answer::Counted(answer, Box::new(revoked)));
+            }
+            Order::WouldAsk { request, answer } => {
+                let bounds = self.settings.bounds;
+                let would = self.can_keep().is_ok() && self.book.would_ask(&request, bounds, now);
+                let _ = answer.send(would); // who asked may be gone
+            }
+            Order::MayPreview {
+                id,
+                reviewer,
+                answer,
+            } => {
+                let may = self.can_keep().and_then(|()| {
+                    let case = self.book.case(id).ok_or(NotCounted::Unknown)?;
+                    case.may_preview(&reviewer, now).map(|()| case.clone())
+                });
+                let _ = answer.send(may); // who asked may be gone
+            }
+            Order::Previewed {
+                id,
+                by,
+                tables,
+                failed,
+                answer,
+            } => {
+                let written = self.can_keep().and_then(|()| {
+                    let known = self.book.previewed(id, by, tables, failed, now);
+                    let case = self.book.case(id).filter(|_| known);
+                    case.cloned().ok_or(NotCounted::Unknown)
+                });
+                answers.push(Answer::Counted(answer, Box::new(written)));
             }
             Order::SessionOver(session) => self.book.session_over(session, now),
             Order::List { all, most, answer } => {

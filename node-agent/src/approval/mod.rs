@@ -8,6 +8,7 @@ mod binding;
 mod book;
 mod case;
 mod desk;
+mod preview;
 mod request;
 mod reviewer;
 mod ruling;
@@ -20,6 +21,7 @@ pub use binding::{Binder, Binding};
 pub use book::{Bounds, Change, Step};
 pub use case::{Case, Lapse, NotCounted, Says, Scope, State, Terms, Vote};
 pub use desk::{Desk, DeskSettings};
+pub use preview::{Leave, NotPreviewed, Preview, Previewed, Sample, Wish, Wishes};
 pub use request::{
     Changed, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Matter, Request, Requester, Shown, Waits,
     Work,

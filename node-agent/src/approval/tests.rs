@@ -73,6 +73,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
                 session: true,
                 shape: Some(Span(60 * 60_000)),
                 unmasked: false,
+                preview: false,
             },
             ..Asks::default()
         },

@@ -6,11 +6,11 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Says, Scope, Shown, Terms};
+use node_agent::approval::{Matter, Preview, Says, Scope, Shown, Terms};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
 
-use super::{Answer, WithConfig, out};
+use super::{Answer, WithConfig, out, preview};
 
 /// Statements held for a human
 #[derive(Debug, Subcommand)]
@@ -18,6 +18,7 @@ use super::{Answer, WithConfig, out};
 Examples:
   node-agent approvals ls                               what waits now
   node-agent approvals show a-00c0ffee00c0ffee          all of one request
+  node-agent approvals preview a-00c0ffee00c0ffee       run it, look, roll it back
   node-agent approvals approve a-00c0ffee00c0ffee       run exactly this, once
   node-agent approvals approve a-00c0ffee00c0ffee --max-rows 10 --note 'as in OPS-12'
   node-agent approvals deny a-00c0ffee00c0ffee --note 'use the archive job'
@@ -37,6 +38,17 @@ pub(crate) enum ApprovalsCommand {
     },
     /// All of one request: who, what, where, and by which rule
     Show {
+        /// Its name
+        #[arg(value_name = "APPROVAL")]
+        id: ApprovalId,
+        #[command(flatten)]
+        to: To,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// See what it would do: it is run and rolled back, where the rule offers that
+    Preview {
         /// Its name
         #[arg(value_name = "APPROVAL")]
         id: ApprovalId,
@@ -143,6 +155,16 @@ impl ApprovalsCommand {
                     out::json(&listed)?;
                 } else {
                     whole(&listed)?;
+                }
+                Ok(Answer::Good)
+            }
+            ApprovalsCommand::Preview { id, to, json } => {
+                let uri = format!("/v1/approvals/{id}/preview");
+                let preview: Preview = to.ask(Method::POST, &uri, None)?;
+                if json {
+                    out::json(&preview)?;
+                } else {
+                    preview::told(&preview)?;
                 }
                 Ok(Answer::Good)
             }
@@ -315,8 +337,12 @@ fn statement(shown: &Shown) -> anyhow::Result<()> {
     list("tables", &shown.tables)?;
     list("functions", &shown.functions)?;
     if let Some(rows) = shown.estimate {
+        let unseen = match shown.before {
+            0 => "",
+            _ => ", which does not see what its transaction has done",
+        };
         out::line(format!(
-            "{:<12}about {rows}, by the database's estimate",
+            "{:<12}about {rows}, by the database's estimate{unseen}",
             "rows"
         ))?;
     }

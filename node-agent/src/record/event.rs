@@ -323,6 +323,18 @@ pub enum ApprovalStep {
         /// Until when.
         lapses: UnixMillis,
     },
+    /// A reviewer wants to see what it would do: it is about to be run and rolled back.
+    Previewing {
+        /// Who.
+        by: String,
+    },
+    /// It was run and rolled back, or was not run.
+    Previewed {
+        /// For whom.
+        by: String,
+        /// How many rows of which tables it was about, or why nobody knows. No value of any row.
+        outcome: String,
+    },
     /// It was granted: the statement runs now.
     Granted {
         /// By whom.
@@ -343,6 +355,12 @@ impl Approval {
         let id = self.id.map(|id| format!("{id} ")).unwrap_or_default();
         match &self.step {
             ApprovalStep::Asked { .. } => format!("approval {id}is asked for"),
+            ApprovalStep::Previewing { by } => {
+                format!("approval {id}is about to be previewed for {by}")
+            }
+            ApprovalStep::Previewed { by, outcome } => {
+                format!("approval {id}was previewed for {by}: {outcome}")
+            }
             ApprovalStep::Granted { by, terms } => {
                 format!("approval {id}was given by {}: {terms}", by.join(", "))
             }

@@ -23,6 +23,7 @@ use crate::record::{Approval, ApprovalStep, Receipt, Why};
 use crate::sql::shape;
 use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
 
+use super::beside::Shows;
 use super::execution::Execution;
 use super::pump::Session;
 use super::shown::{parts, shown};
@@ -37,12 +38,14 @@ const MOST_PORTALS: usize = 64;
 
 /// A statement that waits for a human.
 pub(super) struct Held {
-    asked: Asked<Arc<Prepared>>,
-    prepared: Arc<Prepared>,
-    hold: Hold,
+    pub(super) asked: Asked<Arc<Prepared>>,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) hold: Hold,
     policy_version: Arc<str>,
     receipt: Receipt,
-    pending: Box<Pending>,
+    pub(super) pending: Box<Pending>,
+    /// What reviewers want to see of it beside its text.
+    pub(super) shows: Shows,
     /// What came for it, and was not acted on yet.
     told: Option<Told>,
     lapses: UnixMillis,
@@ -118,9 +121,18 @@ impl<W: Wire> Session<W> {
             Ok(request) => request,
             Err(refusal) => return self.not_granted(asked, &hold, None, *refusal).await,
         };
+        let mut request = request;
         let (id, lapses) = (request.id, request.lapses);
         let obligations = hold.obligations.clone();
-        match self.shared.desk.ask(request, obligations).await {
+        let desk = self.shared.desk.clone();
+        // From here on a cancel request is for what waits.
+        let cancelled = self.cancel.held();
+        if let Some(_room) = desk.would_ask(&request).await
+            && let Matter::Statement(shown) = &mut request.matter
+        {
+            shown.estimate = self.expected(&asked, &prepared).await;
+        }
+        match desk.ask(request, obligations).await {
             Answer::Granted(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
             Answer::Refused(refusal) => self.not_granted(asked, &hold, Some(id), refusal).await,
             Answer::Waiting(mut pending) => {
@@ -145,7 +157,8 @@ impl<W: Wire> Session<W> {
                     lapses,
                     remind: Box::pin(sleep_until(now + REMIND)),
                     late: Box::pin(sleep_until(now + left + PATIENCE)),
-                    cancelled: self.cancel.held(),
+                    cancelled,
+                    shows: Shows::new(desk.holds(id)),
                     hold,
                 };
                 self.tell_held(&held, "it is held");
@@ -195,7 +208,7 @@ impl<W: Wire> Session<W> {
                 .hint("Send at most 256 KiB behind a statement that may be held.");
             held.told = Some(Told::Refused(refusal));
         }
-        let mut moved = held.poll(cx);
+        let mut moved = held.poll(cx) | held.shows.poll(cx);
         if !moved && held.remind.as_mut().poll(cx).is_ready() {
             self.tell_held(&held, "it is still held");
             held.remind.as_mut().reset(Instant::now() + REMIND);
@@ -209,6 +222,7 @@ impl<W: Wire> Session<W> {
     pub(super) async fn ruled(&mut self) -> Result<(), Why> {
         let ready = |held: &mut Box<Held>| held.told.is_some();
         let Some(mut held) = self.held.take_if(ready) else {
+            self.show_more().await;
             return Ok(());
         };
         let id = held.pending.id();
@@ -332,7 +346,7 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    async fn step(
+    pub(super) async fn step(
         &mut self,
         id: Option<ApprovalId>,
         step: ApprovalStep,

@@ -2,6 +2,7 @@
 //! reason. Names no message of any database's protocol; `wire` speaks those.
 
 mod answer;
+mod beside;
 mod budget;
 mod cancel;
 mod copied;

@@ -25,6 +25,7 @@ use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
+use super::beside::Settings;
 use super::cancel::CancelGuard;
 use super::execution::Execution;
 use super::found::Totals;
@@ -117,6 +118,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) rests: HashMap<Bytes, Rest>,
     /// Stands for the settings that were asked for at login and since, in order.
     pub(super) settings: [u8; 32],
+    /// The same, as far as they can be made again beside it.
+    pub(super) settings_made: Box<Settings>,
     /// Statements of the open transaction that were sent.
     pub(super) in_transaction: u64,
 }
@@ -206,6 +209,7 @@ impl<W: Wire> Session<W> {
             asked_reviewers: false,
             rests: HashMap::new(),
             settings,
+            settings_made: Settings::of_login(opened.back_login.settings),
             in_transaction: 0,
         }
     }

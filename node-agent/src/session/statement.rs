@@ -183,6 +183,7 @@ impl<W: Wire> Session<W> {
             self.in_transaction = 0;
         }
         self.in_transaction += 1;
+        self.settings_made.runs(prepared, self.link.idle());
         let mut kinds = prepared.analysis.statements.iter().flat_map(|f| &f.kinds);
         let sets = |kind: &StatementKind| {
             use StatementKind::{Discard, Set, SetIdentity};
