@@ -52,7 +52,8 @@ impl Settings {
         })
     }
 
-    /// A text is about to run. `alone`: outside a transaction, with nothing before it that is not answered.
+    /// A text is about to run. `alone`: as a simple query, outside a transaction, with nothing before it that is not
+    /// answered.
     pub(super) fn runs(&mut self, prepared: &Prepared, alone: bool) {
         use StatementKind::{Call, Discard, Do, Set, SetIdentity};
         let analysis = &prepared.analysis;
@@ -343,13 +344,6 @@ impl<W: Wire> Session<W> {
                     .to_owned(),
             );
         }
-        let analysis = &prepared.analysis;
-        if !analysis
-            .judged()
-            .any(|facts| facts.kinds.iter().any(changes))
-        {
-            return Err("it changes no rows".to_owned());
-        }
         // Masks as they are by now, and the offer too.
         let verdict = self.decide(prepared).await;
         let verdict = verdict.map_err(|_| "it cannot be judged now".to_owned())?;
@@ -364,6 +358,13 @@ impl<W: Wire> Session<W> {
         // As the database is from this moment on, so that no column is masked by the name that it had.
         self.lookup.changed();
         let beside = self.beside(asked, prepared).await?;
+        let analysis = &prepared.analysis;
+        if !analysis
+            .judged()
+            .any(|facts| facts.kinds.iter().any(changes))
+        {
+            return Err("it changes no rows".to_owned());
+        }
         let by = leave.by().to_owned();
         let step = crate::record::ApprovalStep::Previewing { by };
         let stepped = self.step(Some(id), step).await;

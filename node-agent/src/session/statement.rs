@@ -144,6 +144,11 @@ impl<W: Wire> Session<W> {
         }
         self.ran(verdict.leaves_no_trace);
         self.remember(&prepared);
+        // Of a text by itself nothing that follows undoes it.
+        let alone = matches!(asked.phase, Phase::Run { .. })
+            && self.link.transaction() == Transaction::Idle
+            && self.link.running().is_none();
+        self.settings_made.runs(&prepared, alone);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.
@@ -183,7 +188,6 @@ impl<W: Wire> Session<W> {
             self.in_transaction = 0;
         }
         self.in_transaction += 1;
-        self.settings_made.runs(prepared, self.link.idle());
         let mut kinds = prepared.analysis.statements.iter().flat_map(|f| &f.kinds);
         let sets = |kind: &StatementKind| {
             use StatementKind::{Discard, Set, SetIdentity};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use node_agent_tests::client::{Message, Raw, execute, parse, sync};
 use node_agent_tests::pg::{DATABASE, Version};
 use node_agent_tests::{Place, World, parts, until};
@@ -34,7 +34,7 @@ fn policy(offers: &str) -> String {
          subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nfunctions: {{ allow: ['*'] }}\n\
          rules:\n  - {{ name: read, effect: allow, statements: [read, lock], tables: ['app.*'] }}\n  \
          - {{ name: session, effect: allow, statements: [set, transaction] }}\n  \
-         - {{ name: ask, effect: approve, statements: [insert, update, delete, merge], tables: ['app.*'],\n      \
+         - {{ name: ask, effect: approve, statements: [insert, update, delete, merge, copy_in, explain], tables: ['app.*'],\n      \
              reviewers: {{ groups: [dba] }}, offers: {{ {offers} }} }}\n\
          masks:\n  - {{ name: ssn, columns: [app.t.ssn], with: {{ keep_last: 4 }}, predicates: allow }}\n"
     )
@@ -56,6 +56,14 @@ fn shown(world: &World, id: &str) -> Result<Value> {
 
 fn estimate(world: &World, id: &str) -> Result<Option<u64>> {
     Ok(shown(world, id)?["request"]["matter"]["estimate"].as_u64())
+}
+
+#[track_caller]
+fn near(rows: Option<u64>, wanted: u64) {
+    assert!(
+        rows.is_some_and(|rows| rows.abs_diff(wanted) * 5 < wanted + 5),
+        "{rows:?} and not about {wanted}"
+    );
 }
 
 /// Nothing more comes of it.
@@ -103,6 +111,10 @@ fn holding(dir: &Path, text: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
+        // The kernel's own, which nobody can read.
+        if path.ends_with("state/bpf") {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
             found.extend(holding(&path, text)?);
         } else if path.is_file() {
@@ -131,12 +143,6 @@ fn bind_one(value: &str) -> Vec<u8> {
 fn the_rows_that_are_expected_are_shown_and_nothing_of_the_owners_runs() -> Result<()> {
     let world = world(Version::V15, "")?;
     let (_dialer, mut client) = client(&world)?;
-    let near = |rows: Option<u64>, wanted: u64| {
-        assert!(
-            rows.is_some_and(|rows| rows.abs_diff(wanted) * 5 < wanted + 5),
-            "{rows:?} and not about {wanted}"
-        );
-    };
     let before = digest(&world)?;
     client.ask("/*reason='x'*/ delete from app.t where id <= 100 ;")?;
     let id = one(&world)?;
@@ -307,7 +313,7 @@ fn a_preview_shows_what_would_be_and_nothing_of_it_is() -> Result<()> {
         assert_eq!(seen.get("tables"), None);
         deny(&world, &mut client, &id)?;
         client.ask(
-            "merge into app.t using (values (1), (2000)) as v (id) on t.id = v.id \
+            "merge into app.t using (values (500), (2000)) as v (id) on t.id = v.id \
              when matched then delete when not matched then insert values (v.id, 'new', 'y')",
         )?;
         let id = one(&world)?;
@@ -330,12 +336,11 @@ fn a_preview_shows_what_would_be_and_nothing_of_it_is() -> Result<()> {
             let seen = world.cli(&["sessions", "grep", "previewed"])?;
             Ok(seen.stdout.contains("olga").then_some(seen.stdout))
         })?;
-        assert!(
-            recorded.contains("app.t: 0 inserted, 7 updated, 0 deleted"),
-            "{recorded}"
-        );
+        assert!(recorded.contains("app.t: 0 inserted, 7 upd"), "{recorded}");
         let verified = world.cli(&["sessions", "verify"])?;
         assert!(verified.status.success(), "{}", verified.all());
+        let grepped = world.cli(&["sessions", "grep", SECRET])?;
+        assert!(!grepped.stdout.contains(SECRET), "{}", grepped.all());
         assert_eq!(holding(world.path(), SECRET)?, Vec::<String>::new());
         assert!(
             !holding(world.path(), "7 updated, 0 deleted")?.is_empty(),
@@ -402,7 +407,10 @@ fn only_who_may_decide_has_a_preview_and_only_of_what_cannot_do_more() -> Result
         ),
     ] {
         client.ask(text)?;
-        let id = one(&world)?;
+        let id = match one(&world) {
+            Ok(id) => id,
+            Err(error) => bail!("{text}: {error}: {}", words(&client.up_to(b'Z')?)),
+        };
         refused(&world, 0, &id, why)?;
         deny(&world, &mut client, &id)?;
     }
