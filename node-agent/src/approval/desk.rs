@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
-use super::preview::{NotPreviewed, Preview, Previews, Wishes};
+use super::preview::Previews;
 use super::ruling::{Asked, Grant, Pending, Told, refusal};
 use super::store::{Store, StoreError, Writes};
 use super::{Binding, Changed, Request, Reviewer, Waits};
@@ -49,7 +49,7 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     moved: watch::Receiver<u64>,
     timeout: Duration,
-    previews: Arc<Previews>,
+    pub(super) previews: Arc<Previews>,
 }
 
 /// A word to the desk.
@@ -212,63 +212,6 @@ impl Desk {
         self.asked(order).await.unwrap_or_else(|| Err(stopped()))
     }
 
-    /// Whether reviewers would be asked for this now, so that it is worth finding out more about it; with room
-    /// to do so, which is given back when it is dropped.
-    pub async fn would_ask(&self, request: &Request) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let request = Box::new(request.clone());
-        let would = self
-            .asked(|answer| Order::WouldAsk { request, answer })
-            .await?;
-        self.previews.estimate().filter(|_| would)
-    }
-
-    /// A session holds this: what it is given hears who wants it previewed.
-    pub fn holds(&self, id: ApprovalId) -> Wishes {
-        self.previews.holds(id)
-    }
-
-    /// Has the session that holds it run it and roll it back, for a reviewer who may decide it. That it was done
-    /// is written down before anything of it is given.
-    ///
-    /// # Errors
-    /// Why there is no preview.
-    pub async fn preview(
-        &self,
-        id: ApprovalId,
-        reviewer: Reviewer,
-    ) -> Result<Preview, NotPreviewed> {
-        let by = reviewer.recorded();
-        let order = |answer| Order::MayPreview {
-            id,
-            reviewer,
-            answer,
-        };
-        let case = self.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
-        if !case.is_held() {
-            return Err(NotPreviewed::NotHeld);
-        }
-        let going = self.previews.begin(id, &case.request.target)?;
-        let desk = self.clone();
-        // Who asked may go; what was done is written down all the same.
-        let done = tokio::spawn(async move {
-            let said = going.wish(id, &by).await;
-            let (tables, failed) = match &said {
-                Ok(preview) => (preview.counts(), preview.failed.clone()),
-                Err(why) => (Vec::new(), Some(why.to_string())),
-            };
-            let order = |answer| Order::Previewed {
-                id,
-                by,
-                tables,
-                failed,
-                answer,
-            };
-            desk.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
-            said
-        });
-        done.await.unwrap_or(Err(NotPreviewed::Ended))
-    }
-
     /// A session that brought something is over.
     pub async fn session_over(&self, session: SessionId) {
         let _ = self.orders.send(Order::SessionOver(session)).await; // the desk ends with the agent
@@ -330,14 +273,17 @@ impl Desk {
         let _ = self.orders.send(Order::Retire).await; // the desk ends with the agent
     }
 
-    async fn asked<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+    pub(super) async fn asked<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Option<T> {
         let (answer, told) = oneshot::channel();
         self.orders.send(order(answer)).await.ok()?;
         told.await.ok()
     }
 }
 
-fn stopped() -> NotCounted {
+pub(super) fn stopped() -> NotCounted {
     NotCounted::Unrecorded("the agent is stopping".to_owned())
 }
 

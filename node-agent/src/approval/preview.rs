@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::case::{Case, NotCounted};
-use super::{Changed, Matter, Reviewer, Waits};
+use super::desk::{Order, stopped};
+use super::{Changed, Desk, Matter, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, TargetName, UnixMillis};
 use crate::policy::Gate;
 use crate::record::RecordedCell;
@@ -104,6 +105,13 @@ pub struct Leave {
 }
 
 impl Leave {
+    /// For tests of what takes it.
+    #[cfg(test)]
+    pub(crate) fn of_test(id: ApprovalId, by: &str) -> Leave {
+        let by = by.to_owned();
+        Leave { id, by }
+    }
+
     /// Of which request.
     pub fn id(&self) -> ApprovalId {
         self.id
@@ -241,8 +249,67 @@ impl Previews {
     }
 
     /// Room for an estimate; `None`: others are at so many.
-    pub(super) fn estimate(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    pub(super) fn estimate(&self) -> Option<SemaphorePermit<'_>> {
         self.estimates.try_acquire().ok()
+    }
+}
+
+impl Desk {
+    /// Whether reviewers would be asked for this now, so that it is worth finding out more about it; with room
+    /// to do so, which is given back when it is dropped.
+    pub async fn would_ask(&self, request: &Request) -> Option<SemaphorePermit<'_>> {
+        let request = Box::new(request.clone());
+        let would = self
+            .asked(|answer| Order::WouldAsk { request, answer })
+            .await?;
+        self.previews.estimate().filter(|_| would)
+    }
+
+    /// A session holds this: what it is given hears who wants it previewed.
+    pub fn holds(&self, id: ApprovalId) -> Wishes {
+        self.previews.holds(id)
+    }
+
+    /// Has the session that holds it run it and roll it back, for a reviewer who may decide it. That it was done
+    /// is written down before anything of it is given.
+    ///
+    /// # Errors
+    /// Why there is no preview.
+    pub async fn preview(
+        &self,
+        id: ApprovalId,
+        reviewer: Reviewer,
+    ) -> Result<Preview, NotPreviewed> {
+        let by = reviewer.recorded();
+        let order = |answer| Order::MayPreview {
+            id,
+            reviewer,
+            answer,
+        };
+        let case = self.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
+        if !case.is_held() {
+            return Err(NotPreviewed::NotHeld);
+        }
+        let going = self.previews.begin(id, &case.request.target)?;
+        let desk = self.clone();
+        // Who asked may go; what was done is written down all the same.
+        let done = tokio::spawn(async move {
+            let said = going.wish(id, &by).await;
+            let (tables, failed) = match &said {
+                Ok(preview) => (preview.counts(), preview.failed.clone()),
+                Err(why) => (Vec::new(), Some(why.to_string())),
+            };
+            let order = |answer| Order::Previewed {
+                id,
+                by,
+                tables,
+                failed,
+                answer,
+            };
+            desk.asked(order).await.unwrap_or_else(|| Err(stopped()))?;
+            said
+        });
+        done.await.unwrap_or(Err(NotPreviewed::Ended))
     }
 }
 

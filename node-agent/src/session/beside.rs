@@ -1,35 +1,27 @@
 //! What is found out about a held statement beside its session, over connections of the agent's own: how many rows
-//! it is expected to be about, which runs nothing, and a preview, which is rolled back. Both only of what is
+//! it is expected to be about, which runs nothing; and what a preview takes. Both only of what is
 //! understood whole, is one statement, and calls nothing but what the server has of its own and writes nothing
 //! (fail closed).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::approval::{Preview, Wish, Wishes};
-use crate::clock;
-use crate::mask::{Relations, plan};
-use crate::model::ApprovalId;
-use crate::policy::{Obligations, ResolvedNames, Sources, Trace};
-use crate::record::Stepped;
+use crate::mask::Relations;
+use crate::policy::ResolvedNames;
 use crate::sql::{
-    Analysis, Effect, FunctionClass, Lineage, RelationName, Scope, StatementFacts, StatementKind,
-    Sureness, classify_function,
+    Analysis, Effect, FunctionClass, RelationName, Scope, StatementFacts, StatementKind, Sureness,
+    classify_function,
 };
-use crate::upstream::{Catalogue, Double, Expecting, NotRehearsed, Rehearsal};
-use crate::wire::{Asked, Params, Phase, Text, Transaction, Wire};
+use crate::upstream::{Catalogue, Double, Expecting};
+use crate::wire::{Asked, Params, Phase, Text, Wire};
 
-use super::Shared;
 use super::pump::Session;
 use super::verdict::Prepared;
 
 /// How long the database may take to say how many rows it expects, with all that is done for it.
 const ESTIMATE: Duration = Duration::from_secs(2);
-/// How long a preview may take, with all that is done for it.
-const PREVIEW: Duration = Duration::from_secs(10);
 /// Relations that one statement may name or reach.
 const RELATIONS: usize = 1000;
 /// SETs of a session that are said again on a connection beside it.
@@ -87,19 +79,19 @@ impl Settings {
 
 /// A statement with all that is needed to look at it from beside its session. Owns what it has: its session
 /// goes on meanwhile.
-struct Beside {
-    text: Text,
-    params: Option<Params>,
+pub(super) struct Beside {
+    pub(super) text: Text,
+    pub(super) params: Option<Params>,
     analysis: Arc<Analysis>,
     names: ResolvedNames,
-    relations: Vec<u32>,
-    catalogue: Arc<Catalogue>,
-    double: Double,
+    pub(super) relations: Vec<u32>,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) double: Double,
 }
 
 impl Beside {
     /// Whether its names stand for the same by this path, and for one thing each.
-    fn same_by(&self, path: &str) -> bool {
+    pub(super) fn same_by(&self, path: &str) -> bool {
         let scope = Scope::of_path(path, &self.double.login.user);
         let names = self.catalogue.resolve(&self.analysis, &scope);
         names == self.names
@@ -119,124 +111,6 @@ impl Beside {
         };
         expecting.rows::<W>(&self.double).await
     }
-
-    async fn preview<W: Wire>(
-        self,
-        shared: Arc<Shared>,
-        held: Arc<Obligations>,
-        wish: crate::approval::Leave,
-        stepped: Stepped,
-    ) -> Result<Preview, String> {
-        let id = wish.id();
-        let same_by = |path: &str| self.same_by(path);
-        // As a `select *` of the table would be masked: by where each column comes from, and nothing else.
-        let obligations = Obligations {
-            masks: held.masks.clone(),
-            content: held.content.clone(),
-            touches_masked: true,
-            sources: Sources::Any,
-            trace: Trace::Nothing,
-            ..Obligations::default()
-        };
-        let mask = |head: &Arc<crate::model::ResultHead>| {
-            let nobody = Lineage::unknown();
-            plan(
-                head,
-                &obligations,
-                &nobody,
-                &*self.catalogue,
-                &shared.mask_key,
-            )
-        };
-        let rehearsal = Rehearsal {
-            text: &self.text,
-            params: self.params.as_ref(),
-            relations: &self.relations,
-            same_by: &same_by,
-            mask: &mask,
-        };
-        let ran = timeout(PREVIEW, rehearsal.run::<W>(wish, stepped, &self.double)).await;
-        let (failed, tables) = match ran {
-            Ok(Ok(tables)) => (None, tables),
-            Ok(Err(NotRehearsed::Failed(why))) => (Some(why), Vec::new()),
-            Ok(Err(NotRehearsed::Unfit(why))) => return Err(why),
-            Err(_elapsed) => {
-                let seconds = PREVIEW.as_secs();
-                let why = format!("it took longer than {seconds} s, and was cancelled");
-                (Some(why), Vec::new())
-            }
-        };
-        Ok(Preview {
-            id,
-            at: clock::now(),
-            failed,
-            tables,
-        })
-    }
-}
-
-/// What a session that holds a statement does for reviewers who want to see more of it.
-pub(super) struct Shows {
-    wishes: Wishes,
-    now: Now,
-}
-
-/// How far it is.
-enum Now {
-    Nothing,
-    /// Somebody wants a preview.
-    Wished(Wish),
-    /// It is under way.
-    Going(Going),
-    /// It came to this.
-    Done(Going, Result<Preview, String>),
-}
-
-struct Going {
-    by: String,
-    answer: tokio::sync::oneshot::Sender<Result<Preview, String>>,
-    task: Task,
-}
-
-/// A task that ends with who waits for it.
-struct Task(JoinHandle<Result<Preview, String>>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Shows {
-    pub(super) fn new(wishes: Wishes) -> Self {
-        Shows {
-            wishes,
-            now: Now::Nothing,
-        }
-    }
-
-    /// Whether there is something to do. Wakes the task when there is.
-    pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> bool {
-        use std::future::Future;
-        use std::pin::{Pin, pin};
-        use std::task::Poll;
-        match std::mem::replace(&mut self.now, Now::Nothing) {
-            Now::Nothing => match pin!(self.wishes.next()).poll(cx) {
-                Poll::Ready(Some(wish)) => self.now = Now::Wished(wish),
-                Poll::Ready(None) | Poll::Pending => {}
-            },
-            Now::Going(mut going) => match Pin::new(&mut going.task.0).poll(cx) {
-                Poll::Ready(done) => {
-                    let lost = |_| Err("it did not come to an end".to_owned());
-                    let done = done.unwrap_or_else(lost);
-                    self.now = Now::Done(going, done);
-                }
-                Poll::Pending => self.now = Now::Going(going),
-            },
-            due @ (Now::Wished(_) | Now::Done(..)) => self.now = due,
-        }
-        matches!(self.now, Now::Wished(_) | Now::Done(..))
-    }
 }
 
 impl<W: Wire> Session<W> {
@@ -244,7 +118,7 @@ impl<W: Wire> Session<W> {
     ///
     /// # Errors
     /// Why it cannot.
-    async fn beside(
+    pub(super) async fn beside(
         &mut self,
         asked: &Asked<Arc<Prepared>>,
         prepared: &Arc<Prepared>,
@@ -292,110 +166,6 @@ impl<W: Wire> Session<W> {
         };
         timeout(ESTIMATE, rows).await.ok()?
     }
-
-    /// Does what is due for reviewers who want to see more of the statement that is held.
-    pub(super) async fn show_more(&mut self) {
-        let Some(mut held) = self.held.take() else {
-            return;
-        };
-        let shows = &mut held.shows;
-        match std::mem::replace(&mut shows.now, Now::Nothing) {
-            Now::Wished(wish) => {
-                let id = wish.leave.id();
-                let Wish { leave, answer } = wish;
-                let by = leave.by().to_owned();
-                match self
-                    .preview(id, &held.asked, &held.prepared, &held.hold, leave)
-                    .await
-                {
-                    Ok(task) => {
-                        held.shows.now = Now::Going(Going {
-                            by,
-                            answer,
-                            task: Task(task),
-                        });
-                    }
-                    Err(why) => {
-                        let _ = answer.send(Err(why)); // who asked may be gone
-                    }
-                }
-            }
-            Now::Done(going, done) => {
-                let done = self.previewed(held.pending.id(), &going.by, done).await;
-                let _ = going.answer.send(done); // who asked may be gone
-            }
-            now @ (Now::Nothing | Now::Going(_)) => shows.now = now,
-        }
-        self.held = Some(held);
-    }
-
-    /// Begins a preview, once that is on the record.
-    async fn preview(
-        &mut self,
-        id: ApprovalId,
-        asked: &Asked<Arc<Prepared>>,
-        prepared: &Arc<Prepared>,
-        hold: &crate::policy::Hold,
-        leave: crate::approval::Leave,
-    ) -> Result<JoinHandle<Result<Preview, String>>, String> {
-        if self.link.transaction() != Transaction::Idle {
-            return Err(
-                "its session has a transaction open, and the preview would not see what that has done"
-                    .to_owned(),
-            );
-        }
-        // Masks as they are by now, and the offer too.
-        let verdict = self.decide(prepared).await;
-        let verdict = verdict.map_err(|_| "it cannot be judged now".to_owned())?;
-        let obligations = match &*verdict.decision {
-            crate::policy::Decision::Hold(now)
-                if now.rule == hold.rule && now.asks == hold.asks && now.asks.offers.preview =>
-            {
-                now.obligations.clone()
-            }
-            _ => return Err("the policies changed while it was held".to_owned()),
-        };
-        // As the database is from this moment on, so that no column is masked by the name that it had.
-        self.lookup.changed();
-        let beside = self.beside(asked, prepared).await?;
-        let analysis = &prepared.analysis;
-        if !analysis
-            .judged()
-            .any(|facts| facts.kinds.iter().any(changes))
-        {
-            return Err("it changes no rows".to_owned());
-        }
-        let by = leave.by().to_owned();
-        let step = crate::record::ApprovalStep::Previewing { by };
-        let stepped = self.step(Some(id), step).await;
-        let stepped = stepped.map_err(|_| "that it is done cannot be recorded".to_owned())?;
-        let shared = self.shared.clone();
-        Ok(tokio::spawn(beside.preview::<W>(
-            shared,
-            obligations,
-            leave,
-            stepped,
-        )))
-    }
-
-    /// What came of a preview goes on the record before anybody sees it: how many rows, and none of them.
-    async fn previewed(
-        &mut self,
-        id: ApprovalId,
-        by: &str,
-        done: Result<Preview, String>,
-    ) -> Result<Preview, String> {
-        let outcome = match &done {
-            Ok(preview) => preview.words(),
-            Err(why) => format!("it was not run: {why}"),
-        };
-        let by = by.to_owned();
-        let step = crate::record::ApprovalStep::Previewed { by, outcome };
-        match self.step(Some(id), step).await {
-            Ok(_) => done,
-            Err(_) => Err("what came of it cannot be recorded".to_owned()),
-        }
-    }
 }
 
 /// Whether a statement reads or changes rows, and nothing else.
@@ -403,7 +173,7 @@ fn plain(kind: &StatementKind) -> bool {
     changes(kind) || matches!(kind, StatementKind::Select)
 }
 
-fn changes(kind: &StatementKind) -> bool {
+pub(super) fn changes(kind: &StatementKind) -> bool {
     use StatementKind::{Delete, Insert, Merge, Update};
     matches!(kind, Insert | Update | Delete | Merge)
 }

@@ -23,8 +23,8 @@ use crate::record::{Approval, ApprovalStep, Receipt, Why};
 use crate::sql::shape;
 use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
 
-use super::beside::Shows;
 use super::execution::Execution;
+use super::preview::Shows;
 use super::pump::Session;
 use super::shown::{parts, shown};
 use super::verdict::{Prepared, Verdict};

@@ -19,6 +19,7 @@ mod limits;
 mod login;
 mod names;
 mod parting;
+mod preview;
 mod pump;
 mod shown;
 mod statement;

@@ -416,7 +416,7 @@ fn only_who_may_decide_has_a_preview_and_only_of_what_cannot_do_more() -> Result
     }
     // What its transaction has done would not be seen.
     client.query("begin")?;
-    client.ask("delete from app.t where id = 1")?;
+    client.ask("delete from app.t where id = 9")?;
     let id = one(&world)?;
     refused(&world, 0, &id, "a transaction open")?;
     deny(&world, &mut client, &id)?;

@@ -3,6 +3,7 @@
 mod browser;
 mod chromium;
 mod forged;
+mod preview;
 
 use std::time::Duration;
 

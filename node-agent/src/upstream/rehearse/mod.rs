@@ -21,6 +21,9 @@ use crate::wire::{Params, Text, Transaction, Wire};
 use super::aside::{Aside, AsideError, Double, ids, texts};
 use super::expect::looked_at;
 
+#[cfg(test)]
+mod tests;
+
 /// Rows of one table that are shown, before and after.
 const ROWS: usize = 5;
 /// Tables whose rows are shown.
@@ -28,7 +31,7 @@ const SAMPLED: usize = 10;
 /// Tables whose counts are shown.
 const TABLES: usize = 100;
 /// Bytes of rows of one sample.
-const SAMPLE: usize = 1 << 20;
+const SAMPLE: usize = 256 << 10;
 /// Bytes of a cell that are shown.
 const CELL: usize = 512;
 
