@@ -50,6 +50,8 @@ pub use receipt::{Receipt, Stepped};
 pub use recorder::{
     Health, OnFailure, Pushed, Recorder, RecorderSettings, SessionRecorder, Settle, Stats,
 };
+#[cfg(test)]
+pub(crate) use retention::prune_wanting;
 pub use retention::{Keep, KeepArchived, Pruned, Tombstones, prune};
 pub use sealed::{Identities, Identity, IdentityError, Recipients, RecipientsError};
 pub use shelf::{is_live, path_of, recordings, session_of};

@@ -109,11 +109,24 @@ pub fn prune(
     now: UnixMillis,
     tombstones: Option<&Tombstones>,
 ) -> io::Result<Pruned> {
+    let wanting = match keep.archive {
+        Some(_) => wanting_room(dir)?,
+        None => 0,
+    };
+    prune_wanting(dir, keep, wanting, now, tombstones)
+}
+
+/// As `prune`, where the file system lacks so many bytes: for an archive's sake alone.
+pub(crate) fn prune_wanting(
+    dir: &Path,
+    keep: Keep,
+    mut wanting: u64,
+    now: UnixMillis,
+    tombstones: Option<&Tombstones>,
+) -> io::Result<Pruned> {
     let mut all = lying(dir)?;
-    let mut wanting = 0;
     if keep.archive.is_some() {
         name_copies(dir, &mut all)?;
-        wanting = wanting_room(dir)?;
     }
     let mut of_workload: HashMap<Arc<str>, u64> = HashMap::new();
     let whole: u64 = all.iter().map(|one| one.bytes).sum();

@@ -157,6 +157,9 @@ fn with_nextest(arguments: &Arguments, skips: &mut Skips) -> Result<bool> {
             "xtask",
         ]);
         command.args(["--no-fail-fast", "--no-tests", "pass", "-E", filter(*suite)]);
+        // Two places a core, and one for what mostly waits: .config/nextest.toml says who takes how many.
+        let places = 2 * thread::available_parallelism().map_or(1, usize::from) + 1;
+        command.args(["--test-threads", &places.to_string()]);
         command.args(&arguments.names);
         prepare(&mut command, *suite)?;
         passed &= command.stdin(Stdio::null()).status()?.success();

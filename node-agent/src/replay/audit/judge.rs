@@ -229,6 +229,22 @@ impl Heard {
         }
     }
 
+    /// What was said of it last stands in the newest block of a writer that is alive, which may be at it.
+    pub(super) fn may_come(&self, session: SessionId) -> bool {
+        let Some(known) = self.ledgered.sessions.get(&session) else {
+            return false;
+        };
+        let newest = |(segment, block): (SegmentId, u64)| {
+            let stretch = self.stretches.get(&segment);
+            stretch.is_some_and(|stretch| {
+                stretch.end == StretchEnd::Live && block + 1 == stretch.mark.blocks
+            })
+        };
+        let closed = known.closed.map(|(_, place)| place);
+        let told = [known.begun_in, known.told_in, closed];
+        told.into_iter().flatten().any(newest)
+    }
+
     /// It was said in the very last block before a writer was killed: what the block announces may
     /// not have come to pass.
     pub(super) fn last_word(&self, told: Option<(SegmentId, u64)>) -> bool {

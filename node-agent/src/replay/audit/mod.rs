@@ -12,7 +12,7 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use judge::Audited;
 
@@ -31,6 +31,9 @@ use crate::record::{BlockError, Damage, Identities, path_of};
 
 /// What was announced to the ledger is written within less.
 const MOMENT: Duration = Duration::from_millis(300);
+/// And within this, where the disk is slow: while a writer that is alive has announced it last of all, it
+/// may be at it. One that hangs for longer is reported with what is not there.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What to verify, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -129,20 +132,29 @@ pub fn audit(
             }
         }
     }
-    if !again.is_empty() {
-        // Somebody may have removed, begun or closed it in order since the ledger was read, or be
-        // about to write what is announced.
+    // Somebody may have removed, begun or closed it in order since the ledger was read, or be about to
+    // write what is announced.
+    let mut heard = heard;
+    let begun = Instant::now();
+    while !again.is_empty() {
         let live = |stretch: &Stretch| stretch.end == StretchEnd::Live;
         if heard.stretches.values().any(live) {
             std::thread::sleep(MOMENT);
         }
-        let heard = hear(scope, None)?.unwrap_or(heard);
+        heard = hear(scope, None)?.unwrap_or(heard);
+        let patient = begun.elapsed() < PATIENCE;
+        let mut later = Vec::new();
         for path in again {
             let session = find::session_of(&path);
-            if let Some(found) = look_at(&path, scope.identities, session, &heard)? {
-                teller.file(&path, session, &heard, &found)?;
+            let found = look_at(&path, scope.identities, session, &heard)?;
+            let comes = session.is_some_and(|session| heard.may_come(session));
+            match found {
+                Some(found) if found.bad() && comes && patient => later.push(path),
+                Some(found) => teller.file(&path, session, &heard, &found)?,
+                None => {}
             }
         }
+        again = later;
     }
     progress(paths.len(), paths.len());
     teller.end()

@@ -15,7 +15,7 @@ use crate::record::fixtures::{allow, began, decided, finished, rolling};
 use crate::record::ledger::{By, NodeKey, segment_path};
 use crate::record::{
     BLOCK_HEAD, BLOCK_TAIL, Blocks, Chain, HEADER, Header, Keep, Kind, Recorder, RecorderSettings,
-    SessionRecorder, Settle, Step, Tombstones, Why, prune,
+    SessionRecorder, Settle, Step, Tombstones, Why, prune, prune_wanting,
 };
 
 fn key(state: &Path) -> Arc<NodeKey> {
@@ -684,8 +684,8 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
         local: Some(Duration::from_hours(1)),
     });
     let later = UnixMillis(crate::clock::now().0 + 7_200_000);
-    let pruned = |keep| {
-        let pruned = prune(dir.path(), keep, later, Some(&tombstones)).unwrap();
+    let pruned = |keep, wanting| {
+        let pruned = prune_wanting(dir.path(), keep, wanting, later, Some(&tombstones)).unwrap();
         let mut removed = pruned.removed;
         removed.sort();
         removed
@@ -695,19 +695,27 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
         ..Keep::default()
     };
     let room = stamp(4).bytes;
-    assert_eq!(pruned(local), [path(2), path(3)]);
+    // Where room is wanting, one that is elsewhere goes first.
+    let archive = Some(KeepArchived { local: None });
+    let roomless = Keep {
+        archive,
+        ..Keep::default()
+    };
+    assert!(pruned(roomless, 0).is_empty());
+    assert_eq!(pruned(roomless, 1), [path(2)]);
+    assert_eq!(pruned(local, 0), [path(3)]);
     // Too old, and nowhere else.
     let old = Keep {
         max_age: Some(Duration::from_secs(1)),
         ..local
     };
-    assert!(pruned(old).is_empty());
+    assert!(pruned(old, 0).is_empty());
     // Too much: then the oldest goes.
     let much = Keep {
         max_bytes: Some(room),
         ..old
     };
-    assert_eq!(pruned(much), [path(1)]);
+    assert_eq!(pruned(much, 0), [path(1)]);
     let (verdict, said) = verified(dir.path(), &keys);
     assert_eq!(verdict, Verdict::Good, "{said}");
     let mut json = Vec::new();
@@ -722,6 +730,8 @@ fn where_there_is_an_archive_what_is_not_there_stays_until_nothing_else_makes_ro
     let said = String::from_utf8(json).unwrap();
     for words in [
         "for recording.archive.keep_local by the agent; archived 1970-01-01",
+        "as node/s-0000000000000003.rec",
+        "for a disk that was nearly full by the agent; archived 1970-01-01",
         "as node/s-0000000000000002.rec",
         "for recording.max_bytes by the agent; it was NOT archived",
     ] {
@@ -859,6 +869,41 @@ fn what_a_killed_agent_leaves_is_good_and_what_is_taken_from_it_is_missed() {
         fs::write(&path, kept).unwrap();
     }
     assert_eq!(verified(&recordings, &keys).0, Verdict::Good);
+}
+
+/// On a slow disk a file comes long after the ledger has announced it.
+#[test]
+fn what_a_living_writer_has_just_announced_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    let key = key(&dir.path().join("state"));
+    let keys = [key.public()];
+    let recordings = dir.path().join("recordings");
+    let recorder = Recorder::open(settings(&recordings, &key)).unwrap();
+    let session = recorder.begin(began(1)).unwrap();
+    record(&recorder, &session, 1);
+    let path = path_of(&recordings, SessionId(1));
+    let scope = Scope {
+        identities: &Identities::none(),
+        dir: &recordings,
+        keys: &keys,
+        only: None,
+        copy: false,
+    };
+    let heard = hear(&scope, None).unwrap().unwrap();
+    assert!(heard.may_come(SessionId(1)));
+    assert!(path.exists());
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    let comes = std::thread::spawn(move || {
+        // Several moments later: it was looked for, and was not there.
+        std::thread::sleep(4 * MOMENT);
+        fs::rename(&aside, &path).unwrap();
+    });
+    let (verdict, said) = verified(&recordings, &keys);
+    comes.join().unwrap();
+    assert_eq!(verdict, Verdict::Good, "{said}");
+    assert!(!said.contains("DELETED"), "{said}");
 }
 
 /// An agent that takes up what a killed one left signs what it finds. Who changed that meanwhile is
