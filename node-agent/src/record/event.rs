@@ -546,7 +546,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "note",
         "at any time",
-        "what was said besides answers; steps of a request for approval: asked, granted (by whom, on which terms), ended without",
+        "what was said besides answers; steps of a request for approval: asked, granted (by whom, on which terms), previewing and previewed (for whom, how many rows of which tables), ended without",
     ),
     (
         "closed",

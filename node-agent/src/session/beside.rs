@@ -34,6 +34,9 @@ pub(super) struct Settings {
     pub(super) login: Vec<(String, String)>,
     /// The SETs that it has sent since; `None`: what it has set cannot be said again.
     pub(super) since: Option<Vec<Text>>,
+    /// Something was sent, and the database has not said since that it is ready: what that did may hang on a Sync
+    /// that is still to come.
+    pub(super) unended: bool,
 }
 
 impl Settings {
@@ -41,6 +44,7 @@ impl Settings {
         Box::new(Settings {
             login,
             since: Some(Vec::new()),
+            unended: false,
         })
     }
 
@@ -48,6 +52,7 @@ impl Settings {
     /// answered.
     pub(super) fn runs(&mut self, prepared: &Prepared, alone: bool) {
         use StatementKind::{Call, Discard, Do, Set, SetIdentity};
+        self.unended = true;
         let analysis = &prepared.analysis;
         let sets = |facts: &StatementFacts| {
             let kinds = &mut facts.kinds.iter();

@@ -133,7 +133,10 @@ impl<W: Wire> Session<W> {
             shown.estimate = self.expected(&asked, &prepared).await;
         }
         match desk.ask(request, obligations).await {
-            Answer::Granted(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            Answer::Granted(grant) => {
+                drop(cancelled);
+                self.granted(asked, prepared, verdict, receipt, grant).await
+            }
             Answer::Refused(refusal) => self.not_granted(asked, &hold, Some(id), refusal).await,
             Answer::Waiting(mut pending) => {
                 let step = ApprovalStep::Asked { lapses };

@@ -192,7 +192,7 @@ impl<W: Wire> Session<W> {
         hold: &Hold,
         leave: Leave,
     ) -> Result<JoinHandle<Result<Preview, String>>, String> {
-        if self.link.transaction() != Transaction::Idle {
+        if self.link.transaction() != Transaction::Idle || self.settings_made.unended {
             return Err(
                 "its session has a transaction open, and the preview would not see what that has done"
                     .to_owned(),

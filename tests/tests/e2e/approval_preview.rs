@@ -26,6 +26,10 @@ const SEED: &str = "create schema app; \
         $$ begin raise log 'it ran: loud'; return $1; end $$; \
     create table app.dull (id int default app.loud(7)); \
     create sequence app.numbers; \
+    create table app.slow (id int); insert into app.slow values (1); \
+    create function app.sleeps() returns trigger language plpgsql as \
+        $$ begin perform pg_sleep(4); return new; end $$; \
+    create trigger sleeps before update on app.slow for each row execute function app.sleeps(); \
     grant all on schema app to public; grant all on all tables in schema app to public; analyze app.t";
 
 fn policy(offers: &str) -> String {
@@ -445,5 +449,76 @@ fn only_who_may_decide_has_a_preview_and_only_of_what_cannot_do_more() -> Result
     client.ask("delete from app.t where id = 1")?;
     let id = one(&world)?;
     refused(&world, 0, &id, "does not offer a preview")?;
+    Ok(())
+}
+
+#[test]
+fn a_preview_ends_with_the_request_that_it_is_of() -> Result<()> {
+    let world = world(Version::V15, "preview: true")?;
+    let (mut dialer, mut client) = client(&world)?;
+    let row = || world.cluster().sql(DATABASE, "select id from app.slow");
+    let running = || world.running("update app.slow");
+    // Its client goes while it is under way: nobody is left at it, well before it would be over.
+    client.ask("update app.slow set id = 2")?;
+    let id = one(&world)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let asked = scope.spawn(|| says(&world, 0, &["preview", &id]));
+        until("it runs", Duration::from_secs(10), || {
+            Ok((running()? == 1).then_some(()))
+        })?;
+        let begun = Instant::now();
+        client.stream().shutdown(std::net::Shutdown::Both)?;
+        until("it runs no more", Duration::from_secs(10), || {
+            Ok((running()? == 0).then_some(()))
+        })?;
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+        let seen = asked.join().expect("it asks")?;
+        assert!(
+            !seen.status.success() && seen.all().contains("ended before its preview did"),
+            "{}",
+            seen.all()
+        );
+        Ok(())
+    })?;
+    assert_eq!(row()?, "1");
+    // It is approved meanwhile: what is approved runs, and the preview leaves it its locks.
+    let mut client = world.client(&mut dialer)?;
+    client.ask("update app.slow set id = 3")?;
+    let id = one(&world)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let asked = scope.spawn(|| says(&world, 0, &["preview", &id]));
+        until("it runs", Duration::from_secs(10), || {
+            Ok((running()? == 1).then_some(()))
+        })?;
+        // A second one waits for its end.
+        refused(&world, 0, &id, "under way")?;
+        approve(&world, &id)?;
+        let answer = client.up_to(b'Z')?;
+        assert!(done(&answer, "UPDATE 1"), "{}", words(&answer));
+        let seen = asked.join().expect("it asks")?;
+        assert!(!seen.status.success(), "{}", seen.all());
+        Ok(())
+    })?;
+    assert_eq!(row()?, "3");
+    // That somebody looked is told of each.
+    let changes = world.cli(&["sessions", "verify"])?;
+    assert!(changes.status.success(), "{}", changes.all());
+    // What a Sync that is to come hangs on is not seen from beside.
+    let group = [
+        parse("", "select 1"),
+        Message::frame(b'B', b"\0\0\0\0\0\0\0\0"),
+        execute("", 0),
+        parse("", "delete from app.t where id = 77"),
+        Message::frame(b'B', b"\0\0\0\0\0\0\0\0"),
+        execute("", 0),
+        sync(),
+    ];
+    client.send(&group.concat())?;
+    let id = one(&world)?;
+    refused(&world, 0, &id, "a transaction open")?;
     Ok(())
 }
