@@ -16,6 +16,7 @@ mod e2e {
     mod approval;
     mod approval_attacks;
     mod approval_over;
+    mod approval_preview;
     mod audit;
     mod authors;
     mod budgets;

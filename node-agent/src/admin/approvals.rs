@@ -56,6 +56,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v1/approvals/{id}", get(show))
         .route("/v1/approvals/{id}", post(say))
         .route("/v1/access", post(super::access::give))
+        .route("/v1/approvals/{id}/preview", post(preview))
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,6 +119,32 @@ async fn say(
         }
         Err(why) => {
             tracing::warn!(approval = %id, by = who, %why, "a word about an approval does not count");
+            no(StatusCode::CONFLICT, why.to_string())
+        }
+    }
+}
+
+/// Has a held statement run and rolled back, for who may decide it.
+async fn preview(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let reviewer = match admin.reviewer(&caller).await {
+        Ok(reviewer) => reviewer,
+        Err(refused) => return *refused,
+    };
+    let Ok(id) = id.parse::<ApprovalId>() else {
+        return no(StatusCode::BAD_REQUEST, "no request has such a name");
+    };
+    let who = reviewer.recorded();
+    match admin.desk.preview(id, reviewer).await {
+        Ok(preview) => {
+            tracing::info!(approval = %id, by = who, came_of_it = preview.words(), "a held statement was previewed");
+            Json(preview).into_response()
+        }
+        Err(why) => {
+            tracing::warn!(approval = %id, by = who, %why, "a held statement was not previewed");
             no(StatusCode::CONFLICT, why.to_string())
         }
     }

@@ -246,22 +246,7 @@ impl Case {
         now: UnixMillis,
         ticket: i64,
     ) -> Result<(), NotCounted> {
-        if !self.pending() {
-            return Err(NotCounted::Over(self.told()));
-        }
-        // Late is late, also where nobody has come to say so yet.
-        if now >= self.request.lapses {
-            return Err(NotCounted::Over(Lapse::TimedOut.words().to_owned()));
-        }
-        if reviewer.is(&self.request.requester) {
-            return Err(NotCounted::Own(reviewer.name.clone()));
-        }
-        if !reviewer.belongs_to(&self.request.asks.reviewers) {
-            return Err(NotCounted::NotAsked {
-                who: reviewer.name.clone(),
-                asks: self.request.asks.reviewers.to_string(),
-            });
-        }
+        self.may_decide(reviewer, now)?;
         let by = reviewer.recorded();
         if let Says::Approve(terms) = says {
             self.offered(terms)?;
@@ -298,6 +283,31 @@ impl Case {
                 };
             }
             Says::Approve(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this is still to be decided, and by this reviewer.
+    pub(super) fn may_decide(
+        &self,
+        reviewer: &Reviewer,
+        now: UnixMillis,
+    ) -> Result<(), NotCounted> {
+        if !self.pending() {
+            return Err(NotCounted::Over(self.told()));
+        }
+        // Late is late, also where nobody has come to say so yet.
+        if now >= self.request.lapses {
+            return Err(NotCounted::Over(Lapse::TimedOut.words().to_owned()));
+        }
+        if reviewer.is(&self.request.requester) {
+            return Err(NotCounted::Own(reviewer.name.clone()));
+        }
+        if !reviewer.belongs_to(&self.request.asks.reviewers) {
+            return Err(NotCounted::NotAsked {
+                who: reviewer.name.clone(),
+                asks: self.request.asks.reviewers.to_string(),
+            });
         }
         Ok(())
     }

@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
+use super::preview::Previews;
 use super::ruling::{Asked, Grant, Pending, Told, refusal};
 use super::store::{Store, StoreError, Writes};
-use super::{Binding, Request, Reviewer, Waits, access};
+use super::{Binding, Changed, Request, Reviewer, Waits, access};
 use crate::clock;
 use crate::model::{ApprovalId, Reference, Refusal, SessionId, UnixMillis};
 use crate::policy::{Obligations, RuleRef};
@@ -53,6 +54,7 @@ pub struct Desk {
     /// The access in force.
     pub(super) board: access::Board,
     refusals: Arc<access::Refusals>,
+    pub(super) previews: Arc<Previews>,
 }
 
 /// A word to the desk.
@@ -83,6 +85,23 @@ pub(super) enum Order {
     Revoke {
         id: ApprovalId,
         reviewer: Reviewer,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
+    /// Whether reviewers would be asked for this now.
+    WouldAsk {
+        request: Box<Request>,
+        answer: oneshot::Sender<bool>,
+    },
+    MayPreview {
+        id: ApprovalId,
+        reviewer: Reviewer,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
+    Previewed {
+        id: ApprovalId,
+        by: String,
+        tables: Vec<Changed>,
+        failed: Option<String>,
         answer: oneshot::Sender<Result<Case, NotCounted>>,
     },
     SessionOver(SessionId),
@@ -144,6 +163,7 @@ impl Desk {
             timeout,
             board,
             refusals: Arc::default(),
+            previews: Arc::default(),
         }
     }
 
@@ -284,6 +304,7 @@ impl Desk {
                 timeout,
                 board: access::Board::default(),
                 refusals: Arc::default(),
+                previews: Arc::default(),
             },
             heard,
         )
@@ -312,7 +333,7 @@ impl Desk {
     }
 }
 
-fn stopped() -> NotCounted {
+pub(super) fn stopped() -> NotCounted {
     NotCounted::Unrecorded("the agent is stopping".to_owned())
 }
 
@@ -492,6 +513,36 @@ impl Work {
                     .can_keep()
                     .and_then(|()| self.revoke(id, &reviewer, now));
                 answers.push(Answer::Counted(answer, Box::new(revoked)));
+            }
+            Order::WouldAsk { request, answer } => {
+                let bounds = self.settings.bounds;
+                let would = self.can_keep().is_ok() && self.book.would_ask(&request, bounds, now);
+                let _ = answer.send(would); // who asked may be gone
+            }
+            Order::MayPreview {
+                id,
+                reviewer,
+                answer,
+            } => {
+                let may = self.can_keep().and_then(|()| {
+                    let case = self.book.case(id).ok_or(NotCounted::Unknown)?;
+                    case.may_preview(&reviewer, now).map(|()| case.clone())
+                });
+                let _ = answer.send(may); // who asked may be gone
+            }
+            Order::Previewed {
+                id,
+                by,
+                tables,
+                failed,
+                answer,
+            } => {
+                let written = self.can_keep().and_then(|()| {
+                    let known = self.book.previewed(id, by, tables, failed, now);
+                    let case = self.book.case(id).filter(|_| known);
+                    case.cloned().ok_or(NotCounted::Unknown)
+                });
+                answers.push(Answer::Counted(answer, Box::new(written)));
             }
             Order::SessionOver(session) => self.book.session_over(session, now),
             Order::List { all, most, answer } => {

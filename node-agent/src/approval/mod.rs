@@ -11,6 +11,7 @@ mod book;
 mod case;
 mod desk;
 mod gate;
+mod preview;
 mod request;
 mod reviewer;
 mod ruling;
@@ -25,6 +26,7 @@ pub use book::{Bounds, Change, Step};
 pub use case::{Case, Lapse, NotCounted, Says, Scope, State, Terms, Vote};
 pub use desk::{Desk, DeskSettings};
 pub use gate::{Gate, Gated, LONGEST_GATED, MOST_GATED, NotGated};
+pub use preview::{Leave, NotPreviewed, Preview, Previewed, Sample, Wish, Wishes};
 pub use request::{
     Changed, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Matter, Request, Requester, Shown, Waits,
     Work,

@@ -74,6 +74,7 @@ pub(super) fn request(id: u64, subject: &str, session: u64, waits: Waits, text: 
                 session: true,
                 shape: Some(Span(60 * 60_000)),
                 unmasked: false,
+                preview: false,
             },
             ..Asks::default()
         },

@@ -6,12 +6,12 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms, Work};
+use node_agent::approval::{Matter, Preview, Request, Says, Scope, Shown, Terms, Work};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
 use node_agent::sql::shape;
 
-use super::{Answer, WithConfig, access, out};
+use super::{Answer, WithConfig, access, out, preview};
 
 /// Statements held for a human
 #[derive(Debug, Subcommand)]
@@ -19,6 +19,7 @@ use super::{Answer, WithConfig, access, out};
 Examples:
   node-agent approvals ls                               what waits now
   node-agent approvals show a-00c0ffee00c0ffee          all of one request
+  node-agent approvals preview a-00c0ffee00c0ffee       run it, look, roll it back
   node-agent approvals approve a-00c0ffee00c0ffee       run exactly this, once
   node-agent approvals approve a-00c0ffee00c0ffee --max-rows 10 --note 'as in OPS-12'
   node-agent approvals deny a-00c0ffee00c0ffee --note 'use the archive job'
@@ -39,6 +40,17 @@ pub(crate) enum ApprovalsCommand {
     },
     /// All of one request: who, what, where, and by which rule
     Show {
+        /// Its name
+        #[arg(value_name = "APPROVAL")]
+        id: ApprovalId,
+        #[command(flatten)]
+        to: To,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// See what it would do: it is run and rolled back, where the rule offers that
+    Preview {
         /// Its name
         #[arg(value_name = "APPROVAL")]
         id: ApprovalId,
@@ -150,6 +162,16 @@ impl ApprovalsCommand {
                     out::json(&listed)?;
                 } else {
                     whole(&listed)?;
+                }
+                Ok(Answer::Good)
+            }
+            ApprovalsCommand::Preview { id, to, json } => {
+                let uri = format!("/v1/approvals/{id}/preview");
+                let preview: Preview = to.ask(Method::POST, &uri, None)?;
+                if json {
+                    out::json(&preview)?;
+                } else {
+                    preview::told(&preview)?;
                 }
                 Ok(Answer::Good)
             }
@@ -409,8 +431,12 @@ pub(super) fn statement(shown: &Shown) -> anyhow::Result<()> {
     list("tables", &shown.tables)?;
     list("functions", &shown.functions)?;
     if let Some(rows) = shown.estimate {
+        let unseen = match shown.before {
+            0 => "",
+            _ => ", which does not see what its transaction has done",
+        };
         out::line(format!(
-            "{:<12}about {rows}, by the database's estimate",
+            "{:<12}about {rows}, by the database's estimate{unseen}",
             "rows"
         ))?;
     }

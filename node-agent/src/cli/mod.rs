@@ -12,6 +12,7 @@ mod mask;
 mod out;
 mod outside;
 mod policy;
+mod preview;
 mod reference;
 mod replay;
 mod search;

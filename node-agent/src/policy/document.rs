@@ -240,7 +240,7 @@ pub enum Gate {
     Commit,
 }
 
-/// What a reviewer may grant beyond one run of the statement that was held.
+/// What a reviewer may grant, or have done, beyond one run of the statement that was held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Offers {
@@ -253,6 +253,9 @@ pub struct Offers {
     /// The answer without masks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmasked: bool,
+    /// To see what it would do: it is run and rolled back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
 }
 
 fn every_table() -> Vec<TablePattern> {

@@ -3,6 +3,7 @@
 
 mod access;
 mod answer;
+mod beside;
 mod budget;
 mod cancel;
 mod close;
@@ -21,6 +22,7 @@ mod limits;
 mod login;
 mod names;
 mod parting;
+mod preview;
 mod pump;
 mod shown;
 mod statement;

@@ -187,6 +187,11 @@ impl<W: Wire> Session<W> {
             self.used_access(&verdict.granted, allow);
         }
         self.remember(&asked, &prepared, &verdict);
+        // Of a text by itself nothing that follows undoes it.
+        let alone = matches!(asked.phase, Phase::Run { .. })
+            && self.link.transaction() == Transaction::Idle
+            && self.link.running().is_none();
+        self.settings_made.runs(&prepared, alone);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.

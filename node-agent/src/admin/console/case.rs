@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::layout::{self, Page, sentence};
-use super::{Console, Signed};
+use super::{Console, Signed, preview};
 use crate::approval::{
     Case, Matter, Request, Says, Scope, Shown, State as Stands, Terms, Waits, Work,
 };
@@ -95,6 +95,7 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
     }
     who(&mut body, case);
     rule(&mut body, case);
+    preview::offer(&mut body, console, signed, case);
     decide(&mut body, console, signed, case);
     Page::of(console, signed, "", &format!("Request {}", request.id))
         .kicker(&format!(
@@ -138,15 +139,7 @@ pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
              <table>\n<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Value</th></tr></thead>\n<tbody>"
         );
         for (at, cell) in shown.params.iter().enumerate() {
-            let (class, text) = match cell {
-                RecordedCell::Null => ("null", "NULL".to_owned()),
-                RecordedCell::Text(text) => ("", text.clone()),
-                RecordedCell::Binary(hex) => ("", format!("\\x{hex}")),
-                RecordedCell::Begins { text, length } => {
-                    ("long", format!("{text}… ({length} bytes in all)"))
-                }
-                RecordedCell::Long(bytes) => ("long", format!("{bytes} bytes, not kept")),
-            };
+            let (class, text) = told(cell);
             let _ = writeln!(
                 out,
                 "<tr><th scope=\"row\">${}</th><td class=\"{class}\">{}</td></tr>",
@@ -165,13 +158,31 @@ pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
     pair(out, "Tables", &list(&shown.tables));
     pair(out, "Functions", &list(&shown.functions));
     if let Some(rows) = shown.estimate {
-        pair(out, "Rows, as the database expects", &rows.to_string());
+        let unseen = match shown.before {
+            0 => "",
+            _ => "; it does not see what the open transaction has done",
+        };
+        let rows = format!("about {rows}{unseen}");
+        pair(out, "Rows, as the database expects", &rows);
     }
     if shown.before > 0 {
         let before = format!("{} statements", shown.before);
         pair(out, "Ran before it in the open transaction", &before);
     }
     out.push_str("</dl>\n");
+}
+
+/// A cell: its class, and its text, which is not escaped yet.
+pub(super) fn told(cell: &RecordedCell) -> (&'static str, String) {
+    match cell {
+        RecordedCell::Null => ("null", "NULL".to_owned()),
+        RecordedCell::Text(text) => ("", text.clone()),
+        RecordedCell::Binary(hex) => ("", format!("\\x{hex}")),
+        RecordedCell::Begins { text, length } => {
+            ("long", format!("{text}… ({length} bytes in all)"))
+        }
+        RecordedCell::Long(bytes) => ("long", format!("{bytes} bytes, not kept")),
+    }
 }
 
 /// Letters of other scripts can look like those of a keyboard: they are named.

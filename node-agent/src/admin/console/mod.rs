@@ -10,6 +10,7 @@ mod decide;
 mod guard;
 mod layout;
 mod lists;
+mod preview;
 mod recordings;
 mod sign;
 mod table;
@@ -112,6 +113,7 @@ impl Console {
             .route("/console/sign-out", post(sign::out))
             .route("/console/history", get(lists::history))
             .route("/console/requests/{id}", get(case::page))
+            .route("/console/requests/{id}/preview", post(preview::preview))
             .route("/console/requests/{id}/approve", post(decide::approve))
             .route("/console/requests/{id}/refuse", post(decide::refuse))
             .route("/console/requests/{id}/revoke", post(decide::revoke))

@@ -106,6 +106,9 @@ pub(super) struct Request {
     pub(super) functions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) estimate: Option<u64>,
+    /// Statements of its open transaction that ran before it, which an estimate does not see.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) before: u64,
 }
 
 /// A statement, as far as a chat shows it.
@@ -144,6 +147,8 @@ pub(super) fn is_told(step: &Step, steps: &BTreeSet<WebhookStep>) -> bool {
         Step::Over { .. } => WebhookStep::Over,
         // One of several reviewers: the console shows it, and it decides nothing.
         Step::Voted { .. } => return false,
+        // It decides nothing, and who asked for it has seen it.
+        Step::Previewed { .. } => return false,
     };
     steps.contains(&step)
 }
@@ -186,6 +191,7 @@ impl Said {
                 (said.step, said.by) = ("refused", vec![word(by)]);
                 said.note = note.as_deref().map(word);
             }
+            Step::Previewed { by, .. } => (said.step, said.by) = ("previewed", vec![word(by)]),
             Step::Used { .. } => said.step = "used",
             Step::Over { why, by } => {
                 said.step = "over";
@@ -198,6 +204,7 @@ impl Said {
             "voted" => "one reviewer agrees, and others must too",
             "approved" => "it is approved",
             "refused" => "it is refused",
+            "previewed" => "a reviewer had it previewed",
             "used" => "a statement runs by it",
             _ => "it ended",
         }
@@ -254,6 +261,13 @@ impl Said {
             add("Rule", Some(request.rule.clone()));
             add("Does", Some(word(&request.kinds.join(", "))));
             add("Tables", Some(word(&request.tables.join(", "))));
+            let rows = request.estimate.map(|rows| match request.before {
+                0 => format!("about {rows}, as the database expects"),
+                _ => format!(
+                    "about {rows}, as the database expects without what its transaction has done"
+                ),
+            });
+            add("Rows", rows);
             if !decided {
                 add("Reviewers", Some(request.reviewers.clone()));
                 add("Until", Some(request.expires.clone()));
@@ -347,6 +361,7 @@ impl Request {
             tables: listed(&tables),
             functions: listed(shown.map_or(&[], |shown| &shown.functions)),
             estimate: shown.and_then(|shown| shown.estimate),
+            before: shown.map_or(0, |shown| shown.before),
         }
     }
 }
@@ -364,6 +379,11 @@ impl Statement {
             more,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Made visible, and cut.

@@ -99,6 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Offers", "session", AsLikes, "Whatever the rule holds in the same session."),
     may("Offers", "shape", AsLikes, "Statements of the same shape (other numbers and texts in it) by the same user and workload, for at most so long; up to 8h."),
     may("Offers", "unmasked", AsLikes, "The answer without masks."),
+    may("Offers", "preview", AsLikes, "To see what it would do before they decide: the statement is run and rolled back. Sequences advance, locks are taken and triggers run all the same."),
 
     may("Functions", "allow", AsLikes, "Vouched for: `schema.name(*)`, or `*` for every function there is, the dangerous ones too."),
     may("Functions", "deny", AsLikes, "Refused, even the pure ones."),

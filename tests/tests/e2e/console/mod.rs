@@ -5,6 +5,7 @@ pub(super) mod browser;
 mod chromium;
 mod forged;
 mod https;
+mod preview;
 mod together;
 
 use std::time::Duration;
