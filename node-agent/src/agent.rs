@@ -29,6 +29,7 @@ use crate::intercept::Prefix;
 use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
+use crate::policy::PolicySet;
 use crate::record::ledger::{By, KeyError, NodeKey};
 use crate::record::{
     Keep, OpenError, Recipients, RecipientsError, Recorder, RecorderSettings, TextKey, Tombstones,
@@ -180,6 +181,7 @@ impl Agent {
             },
             recorder.clone(),
         );
+        desk.policies(policies.load().contents()).await;
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
@@ -234,6 +236,7 @@ impl Agent {
             trouble.clone(),
             metrics.clone(),
             reload.clone(),
+            access_ends(desk.clone()),
         ));
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
@@ -255,6 +258,11 @@ impl Agent {
             webhooks: webhooks.clone(),
             desk: desk.clone(),
             local: config.approvals.local.clone(),
+            issuers: config
+                .issuers
+                .iter()
+                .map(|issuer| issuer.url.to_string())
+                .collect(),
             keeper: Some(keeper),
             drain: drained,
         });
@@ -347,6 +355,15 @@ impl Agent {
             tokio::task::spawn_blocking(move || recorder.stop()),
         )
         .await;
+    }
+}
+
+/// Tells the desk of new policies: what was granted of one that is another now ends. Until it has heard,
+/// sessions see by themselves that it is another.
+fn access_ends(desk: Desk) -> impl Fn(&PolicySet) {
+    move |policies| {
+        let (desk, contents) = (desk.clone(), policies.contents());
+        tokio::spawn(async move { desk.policies(contents).await });
     }
 }
 

@@ -12,9 +12,11 @@ mod e2e {
     mod again;
     mod archive;
     mod answers;
+    mod access;
     mod approval;
     mod approval_attacks;
     mod approval_over;
+    mod approval_preview;
     mod audit;
     mod authors;
     mod budgets;

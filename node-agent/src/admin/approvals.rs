@@ -55,6 +55,8 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v1/approvals", get(list))
         .route("/v1/approvals/{id}", get(show))
         .route("/v1/approvals/{id}", post(say))
+        .route("/v1/access", post(super::access::give))
+        .route("/v1/approvals/{id}/preview", post(preview))
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,8 +124,34 @@ async fn say(
     }
 }
 
+/// Has a held statement run and rolled back, for who may decide it.
+async fn preview(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let reviewer = match admin.reviewer(&caller).await {
+        Ok(reviewer) => reviewer,
+        Err(refused) => return *refused,
+    };
+    let Ok(id) = id.parse::<ApprovalId>() else {
+        return no(StatusCode::BAD_REQUEST, "no request has such a name");
+    };
+    let who = reviewer.recorded();
+    match admin.desk.preview(id, reviewer).await {
+        Ok(preview) => {
+            tracing::info!(approval = %id, by = who, came_of_it = preview.words(), "a held statement was previewed");
+            Json(preview).into_response()
+        }
+        Err(why) => {
+            tracing::warn!(approval = %id, by = who, %why, "a held statement was not previewed");
+            no(StatusCode::CONFLICT, why.to_string())
+        }
+    }
+}
+
 impl Listed {
-    fn of(case: Case) -> Listed {
+    pub(super) fn of(case: Case) -> Listed {
         Listed {
             told: case.told(),
             case,
@@ -142,7 +170,7 @@ impl Admin {
             .map_or(Ok(()), |refused| Err(Box::new(refused)))
     }
 
-    async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
+    pub(super) async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
         let forbidden = |why: String| Box::new(no(StatusCode::FORBIDDEN, why));
         let Some(local) = self.local.iter().find(|local| local.uid == caller.uid) else {
             return Err(forbidden(format!(

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::ForWhom;
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
-use super::{Case, Request, Reviewer, Waits};
+use super::{Case, Changed, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 
 /// Open requests of the whole node. More are refused.
@@ -49,6 +50,9 @@ pub enum Step {
         by: String,
         /// From which workload.
         workload: String,
+        /// It is about access: to what, and for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<Box<ForWhom>>,
     },
     /// A reviewer approved it, and others must too.
     Voted {
@@ -72,6 +76,17 @@ pub enum Step {
         /// In their words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
+    },
+    /// A reviewer had it run and rolled back, to see what it would do.
+    Previewed {
+        /// Who.
+        by: String,
+        /// How many rows of which tables it was about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<Changed>,
+        /// Why nobody knows what it would do, or that it would fail.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A statement runs by it.
     Used {
@@ -160,7 +175,7 @@ impl Book {
         self.cases.get(&id)
     }
 
-    fn open(&self) -> impl Iterator<Item = &Case> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Case> {
         self.open.keys().filter_map(|id| self.cases.get(id))
     }
 
@@ -246,37 +261,15 @@ impl Book {
             return found;
         }
         let case = Case::new(request);
-        let request = &case.request;
-        let same = |case: &&Case| {
-            let (theirs, own) = (&case.request.requester, &request.requester);
-            theirs.issuer == own.issuer && theirs.subject == own.subject
-        };
-        let open = self.open().filter(same).count();
-        let withdrawn = self.just_withdrawn(now).filter(same).count();
-        if open + withdrawn >= bounds.per_identity {
-            return Found::TooMany(format!(
-                "{open} requests of the same user are open, and {withdrawn} were withdrawn within the last \
-                 minute, which is the most there may be"
-            ));
+        if let Err(why) = self.room(&case, bounds, now) {
+            return Found::TooMany(why);
         }
-        let sizes = self.open.iter();
-        let own: usize = sizes
-            .filter_map(|(id, size)| same(&self.cases.get(id)?).then_some(size))
-            .sum();
-        let size = size(&case);
-        if own.saturating_add(size) > MOST_OWN_BYTES {
-            return Found::TooMany(
-                "the open requests of the same user are too long together".to_owned(),
-            );
-        }
-        let all: usize = self.open.values().sum();
-        if self.open.len() >= MOST_OPEN || all.saturating_add(size) > MOST_OPEN_BYTES {
-            return Found::TooMany("too many requests of others are open".to_owned());
-        }
+        let (request, size) = (&case.request, size(&case));
         let id = request.id;
         let step = Step::Asked {
-            by: request.requester.subject.clone(),
+            by: request.asked_by().to_owned(),
             workload: request.requester.workload.name.to_string(),
+            access: request.for_whom().map(Box::new),
         };
         let reference = request.reference;
         self.cases.insert(id, case);
@@ -299,7 +292,43 @@ impl Book {
             })
     }
 
-    fn asked_before(&mut self, request: &Request, now: UnixMillis) -> Option<Found> {
+    /// Whether there is room for one more of this user, and why not.
+    fn room(&self, case: &Case, bounds: Bounds, now: UnixMillis) -> Result<(), String> {
+        let request = &case.request;
+        let same = |case: &&Case| {
+            let (theirs, own) = (&case.request.requester, &request.requester);
+            theirs.issuer == own.issuer && theirs.subject == own.subject
+        };
+        let open = self.open().filter(same).count();
+        let withdrawn = self.just_withdrawn(now).filter(same).count();
+        if open + withdrawn >= bounds.per_identity {
+            return Err(format!(
+                "{open} requests of the same user are open, and {withdrawn} were withdrawn within the last \
+                 minute, which is the most there may be"
+            ));
+        }
+        let sizes = self.open.iter();
+        let own: usize = sizes
+            .filter_map(|(id, size)| same(&self.cases.get(id)?).then_some(size))
+            .sum();
+        let size = size(case);
+        if own.saturating_add(size) > MOST_OWN_BYTES {
+            return Err("the open requests of the same user are too long together".to_owned());
+        }
+        let all: usize = self.open.values().sum();
+        if self.open.len() >= MOST_OPEN || all.saturating_add(size) > MOST_OPEN_BYTES {
+            return Err("too many requests of others are open".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether reviewers would be asked for it now: nothing is in force for it, and there is room.
+    pub(super) fn would_ask(&self, request: &Request, bounds: Bounds, now: UnixMillis) -> bool {
+        let case = Case::new(request.clone());
+        self.asked_before(request, now).is_none() && self.room(&case, bounds, now).is_ok()
+    }
+
+    fn asked_before(&self, request: &Request, now: UnixMillis) -> Option<Found> {
         // An approval that is in force for it.
         let mut in_force = self.open().filter(|case| covers(case, request, now));
         if let Some(id) = in_force.next().map(|case| case.request.id) {
@@ -335,6 +364,7 @@ impl Book {
         now: UnixMillis,
     ) -> Result<Case, NotCounted> {
         let case = self.cases.get_mut(&id).ok_or(NotCounted::Unknown)?;
+        let says = case.meant(says);
         case.vote(reviewer, says, note, now, bounds.ticket)?;
         let case = case.clone();
         let by = reviewer.recorded();
@@ -350,6 +380,23 @@ impl Book {
         };
         self.step(id, case.request.reference, step, now);
         Ok(case)
+    }
+
+    /// A reviewer had it previewed. False: it is not known any more.
+    pub(super) fn previewed(
+        &mut self,
+        id: ApprovalId,
+        by: String,
+        tables: Vec<Changed>,
+        failed: Option<String>,
+        now: UnixMillis,
+    ) -> bool {
+        let Some(case) = self.cases.get(&id) else {
+            return false;
+        };
+        let reference = case.request.reference;
+        self.step(id, reference, Step::Previewed { by, tables, failed }, now);
+        true
     }
 
     /// A statement is about to run by an approval: from here on it is used. `None`: it may not.
@@ -449,5 +496,7 @@ fn covers(case: &Case, request: &Request, now: UnixMillis) -> bool {
         Scope::Once => own.waits == Waits::Retry && own.binding == request.binding,
         Scope::Session => own.reference.session == request.reference.session,
         Scope::Shape(_) => own.shape.is_some() && own.shape == request.shape,
+        // No statement runs by it as by an approval: policy decides.
+        Scope::Access(_) => false,
     }
 }

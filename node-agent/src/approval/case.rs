@@ -68,6 +68,8 @@ pub enum Lapse {
     Revoked,
     /// The ruling could not be recorded.
     Unrecorded,
+    /// The time that access was granted for is over.
+    Ended,
 }
 
 impl Lapse {
@@ -86,6 +88,7 @@ impl Lapse {
             Lapse::AgentStopped => "the agent stopped",
             Lapse::Revoked => "the approval was taken back",
             Lapse::Unrecorded => "the ruling could not be recorded",
+            Lapse::Ended => "the time that it was granted for is over",
         }
     }
 }
@@ -101,6 +104,8 @@ pub enum Scope {
     Session,
     /// Statements of the same shape by the same identity, for so many minutes.
     Shape(u32),
+    /// A policy, in force for so many milliseconds.
+    Access(u64),
 }
 
 /// What a reviewer grants.
@@ -178,6 +183,9 @@ pub enum NotCounted {
     /// It can be taken back only while it is in force.
     #[error("only an approval in force can be taken back")]
     NotInForce,
+    /// There is no room for another request.
+    #[error("it cannot be asked for: {0}")]
+    NoRoom(String),
     /// The state cannot be kept, so that nothing may hang on it.
     #[error("the ruling cannot be recorded, so it does not count: {0}")]
     Unrecorded(String),
@@ -238,22 +246,7 @@ impl Case {
         now: UnixMillis,
         ticket: i64,
     ) -> Result<(), NotCounted> {
-        if !self.pending() {
-            return Err(NotCounted::Over(self.told()));
-        }
-        // Late is late, also where nobody has come to say so yet.
-        if now >= self.request.lapses {
-            return Err(NotCounted::Over(Lapse::TimedOut.words().to_owned()));
-        }
-        if reviewer.is(&self.request.requester) {
-            return Err(NotCounted::Own(reviewer.name.clone()));
-        }
-        if !reviewer.belongs_to(&self.request.asks.reviewers) {
-            return Err(NotCounted::NotAsked {
-                who: reviewer.name.clone(),
-                asks: self.request.asks.reviewers.to_string(),
-            });
-        }
+        self.may_decide(reviewer, now)?;
         let by = reviewer.recorded();
         if let Says::Approve(terms) = says {
             self.offered(terms)?;
@@ -283,6 +276,7 @@ impl Case {
                     Scope::Once => now.0.saturating_add(ticket),
                     Scope::Session => i64::MAX,
                     Scope::Shape(minutes) => now.0.saturating_add(i64::from(minutes) * 60_000),
+                    Scope::Access(time) => now.0.saturating_add(i64::try_from(time).unwrap_or(0)),
                 };
                 self.state = State::Approved {
                     until: UnixMillis(until),
@@ -293,10 +287,39 @@ impl Case {
         Ok(())
     }
 
+    /// Whether this is still to be decided, and by this reviewer.
+    pub(super) fn may_decide(
+        &self,
+        reviewer: &Reviewer,
+        now: UnixMillis,
+    ) -> Result<(), NotCounted> {
+        if !self.pending() {
+            return Err(NotCounted::Over(self.told()));
+        }
+        // Late is late, also where nobody has come to say so yet.
+        if now >= self.request.lapses {
+            return Err(NotCounted::Over(Lapse::TimedOut.words().to_owned()));
+        }
+        if reviewer.is(&self.request.requester) {
+            return Err(NotCounted::Own(reviewer.name.clone()));
+        }
+        if !reviewer.belongs_to(&self.request.asks.reviewers) {
+            return Err(NotCounted::NotAsked {
+                who: reviewer.name.clone(),
+                asks: self.request.asks.reviewers.to_string(),
+            });
+        }
+        Ok(())
+    }
+
     /// Whether the rule offers these terms.
     fn offered(&self, terms: Terms) -> Result<(), NotCounted> {
+        if let Some(offered) = self.access_offered(terms) {
+            return offered;
+        }
         let asks = &self.request.asks;
         match terms.scope {
+            Scope::Access(_) => return Err(NotCounted::NotOffered("a time of its own")),
             Scope::Once => {}
             Scope::Session if asks.offers.session && self.request.waits == Waits::Held => {}
             Scope::Session => return Err(NotCounted::NotOffered("the rest of the session")),
@@ -358,7 +381,7 @@ impl Case {
         self.changed = now;
         self.state = match (self.state.clone(), self.runs) {
             // What was in force and did run was used.
-            (State::Approved { .. }, 1..) => State::Used,
+            (State::Approved { .. }, 1..) if self.request.access().is_none() => State::Used,
             _ => State::Over { why },
         };
         true
@@ -368,7 +391,10 @@ impl Case {
     pub fn overdue(&self, now: UnixMillis) -> Option<Lapse> {
         match self.state {
             State::Pending if now >= self.request.lapses => Some(Lapse::TimedOut),
-            State::Approved { until } if now >= until => Some(Lapse::Unused),
+            State::Approved { until } if now >= until => Some(match self.request.access() {
+                Some(_) => Lapse::Ended,
+                None => Lapse::Unused,
+            }),
             _ => None,
         }
     }
@@ -380,7 +406,7 @@ impl Case {
             (State::Pending, Waits::Held) => Some(session),
             (State::Approved { .. }, Waits::Held) => match self.terms()?.scope {
                 Scope::Once | Scope::Session => Some(session),
-                Scope::Shape(_) => None,
+                Scope::Shape(_) | Scope::Access(_) => None,
             },
             _ => None,
         }
@@ -395,6 +421,9 @@ impl Case {
                 .join(", ")
         };
         let yes = names(|says| matches!(says, Says::Approve(_)));
+        if let Some(told) = self.access_told(&yes) {
+            return told;
+        }
         match &self.state {
             State::Pending if yes.is_empty() => "pending".to_owned(),
             State::Pending => format!(
@@ -417,6 +446,9 @@ impl std::fmt::Display for Terms {
             Scope::Session => f.write_str("whatever the rule holds in this session")?,
             Scope::Shape(minutes) => {
                 write!(f, "statements of this shape for {minutes} minutes")?;
+            }
+            Scope::Access(time) => {
+                return write!(f, "the policy is in force for {}", super::time(time));
             }
         }
         if let Some(rows) = self.max_rows {

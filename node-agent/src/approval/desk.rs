@@ -1,7 +1,7 @@
 //! IO. The desk: one task that knows all requests. What it changes it writes down, in its store and in
 //! the signed ledger, before it tells anybody: a grant that is not on record is none (fail closed).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
+use super::preview::Previews;
 use super::ruling::{Asked, Grant, Pending, Told, refusal};
 use super::store::{Store, StoreError, Writes};
-use super::{Binding, Request, Reviewer, Waits};
+use super::{Binding, Changed, Request, Reviewer, Waits, access};
 use crate::clock;
 use crate::model::{ApprovalId, Reference, Refusal, SessionId, UnixMillis};
 use crate::policy::{Obligations, RuleRef};
@@ -50,6 +51,10 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     moved: watch::Receiver<u64>,
     timeout: Duration,
+    /// The access in force.
+    pub(super) board: access::Board,
+    refusals: Arc<access::Refusals>,
+    pub(super) previews: Arc<Previews>,
 }
 
 /// A word to the desk.
@@ -82,6 +87,23 @@ pub(super) enum Order {
         reviewer: Reviewer,
         answer: oneshot::Sender<Result<Case, NotCounted>>,
     },
+    /// Whether reviewers would be asked for this now.
+    WouldAsk {
+        request: Box<Request>,
+        answer: oneshot::Sender<bool>,
+    },
+    MayPreview {
+        id: ApprovalId,
+        reviewer: Reviewer,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
+    Previewed {
+        id: ApprovalId,
+        by: String,
+        tables: Vec<Changed>,
+        failed: Option<String>,
+        answer: oneshot::Sender<Result<Case, NotCounted>>,
+    },
     SessionOver(SessionId),
     List {
         all: bool,
@@ -109,6 +131,7 @@ pub(super) enum Order {
         reader: String,
         at: u64,
     },
+    Access(access::Order),
     Retire,
 }
 
@@ -118,6 +141,7 @@ impl Desk {
         let (orders, heard) = mpsc::channel(QUEUE);
         let (moved, follow) = watch::channel(0);
         let timeout = settings.timeout;
+        let board = access::Board::default();
         let work = Work {
             settings,
             record,
@@ -129,12 +153,17 @@ impl Desk {
             orders: orders.downgrade(),
             cursors: Vec::new(),
             unrecorded: HashSet::new(),
+            board: board.clone(),
+            contents: None,
         };
         tokio::spawn(work.run(heard));
         Desk {
             orders,
             moved: follow,
             timeout,
+            board,
+            refusals: Arc::default(),
+            previews: Arc::default(),
         }
     }
 
@@ -257,6 +286,8 @@ impl Desk {
     /// Another agent takes over: what waits here lapses, nothing more is approved here, and the store is
     /// given over.
     pub async fn retire(&self) {
+        // At once: what the next one takes back would not end here.
+        self.board.store(Arc::default());
         let _ = self.orders.send(Order::Retire).await; // the desk ends with the agent
     }
 
@@ -271,19 +302,38 @@ impl Desk {
                 orders,
                 moved,
                 timeout,
+                board: access::Board::default(),
+                refusals: Arc::default(),
+                previews: Arc::default(),
             },
             heard,
         )
     }
 
-    async fn asked<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+    /// What was refused lately and could be asked for.
+    pub fn refusals(&self) -> &access::Refusals {
+        &self.refusals
+    }
+
+    pub(super) async fn order(&self, order: Order) {
+        let _ = self.orders.send(order).await; // the desk ends with the agent
+    }
+
+    pub(super) fn try_order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    pub(super) async fn asked<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Option<T> {
         let (answer, told) = oneshot::channel();
         self.orders.send(order(answer)).await.ok()?;
         told.await.ok()
     }
 }
 
-fn stopped() -> NotCounted {
+pub(super) fn stopped() -> NotCounted {
     NotCounted::Unrecorded("the agent is stopping".to_owned())
 }
 
@@ -297,10 +347,10 @@ const RETIRED: &str =
     "another agent took over, and approvals are asked for there; connect again and repeat it";
 
 /// The desk's own side.
-struct Work {
-    settings: DeskSettings,
+pub(super) struct Work {
+    pub(super) settings: DeskSettings,
     record: Arc<Recorder>,
-    book: Book,
+    pub(super) book: Book,
     store: Option<Arc<Store>>,
     retired: bool,
     /// Sessions that wait for a ruling.
@@ -310,10 +360,15 @@ struct Work {
     cursors: Vec<(String, u64)>,
     /// What may be in the store and not in the ledger.
     unrecorded: HashSet<ApprovalId>,
+    /// Where the access in force is put up.
+    pub(super) board: access::Board,
+    /// What the policies that can be granted say now; `None`: nobody has said it yet.
+    pub(super) contents: Option<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
 /// An answer that is given once what it rests on is written down; and what is said if it cannot be.
-enum Answer {
+pub(super) enum Answer {
+    Wants(access::Told),
     Asked(oneshot::Sender<Asked>, Asked, RuleRef),
     Taken(
         oneshot::Sender<Result<Grant, Refusal>>,
@@ -385,6 +440,8 @@ impl Work {
                 for id in waiting {
                     self.tell_lapsed(id, Lapse::Unrecorded);
                 }
+                self.end_changed(now);
+                self.book.lapse_overdue(now);
                 self.settle(Vec::new()).await;
             }
             // As while one agent takes over from another.
@@ -457,6 +514,36 @@ impl Work {
                     .and_then(|()| self.revoke(id, &reviewer, now));
                 answers.push(Answer::Counted(answer, Box::new(revoked)));
             }
+            Order::WouldAsk { request, answer } => {
+                let bounds = self.settings.bounds;
+                let would = self.can_keep().is_ok() && self.book.would_ask(&request, bounds, now);
+                let _ = answer.send(would); // who asked may be gone
+            }
+            Order::MayPreview {
+                id,
+                reviewer,
+                answer,
+            } => {
+                let may = self.can_keep().and_then(|()| {
+                    let case = self.book.case(id).ok_or(NotCounted::Unknown)?;
+                    case.may_preview(&reviewer, now).map(|()| case.clone())
+                });
+                let _ = answer.send(may); // who asked may be gone
+            }
+            Order::Previewed {
+                id,
+                by,
+                tables,
+                failed,
+                answer,
+            } => {
+                let written = self.can_keep().and_then(|()| {
+                    let known = self.book.previewed(id, by, tables, failed, now);
+                    let case = self.book.case(id).filter(|_| known);
+                    case.cloned().ok_or(NotCounted::Unknown)
+                });
+                answers.push(Answer::Counted(answer, Box::new(written)));
+            }
             Order::SessionOver(session) => self.book.session_over(session, now),
             Order::List { all, most, answer } => {
                 let _ = answer.send(self.book.list(all, most)); // who asked may be gone
@@ -490,6 +577,7 @@ impl Work {
                 let _ = answer.send(at); // who asked may be gone
             }
             Order::SetCursor { reader, at } => self.cursors.push((reader, at)),
+            Order::Access(order) => self.hear_access(order, now, answers),
             Order::Retire => {
                 // What was said before is answered by what is written for it, and by nothing later.
                 self.settle(std::mem::take(answers)).await;
@@ -498,7 +586,7 @@ impl Work {
         }
     }
 
-    fn can_keep(&self) -> Result<(), NotCounted> {
+    pub(super) fn can_keep(&self) -> Result<(), NotCounted> {
         match (&self.store, self.retired) {
             (Some(_), false) => Ok(()),
             (_, true) => Err(NotCounted::Unrecorded(RETIRED.to_owned())),
@@ -618,6 +706,7 @@ impl Work {
     /// Writes down what has changed, then gives the answers. Where it cannot be written, what could run
     /// by it lapses, and the answers are refusals.
     async fn settle(&mut self, answers: Vec<Answer>) {
+        self.take_down();
         let (cases, forgotten, changes) = self.book.changed();
         let writes = Writes {
             keep_from: self.book.last_change().saturating_sub(KEPT_CHANGES),
@@ -648,6 +737,8 @@ impl Work {
                 Some(why)
             }
         };
+        // Before anybody is told: who hears that access was taken back can rely on it.
+        self.put_up();
         for answer in answers {
             answer.give(why.as_deref());
         }
@@ -712,6 +803,7 @@ impl Work {
         }
         self.settle(Vec::new()).await;
         self.store = None;
+        self.put_up();
     }
 }
 
@@ -732,6 +824,7 @@ impl Answer {
             (Answer::Taken(to, taken, _), _) => {
                 let _ = to.send(taken); // it may have gone; it counts as used
             }
+            (Answer::Wants(told), unkept) => told.give(unkept),
             (Answer::Counted(to, counted), unkept) => {
                 let counted = match (*counted, unkept) {
                     (Ok(_), Some(why)) => Err(NotCounted::Unrecorded(why.to_owned())),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Binding;
+use super::access::Wanted;
 use crate::model::{
     ApprovalId, ClientAddr, Principal, ProcessFacts, Reference, TargetName, UnixMillis, Workload,
 };
@@ -116,17 +117,24 @@ impl Requester {
 
     /// Everything that names the person: the subject, and what claims say beside it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
-        let claimed = NAMING.iter().filter_map(|name| self.claims.get(*name));
-        // RFC 8693, 4.1: who acts for whom.
-        let acting = self.claims.get("act").and_then(|act| act.get("sub"));
-        let claimed = claimed.chain(acting);
-        let also = self.also.iter().map(String::as_str);
-        let claimed = claimed.filter_map(serde_json::Value::as_str);
-        std::iter::once(self.subject.as_str())
-            .chain(also)
-            .chain(claimed)
+        names(&self.subject, &self.claims, &self.also)
     }
+}
+
+/// Everything that names a person.
+pub(super) fn names<'a>(
+    subject: &'a str,
+    claims: &'a BTreeMap<String, serde_json::Value>,
+    also: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
+    let claimed = NAMING.iter().filter_map(|name| claims.get(*name));
+    // RFC 8693, 4.1: who acts for whom.
+    let acting = claims.get("act").and_then(|act| act.get("sub"));
+    let claimed = claimed.chain(acting);
+    let claimed = claimed.filter_map(serde_json::Value::as_str);
+    let also = also.iter().map(String::as_str);
+    std::iter::once(subject).chain(also).chain(claimed)
 }
 
 /// What waits.
@@ -137,6 +145,8 @@ pub enum Matter {
     Statement(Shown),
     /// The COMMIT of a transaction.
     Commit(Work),
+    /// A policy, for a time.
+    Access(Wanted),
 }
 
 /// A statement as it is shown. All of it, exact: what cannot be shown whole cannot be approved.

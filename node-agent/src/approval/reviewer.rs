@@ -67,14 +67,21 @@ impl Reviewer {
 
     /// Whether an earlier word is this person's: any name in common, however they came.
     pub(super) fn gave(&self, vote: &Vote) -> bool {
+        self.names()
+            .any(|own| vote.known_as().any(|name| same(own, name)))
+    }
+}
+
+impl Vote {
+    /// All names of who gave it.
+    pub(super) fn known_as(&self) -> impl Iterator<Item = &str> {
         // A vote of an earlier version has the name alone, before where it is from.
-        let (by, _) = vote.by.rsplit_once(" (").unwrap_or((&vote.by, ""));
-        let theirs = || std::iter::once(by).chain(vote.names.iter().map(String::as_str));
-        self.names().any(|own| theirs().any(|name| same(own, name)))
+        let (by, _) = self.by.rsplit_once(" (").unwrap_or((&self.by, ""));
+        std::iter::once(by).chain(self.names.iter().map(String::as_str))
     }
 }
 
 /// Names are the same person's in whatever case they are written.
-fn same(one: &str, other: &str) -> bool {
+pub(super) fn same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }

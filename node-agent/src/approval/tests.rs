@@ -15,7 +15,7 @@ const BOUNDS: Bounds = Bounds {
     ticket: 1000,
 };
 
-fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Request {
+pub(super) fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Request {
     Request {
         id: ApprovalId(id),
         reference: Reference {
@@ -74,6 +74,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
                 session: true,
                 shape: Some(Span(60 * 60_000)),
                 unmasked: false,
+                preview: false,
             },
             ..Asks::default()
         },
@@ -86,7 +87,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
     }
 }
 
-fn reviewer(name: &str) -> Reviewer {
+pub(super) fn reviewer(name: &str) -> Reviewer {
     Reviewer {
         name: name.to_owned(),
         issuer: None,
@@ -96,7 +97,7 @@ fn reviewer(name: &str) -> Reviewer {
     }
 }
 
-const NOW: UnixMillis = UnixMillis(10);
+pub(super) const NOW: UnixMillis = UnixMillis(10);
 
 fn yes(scope: Scope) -> Says {
     Says::Approve(Terms {
@@ -416,6 +417,7 @@ proptest! {
                                 request.reference.session
                             ),
                             Scope::Shape(_) => {}
+                            Scope::Access(_) => prop_assert!(false, "a statement runs by access"),
                         }
                         ran = book.take(id, reference, now).is_some().then_some(id);
                     }

@@ -6,12 +6,12 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Request, Says, Scope, Shown, Terms, Work};
+use node_agent::approval::{Matter, Preview, Request, Says, Scope, Shown, Terms, Work};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
 use node_agent::sql::shape;
 
-use super::{Answer, WithConfig, out};
+use super::{Answer, WithConfig, access, out, preview};
 
 /// Statements held for a human
 #[derive(Debug, Subcommand)]
@@ -19,9 +19,11 @@ use super::{Answer, WithConfig, out};
 Examples:
   node-agent approvals ls                               what waits now
   node-agent approvals show a-00c0ffee00c0ffee          all of one request
+  node-agent approvals preview a-00c0ffee00c0ffee       run it, look, roll it back
   node-agent approvals approve a-00c0ffee00c0ffee       run exactly this, once
   node-agent approvals approve a-00c0ffee00c0ffee --max-rows 10 --note 'as in OPS-12'
   node-agent approvals deny a-00c0ffee00c0ffee --note 'use the archive job'
+  node-agent approvals grant oncall --to claude@agents --for 2h --reason OPS-12
 
 Who decides is the user of this host that runs the command, as approvals.local in the configuration names it.")]
 pub(crate) enum ApprovalsCommand {
@@ -47,6 +49,17 @@ pub(crate) enum ApprovalsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// See what it would do: it is run and rolled back, where the rule offers that
+    Preview {
+        /// Its name
+        #[arg(value_name = "APPROVAL")]
+        id: ApprovalId,
+        #[command(flatten)]
+        to: To,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Let it run, once and exactly as it is, unless other terms are given
     Approve {
         /// Its name
@@ -57,6 +70,8 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         word: Words,
     },
+    /// Give a policy that is granted on request to somebody, for a time
+    Grant(access::Grant),
     /// Refuse it
     #[command(alias = "refuse")]
     Deny {
@@ -101,6 +116,9 @@ pub(crate) struct Given {
     /// Give the answer without masks, where the rule offers it
     #[arg(long)]
     unmasked: bool,
+    /// Access to a policy: for how long (30m, 2h)
+    #[arg(long = "for", value_name = "TIME", value_parser = access::time, conflicts_with_all = ["session", "shape"])]
+    time: Option<u64>,
 }
 
 /// What goes with a word.
@@ -117,7 +135,7 @@ pub(crate) struct Words {
 }
 
 impl To {
-    fn ask<T: serde::de::DeserializeOwned>(
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
         uri: &str,
@@ -147,11 +165,22 @@ impl ApprovalsCommand {
                 }
                 Ok(Answer::Good)
             }
+            ApprovalsCommand::Preview { id, to, json } => {
+                let uri = format!("/v1/approvals/{id}/preview");
+                let preview: Preview = to.ask(Method::POST, &uri, None)?;
+                if json {
+                    out::json(&preview)?;
+                } else {
+                    preview::told(&preview)?;
+                }
+                Ok(Answer::Good)
+            }
             ApprovalsCommand::Approve { id, terms, word } => {
-                let scope = match (terms.session, terms.shape) {
-                    (true, _) => Scope::Session,
-                    (false, Some(minutes)) => Scope::Shape(minutes),
-                    (false, None) => Scope::Once,
+                let scope = match (terms.session, terms.shape, terms.time) {
+                    (true, ..) => Scope::Session,
+                    (false, Some(minutes), _) => Scope::Shape(minutes),
+                    (false, None, Some(time)) => Scope::Access(time),
+                    (false, None, None) => Scope::Once,
                 };
                 let says = Says::Approve(Terms {
                     scope,
@@ -160,6 +189,7 @@ impl ApprovalsCommand {
                 });
                 word.say(id, |note| Word::Says { says, note })
             }
+            ApprovalsCommand::Grant(grant) => grant.run(),
             ApprovalsCommand::Deny { id, word } => word.say(id, |note| Word::Says {
                 says: Says::Refuse,
                 note,
@@ -219,7 +249,7 @@ fn ls(to: &To, all: bool, json: bool) -> anyhow::Result<Answer> {
             request.id.to_string(),
             match one.case.pending() {
                 true => format!("{}:{:02}", left / 60, left % 60),
-                false => "-".to_owned(),
+                false => access::left(&one.case).unwrap_or_else(|| "-".to_owned()),
             },
             visible(&request.requester.subject).into_owned(),
             visible(&request.requester.workload.name).into_owned(),
@@ -232,6 +262,11 @@ fn ls(to: &To, all: bool, json: bool) -> anyhow::Result<Answer> {
     Ok(Answer::Good)
 }
 
+/// Whether it is access that a reviewer gave unasked.
+fn given(request: &Request) -> bool {
+    request.access().is_some_and(|wanted| wanted.by.is_some())
+}
+
 /// How a statement begins, in a list.
 fn brief(matter: &Matter) -> String {
     let text = match matter {
@@ -240,6 +275,7 @@ fn brief(matter: &Matter) -> String {
             let first = work.statements.first().map(|shown| shown.text.as_str());
             return brief_of(&format!("COMMIT of {}", first.unwrap_or_default()));
         }
+        Matter::Access(wanted) => return access::brief(wanted),
     };
     brief_of(text)
 }
@@ -261,7 +297,12 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
     let fact = |name: &str, value: &str| out::line(format!("{name:<12}{}", visible(value)));
     fact("approval", &request.id.to_string())?;
     fact("state", &listed.told)?;
-    fact("statement", &request.reference.to_string())?;
+    if let Some(left) = access::left(case) {
+        fact("left", &left)?;
+    }
+    if !given(request) {
+        fact("statement", &request.reference.to_string())?;
+    }
     fact("user", &format!("{} ({})", who.subject, who.issuer))?;
     fact("groups", &who.groups.join(", "))?;
     fact("workload", &who.workload.name)?;
@@ -270,7 +311,10 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         .executable
         .as_deref()
         .unwrap_or(&who.process.comm);
-    fact("process", &format!("{program}, pid {}", who.process.pid))?;
+    // What a reviewer gives unasked, no process has asked for.
+    if !given(request) {
+        fact("process", &format!("{program}, pid {}", who.process.pid))?;
+    }
     if let Some(application) = &who.application {
         fact("says it is", application)?;
     }
@@ -308,6 +352,7 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
             }
         }
         Matter::Commit(work) => commit(request, work, case.pending())?,
+        Matter::Access(wanted) => access::whole(wanted)?,
     }
     for vote in &case.votes {
         let says = match vote.says {
@@ -377,7 +422,7 @@ fn commit(request: &Request, work: &Work, pending: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn statement(shown: &Shown) -> anyhow::Result<()> {
+pub(super) fn statement(shown: &Shown) -> anyhow::Result<()> {
     let list = |name: &str, of: &[String]| match of {
         [] => Ok(()),
         of => out::line(format!("{name:<12}{}", visible(&of.join(", ")))),
@@ -386,8 +431,12 @@ fn statement(shown: &Shown) -> anyhow::Result<()> {
     list("tables", &shown.tables)?;
     list("functions", &shown.functions)?;
     if let Some(rows) = shown.estimate {
+        let unseen = match shown.before {
+            0 => "",
+            _ => ", which does not see what its transaction has done",
+        };
         out::line(format!(
-            "{:<12}about {rows}, by the database's estimate",
+            "{:<12}about {rows}, by the database's estimate{unseen}",
             "rows"
         ))?;
     }

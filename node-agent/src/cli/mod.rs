@@ -1,5 +1,6 @@
 //! The command line. Exit status 0: good, 1: the answer is no, 2: wrong use.
 
+mod access;
 mod against;
 mod approvals;
 mod catalogue;
@@ -11,6 +12,7 @@ mod mask;
 mod out;
 mod outside;
 mod policy;
+mod preview;
 mod reference;
 mod replay;
 mod search;

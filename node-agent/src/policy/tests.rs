@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::cases::Asker;
 use super::*;
 
-const DEMO: &str = include_str!("../../../policies/demo.yaml");
-const EVERYTHING: &str = include_str!("../../../policies/allow-everything.yaml");
+pub(super) const DEMO: &str = include_str!("../../../policies/demo.yaml");
+pub(super) const EVERYTHING: &str = include_str!("../../../policies/allow-everything.yaml");
 
-fn set(texts: &[&str]) -> PolicySet {
+pub(super) fn set(texts: &[&str]) -> PolicySet {
     let documents = texts
         .iter()
         .flat_map(|t| parse(t, "test.yaml").unwrap())
@@ -101,7 +101,8 @@ fn the_version_follows_the_content() {
 #[test]
 fn names_are_needed_only_where_a_rule_names_one() {
     let question = Asker::default().question("SELECT 1").unwrap();
-    let needs = |documents: &[&str]| set(documents).needs(&question.principal, &question.target);
+    let needs =
+        |documents: &[&str]| set(documents).needs(&question.principal, &question.target, &[]);
     assert!(needs(&[DEMO]).relations != Needed::No && needs(&[DEMO]).calls != Needed::No);
     assert!(needs(&[EVERYTHING]).relations == Needed::No);
     assert!(needs(&[EVERYTHING]).calls == Needed::No);
@@ -299,7 +300,7 @@ fn a_set_is_shared_between_tasks() {
     shared::<Arc<PolicySet>>();
 }
 
-fn statement() -> impl Strategy<Value = String> {
+pub(super) fn statement() -> impl Strategy<Value = String> {
     let table = prop::sample::select(vec![
         "sales.orders",
         "sales.customers",

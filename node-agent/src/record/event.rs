@@ -325,6 +325,18 @@ pub enum ApprovalStep {
     },
     /// It runs in its transaction, whose COMMIT is held.
     Gated,
+    /// A reviewer wants to see what it would do: it is about to be run and rolled back.
+    Previewing {
+        /// Who.
+        by: String,
+    },
+    /// It was run and rolled back, or was not run.
+    Previewed {
+        /// For whom.
+        by: String,
+        /// How many rows of which tables it was about, or why nobody knows. No value of any row.
+        outcome: String,
+    },
     /// It was granted: the statement runs now.
     Granted {
         /// By whom.
@@ -347,6 +359,12 @@ impl Approval {
             ApprovalStep::Asked { .. } => format!("approval {id}is asked for"),
             ApprovalStep::Gated => {
                 "it runs in its transaction, whose COMMIT will be held".to_owned()
+            }
+            ApprovalStep::Previewing { by } => {
+                format!("approval {id}is about to be previewed for {by}")
+            }
+            ApprovalStep::Previewed { by, outcome } => {
+                format!("approval {id}was previewed for {by}: {outcome}")
             }
             ApprovalStep::Granted { by, terms } => {
                 format!("approval {id}was given by {}: {terms}", by.join(", "))
@@ -533,7 +551,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "note",
         "at any time",
-        "what was said besides answers; steps of a request for approval: asked, granted (by whom, on which terms), ended without",
+        "what was said besides answers; steps of a request for approval: asked, granted (by whom, on which terms), previewing and previewed (for whom, how many rows of which tables), ended without",
     ),
     (
         "closed",

@@ -22,6 +22,16 @@ impl Stepped {
         }
     }
 
+    /// For tests of what takes it.
+    #[cfg(test)]
+    pub(crate) fn of_test(approval: ApprovalId) -> Self {
+        let reference = Reference {
+            session: crate::model::SessionId(1),
+            seq: crate::model::StatementSeq(1),
+        };
+        Stepped::new(reference, Some(approval))
+    }
+
     /// Of which statement of which session.
     pub fn reference(&self) -> Reference {
         self.reference

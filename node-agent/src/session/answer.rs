@@ -502,6 +502,7 @@ impl<W: Wire> Session<W> {
             Answer::Ready { transaction } => {
                 self.skipped();
                 self.finish(End::Done);
+                self.settings_made.unended = false;
                 if *transaction == Transaction::Idle {
                     self.outside();
                 }

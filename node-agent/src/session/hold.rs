@@ -25,6 +25,7 @@ use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
 
 use super::execution::Execution;
 use super::gate::{ByGate, gates};
+use super::preview::Shows;
 use super::pump::Session;
 use super::shown::{parts, shown};
 use super::verdict::{Prepared, Verdict};
@@ -57,6 +58,8 @@ pub(super) struct Held {
     pub(super) policy_version: Arc<str>,
     pub(super) receipt: Receipt,
     pub(super) pending: Box<Pending>,
+    /// What reviewers want to see of it beside its text.
+    pub(super) shows: Shows,
     commit: bool,
     itself: Option<&'static str>,
     /// What came for it, and was not acted on yet.
@@ -176,11 +179,25 @@ impl<W: Wire> Session<W> {
 
     /// Brings what is asked for to the desk, where it waits unless it was decided on before.
     pub(super) async fn bring(&mut self, brought: Brought, request: Request) -> Result<(), Why> {
+        let mut request = request;
         let (id, lapses) = (request.id, request.lapses);
         let obligations = brought.hold.obligations.clone();
-        match self.shared.desk.ask(request, obligations).await {
-            Answer::Granted(grant) if brought.commit => self.committed(brought, grant).await,
+        let desk = self.shared.desk.clone();
+        // From here on a cancel request is for what waits.
+        let cancelled = self.cancel.held();
+        if !brought.commit
+            && let Some(_room) = desk.would_ask(&request).await
+            && let Matter::Statement(shown) = &mut request.matter
+        {
+            shown.estimate = self.expected(&brought.asked, &brought.prepared).await;
+        }
+        match desk.ask(request, obligations).await {
+            Answer::Granted(grant) if brought.commit => {
+                drop(cancelled);
+                self.committed(brought, grant).await
+            }
             Answer::Granted(grant) => {
+                drop(cancelled);
                 let Brought {
                     asked,
                     prepared,
@@ -223,7 +240,8 @@ impl<W: Wire> Session<W> {
                     lapses,
                     remind: Box::pin(sleep_until(now + REMIND)),
                     late: Box::pin(sleep_until(now + left + PATIENCE)),
-                    cancelled: self.cancel.held(),
+                    cancelled,
+                    shows: Shows::new(desk.holds(id)),
                     hold,
                 };
                 self.tell_held(&held, "is held");
@@ -299,7 +317,7 @@ impl<W: Wire> Session<W> {
                 .hint("Send at most 256 KiB behind a statement that may be held.");
             held.told = Some(Told::Refused(refusal));
         }
-        let mut moved = held.poll(cx);
+        let mut moved = held.poll(cx) | held.shows.poll(cx);
         if !moved && held.remind.as_mut().poll(cx).is_ready() {
             self.tell_held(&held, "is still held");
             held.remind.as_mut().reset(Instant::now() + REMIND);
@@ -313,6 +331,7 @@ impl<W: Wire> Session<W> {
     pub(super) async fn ruled(&mut self) -> Result<(), Why> {
         let ready = |held: &mut Box<Held>| held.told.is_some();
         let Some(mut held) = self.held.take_if(ready) else {
+            self.show_more().await;
             return Ok(());
         };
         let id = held.pending.id();

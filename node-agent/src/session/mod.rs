@@ -1,7 +1,9 @@
 //! IO. One session: log in, hear the client, judge, run, relay the answer, end for exactly one
 //! reason. Names no message of any database's protocol; `wire` speaks those.
 
+mod access;
 mod answer;
+mod beside;
 mod budget;
 mod cancel;
 mod close;
@@ -20,6 +22,7 @@ mod limits;
 mod login;
 mod names;
 mod parting;
+mod preview;
 mod pump;
 mod shown;
 mod statement;

@@ -25,6 +25,7 @@ use crate::telemetry::LiveGuard;
 use crate::upstream::{Endpoint, Leg, Link, Lookup};
 use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
+use super::beside::Settings;
 use super::cancel::CancelGuard;
 use super::close::Closing;
 use super::execution::Execution;
@@ -122,6 +123,8 @@ pub(super) struct Session<W: Wire> {
     pub(super) rests: HashMap<Bytes, (Rest, Arc<str>)>,
     /// Stands for the settings that were asked for at login and for what may have changed them since, in order.
     pub(super) settings: Binding,
+    /// The same, as far as they can be made again beside it.
+    pub(super) settings_made: Box<Settings>,
     /// Statements of the open transaction that were sent.
     pub(super) in_transaction: u64,
 }
@@ -211,6 +214,7 @@ impl<W: Wire> Session<W> {
             asked_reviewers: false,
             rests: HashMap::new(),
             settings: settings.bound(),
+            settings_made: Settings::of_login(opened.back_login.settings),
             in_transaction: 0,
         }
     }

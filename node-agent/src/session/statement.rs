@@ -65,6 +65,10 @@ impl<W: Wire> Session<W> {
             Phase::Run { text } | Phase::Prepare { text, .. } => self.prepared(text).await,
             Phase::Execute { statement, .. } => self.at_execution(statement),
         };
+        if self.only_asks(&prepared) {
+            // Comes seldom, as what is held.
+            return Box::pin(self.asks_for(asked, prepared)).await;
+        }
         let verdict = self.decide(&prepared).await?;
         if let Phase::Prepare { .. } = &asked.phase {
             return self.prepare(asked, prepared, verdict).await;
@@ -88,7 +92,7 @@ impl<W: Wire> Session<W> {
             }
             Decision::Deny(denial) => {
                 let refusal = denial.refusal.clone();
-                return self.refuse(asked, &prepared, &verdict, refusal).await;
+                return self.refuse_or_ask(asked, prepared, verdict, refusal).await;
             }
         };
         self.run(asked, prepared, verdict, cleared, None).await
@@ -179,7 +183,15 @@ impl<W: Wire> Session<W> {
             return Ok(());
         }
         self.ran(verdict.leaves_no_trace);
+        if let Decision::Allow(allow) = &*verdict.decision {
+            self.used_access(&verdict.granted, allow);
+        }
         self.remember(&asked, &prepared, &verdict);
+        // Of a text by itself nothing that follows undoes it.
+        let alone = matches!(asked.phase, Phase::Run { .. })
+            && self.link.transaction() == Transaction::Idle
+            && self.link.running().is_none();
+        self.settings_made.runs(&prepared, alone);
         let mut obligations = cleared.obligations().clone();
         if prepared.touched && !obligations.touches_masked {
             // Of a cursor's rows nothing shows any more what they were made of.
@@ -303,13 +315,32 @@ impl<W: Wire> Session<W> {
             Decision::Deny(denial) => {
                 self.seq += 1;
                 let refusal = denial.refusal.clone();
-                self.refuse(asked, &prepared, &verdict, refusal).await
+                self.refuse_or_ask(asked, prepared, verdict, refusal).await
             }
         }
     }
 
+    /// Refuses what policy denies, and says what could be asked for, or asks.
+    async fn refuse_or_ask(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        if verdict.offered.is_empty() && !prepared.asks_access() {
+            return self.refuse(asked, &prepared, &verdict, refusal).await;
+        }
+        Box::pin(async move {
+            let (refusal, id) = self.offer(&asked, &prepared, &verdict, refusal).await;
+            self.refuse_asking(asked, &prepared, &verdict, refusal, id)
+                .await
+        })
+        .await
+    }
+
     /// Refuses one statement; the session goes on.
-    async fn refuse(
+    pub(super) async fn refuse(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: &Arc<Prepared>,
@@ -372,6 +403,7 @@ impl<W: Wire> Session<W> {
                 names: verdict.names_for_record(),
                 judged: verdict.judged.filter(|judged| *judged != at),
                 policy: verdict.policy.clone(),
+                access: verdict.granted.clone(),
                 sent,
                 resumed,
             },

@@ -89,6 +89,12 @@ impl Lookup {
         self.shelf.guard.look(catalogue, &policies.version(), masks)
     }
 
+    /// Where and as whom the session that was opened last on this database was let in: of the same role, and
+    /// the login that is good now. Without what only its client asked for.
+    pub fn access(&self) -> (Endpoint, BackLogin) {
+        self.shelf.access()
+    }
+
     /// This session changed the catalogue.
     pub fn changed(&self) {
         let number = self.shelf.changes.fetch_add(1, Ordering::AcqRel) + 1;

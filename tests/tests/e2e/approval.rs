@@ -29,7 +29,7 @@ pub(super) fn policy(rule: &str) -> String {
 pub(super) const ASK: &str = "reviewers: { groups: [dba] }";
 
 /// Olga is a reviewer; 4242 is of another group; 4343 is a second reviewer; 4444 is named as who asks.
-pub(super) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
+pub(crate) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
     - { uid: 0, name: olga, groups: [dba] }\n    \
     - { uid: 4242, name: wim, groups: [web] }\n    \
     - { uid: 4343, name: dora, groups: [dba] }\n    \
@@ -65,12 +65,12 @@ pub(super) fn pending(world: &World, count: usize) -> Result<Vec<String>> {
     })
 }
 
-pub(super) fn one(world: &World) -> Result<String> {
+pub(crate) fn one(world: &World) -> Result<String> {
     Ok(pending(world, 1)?.remove(0))
 }
 
 /// What a reviewer of this host says, as that user.
-pub(super) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
+pub(crate) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
     let user = user.to_string();
     Program::new("setpriv")
         .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
@@ -83,7 +83,7 @@ pub(super) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished>
         .run()
 }
 
-pub(super) fn approve(world: &World, id: &str) -> Result<()> {
+pub(crate) fn approve(world: &World, id: &str) -> Result<()> {
     let seen = says(world, 0, &["approve", id])?;
     assert!(seen.status.success(), "{}", seen.all());
     Ok(())
@@ -97,25 +97,25 @@ pub(super) fn left(world: &World) -> Result<u64> {
     Ok(count.parse()?)
 }
 
-pub(super) fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
+pub(crate) fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
     let mut dialer = world.dialer()?;
     let client = world.client(&mut dialer)?;
     Ok((dialer, client))
 }
 
-pub(super) fn state(messages: &[Message]) -> Option<String> {
+pub(crate) fn state(messages: &[Message]) -> Option<String> {
     let error = messages.iter().find(|message| message.kind == b'E')?;
     error.sqlstate()
 }
 
 /// Whether the statement is done, with this tag.
-pub(super) fn done(messages: &[Message], tag: &str) -> bool {
+pub(crate) fn done(messages: &[Message], tag: &str) -> bool {
     let tag = format!("{tag}\0");
     let mut ends = messages.iter().filter(|message| message.kind == b'C');
     ends.any(|message| message.body == tag.as_bytes())
 }
 
-pub(super) fn words(messages: &[Message]) -> String {
+pub(crate) fn words(messages: &[Message]) -> String {
     messages.iter().map(Message::words).collect()
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::layout::{self, Page, sentence};
-use super::{Console, Signed};
+use super::{Console, Signed, preview};
 use crate::approval::{
     Case, Matter, Request, Says, Scope, Shown, State as Stands, Terms, Waits, Work,
 };
@@ -76,6 +76,9 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
     let _ = writeln!(body, "<p class=\"stands\">{badge} <span>{told}</span></p>");
     if case.pending() {
         let waits = match request.waits {
+            _ if request.access().is_some() => {
+                "Nothing waits on a connection for it: the client asks again"
+            }
             Waits::Held => "The client waits on its connection",
             Waits::Retry => "The client comes again with the same statement",
         };
@@ -88,9 +91,11 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
             body.push_str("</section>\n");
         }
         Matter::Commit(work) => commit(&mut body, request, work, case.pending()),
+        Matter::Access(wanted) => super::access::wanted(&mut body, wanted),
     }
     who(&mut body, case);
     rule(&mut body, case);
+    preview::offer(&mut body, console, signed, case);
     decide(&mut body, console, signed, case);
     Page::of(console, signed, "", &format!("Request {}", request.id))
         .kicker(&format!(
@@ -112,12 +117,12 @@ pub(super) fn badge(state: &Stands) -> String {
     format!("<span class=\"badge {class}\">{word}</span>")
 }
 
-fn pair(out: &mut String, name: &str, value: &str) {
+pub(super) fn pair(out: &mut String, name: &str, value: &str) {
     let (name, value) = (Text(name), Text(value));
     let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
 }
 
-fn statement(out: &mut String, shown: &Shown, level: u8) {
+pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
     out.push_str("<pre class=\"sql\" tabindex=\"0\" aria-label=\"The statement\"><code>");
     for line in shown.text.split('\n') {
         // Every other character that is not seen as what it is stands as an escape, tabs too.
@@ -134,15 +139,7 @@ fn statement(out: &mut String, shown: &Shown, level: u8) {
              <table>\n<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Value</th></tr></thead>\n<tbody>"
         );
         for (at, cell) in shown.params.iter().enumerate() {
-            let (class, text) = match cell {
-                RecordedCell::Null => ("null", "NULL".to_owned()),
-                RecordedCell::Text(text) => ("", text.clone()),
-                RecordedCell::Binary(hex) => ("", format!("\\x{hex}")),
-                RecordedCell::Begins { text, length } => {
-                    ("long", format!("{text}… ({length} bytes in all)"))
-                }
-                RecordedCell::Long(bytes) => ("long", format!("{bytes} bytes, not kept")),
-            };
+            let (class, text) = told(cell);
             let _ = writeln!(
                 out,
                 "<tr><th scope=\"row\">${}</th><td class=\"{class}\">{}</td></tr>",
@@ -161,13 +158,31 @@ fn statement(out: &mut String, shown: &Shown, level: u8) {
     pair(out, "Tables", &list(&shown.tables));
     pair(out, "Functions", &list(&shown.functions));
     if let Some(rows) = shown.estimate {
-        pair(out, "Rows, as the database expects", &rows.to_string());
+        let unseen = match shown.before {
+            0 => "",
+            _ => "; it does not see what the open transaction has done",
+        };
+        let rows = format!("about {rows}{unseen}");
+        pair(out, "Rows, as the database expects", &rows);
     }
     if shown.before > 0 {
         let before = format!("{} statements", shown.before);
         pair(out, "Ran before it in the open transaction", &before);
     }
     out.push_str("</dl>\n");
+}
+
+/// A cell: its class, and its text, which is not escaped yet.
+pub(super) fn told(cell: &RecordedCell) -> (&'static str, String) {
+    match cell {
+        RecordedCell::Null => ("null", "NULL".to_owned()),
+        RecordedCell::Text(text) => ("", text.clone()),
+        RecordedCell::Binary(hex) => ("", format!("\\x{hex}")),
+        RecordedCell::Begins { text, length } => {
+            ("long", format!("{text}… ({length} bytes in all)"))
+        }
+        RecordedCell::Long(bytes) => ("long", format!("{bytes} bytes, not kept")),
+    }
 }
 
 /// Letters of other scripts can look like those of a keyboard: they are named.
@@ -260,14 +275,17 @@ fn who(out: &mut String, case: &Case) {
         pair(out, &format!("Claim {name}"), &value);
     }
     pair(out, "Workload", &asks.workload.name);
-    let process = &asks.process;
-    let program = process.executable.as_deref().unwrap_or(&process.comm);
-    pair(
-        out,
-        "Executable",
-        &format!("{program} (process {})", process.pid),
-    );
-    pair(out, "Client", &asks.client.to_string());
+    // What a reviewer gives unasked, no process has asked for.
+    if request.access().is_none_or(|wanted| wanted.by.is_none()) {
+        let process = &asks.process;
+        let program = process.executable.as_deref().unwrap_or(&process.comm);
+        pair(
+            out,
+            "Executable",
+            &format!("{program} (process {})", process.pid),
+        );
+        pair(out, "Client", &asks.client.to_string());
+    }
     if let Some(name) = &asks.application {
         pair(out, "Calls itself", name);
     }
@@ -374,12 +392,16 @@ fn like(case: &Case) -> Option<String> {
     case.request.shape?;
     match &case.request.matter {
         Matter::Statement(shown) => shape(&shown.text),
-        Matter::Commit(_) => None,
+        Matter::Commit(_) | Matter::Access(_) => None,
     }
 }
 
 /// What is granted, as far as the rule offers a choice.
 fn terms(out: &mut String, case: &Case) {
+    if let Some(wanted) = case.request.access() {
+        super::access::terms(out, wanted, case.terms());
+        return;
+    }
     if let Some(agreed) = case.terms() {
         agreed_terms(out, agreed);
         return;
@@ -446,6 +468,8 @@ fn agreed_terms(out: &mut String, terms: Terms) {
             field("scope", "shape");
             field("minutes", &minutes.to_string());
         }
+        // Has a form of its own.
+        Scope::Access(_) => {}
     }
     if let Some(rows) = terms.max_rows {
         field("max_rows", &rows.to_string());

@@ -48,6 +48,7 @@ impl Word {
                     .parse()
                     .map_err(|_| "Write for how many minutes statements of this shape may run.")?,
             ),
+            "access" => super::access::time(&self.minutes)?,
             _ => return Err("Choose how far the approval reaches."),
         };
         let max_rows = match self.max_rows.trim() {
@@ -76,7 +77,7 @@ pub(super) async fn approve(
     headers: HeaderMap,
     Form(word): Form<Word>,
 ) -> Response {
-    let (signed, case) = match console.deciding(&headers, &word, &id).await {
+    let (signed, case) = match console.deciding(&headers, &word.token, &id).await {
         Ok(found) => found,
         Err(answer) => return answer,
     };
@@ -116,7 +117,7 @@ pub(super) async fn refuse(
     headers: HeaderMap,
     Form(word): Form<Word>,
 ) -> Response {
-    let (signed, case) = match console.deciding(&headers, &word, &id).await {
+    let (signed, case) = match console.deciding(&headers, &word.token, &id).await {
         Ok(found) => found,
         Err(answer) => return answer,
     };
@@ -132,7 +133,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     Form(word): Form<Word>,
 ) -> Response {
-    let (signed, case) = match console.deciding(&headers, &word, &id).await {
+    let (signed, case) = match console.deciding(&headers, &word.token, &id).await {
         Ok(found) => found,
         Err(answer) => return answer,
     };
@@ -144,13 +145,13 @@ pub(super) async fn revoke(
 
 impl Console {
     /// Who decides about what.
-    async fn deciding(
+    pub(super) async fn deciding(
         &self,
         headers: &HeaderMap,
-        word: &Word,
+        token: &str,
         id: &str,
     ) -> Result<(Arc<Signed>, Case), Response> {
-        let signed = self.who_sends(headers, &word.token)?;
+        let signed = self.who_sends(headers, token)?;
         let case = self.case_for(&signed, id).await?;
         Ok((signed, case))
     }
@@ -165,16 +166,7 @@ impl Console {
             Ok(_) => return Redirect::to(&format!("/console/requests/{id}")).into_response(),
             Err(why) => why,
         };
-        let status = match &why {
-            NotCounted::Unknown => StatusCode::NOT_FOUND,
-            NotCounted::Own(_) | NotCounted::NotAsked { .. } => StatusCode::FORBIDDEN,
-            NotCounted::Over(_)
-            | NotCounted::Twice(..)
-            | NotCounted::OtherTerms(_)
-            | NotCounted::NotInForce => StatusCode::CONFLICT,
-            NotCounted::NotOffered(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            NotCounted::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
+        let status = status(&why);
         self.not_done(
             signed,
             id,
@@ -183,7 +175,13 @@ impl Console {
         )
     }
 
-    fn not_done(&self, signed: &Signed, id: ApprovalId, status: StatusCode, why: &str) -> Response {
+    pub(super) fn not_done(
+        &self,
+        signed: &Signed,
+        id: ApprovalId,
+        status: StatusCode,
+        why: &str,
+    ) -> Response {
         if status == StatusCode::NOT_FOUND {
             return sentence(Some((self, signed)), status, "Not found", why);
         }
@@ -191,5 +189,19 @@ impl Console {
             .line(why)
             .link(&format!("/console/requests/{id}"), "Back to the request");
         (status, page).into_response()
+    }
+}
+
+/// Of a word that does not count.
+pub(super) fn status(why: &NotCounted) -> StatusCode {
+    match why {
+        NotCounted::Unknown => StatusCode::NOT_FOUND,
+        NotCounted::Own(_) | NotCounted::NotAsked { .. } => StatusCode::FORBIDDEN,
+        NotCounted::Over(_)
+        | NotCounted::Twice(..)
+        | NotCounted::OtherTerms(_)
+        | NotCounted::NotInForce => StatusCode::CONFLICT,
+        NotCounted::NotOffered(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        NotCounted::NoRoom(_) | NotCounted::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

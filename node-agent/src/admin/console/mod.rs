@@ -4,11 +4,13 @@
 //! It is served on loopback, to whoever puts a proxy with TLS before it. What counts is the reviewer's
 //! sign-in (`sign.rs`), that a form is the console's own (`guard.rs`), and the desk's own rules.
 
+mod access;
 mod case;
 mod decide;
 mod guard;
 mod layout;
 mod lists;
+mod preview;
 mod recordings;
 mod sign;
 mod table;
@@ -111,6 +113,7 @@ impl Console {
             .route("/console/sign-out", post(sign::out))
             .route("/console/history", get(lists::history))
             .route("/console/requests/{id}", get(case::page))
+            .route("/console/requests/{id}/preview", post(preview::preview))
             .route("/console/requests/{id}/approve", post(decide::approve))
             .route("/console/requests/{id}/refuse", post(decide::refuse))
             .route("/console/requests/{id}/revoke", post(decide::revoke))

@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::approval::{Case, Change, Matter, State, Step};
+use crate::approval::{Case, Change, Matter, State, Step, time};
 use crate::config::WebhookStep;
 use crate::model::{UnixMillis, visible};
 
@@ -73,6 +73,9 @@ pub(super) struct Request {
     pub(super) state: &'static str,
     /// The same in words.
     pub(super) now: String,
+    /// The policy that is asked for, and what it allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
     pub(super) who: String,
     pub(super) issuer: String,
     pub(super) workload: String,
@@ -103,6 +106,9 @@ pub(super) struct Request {
     pub(super) functions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) estimate: Option<u64>,
+    /// Statements of its open transaction that ran before it, which an estimate does not see.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) before: u64,
 }
 
 /// A statement, as far as a chat shows it.
@@ -141,6 +147,8 @@ pub(super) fn is_told(step: &Step, steps: &BTreeSet<WebhookStep>) -> bool {
         Step::Over { .. } => WebhookStep::Over,
         // One of several reviewers: the console shows it, and it decides nothing.
         Step::Voted { .. } => return false,
+        // It decides nothing, and who asked for it has seen it.
+        Step::Previewed { .. } => return false,
     };
     steps.contains(&step)
 }
@@ -183,6 +191,7 @@ impl Said {
                 (said.step, said.by) = ("refused", vec![word(by)]);
                 said.note = note.as_deref().map(word);
             }
+            Step::Previewed { by, .. } => (said.step, said.by) = ("previewed", vec![word(by)]),
             Step::Used { .. } => said.step = "used",
             Step::Over { why, by } => {
                 said.step = "over";
@@ -195,6 +204,7 @@ impl Said {
             "voted" => "one reviewer agrees, and others must too",
             "approved" => "it is approved",
             "refused" => "it is refused",
+            "previewed" => "a reviewer had it previewed",
             "used" => "a statement runs by it",
             _ => "it ended",
         }
@@ -231,6 +241,7 @@ impl Said {
             // A message that was long on its way says what has become of it.
             let old = !decided && request.state != "pending";
             add("Now", old.then(|| request.now.clone()));
+            add("Access", request.access.clone());
             add("Who", Some(request.who.clone()));
             let program = request.executable.as_ref();
             add(
@@ -250,6 +261,13 @@ impl Said {
             add("Rule", Some(request.rule.clone()));
             add("Does", Some(word(&request.kinds.join(", "))));
             add("Tables", Some(word(&request.tables.join(", "))));
+            let rows = request.estimate.map(|rows| match request.before {
+                0 => format!("about {rows}, as the database expects"),
+                _ => format!(
+                    "about {rows}, as the database expects without what its transaction has done"
+                ),
+            });
+            add("Rows", rows);
             if !decided {
                 add("Reviewers", Some(request.reviewers.clone()));
                 add("Until", Some(request.expires.clone()));
@@ -294,6 +312,11 @@ impl Request {
                     work.more + behind,
                 )
             }
+            Matter::Access(wanted) => {
+                let refused = wanted.refused.as_ref();
+                let tables = refused.map(|shown| shown.tables.clone());
+                (refused, tables.unwrap_or_default(), 0)
+            }
         };
         let text = shown.map_or("", |shown| shown.text.as_str());
         let mut kinds = shown.map_or_else(Vec::new, |shown| shown.kinds.clone());
@@ -302,6 +325,14 @@ impl Request {
         }
         let purpose = asker.purpose.as_ref();
         Request {
+            access: request.access().map(|wanted| {
+                word(&format!(
+                    "policy {}, for at most {}: {}",
+                    wanted.policy,
+                    time(wanted.longest),
+                    wanted.rules.join("; ")
+                ))
+            }),
             state: match &case.state {
                 State::Pending => "pending",
                 State::Approved { .. } => "approved",
@@ -330,6 +361,7 @@ impl Request {
             tables: listed(&tables),
             functions: listed(shown.map_or(&[], |shown| &shown.functions)),
             estimate: shown.and_then(|shown| shown.estimate),
+            before: shown.map_or(0, |shown| shown.before),
         }
     }
 }
@@ -347,6 +379,11 @@ impl Statement {
             more,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Made visible, and cut.

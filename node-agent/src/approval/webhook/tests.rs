@@ -109,6 +109,7 @@ fn asked() -> Change {
     change(Step::Asked {
         by: "ada".to_owned(),
         workload: "claude".to_owned(),
+        access: None,
     })
 }
 

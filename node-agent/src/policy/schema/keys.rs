@@ -60,6 +60,12 @@ pub(super) const KEYS: &[Key] = &[
     may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
     may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
     may("Document", "witnesses", AsLikes, "What happens to a text that two parsers read differently."),
+    may("Document", "access", AsLikes, "The policy is in force for nobody until it is granted, and then for one identity and a time. It may only add: allow rules, functions that are vouched for, limits."),
+
+    must("Access", "reviewers", AsLikes, "Who may grant it."),
+    may("Access", "quorum", AsLikes, "How many different reviewers must agree; one when absent."),
+    may("Access", "longest", AsLikes, "The longest that it is granted for, 1s to 30d; 8h when absent."),
+    may("Access", "timeout", AsLikes, "How long a request for it waits, 1s to 30d; 1h when absent."),
 
     must("Metadata", "name", Letters, "Unique among all policies; refusals and records name it."),
     may("Metadata", "description", AsLikes, "For people."),
@@ -93,6 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     may("Offers", "session", AsLikes, "Whatever the rule holds in the same session."),
     may("Offers", "shape", AsLikes, "Statements of the same shape (other numbers and texts in it) by the same user and workload, for at most so long; up to 8h."),
     may("Offers", "unmasked", AsLikes, "The answer without masks."),
+    may("Offers", "preview", AsLikes, "To see what it would do before they decide: the statement is run and rolled back. Sequences advance, locks are taken and triggers run all the same."),
 
     may("Functions", "allow", AsLikes, "Vouched for: `schema.name(*)`, or `*` for every function there is, the dangerous ones too."),
     may("Functions", "deny", AsLikes, "Refused, even the pure ones."),
@@ -143,6 +150,7 @@ pub(super) const KEYS: &[Key] = &[
 /// The structs, as the reference calls them.
 pub(super) const PARTS: &[(&str, &str)] = &[
     ("Document", "the document"),
+    ("Access", "`access`"),
     ("Metadata", "`metadata`"),
     ("Subject", "`subjects[]`, `unless`"),
     ("Rule", "`rules[]`"),

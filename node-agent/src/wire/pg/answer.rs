@@ -147,7 +147,7 @@ pub(super) struct Described {
 }
 
 /// RowDescription.
-fn describe(frame: &[u8]) -> Result<ResultHead, Garbled> {
+pub(super) fn describe(frame: &[u8]) -> Result<ResultHead, Garbled> {
     let mut r = reader("a RowDescription", frame);
     let count = usize::from(r.u16()?);
     // Each column takes nineteen bytes at least: the claimed count cannot buy more than was sent.

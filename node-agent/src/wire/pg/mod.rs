@@ -6,7 +6,7 @@
 //! which `hear` is the client's half, `listen` the database's and `deny` our own word. `count`,
 //! `estimate` and `counting` are what goes round a statement whose changes are counted; `instead` is
 //! rows asked for in place of a copy, and `copied` writes them as one. `own` is what the agent itself asks
-//! before a COMMIT that is held.
+//! before a COMMIT that is held, `aside` what it asks beside a session.
 
 use crate::model::Dialect;
 use crate::wire::Wire;
@@ -35,12 +35,14 @@ mod deny;
 mod counting;
 mod hear;
 mod listen;
+pub mod aside;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
 pub use back::Back;
+pub use estimate::expected;
 pub use front::Front;
 pub use refusal::sqlstate;
 pub use reset::Reset;

@@ -1,9 +1,11 @@
 //! The console: who signs in, who sees what, whose word counts, and what no form of somebody else's does.
 
+mod access;
 pub(super) mod browser;
 mod chromium;
 mod forged;
 mod https;
+mod preview;
 mod together;
 
 use std::time::Duration;
