@@ -261,10 +261,11 @@ impl Book {
             return found;
         }
         let case = Case::new(request);
-        if let Err(why) = self.room(&case, bounds, now) {
+        let size = size(&case);
+        if let Err(why) = self.room(&case, size, bounds, now) {
             return Found::TooMany(why);
         }
-        let (request, size) = (&case.request, size(&case));
+        let request = &case.request;
         let id = request.id;
         let step = Step::Asked {
             by: request.asked_by().to_owned(),
@@ -293,7 +294,13 @@ impl Book {
     }
 
     /// Whether there is room for one more of this user, and why not.
-    fn room(&self, case: &Case, bounds: Bounds, now: UnixMillis) -> Result<(), String> {
+    fn room(
+        &self,
+        case: &Case,
+        size: usize,
+        bounds: Bounds,
+        now: UnixMillis,
+    ) -> Result<(), String> {
         let request = &case.request;
         let same = |case: &&Case| {
             let (theirs, own) = (&case.request.requester, &request.requester);
@@ -311,7 +318,6 @@ impl Book {
         let own: usize = sizes
             .filter_map(|(id, size)| same(&self.cases.get(id)?).then_some(size))
             .sum();
-        let size = size(case);
         if own.saturating_add(size) > MOST_OWN_BYTES {
             return Err("the open requests of the same user are too long together".to_owned());
         }
@@ -323,9 +329,12 @@ impl Book {
     }
 
     /// Whether reviewers would be asked for it now: nothing is in force for it, and there is room.
-    pub(super) fn would_ask(&self, request: &Request, bounds: Bounds, now: UnixMillis) -> bool {
-        let case = Case::new(request.clone());
-        self.asked_before(request, now).is_none() && self.room(&case, bounds, now).is_ok()
+    pub(super) fn would_ask(&self, request: Request, bounds: Bounds, now: UnixMillis) -> bool {
+        if self.asked_before(&request, now).is_some() {
+            return false;
+        }
+        let case = Case::new(request);
+        self.room(&case, size(&case), bounds, now).is_ok()
     }
 
     fn asked_before(&self, request: &Request, now: UnixMillis) -> Option<Found> {

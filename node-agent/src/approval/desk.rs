@@ -516,7 +516,7 @@ impl Work {
             }
             Order::WouldAsk { request, answer } => {
                 let bounds = self.settings.bounds;
-                let would = self.can_keep().is_ok() && self.book.would_ask(&request, bounds, now);
+                let would = self.can_keep().is_ok() && self.book.would_ask(*request, bounds, now);
                 let _ = answer.send(would); // who asked may be gone
             }
             Order::MayPreview {
