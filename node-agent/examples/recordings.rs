@@ -87,6 +87,7 @@ async fn session(recorder: &Recorder, id: u64, count: u64, last: bool) -> anyhow
                 subject: format!("user-{}", id % 50),
                 groups: vec!["ai-agents".into()],
                 claims: BTreeMap::new(),
+                also: Vec::new(),
                 expires: UnixMillis(BEGAN * 2),
             },
         },

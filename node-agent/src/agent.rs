@@ -29,6 +29,7 @@ use crate::intercept::Prefix;
 use crate::keeper::{Account, Desks, Inbox, Link, LinkError, Order};
 use crate::mask::MaskKey;
 use crate::model::Secret;
+use crate::policy::PolicySet;
 use crate::record::ledger::{By, KeyError, NodeKey};
 use crate::record::{
     Keep, OpenError, Recipients, RecipientsError, Recorder, RecorderSettings, TextKey, Tombstones,
@@ -180,6 +181,7 @@ impl Agent {
             },
             recorder.clone(),
         );
+        desk.policies(policies.load().contents()).await;
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             recorder: recorder.clone(),
@@ -234,6 +236,7 @@ impl Agent {
             trouble.clone(),
             metrics.clone(),
             reload.clone(),
+            access_ends(desk.clone()),
         ));
         tasks.spawn(follow_hosts(config.clone(), publish_hosts));
         tasks.spawn(keep_protected(hosts, keeper.clone()));
@@ -255,6 +258,11 @@ impl Agent {
             webhooks: webhooks.clone(),
             desk: desk.clone(),
             local: config.approvals.local.clone(),
+            issuers: config
+                .issuers
+                .iter()
+                .map(|issuer| issuer.url.to_string())
+                .collect(),
             keeper: Some(keeper),
             drain: drained,
         });
@@ -350,6 +358,15 @@ impl Agent {
     }
 }
 
+/// Tells the desk of new policies: what was granted of one that is another now ends. Until it has heard,
+/// sessions see by themselves that it is another.
+fn access_ends(desk: Desk) -> impl Fn(&PolicySet) {
+    move |policies| {
+        let (desk, contents) = (desk.clone(), policies.contents());
+        tokio::spawn(async move { desk.policies(contents).await });
+    }
+}
+
 /// Where reviewers sign in, where there is a console.
 fn console(config: &Config) -> Result<Option<(config::Console, SignIn)>, AgentError> {
     let Some(console) = &config.approvals.console else {
@@ -373,16 +390,8 @@ fn start_admin(
     tasks: &mut JoinSet<()>,
 ) -> [AbortHandle; 2] {
     let for_pages = admin.clone();
-    let pages = tasks.spawn(async move {
-        if let Err(error) = serve_pages(for_pages, console, pages).await {
-            tracing::error!(%error, "the admin pages ended");
-        }
-    });
-    let socket = tasks.spawn(async move {
-        if let Err(error) = serve_socket(admin, socket).await {
-            tracing::error!(%error, "the admin socket ended");
-        }
-    });
+    let pages = tasks.spawn(serve_pages(for_pages, console, pages));
+    let socket = tasks.spawn(serve_socket(admin, socket));
     [pages, socket]
 }
 

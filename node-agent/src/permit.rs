@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::approval::Grant;
+use crate::approval::{Gated, Grant};
 use crate::model::{Reference, StatementSeq};
-use crate::policy::{Allow, Decision, Obligations};
+use crate::policy::{Allow, Decision, Gate, Obligations};
 use crate::record::{Receipt, Stepped};
 
 /// Why a statement may run.
@@ -14,14 +14,20 @@ pub enum Cleared {
     Allowed(Allow),
     /// Policy holds it, a reviewer granted it, and that is on record.
     Granted(Grant, Stepped),
+    /// Policy holds the COMMIT of its transaction; the gate has noted it, and that is on record.
+    Gated(Gated, Stepped),
+    /// It is the COMMIT of a transaction that policy holds: a reviewer granted that, and that is on record. The
+    /// statement itself policy allows, or the same rule holds it.
+    Committed(Option<Allow>, Grant, Stepped),
 }
 
 impl Cleared {
     /// What must be done with the answer.
     pub fn obligations(&self) -> &Arc<Obligations> {
         match self {
-            Cleared::Allowed(allow) => &allow.obligations,
-            Cleared::Granted(grant, _) => grant.obligations(),
+            Cleared::Allowed(allow) | Cleared::Committed(Some(allow), _, _) => &allow.obligations,
+            Cleared::Granted(grant, _) | Cleared::Committed(None, grant, _) => grant.obligations(),
+            Cleared::Gated(gated, _) => gated.obligations(),
         }
     }
 }
@@ -57,8 +63,35 @@ impl Permit {
             {
                 Arc::clone(grant.obligations())
             }
+            (Cleared::Gated(gated, recorded), Decision::Hold(hold))
+                if gated.statement() == reference
+                    && *gated.rule() == hold.rule
+                    && hold.asks.gate == Gate::Commit
+                    && recorded.reference() == reference =>
+            {
+                Arc::clone(gated.obligations())
+            }
+            (Cleared::Committed(None, grant, stepped), Decision::Hold(hold))
+                if grant.statement() == reference
+                    && *grant.rule() == hold.rule
+                    && stepped.reference() == reference
+                    && stepped.approval() == Some(grant.id()) =>
+            {
+                Arc::clone(grant.obligations())
+            }
+            (Cleared::Committed(Some(allow), grant, stepped), Decision::Allow(recorded))
+                if same(&allow, recorded)
+                    && grant.statement() == reference
+                    && stepped.reference() == reference
+                    && stepped.approval() == Some(grant.id()) =>
+            {
+                allow.obligations
+            }
             (
-                Cleared::Allowed(_) | Cleared::Granted(..),
+                Cleared::Allowed(_)
+                | Cleared::Granted(..)
+                | Cleared::Gated(..)
+                | Cleared::Committed(..),
                 Decision::Allow(_) | Decision::Hold(_) | Decision::Deny(_),
             ) => return Err(NotCleared(reference)),
         };
@@ -125,6 +158,44 @@ mod tests {
             .unwrap();
             assert_eq!(permit.seq(), StatementSeq(7));
             assert_eq!(permit.obligations().limits.rows_returned, Some(5));
+        }
+    }
+
+    #[test]
+    fn what_is_held_gets_no_permit_without_a_grant_or_the_gate() {
+        let rule = |name: &str| RuleRef {
+            policy: "p".into(),
+            rule: name.into(),
+        };
+        let hold = |name: &str, gate| Hold {
+            rule: rule(name),
+            asks: crate::policy::Asks {
+                gate,
+                ..crate::policy::Asks::default()
+            },
+            obligations: Arc::default(),
+        };
+        let at = |seq| Reference {
+            session: SessionId(1),
+            seq: StatementSeq(seq),
+        };
+        let gated = |seq, name: &str, recorded| {
+            let gated =
+                crate::approval::Gate::default().control(at(seq), &hold(name, Gate::Commit));
+            Cleared::Gated(gated, crate::record::fixtures::stepped(at(recorded), None))
+        };
+        let of = |name: &str, gate| receipt(Decision::Hold(hold(name, gate)));
+        assert!(Permit::new(gated(7, "r", 7), of("r", Gate::Commit)).is_ok());
+        for (cleared, receipt) in [
+            // A rule that holds the statement itself.
+            (gated(7, "r", 7), of("r", Gate::Statement)),
+            (gated(7, "other", 7), of("r", Gate::Commit)),
+            (gated(8, "r", 7), of("r", Gate::Commit)),
+            (gated(7, "r", 8), of("r", Gate::Commit)),
+            (gated(7, "r", 7), receipt(Decision::Allow(allowing(5)))),
+            (Cleared::Allowed(allowing(5)), of("r", Gate::Commit)),
+        ] {
+            assert!(Permit::new(cleared, receipt).is_err());
         }
     }
 

@@ -12,7 +12,10 @@ mod e2e {
     mod again;
     mod archive;
     mod answers;
+    mod access;
     mod approval;
+    mod approval_attacks;
+    mod approval_over;
     mod approval_preview;
     mod audit;
     mod authors;
@@ -37,6 +40,7 @@ mod e2e {
     mod ends;
     mod enrol;
     mod full_disk;
+    mod gate;
     mod halves;
     mod flood;
     mod heal;

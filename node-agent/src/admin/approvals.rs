@@ -56,6 +56,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v1/approvals/{id}", get(show))
         .route("/v1/approvals/{id}", post(say))
         .route("/v1/approvals/{id}/preview", post(preview))
+        .route("/v1/access", post(super::access::give))
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,7 +151,7 @@ async fn preview(
 }
 
 impl Listed {
-    fn of(case: Case) -> Listed {
+    pub(super) fn of(case: Case) -> Listed {
         Listed {
             told: case.told(),
             case,
@@ -169,7 +170,7 @@ impl Admin {
             .map_or(Ok(()), |refused| Err(Box::new(refused)))
     }
 
-    async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
+    pub(super) async fn reviewer(&self, caller: &Caller) -> Result<Reviewer, Box<Response>> {
         let forbidden = |why: String| Box::new(no(StatusCode::FORBIDDEN, why));
         let Some(local) = self.local.iter().find(|local| local.uid == caller.uid) else {
             return Err(forbidden(format!(
@@ -197,7 +198,7 @@ impl Admin {
             name: local.name.clone(),
             issuer: None,
             groups: local.groups.clone(),
-            also: Vec::new(),
+            also: local.also.clone(),
             via: Via::Cli,
         })
     }

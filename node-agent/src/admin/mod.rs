@@ -1,9 +1,11 @@
 //! IO. For operators: health, readiness and metrics over loopback; status and live
 //! sessions over a unix socket that knows who asks.
 
+mod access;
 mod approvals;
 mod console;
 mod pages;
+mod serve;
 mod socket;
 mod status;
 
@@ -20,6 +22,7 @@ use crate::telemetry::{Metrics, Registry};
 use crate::upstream::Warm;
 
 pub use crate::keeper::Governed;
+pub use access::Gift;
 pub use approvals::{Listed, Word};
 pub use console::Console;
 pub use pages::serve_pages;
@@ -41,6 +44,8 @@ pub struct Admin {
     pub desk: Desk,
     /// Users of this host who may decide.
     pub local: Vec<LocalReviewer>,
+    /// The issuers that may vouch for a user, by their URLs.
+    pub issuers: Vec<String>,
     /// How the archive stands; `None`: there is none.
     pub archive: Option<Arc<Watch>>,
     /// The policies of this moment.

@@ -9,17 +9,14 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use tokio::net::TcpListener;
 
+use super::serve::{Rooms, serve};
 use super::{Admin, Console};
 
+/// Connections at once.
+const ROOMS: usize = 256;
+
 /// Serves until the task is dropped.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve_pages(
-    admin: Arc<Admin>,
-    console: Option<Arc<Console>>,
-    listener: TcpListener,
-) -> std::io::Result<()> {
+pub async fn serve_pages(admin: Arc<Admin>, console: Option<Arc<Console>>, listener: TcpListener) {
     let console = match console {
         Some(console) => console.router(),
         None => Router::new()
@@ -32,7 +29,8 @@ pub async fn serve_pages(
         .route("/metrics", get(metrics))
         .with_state(admin)
         .merge(console);
-    axum::serve(listener, router).await
+    let rooms = Rooms::of(ROOMS);
+    serve(listener, router, |_| ((), rooms.clone())).await;
 }
 
 async fn no_console() -> impl IntoResponse {

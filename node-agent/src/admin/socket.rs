@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -17,7 +16,11 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::model::{Pid, SessionId};
 
+use super::serve::{Rooms, serve};
 use super::{Admin, approvals};
+
+/// Connections at once: of those who may ask anything, and of everybody else.
+const ROOMS: usize = 64;
 
 /// The largest answer the command line takes.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -51,23 +54,25 @@ pub(super) struct Caller {
     pub(super) pid: Option<Pid>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+impl Caller {
+    fn at(stream: &UnixStream) -> Self {
         // Nobody in particular: may do nothing that asks who it is.
         let nobody = u32::MAX;
-        let peer = stream.io().peer_cred().ok();
+        let peer = stream.peer_cred().ok();
         let pid = peer.and_then(|peer| u32::try_from(peer.pid()?).ok());
         Caller {
             uid: peer.map_or(nobody, |peer| peer.uid()),
             pid: pid.filter(|pid| *pid != 0).map(Pid),
         }
     }
-}
 
-impl Caller {
+    fn operates(&self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+
     /// What is said to who is neither root nor the agent's own user and would do `what`.
     pub(super) fn refused(&self, what: &str) -> Option<Response> {
-        if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
+        if self.operates() {
             return None;
         }
         let words = format!("only root and the agent's user may {what}");
@@ -76,18 +81,28 @@ impl Caller {
 }
 
 /// Serves until the task is dropped.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) -> std::io::Result<()> {
+pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener) {
+    let reviewers: Vec<u32> = admin.local.iter().map(|local| local.uid).collect();
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}/kill", post(kill))
         .merge(approvals::routes())
-        .with_state(admin)
-        .into_make_service_with_connect_info::<Caller>();
-    axum::serve(listener, router).await
+        .with_state(admin);
+    let (theirs, others) = (Rooms::of(ROOMS), Rooms::of(ROOMS));
+    serve(listener, router, |stream| {
+        let caller = Caller::at(stream);
+        let known = caller.operates() || reviewers.contains(&caller.uid);
+        (
+            caller,
+            if known {
+                theirs.clone()
+            } else {
+                others.clone()
+            },
+        )
+    })
+    .await;
 }
 
 pub(super) fn no(status: StatusCode, why: impl Into<String>) -> Response {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::ForWhom;
 use super::case::{Lapse, NotCounted, Says, Scope, State, Terms};
 use super::{Case, Changed, Request, Reviewer, Waits};
 use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
@@ -13,6 +14,15 @@ use crate::model::{ApprovalId, Reference, SessionId, UnixMillis};
 const MOST_OPEN: usize = 4096;
 /// Requests that are over and kept, for lists.
 const MOST_OVER: usize = 10_000;
+/// What the open ones and those that are over may take, bytes as they are written: all of them together are
+/// still one answer to the command line.
+const MOST_OPEN_BYTES: usize = 32 << 20;
+const MOST_OVER_BYTES: usize = 16 << 20;
+/// What the open ones of one identity may take: nobody takes the place of others.
+const MOST_OWN_BYTES: usize = MOST_OPEN_BYTES / 8;
+/// How long a request that its own client withdrew still counts as one of its identity, milliseconds: who asks
+/// and withdraws by turns keeps no reviewer, and no webhook, from what others ask.
+const WITHDRAWN: i64 = 60_000;
 
 /// What happened to a request, for whoever follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +50,9 @@ pub enum Step {
         by: String,
         /// From which workload.
         workload: String,
+        /// It is about access: to what, and for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<Box<ForWhom>>,
     },
     /// A reviewer approved it, and others must too.
     Voted {
@@ -93,7 +106,7 @@ pub enum Step {
 /// How many requests one identity may have open.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Open at once, of one identity.
+    /// Open at once, of one identity; those count that its clients withdrew within the last minute.
     pub per_identity: usize,
     /// How long an approval may wait to be used, milliseconds.
     pub ticket: i64,
@@ -118,10 +131,11 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     cases: HashMap<ApprovalId, Case>,
-    /// Those that something can still come of.
-    open: BTreeMap<ApprovalId, ()>,
-    /// Those that are over, oldest first.
-    over: BTreeMap<(UnixMillis, ApprovalId), ()>,
+    /// Those that something can still come of, and their sizes.
+    open: BTreeMap<ApprovalId, usize>,
+    /// Those that are over, oldest first, and their sizes.
+    over: BTreeMap<(UnixMillis, ApprovalId), usize>,
+    over_bytes: usize,
     last_change: u64,
     changes: Vec<Change>,
     touched: BTreeMap<ApprovalId, ()>,
@@ -137,13 +151,15 @@ impl Book {
         };
         for case in cases {
             let id = case.request.id;
+            let size = size(&case);
             if case.open() {
-                book.open.insert(id, ());
+                book.open.insert(id, size);
             } else {
-                book.over.insert((case.changed, id), ());
+                book.is_over(case.changed, id, size);
             }
             book.cases.insert(id, case);
         }
+        book.forget();
         let hanging: Vec<ApprovalId> = book
             .open()
             .filter(|case| case.hangs_on().is_some())
@@ -159,7 +175,7 @@ impl Book {
         self.cases.get(&id)
     }
 
-    fn open(&self) -> impl Iterator<Item = &Case> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Case> {
         self.open.keys().filter_map(|id| self.cases.get(id))
     }
 
@@ -212,18 +228,30 @@ impl Book {
         let Some(case) = self.cases.get(&id) else {
             return;
         };
-        if case.open() {
-            self.open.insert(id, ());
+        let (open, changed, size) = (case.open(), case.changed, size(case));
+        if open {
+            self.open.insert(id, size);
         } else if self.open.remove(&id).is_some() {
-            self.over.insert((case.changed, id), ());
-            while self.over.len() > MOST_OVER {
-                let Some(((_, oldest), ())) = self.over.pop_first() else {
-                    break;
-                };
-                self.cases.remove(&oldest);
-                self.touched.remove(&oldest);
-                self.forgotten.push(oldest);
-            }
+            self.is_over(changed, id, size);
+            self.forget();
+        }
+    }
+
+    fn is_over(&mut self, changed: UnixMillis, id: ApprovalId, size: usize) {
+        self.over.insert((changed, id), size);
+        self.over_bytes = self.over_bytes.saturating_add(size);
+    }
+
+    /// What is over is kept within bounds: the oldest go.
+    fn forget(&mut self) {
+        while self.over.len() > MOST_OVER || self.over_bytes > MOST_OVER_BYTES {
+            let Some(((_, oldest), size)) = self.over.pop_first() else {
+                break;
+            };
+            self.over_bytes = self.over_bytes.saturating_sub(size);
+            self.cases.remove(&oldest);
+            self.touched.remove(&oldest);
+            self.forgotten.push(oldest);
         }
     }
 
@@ -232,42 +260,81 @@ impl Book {
         if let Some(found) = self.asked_before(&request, now) {
             return found;
         }
-        if let Err(why) = self.room(&request, bounds) {
+        let case = Case::new(request);
+        let size = size(&case);
+        if let Err(why) = self.room(&case, size, bounds, now) {
             return Found::TooMany(why);
         }
+        let request = &case.request;
         let id = request.id;
         let step = Step::Asked {
-            by: request.requester.subject.clone(),
+            by: request.asked_by().to_owned(),
             workload: request.requester.workload.name.to_string(),
+            access: request.for_whom().map(Box::new),
         };
         let reference = request.reference;
-        self.cases.insert(id, Case::new(request));
-        self.open.insert(id, ());
+        self.cases.insert(id, case);
+        self.open.insert(id, size);
         self.step(id, reference, step, now);
         Found::Waits(id)
     }
 
+    /// Those that their own clients withdrew a moment ago.
+    fn just_withdrawn(&self, now: UnixMillis) -> impl Iterator<Item = &Case> {
+        let over = self.over.keys().rev();
+        over.take_while(move |(changed, _)| now.0.saturating_sub(changed.0) < WITHDRAWN)
+            .filter_map(|(_, id)| self.cases.get(id))
+            .filter(|case| match case.state {
+                State::Over { why } => matches!(
+                    why,
+                    Lapse::ClientGone | Lapse::Cancelled | Lapse::SessionOver
+                ),
+                State::Pending | State::Approved { .. } | State::Used | State::Refused => false,
+            })
+    }
+
     /// Whether there is room for one more of this user, and why not.
-    fn room(&self, request: &Request, bounds: Bounds) -> Result<(), String> {
+    fn room(
+        &self,
+        case: &Case,
+        size: usize,
+        bounds: Bounds,
+        now: UnixMillis,
+    ) -> Result<(), String> {
+        let request = &case.request;
         let same = |case: &&Case| {
             let (theirs, own) = (&case.request.requester, &request.requester);
             theirs.issuer == own.issuer && theirs.subject == own.subject
         };
-        let own = self.open().filter(same).count();
-        if own >= bounds.per_identity {
+        let open = self.open().filter(same).count();
+        let withdrawn = self.just_withdrawn(now).filter(same).count();
+        if open + withdrawn >= bounds.per_identity {
             return Err(format!(
-                "{own} requests of the same user are open already, which is the most there may be"
+                "{open} requests of the same user are open, and {withdrawn} were withdrawn within the last \
+                 minute, which is the most there may be"
             ));
         }
-        if self.open.len() >= MOST_OPEN {
+        let sizes = self.open.iter();
+        let own: usize = sizes
+            .filter_map(|(id, size)| same(&self.cases.get(id)?).then_some(size))
+            .sum();
+        if own.saturating_add(size) > MOST_OWN_BYTES {
+            return Err("the open requests of the same user are too long together".to_owned());
+        }
+        let all: usize = self.open.values().sum();
+        if self.open.len() >= MOST_OPEN || all.saturating_add(size) > MOST_OPEN_BYTES {
             return Err("too many requests of others are open".to_owned());
         }
         Ok(())
     }
 
     /// Whether reviewers would be asked for it now: nothing is in force for it, and there is room.
-    pub(super) fn would_ask(&self, request: &Request, bounds: Bounds, now: UnixMillis) -> bool {
-        self.asked_before(request, now).is_none() && self.room(request, bounds).is_ok()
+    pub(super) fn would_ask(&self, request: Request, bounds: Bounds, now: UnixMillis) -> bool {
+        if self.asked_before(&request, now).is_some() {
+            return false;
+        }
+        let case = Case::new(request);
+        self.room(&case, size(&case), bounds, now).is_ok()
     }
 
     fn asked_before(&self, request: &Request, now: UnixMillis) -> Option<Found> {
@@ -306,6 +373,7 @@ impl Book {
         now: UnixMillis,
     ) -> Result<Case, NotCounted> {
         let case = self.cases.get_mut(&id).ok_or(NotCounted::Unknown)?;
+        let says = case.meant(says);
         case.vote(reviewer, says, note, now, bounds.ticket)?;
         let case = case.clone();
         let by = reviewer.recorded();
@@ -393,6 +461,26 @@ impl Book {
     }
 }
 
+/// What a case takes, bytes as it is written. One that cannot be written has no place.
+fn size(case: &Case) -> usize {
+    struct Counted(usize);
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    match serde_json::to_writer(&mut counted, case) {
+        Ok(()) => counted.0,
+        Err(_) => usize::MAX,
+    }
+}
+
 /// How long somebody who was told no is told so again without a new request, milliseconds.
 const AGAIN: i64 = 10 * 60 * 1000;
 
@@ -417,5 +505,7 @@ fn covers(case: &Case, request: &Request, now: UnixMillis) -> bool {
         Scope::Once => own.waits == Waits::Retry && own.binding == request.binding,
         Scope::Session => own.reference.session == request.reference.session,
         Scope::Shape(_) => own.shape.is_some() && own.shape == request.shape,
+        // No statement runs by it as by an approval: policy decides.
+        Scope::Access(_) => false,
     }
 }

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Request, Reviewer, Via, Waits};
+use super::{Matter, Request, Reviewer, Via, Waits};
 use crate::model::{SessionId, UnixMillis};
-use crate::policy::Gate;
 
 /// A request and what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +68,8 @@ pub enum Lapse {
     Revoked,
     /// The ruling could not be recorded.
     Unrecorded,
+    /// The time that access was granted for is over.
+    Ended,
 }
 
 impl Lapse {
@@ -87,6 +88,7 @@ impl Lapse {
             Lapse::AgentStopped => "the agent stopped",
             Lapse::Revoked => "the approval was taken back",
             Lapse::Unrecorded => "the ruling could not be recorded",
+            Lapse::Ended => "the time that it was granted for is over",
         }
     }
 }
@@ -102,6 +104,8 @@ pub enum Scope {
     Session,
     /// Statements of the same shape by the same identity, for so many minutes.
     Shape(u32),
+    /// A policy, in force for so many milliseconds.
+    Access(u64),
 }
 
 /// What a reviewer grants.
@@ -123,6 +127,9 @@ pub struct Terms {
 pub struct Vote {
     /// Whose, as recorded.
     pub by: String,
+    /// All names of the same person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Where it was given.
     pub via: Via,
     /// When.
@@ -176,6 +183,9 @@ pub enum NotCounted {
     /// It can be taken back only while it is in force.
     #[error("only an approval in force can be taken back")]
     NotInForce,
+    /// There is no room for another request.
+    #[error("it cannot be asked for: {0}")]
+    NoRoom(String),
     /// The state cannot be kept, so that nothing may hang on it.
     #[error("the ruling cannot be recorded, so it does not count: {0}")]
     Unrecorded(String),
@@ -252,6 +262,7 @@ impl Case {
         }
         self.votes.push(Vote {
             by,
+            names: reviewer.known_as(),
             via: reviewer.via,
             at: now,
             says,
@@ -265,6 +276,7 @@ impl Case {
                     Scope::Once => now.0.saturating_add(ticket),
                     Scope::Session => i64::MAX,
                     Scope::Shape(minutes) => now.0.saturating_add(i64::from(minutes) * 60_000),
+                    Scope::Access(time) => now.0.saturating_add(i64::try_from(time).unwrap_or(0)),
                 };
                 self.state = State::Approved {
                     until: UnixMillis(until),
@@ -302,11 +314,20 @@ impl Case {
 
     /// Whether the rule offers these terms.
     fn offered(&self, terms: Terms) -> Result<(), NotCounted> {
+        if let Some(offered) = self.access_offered(terms) {
+            return offered;
+        }
         let asks = &self.request.asks;
         match terms.scope {
+            Scope::Access(_) => return Err(NotCounted::NotOffered("a time of its own")),
             Scope::Once => {}
             Scope::Session if asks.offers.session && self.request.waits == Waits::Held => {}
             Scope::Session => return Err(NotCounted::NotOffered("the rest of the session")),
+            Scope::Shape(_) if self.request.shape.is_none() => {
+                return Err(NotCounted::NotOffered(
+                    "a shape here: nothing of this statement may differ",
+                ));
+            }
             Scope::Shape(minutes) => {
                 let most = asks.offers.shape.map_or(0, |span| span.0 / 60_000);
                 if minutes == 0 || u64::from(minutes) > most {
@@ -316,13 +337,22 @@ impl Case {
                 }
             }
         }
+        if let Matter::Commit(_) = self.request.matter {
+            let nothing = match terms {
+                Terms {
+                    scope: Scope::Shape(_),
+                    ..
+                } => "statements of a shape: a COMMIT has none",
+                Terms { unmasked: true, .. } => "an answer without masks: it was given already",
+                Terms {
+                    max_rows: Some(_), ..
+                } => "a limit of rows: they are changed already",
+                Terms { .. } => return Ok(()),
+            };
+            return Err(NotCounted::NotOffered(nothing));
+        }
         if terms.unmasked && !asks.offers.unmasked {
             return Err(NotCounted::NotOffered("an answer without masks"));
-        }
-        if terms.max_rows.is_some() && asks.gate == Gate::Commit {
-            return Err(NotCounted::NotOffered(
-                "a limit of rows: they are changed already",
-            ));
         }
         Ok(())
     }
@@ -351,7 +381,7 @@ impl Case {
         self.changed = now;
         self.state = match (self.state.clone(), self.runs) {
             // What was in force and did run was used.
-            (State::Approved { .. }, 1..) => State::Used,
+            (State::Approved { .. }, 1..) if self.request.access().is_none() => State::Used,
             _ => State::Over { why },
         };
         true
@@ -361,7 +391,10 @@ impl Case {
     pub fn overdue(&self, now: UnixMillis) -> Option<Lapse> {
         match self.state {
             State::Pending if now >= self.request.lapses => Some(Lapse::TimedOut),
-            State::Approved { until } if now >= until => Some(Lapse::Unused),
+            State::Approved { until } if now >= until => Some(match self.request.access() {
+                Some(_) => Lapse::Ended,
+                None => Lapse::Unused,
+            }),
             _ => None,
         }
     }
@@ -373,7 +406,7 @@ impl Case {
             (State::Pending, Waits::Held) => Some(session),
             (State::Approved { .. }, Waits::Held) => match self.terms()?.scope {
                 Scope::Once | Scope::Session => Some(session),
-                Scope::Shape(_) => None,
+                Scope::Shape(_) | Scope::Access(_) => None,
             },
             _ => None,
         }
@@ -388,6 +421,9 @@ impl Case {
                 .join(", ")
         };
         let yes = names(|says| matches!(says, Says::Approve(_)));
+        if let Some(told) = self.access_told(&yes) {
+            return told;
+        }
         match &self.state {
             State::Pending if yes.is_empty() => "pending".to_owned(),
             State::Pending => format!(
@@ -410,6 +446,9 @@ impl std::fmt::Display for Terms {
             Scope::Session => f.write_str("whatever the rule holds in this session")?,
             Scope::Shape(minutes) => {
                 write!(f, "statements of this shape for {minutes} minutes")?;
+            }
+            Scope::Access(time) => {
+                return write!(f, "the policy is in force for {}", super::time(time));
             }
         }
         if let Some(rows) = self.max_rows {

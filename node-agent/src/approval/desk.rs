@@ -1,21 +1,21 @@
 //! IO. The desk: one task that knows all requests. What it changes it writes down, in its store and in
 //! the signed ledger, before it tells anybody: a grant that is not on record is none (fail closed).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::book::{Book, Bounds, Change, Found};
 use super::case::{Case, Lapse, NotCounted, Says};
 use super::preview::Previews;
 use super::ruling::{Asked, Grant, Pending, Told, refusal};
 use super::store::{Store, StoreError, Writes};
-use super::{Binding, Changed, Request, Reviewer, Waits};
+use super::{Binding, Changed, Request, Reviewer, Waits, access};
 use crate::clock;
 use crate::model::{ApprovalId, Reference, Refusal, SessionId, UnixMillis};
 use crate::policy::{Obligations, RuleRef};
@@ -25,6 +25,8 @@ use crate::record::Recorder;
 const QUEUE: usize = 1024;
 /// Words that are answered with one write.
 const AT_ONCE: usize = 256;
+/// How long a session waits for the desk's answer. A desk that hangs, on its disk say, is none.
+pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 20_000 });
 /// How often the store is tried again, while another agent has it or its disk fails.
 const RETRY: Duration = Duration::from_secs(1);
 /// Nothing sleeps longer: the wall clock can be set, and lapses go by it.
@@ -50,6 +52,9 @@ pub struct Desk {
     moved: watch::Receiver<u64>,
     timeout: Duration,
     pub(super) previews: Arc<Previews>,
+    /// The access in force.
+    pub(super) board: access::Board,
+    refusals: Arc<access::Refusals>,
 }
 
 /// A word to the desk.
@@ -126,6 +131,7 @@ pub(super) enum Order {
         reader: String,
         at: u64,
     },
+    Access(access::Order),
     Retire,
 }
 
@@ -135,6 +141,7 @@ impl Desk {
         let (orders, heard) = mpsc::channel(QUEUE);
         let (moved, follow) = watch::channel(0);
         let timeout = settings.timeout;
+        let board = access::Board::default();
         let work = Work {
             settings,
             record,
@@ -146,6 +153,8 @@ impl Desk {
             orders: orders.downgrade(),
             cursors: Vec::new(),
             unrecorded: HashSet::new(),
+            board: board.clone(),
+            contents: None,
         };
         tokio::spawn(work.run(heard));
         Desk {
@@ -153,6 +162,8 @@ impl Desk {
             moved: follow,
             timeout,
             previews: Arc::default(),
+            board,
+            refusals: Arc::default(),
         }
     }
 
@@ -172,10 +183,15 @@ impl Desk {
         };
         // Nobody to ask is nobody to say yes.
         let nobody = || Asked::Refused(refusal(&rule, Lapse::AgentStopped.words()));
-        if self.orders.send(order).await.is_err() {
-            return nobody();
+        let answered = async {
+            self.orders.send(order).await.ok()?;
+            asked.await.ok()
+        };
+        match timeout(PATIENCE, answered).await {
+            Ok(asked) => asked.unwrap_or_else(nobody),
+            // What comes after all finds nobody, and is withdrawn.
+            Err(_) => Asked::Refused(refusal(&rule, NO_ANSWER)),
         }
-        asked.await.unwrap_or_else(|_| nobody())
     }
 
     /// A reviewer's word.
@@ -270,7 +286,41 @@ impl Desk {
     /// Another agent takes over: what waits here lapses, nothing more is approved here, and the store is
     /// given over.
     pub async fn retire(&self) {
+        // At once: what the next one takes back would not end here.
+        self.board.store(Arc::default());
         let _ = self.orders.send(Order::Retire).await; // the desk ends with the agent
+    }
+
+    /// One that never answers, and what it is asked.
+    #[cfg(test)]
+    pub(super) fn silent() -> (Desk, mpsc::Receiver<Order>) {
+        let (orders, heard) = mpsc::channel(QUEUE);
+        let (_, moved) = watch::channel(0);
+        let timeout = Duration::from_secs(1);
+        (
+            Desk {
+                orders,
+                moved,
+                timeout,
+                previews: Arc::default(),
+                board: access::Board::default(),
+                refusals: Arc::default(),
+            },
+            heard,
+        )
+    }
+
+    /// What was refused lately and could be asked for.
+    pub fn refusals(&self) -> &access::Refusals {
+        &self.refusals
+    }
+
+    pub(super) async fn order(&self, order: Order) {
+        let _ = self.orders.send(order).await; // the desk ends with the agent
+    }
+
+    pub(super) fn try_order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
     }
 
     pub(super) async fn asked<T>(
@@ -290,14 +340,17 @@ pub(super) fn stopped() -> NotCounted {
 /// Why nothing can be asked now.
 const NO_STORE: &str =
     "approvals cannot be kept now; the agent's log says why. Try again in a moment";
+/// Why nothing runs while the desk does not answer.
+pub(super) const NO_ANSWER: &str =
+    "approvals are not answered now; the agent's log may say why. Try again in a moment";
 const RETIRED: &str =
     "another agent took over, and approvals are asked for there; connect again and repeat it";
 
 /// The desk's own side.
-struct Work {
-    settings: DeskSettings,
+pub(super) struct Work {
+    pub(super) settings: DeskSettings,
     record: Arc<Recorder>,
-    book: Book,
+    pub(super) book: Book,
     store: Option<Arc<Store>>,
     retired: bool,
     /// Sessions that wait for a ruling.
@@ -307,10 +360,15 @@ struct Work {
     cursors: Vec<(String, u64)>,
     /// What may be in the store and not in the ledger.
     unrecorded: HashSet<ApprovalId>,
+    /// Where the access in force is put up.
+    pub(super) board: access::Board,
+    /// What the policies that can be granted say now; `None`: nobody has said it yet.
+    pub(super) contents: Option<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
 /// An answer that is given once what it rests on is written down; and what is said if it cannot be.
-enum Answer {
+pub(super) enum Answer {
+    Wants(access::Told),
     Asked(oneshot::Sender<Asked>, Asked, RuleRef),
     Taken(
         oneshot::Sender<Result<Grant, Refusal>>,
@@ -382,6 +440,8 @@ impl Work {
                 for id in waiting {
                     self.tell_lapsed(id, Lapse::Unrecorded);
                 }
+                self.end_changed(now);
+                self.book.lapse_overdue(now);
                 self.settle(Vec::new()).await;
             }
             // As while one agent takes over from another.
@@ -456,7 +516,7 @@ impl Work {
             }
             Order::WouldAsk { request, answer } => {
                 let bounds = self.settings.bounds;
-                let would = self.can_keep().is_ok() && self.book.would_ask(&request, bounds, now);
+                let would = self.can_keep().is_ok() && self.book.would_ask(*request, bounds, now);
                 let _ = answer.send(would); // who asked may be gone
             }
             Order::MayPreview {
@@ -517,11 +577,16 @@ impl Work {
                 let _ = answer.send(at); // who asked may be gone
             }
             Order::SetCursor { reader, at } => self.cursors.push((reader, at)),
-            Order::Retire => self.retire(now).await,
+            Order::Access(order) => self.hear_access(order, now, answers),
+            Order::Retire => {
+                // What was said before is answered by what is written for it, and by nothing later.
+                self.settle(std::mem::take(answers)).await;
+                self.retire(now).await;
+            }
         }
     }
 
-    fn can_keep(&self) -> Result<(), NotCounted> {
+    pub(super) fn can_keep(&self) -> Result<(), NotCounted> {
         match (&self.store, self.retired) {
             (Some(_), false) => Ok(()),
             (_, true) => Err(NotCounted::Unrecorded(RETIRED.to_owned())),
@@ -641,6 +706,7 @@ impl Work {
     /// Writes down what has changed, then gives the answers. Where it cannot be written, what could run
     /// by it lapses, and the answers are refusals.
     async fn settle(&mut self, answers: Vec<Answer>) {
+        self.take_down();
         let (cases, forgotten, changes) = self.book.changed();
         let writes = Writes {
             keep_from: self.book.last_change().saturating_sub(KEPT_CHANGES),
@@ -671,6 +737,8 @@ impl Work {
                 Some(why)
             }
         };
+        // Before anybody is told: who hears that access was taken back can rely on it.
+        self.put_up();
         for answer in answers {
             answer.give(why.as_deref());
         }
@@ -735,6 +803,7 @@ impl Work {
         }
         self.settle(Vec::new()).await;
         self.store = None;
+        self.put_up();
     }
 }
 
@@ -755,6 +824,7 @@ impl Answer {
             (Answer::Taken(to, taken, _), _) => {
                 let _ = to.send(taken); // it may have gone; it counts as used
             }
+            (Answer::Wants(told), unkept) => told.give(unkept),
             (Answer::Counted(to, counted), unkept) => {
                 let counted = match (*counted, unkept) {
                     (Ok(_), Some(why)) => Err(NotCounted::Unrecorded(why.to_owned())),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Binding;
+use super::access::Wanted;
 use crate::model::{
     ApprovalId, ClientAddr, Principal, ProcessFacts, Reference, TargetName, UnixMillis, Workload,
 };
@@ -13,7 +14,8 @@ use crate::policy::{Asks, RuleRef};
 use crate::record::RecordedCell;
 use crate::sql::Purpose;
 
-/// A text longer than this cannot be approved, bytes: nobody reads it to its end (A5).
+/// A text longer than this cannot be approved, bytes, nor with its parameters together: nobody reads it to its
+/// end (A5).
 pub const LONGEST_TEXT: usize = 64 << 10;
 /// More parameters than this cannot be approved.
 pub const MOST_PARAMS: usize = 256;
@@ -79,6 +81,9 @@ pub struct Requester {
     /// The claims that are kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, serde_json::Value>,
+    /// Other names of the same person, and who acts for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The kernel's word.
     pub workload: Workload,
     /// The process that dialled.
@@ -101,6 +106,7 @@ impl Requester {
             subject: principal.user.subject.clone(),
             groups: principal.user.groups.clone(),
             claims: principal.user.claims.clone(),
+            also: principal.user.also.clone(),
             workload: principal.workload.clone(),
             process: process.clone(),
             client,
@@ -111,13 +117,24 @@ impl Requester {
 
     /// Everything that names the person: the subject, and what claims say beside it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
-        let claimed = NAMING.iter().filter_map(|name| self.claims.get(*name));
-        // RFC 8693, 4.1: who acts for whom.
-        let acting = self.claims.get("act").and_then(|act| act.get("sub"));
-        let claimed = claimed.chain(acting);
-        std::iter::once(self.subject.as_str()).chain(claimed.filter_map(serde_json::Value::as_str))
+        names(&self.subject, &self.claims, &self.also)
     }
+}
+
+/// Everything that names a person.
+pub(super) fn names<'a>(
+    subject: &'a str,
+    claims: &'a BTreeMap<String, serde_json::Value>,
+    also: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    const NAMING: [&str; 4] = ["email", "preferred_username", "upn", "sub"];
+    let claimed = NAMING.iter().filter_map(|name| claims.get(*name));
+    // RFC 8693, 4.1: who acts for whom.
+    let acting = claims.get("act").and_then(|act| act.get("sub"));
+    let claimed = claimed.chain(acting);
+    let claimed = claimed.filter_map(serde_json::Value::as_str);
+    let also = also.iter().map(String::as_str);
+    std::iter::once(subject).chain(also).chain(claimed)
 }
 
 /// What waits.
@@ -128,6 +145,8 @@ pub enum Matter {
     Statement(Shown),
     /// The COMMIT of a transaction.
     Commit(Work),
+    /// A policy, for a time.
+    Access(Wanted),
 }
 
 /// A statement as it is shown. All of it, exact: what cannot be shown whole cannot be approved.
@@ -156,15 +175,22 @@ pub struct Shown {
 /// What a transaction has done that wants to commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Net rows by table: (table, inserted, updated, deleted).
+    /// Rows by table, as the database's own counters have them, since the first of the statements.
     pub tables: Vec<Changed>,
-    /// The statements that the rule is about, oldest first, each as it is shown.
+    /// The database counts (`track_counts`); else nobody knows the rows.
+    #[serde(default = "counts")]
+    pub counted: bool,
+    /// The statements that the rule is about, oldest first, each as it is shown: all of them.
     pub statements: Vec<Shown>,
-    /// Statements beyond those that are listed.
+    /// Other statements of the transaction, which the rule is not about (its BEGIN among them).
     #[serde(default)]
     pub more: u64,
     /// Since when the transaction has been open, and its locks are held.
     pub since: UnixMillis,
+}
+
+fn counts() -> bool {
+    true
 }
 
 /// Rows of one table that a transaction has changed.

@@ -14,7 +14,8 @@ pub struct Reviewer {
     pub issuer: Option<String>,
     /// Groups, by the issuer or by the configuration's entry.
     pub groups: Vec<String>,
-    /// Other names of the same person (e-mail, user name), for comparison with the requester's.
+    /// Other names of the same person (e-mail, user name), for comparison with the requester's and with those of
+    /// who voted before.
     pub also: Vec<String>,
     /// Where the word is given.
     pub via: Via,
@@ -36,13 +37,18 @@ impl Reviewer {
     /// Whether this is who asked. Any name in common counts, whoever issued it: one subject at two
     /// issuers may be two people, and then another one must decide.
     pub fn is(&self, requester: &Requester) -> bool {
-        let mut own =
-            std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str));
-        own.any(|own| {
-            requester
-                .names()
-                .any(|theirs| theirs.eq_ignore_ascii_case(own))
-        })
+        self.names()
+            .any(|own| requester.names().any(|theirs| same(own, theirs)))
+    }
+
+    /// All names of this person.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str))
+    }
+
+    /// The same, for a vote: whoever comes later by another way must be known again.
+    pub(super) fn known_as(&self) -> Vec<String> {
+        self.names().map(str::to_owned).collect()
     }
 
     /// Whether the rule names this person or one of the groups.
@@ -59,10 +65,23 @@ impl Reviewer {
         }
     }
 
-    /// Whether an earlier word is this person's: the same name, however they came.
+    /// Whether an earlier word is this person's: any name in common, however they came.
     pub(super) fn gave(&self, vote: &Vote) -> bool {
-        let theirs = vote.by.split(" (").next().unwrap_or_default();
-        let mut own = std::iter::once(&self.name).chain(&self.also);
-        own.any(|own| own.eq_ignore_ascii_case(theirs))
+        self.names()
+            .any(|own| vote.known_as().any(|name| same(own, name)))
     }
+}
+
+impl Vote {
+    /// All names of who gave it.
+    pub(super) fn known_as(&self) -> impl Iterator<Item = &str> {
+        // A vote of an earlier version has the name alone, before where it is from.
+        let (by, _) = self.by.rsplit_once(" (").unwrap_or((&self.by, ""));
+        std::iter::once(by).chain(self.names.iter().map(String::as_str))
+    }
+}
+
+/// Names are the same person's in whatever case they are written.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::desk::Order;
+use super::desk::{NO_ANSWER, Order, PATIENCE};
 use super::{Binding, Lapse, Terms};
 use crate::model::{ApprovalId, Cause, Outcome, Particulars, Reference, Refusal, RefusalCode};
 use crate::policy::{Obligations, RuleRef};
@@ -211,8 +212,13 @@ impl Pending {
             answer,
         };
         let stopped = || refusal(&self.rule, Lapse::AgentStopped.words());
-        self.desk.send(order).await.map_err(|_| stopped())?;
-        let taken = taken.await.map_err(|_| stopped())?;
+        let answered = async {
+            self.desk.send(order).await.map_err(|_| stopped())?;
+            taken.await.map_err(|_| stopped())?
+        };
+        let taken = timeout(PATIENCE, answered).await;
+        // Who waits no longer withdraws it.
+        let taken = taken.unwrap_or_else(|_| Err(refusal(&self.rule, NO_ANSWER)));
         self.over = taken.is_ok();
         taken
     }
@@ -239,12 +245,26 @@ impl Drop for Pending {
     }
 }
 
+/// Before the reason, in what a client is told.
+const DID_NOT_RUN: &str = " and did not run: ";
+
+/// The same of a COMMIT: its transaction is rolled back.
+pub(crate) fn of_commit(rule: &RuleRef, refusal: Refusal) -> Refusal {
+    let why = refusal.message.split_once(DID_NOT_RUN);
+    let why = why.map_or(refusal.message.as_str(), |(_, why)| why);
+    let RuleRef { policy, rule } = rule;
+    let message = format!(
+        "the COMMIT needs approval by rule {policy}/{rule}, and the transaction was rolled back: {why}"
+    );
+    Refusal { message, ..refusal }
+}
+
 /// What a client is told of a statement that was held and does not run.
 pub(crate) fn refusal(rule: &RuleRef, why: &str) -> Refusal {
     let RuleRef { policy, rule } = rule;
     Refusal::new(
         RefusalCode::Approval,
-        format!("the statement needs approval by rule {policy}/{rule} and did not run: {why}"),
+        format!("the statement needs approval by rule {policy}/{rule}{DID_NOT_RUN}{why}"),
     )
     .detail(format!("policy \"{policy}\", rule \"{rule}\""))
     .because(Particulars {

@@ -2,7 +2,7 @@
 //! agent. Only the desk's thread uses it.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -63,6 +63,23 @@ impl Writes {
     }
 }
 
+/// Whoever may write the file can grant what they like, and whoever may read it sees what is asked.
+fn private(file: &std::fs::File) -> Result<(), String> {
+    let about = file.metadata().map_err(|error| error.to_string())?;
+    if about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o022 != 0 {
+        return Err(
+            "others may have written it, and nobody knows who granted what: move it away"
+                .to_owned(),
+        );
+    }
+    if about.mode() & 0o077 != 0 {
+        let own = std::fs::Permissions::from_mode(0o600);
+        file.set_permissions(own)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// Opens or makes it.
     ///
@@ -82,6 +99,7 @@ impl Store {
             .mode(0o600)
             .open(&path)
             .map_err(|error| fault(&error))?;
+        private(&file).map_err(|why| fault(&why))?;
         let opened = redb::backends::FileBackend::new(file).and_then(|file| {
             Database::builder()
                 .set_cache_size(4 << 20)
@@ -193,5 +211,28 @@ impl Store {
             }
         }
         write.commit().map_err(|e| self.fault(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_may_write_grants_nothing_and_what_they_may_read_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mode = || std::fs::metadata(&path).unwrap().mode() & 0o777;
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        drop(Store::open(dir.path()).unwrap());
+        assert_eq!(mode(), 0o600);
+        set(0o644).unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        assert_eq!(mode(), 0o600);
+        for open in [0o620, 0o602, 0o666] {
+            set(open).unwrap();
+            let refused = Store::open(dir.path()).unwrap_err();
+            assert!(refused.to_string().contains("move it away"), "{refused}");
+        }
     }
 }

@@ -15,7 +15,7 @@ const BOUNDS: Bounds = Bounds {
     ticket: 1000,
 };
 
-fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Request {
+pub(super) fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Request {
     Request {
         id: ApprovalId(id),
         reference: Reference {
@@ -30,6 +30,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
             subject: subject.to_owned(),
             groups: vec![],
             claims: [("email".to_owned(), serde_json::json!("Ann@example.org"))].into(),
+            also: vec![],
             workload: Workload {
                 name: "claude".into(),
                 labels: std::collections::BTreeMap::default(),
@@ -86,7 +87,7 @@ fn request(id: u64, subject: &str, session: u64, waits: Waits, text: &str) -> Re
     }
 }
 
-fn reviewer(name: &str) -> Reviewer {
+pub(super) fn reviewer(name: &str) -> Reviewer {
     Reviewer {
         name: name.to_owned(),
         issuer: None,
@@ -96,7 +97,7 @@ fn reviewer(name: &str) -> Reviewer {
     }
 }
 
-const NOW: UnixMillis = UnixMillis(10);
+pub(super) const NOW: UnixMillis = UnixMillis(10);
 
 fn yes(scope: Scope) -> Says {
     Says::Approve(Terms {
@@ -155,6 +156,10 @@ fn a_word_counts_only_from_whom_it_should() {
             "{not_offered:?}"
         );
     }
+    let mut shapeless = asked(1);
+    shapeless.request.shape = None;
+    let told = vote(&mut shapeless, &reviewer("olga"), yes(Scope::Shape(1)), NOW);
+    assert!(matches!(told, Err(NotCounted::NotOffered(_))));
     assert!(case.votes.is_empty() && case.pending());
     vote(&mut case, &reviewer("olga"), once, NOW).unwrap();
     let again = vote(&mut case, &reviewer("dora"), Says::Refuse, NOW);
@@ -172,6 +177,52 @@ fn a_word_counts_only_from_whom_it_should() {
     assert!(!case.used(NOW), "once");
 }
 
+/// A6, and the quorum: by whichever way and under whichever of their names a person comes.
+#[test]
+fn nobody_decides_about_themselves_or_twice_under_another_name() {
+    let console = Reviewer {
+        issuer: Some("https://issuer.example".to_owned()),
+        also: vec!["Olga@example.org".to_owned(), "É (x".to_owned()],
+        via: Via::Console,
+        ..reviewer("00u17 (x")
+    };
+    let host = Reviewer {
+        also: vec!["olga@EXAMPLE.org".to_owned()],
+        ..reviewer("olga")
+    };
+    let accented = reviewer("é (X");
+    let ways = [&console, &host, &accented];
+    for first in ways {
+        for second in ways {
+            let known = std::ptr::eq(first, second)
+                || std::ptr::eq(first, &console)
+                || std::ptr::eq(second, &console);
+            let mut request = request(1, "agent", 1, Waits::Held, "delete");
+            request.asks.quorum = 2;
+            let mut case = Case::new(request);
+            case.vote(first, yes(Scope::Once), None, NOW, 1000).unwrap();
+            // As it comes back from the store.
+            let text = serde_json::to_string(&case).unwrap();
+            let mut case: Case = serde_json::from_str(&text).unwrap();
+            let again = case.vote(second, yes(Scope::Once), None, NOW, 1000);
+            assert_eq!(
+                matches!(again, Err(NotCounted::Twice(..))),
+                known,
+                "{} and {}: {again:?}",
+                first.name,
+                second.name
+            );
+        }
+    }
+    // Who asked, by a name that no claim keeps; and who acts for them.
+    let mut request = request(1, "00u17", 1, Waits::Held, "delete");
+    request.requester.also = vec!["OLGA@example.org".to_owned(), "bot-7".to_owned()];
+    for own in [&console, &host, &reviewer("Bot-7")] {
+        let told = Case::new(request.clone()).vote(own, yes(Scope::Once), None, NOW, 1000);
+        assert!(matches!(told, Err(NotCounted::Own(_))), "{}", own.name);
+    }
+}
+
 #[test]
 fn one_identity_has_a_bounded_number_open() {
     let mut book = Book::default();
@@ -183,6 +234,116 @@ fn one_identity_has_a_bounded_number_open() {
     assert!(matches!(found, Found::TooMany(_)));
     let found = book.ask(request(6, "another", 6, Waits::Held, "x"), BOUNDS, NOW);
     assert_eq!(found, Found::Waits(ApprovalId(6)));
+}
+
+/// A9: a desk that hangs says no.
+#[tokio::test]
+async fn who_gets_no_answer_from_the_desk_runs_nothing() {
+    use super::desk::Order;
+    use super::ruling::Pending;
+    let (desk, mut heard) = Desk::silent();
+    let asked = request(1, "agent", 1, Waits::Held, "delete");
+    let (rule, binding) = (asked.rule.clone(), asked.binding);
+    let told = desk.ask(asked, Arc::default()).await;
+    assert!(
+        matches!(&told, Asked::Refused(why) if why.message.contains("not answered now")),
+        "{told:?}"
+    );
+    let Some(Order::Ask { answer, .. }) = heard.recv().await else {
+        panic!("it was not asked");
+    };
+    assert!(answer.is_closed(), "nobody takes what comes late");
+
+    let (orders, mut heard) = tokio::sync::mpsc::channel(4);
+    let (_tell, told) = tokio::sync::oneshot::channel();
+    let pending = Pending::new(ApprovalId(1), rule, told, orders);
+    let taken = pending.take(binding, Arc::default()).await;
+    assert!(taken.is_err());
+    assert!(matches!(heard.recv().await, Some(Order::Take { .. })));
+    assert!(matches!(heard.recv().await, Some(Order::Withdraw { .. })));
+}
+
+/// A7: a flood of requests that are withdrawn again reaches nobody.
+#[test]
+fn who_asks_and_withdraws_by_turns_is_held_up_and_nobody_else_is() {
+    let mut book = Book::default();
+    let ask = |book: &mut Book, id, who, now| {
+        let request = request(id, who, id, Waits::Held, &format!("delete {id}"));
+        matches!(book.ask(request, BOUNDS, UnixMillis(now)), Found::Waits(_))
+    };
+    for id in 0..4 {
+        assert!(ask(&mut book, id, "agent", 10));
+        book.lapse(ApprovalId(id), Lapse::Cancelled, None, UnixMillis(20));
+    }
+    assert!(!ask(&mut book, 4, "agent", 30));
+    assert!(ask(&mut book, 5, "other", 30));
+    // What a reviewer refused was no withdrawal.
+    let said = book.vote(
+        ApprovalId(5),
+        &reviewer("olga"),
+        Says::Refuse,
+        None,
+        BOUNDS,
+        UnixMillis(40),
+    );
+    assert!(said.is_ok());
+    for id in 6..10 {
+        assert!(ask(&mut book, id, "other", 50), "{id}");
+    }
+    assert!(ask(&mut book, 10, "agent", 20 + 60_000));
+}
+
+#[test]
+fn what_is_asked_takes_a_bounded_place_in_all_and_no_identity_takes_the_whole_of_it() {
+    const LONG: usize = 1 << 20;
+    let bounds = Bounds {
+        per_identity: usize::MAX,
+        ..BOUNDS
+    };
+    let mut book = Book::default();
+    let mut id = 0;
+    let mut ask = |book: &mut Book, who: &str| {
+        id += 1;
+        let text = format!("{}{id}", "x".repeat(LONG));
+        let request = request(id, who, id, Waits::Held, &text);
+        match book.ask(request, bounds, NOW) {
+            Found::TooMany(_) => None,
+            _ => Some(ApprovalId(id)),
+        }
+    };
+    let own: Vec<_> = std::iter::from_fn(|| ask(&mut book, "agent")).collect();
+    assert_eq!(own.len(), 3, "an eighth of all");
+    let mut others = 0;
+    while ask(&mut book, &format!("other {others}")).is_some() {
+        others += 1;
+    }
+    assert!((20..32).contains(&(own.len() + others)), "{others}");
+    // Over and over: as much is kept as one answer holds, the latest of it.
+    let mut latest = None;
+    for one in own {
+        book.lapse(one, Lapse::TimedOut, None, NOW);
+    }
+    for round in 0..40 {
+        latest = ask(&mut book, "agent");
+        book.lapse(
+            latest.unwrap(),
+            Lapse::TimedOut,
+            None,
+            UnixMillis(20 + round),
+        );
+    }
+    let kept: usize = book
+        .list(true, usize::MAX)
+        .iter()
+        .filter(|case| !case.open())
+        .count();
+    assert!((8..16).contains(&kept), "{kept}");
+    assert!(book.case(latest.unwrap()).is_some());
+    let (cases, forgotten, _) = book.changed();
+    assert!(cases.len() < 48 && forgotten.len() > 20);
+    // The same when they come back from the store.
+    let stored = Book::stored(cases, 100, NOW);
+    assert!(stored.list(true, usize::MAX).len() < 48);
 }
 
 #[test]
@@ -256,6 +417,7 @@ proptest! {
                                 request.reference.session
                             ),
                             Scope::Shape(_) => {}
+                            Scope::Access(_) => prop_assert!(false, "a statement runs by access"),
                         }
                         ran = book.take(id, reference, now).is_some().then_some(id);
                     }

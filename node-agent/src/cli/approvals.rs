@@ -6,11 +6,12 @@ use clap::Subcommand;
 use hyper::Method;
 
 use node_agent::admin::{Listed, Word, ask};
-use node_agent::approval::{Matter, Preview, Says, Scope, Shown, Terms};
+use node_agent::approval::{Matter, Preview, Request, Says, Scope, Shown, Terms, Work};
 use node_agent::model::ApprovalId;
 use node_agent::replay::visible;
+use node_agent::sql::shape;
 
-use super::{Answer, WithConfig, out, preview};
+use super::{Answer, WithConfig, access, out, preview};
 
 /// Statements held for a human
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,7 @@ Examples:
   node-agent approvals approve a-00c0ffee00c0ffee       run exactly this, once
   node-agent approvals approve a-00c0ffee00c0ffee --max-rows 10 --note 'as in OPS-12'
   node-agent approvals deny a-00c0ffee00c0ffee --note 'use the archive job'
+  node-agent approvals grant oncall --to claude@agents --for 2h --reason OPS-12
 
 Who decides is the user of this host that runs the command, as approvals.local in the configuration names it.")]
 pub(crate) enum ApprovalsCommand {
@@ -68,6 +70,8 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         word: Words,
     },
+    /// Give a policy that is granted on request to somebody, for a time
+    Grant(access::Grant),
     /// Refuse it
     #[command(alias = "refuse")]
     Deny {
@@ -112,6 +116,9 @@ pub(crate) struct Given {
     /// Give the answer without masks, where the rule offers it
     #[arg(long)]
     unmasked: bool,
+    /// Access to a policy: for how long (30m, 2h)
+    #[arg(long = "for", value_name = "TIME", value_parser = access::time, conflicts_with_all = ["session", "shape"])]
+    time: Option<u64>,
 }
 
 /// What goes with a word.
@@ -128,7 +135,7 @@ pub(crate) struct Words {
 }
 
 impl To {
-    fn ask<T: serde::de::DeserializeOwned>(
+    pub(super) fn ask<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
         uri: &str,
@@ -169,10 +176,11 @@ impl ApprovalsCommand {
                 Ok(Answer::Good)
             }
             ApprovalsCommand::Approve { id, terms, word } => {
-                let scope = match (terms.session, terms.shape) {
-                    (true, _) => Scope::Session,
-                    (false, Some(minutes)) => Scope::Shape(minutes),
-                    (false, None) => Scope::Once,
+                let scope = match (terms.session, terms.shape, terms.time) {
+                    (true, ..) => Scope::Session,
+                    (false, Some(minutes), _) => Scope::Shape(minutes),
+                    (false, None, Some(time)) => Scope::Access(time),
+                    (false, None, None) => Scope::Once,
                 };
                 let says = Says::Approve(Terms {
                     scope,
@@ -181,6 +189,7 @@ impl ApprovalsCommand {
                 });
                 word.say(id, |note| Word::Says { says, note })
             }
+            ApprovalsCommand::Grant(grant) => grant.run(),
             ApprovalsCommand::Deny { id, word } => word.say(id, |note| Word::Says {
                 says: Says::Refuse,
                 note,
@@ -240,7 +249,7 @@ fn ls(to: &To, all: bool, json: bool) -> anyhow::Result<Answer> {
             request.id.to_string(),
             match one.case.pending() {
                 true => format!("{}:{:02}", left / 60, left % 60),
-                false => "-".to_owned(),
+                false => access::left(&one.case).unwrap_or_else(|| "-".to_owned()),
             },
             visible(&request.requester.subject).into_owned(),
             visible(&request.requester.workload.name).into_owned(),
@@ -253,13 +262,26 @@ fn ls(to: &To, all: bool, json: bool) -> anyhow::Result<Answer> {
     Ok(Answer::Good)
 }
 
+/// Whether it is access that a reviewer gave unasked.
+fn given(request: &Request) -> bool {
+    request.access().is_some_and(|wanted| wanted.by.is_some())
+}
+
 /// How a statement begins, in a list.
 fn brief(matter: &Matter) -> String {
-    const LONG: usize = 60;
     let text = match matter {
         Matter::Statement(shown) => shown.text.as_str(),
-        Matter::Commit(_) => "COMMIT",
+        Matter::Commit(work) => {
+            let first = work.statements.first().map(|shown| shown.text.as_str());
+            return brief_of(&format!("COMMIT of {}", first.unwrap_or_default()));
+        }
+        Matter::Access(wanted) => return access::brief(wanted),
     };
+    brief_of(text)
+}
+
+fn brief_of(text: &str) -> String {
+    const LONG: usize = 60;
     let words = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     let mut brief: String = words.chars().take(LONG).collect();
     if words.chars().count() > LONG {
@@ -275,7 +297,12 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
     let fact = |name: &str, value: &str| out::line(format!("{name:<12}{}", visible(value)));
     fact("approval", &request.id.to_string())?;
     fact("state", &listed.told)?;
-    fact("statement", &request.reference.to_string())?;
+    if let Some(left) = access::left(case) {
+        fact("left", &left)?;
+    }
+    if !given(request) {
+        fact("statement", &request.reference.to_string())?;
+    }
     fact("user", &format!("{} ({})", who.subject, who.issuer))?;
     fact("groups", &who.groups.join(", "))?;
     fact("workload", &who.workload.name)?;
@@ -284,7 +311,10 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         .executable
         .as_deref()
         .unwrap_or(&who.process.comm);
-    fact("process", &format!("{program}, pid {}", who.process.pid))?;
+    // What a reviewer gives unasked, no process has asked for.
+    if !given(request) {
+        fact("process", &format!("{program}, pid {}", who.process.pid))?;
+    }
     if let Some(application) = &who.application {
         fact("says it is", application)?;
     }
@@ -307,12 +337,22 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
         &format!("{} of: {}", request.asks.quorum, request.asks.reviewers),
     )?;
     match &request.matter {
-        Matter::Statement(shown) => statement(shown)?,
-        Matter::Commit(work) => {
-            for shown in &work.statements {
-                statement(shown)?;
+        Matter::Statement(shown) => {
+            statement(shown)?;
+            if let (true, Some(_), Some(like)) = (
+                case.pending() && request.asks.offers.shape.is_some(),
+                &request.shape,
+                shape(&shown.text),
+            ) {
+                // The zeros are what --shape leaves open.
+                out::line("shape (any digits in place of the zeros)")?;
+                for line in like.split('\n') {
+                    out::line(format!("  {}", visible(line)))?;
+                }
             }
         }
+        Matter::Commit(work) => commit(request, work, case.pending())?,
+        Matter::Access(wanted) => access::whole(wanted)?,
     }
     for vote in &case.votes {
         let says = match vote.says {
@@ -328,7 +368,61 @@ fn whole(listed: &Listed) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn statement(shown: &Shown) -> anyhow::Result<()> {
+/// What a transaction has done that wants to commit.
+fn commit(request: &Request, work: &Work, pending: bool) -> anyhow::Result<()> {
+    let fact = |name: &str, value: &str| out::line(format!("{name:<12}{}", visible(value)));
+    fact("does", "COMMIT of its transaction")?;
+    let held = |until: i64| until.saturating_sub(work.since.0).max(0) / 1000;
+    let asked = held(request.at.0);
+    fact(
+        "locks",
+        &match pending {
+            true => format!(
+                "held for {} s by now, {asked} s when it was asked",
+                held(node_agent::clock::now().0)
+            ),
+            false => format!("held for {asked} s when it was asked"),
+        },
+    )?;
+    if !work.counted {
+        fact(
+            "rows",
+            "unknown: the database does not count (track_counts)",
+        )?;
+    } else if work.tables.is_empty() {
+        fact("rows", "none in any table of this database")?;
+    }
+    for changed in &work.tables {
+        fact(
+            "rows",
+            &format!(
+                "{}: {} inserted, {} updated, {} deleted",
+                changed.table, changed.inserted, changed.updated, changed.deleted
+            ),
+        )?;
+    }
+    if work.more > 0 {
+        fact(
+            "besides",
+            &format!(
+                "{} statements of the transaction that the rule is not about",
+                work.more
+            ),
+        )?;
+    }
+    for (at, shown) in work.statements.iter().enumerate() {
+        out::line(format!(
+            "{:<12}{} of {}",
+            "statement",
+            at + 1,
+            work.statements.len()
+        ))?;
+        statement(shown)?;
+    }
+    Ok(())
+}
+
+pub(super) fn statement(shown: &Shown) -> anyhow::Result<()> {
     let list = |name: &str, of: &[String]| match of {
         [] => Ok(()),
         of => out::line(format!("{name:<12}{}", visible(&of.join(", ")))),

@@ -1,5 +1,6 @@
 //! The command line. Exit status 0: good, 1: the answer is no, 2: wrong use.
 
+mod access;
 mod against;
 mod approvals;
 mod catalogue;

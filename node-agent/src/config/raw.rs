@@ -218,6 +218,7 @@ pub(super) struct RawAuditors {
 pub(super) struct RawLocalReviewer {
     pub(super) uid: Maybe<u32>,
     pub(super) name: Maybe<String>,
+    pub(super) also: List<String>,
     pub(super) groups: List<String>,
 }
 

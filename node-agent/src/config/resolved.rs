@@ -422,6 +422,7 @@ pub struct Console {
 pub struct LocalReviewer {
     pub uid: u32,
     pub name: String,
+    pub also: Vec<String>,
     pub groups: Vec<String>,
 }
 

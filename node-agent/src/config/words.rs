@@ -408,7 +408,7 @@ pub const KEYS: &[Key] = &[
         "approvals.per_identity",
         "number",
         "32",
-        "how many requests of one user may be open at once",
+        "how many requests of one user may be open at once; those count that its clients withdrew within the last minute",
     ),
     key(
         "approvals.local[].uid",
@@ -421,6 +421,12 @@ pub const KEYS: &[Key] = &[
         "text",
         "",
         "who that is, as rules (`reviewers.users`) and records name it",
+    ),
+    key(
+        "approvals.local[].also",
+        "list",
+        "[]",
+        "what issuers call the same person (`sub`, e-mail): nobody decides their own wish, or twice, under another name",
     ),
     key(
         "approvals.local[].groups",
@@ -474,7 +480,7 @@ pub const KEYS: &[Key] = &[
         "approvals.webhooks[].console_url",
         "URL",
         "no link",
-        "where reviewers reach the web console; a link is CONSOLE_URL/console/approvals/ID",
+        "where reviewers reach the web console; a link is CONSOLE_URL/console/requests/ID",
     ),
     key(
         "approvals.webhooks[].headers",

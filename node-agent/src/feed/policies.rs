@@ -127,13 +127,15 @@ fn stamp(paths: &[PathBuf]) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
     }
 }
 
-/// Follows the files until the task is dropped. `again` forces a reading (SIGHUP).
+/// Follows the files until the task is dropped. `again` forces a reading (SIGHUP); `changed` is told of
+/// policies that are new.
 pub async fn follow_policies(
     paths: Vec<PathBuf>,
     current: Policies,
     trouble: PolicyTrouble,
     metrics: Arc<Metrics>,
     again: Arc<Notify>,
+    changed: impl Fn(&PolicySet),
 ) {
     let mut ticks = interval(EVERY);
     let mut seen = stamp(&paths);
@@ -147,11 +149,19 @@ pub async fn follow_policies(
             continue;
         }
         seen = now;
-        reload(&paths, &current, &trouble, &metrics);
+        if reload(&paths, &current, &trouble, &metrics) {
+            changed(&current.load());
+        }
     }
 }
 
-fn reload(paths: &[PathBuf], current: &Policies, trouble: &PolicyTrouble, metrics: &Metrics) {
+/// Whether other policies are in force now.
+fn reload(
+    paths: &[PathBuf],
+    current: &Policies,
+    trouble: &PolicyTrouble,
+    metrics: &Metrics,
+) -> bool {
     match load_policies(paths) {
         Ok(set) => {
             let version = set.version();
@@ -160,6 +170,7 @@ fn reload(paths: &[PathBuf], current: &Policies, trouble: &PolicyTrouble, metric
             if *version != *current.load().version() {
                 tracing::info!(%version, "policies changed");
                 current.store(Arc::new(set));
+                return true;
             }
         }
         Err(fault) => {
@@ -168,6 +179,7 @@ fn reload(paths: &[PathBuf], current: &Policies, trouble: &PolicyTrouble, metric
             tracing::error!(%fault, "policies are wrong; the last good ones go on");
         }
     }
+    false
 }
 
 #[cfg(test)]

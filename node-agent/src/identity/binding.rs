@@ -82,6 +82,7 @@ mod tests {
                 subject: subject.to_owned(),
                 groups: Vec::new(),
                 claims: Default::default(),
+                also: Vec::new(),
                 expires: UnixMillis(0),
             };
             assert_eq!(

@@ -66,6 +66,11 @@ pub const LINE_KEYS: &[(&str, &str, &str)] = &[
         "`{ changes, decision }`",
         "changes to the statement, judged together by the same policies: with them it is allowed (`allow`), or a human decides (`hold`)",
     ),
+    (
+        "access",
+        "list of names",
+        "policies that are granted on request, and of which each alone would let it run; at most 8",
+    ),
     ("reference", "`s-…#n`", "finds the recorded event"),
 ];
 
@@ -105,6 +110,9 @@ pub struct Particulars {
     /// What would be allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggest: Option<Suggestion>,
+    /// Policies that could be granted, and would let it run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<String>,
 }
 
 /// What became of a refused statement.
@@ -307,6 +315,7 @@ impl Refusal {
             ("objects", &known.objects),
             ("columns", &known.columns),
             ("functions", &known.functions),
+            ("access", &known.access),
         ] {
             let names: Vec<&str> = names
                 .iter()
@@ -331,6 +340,7 @@ impl Refusal {
             "columns",
             "functions",
             "suggest",
+            "access",
             "statement",
             "rule",
             "policy",
@@ -384,6 +394,7 @@ mod tests {
                 changes: vec![Change::AddWhere, Change::AddLimit { rows: 3 }],
                 decision: Then::Hold,
             }),
+            access: names(),
         }));
         refusal
     }

@@ -99,6 +99,10 @@ pub struct User {
     /// The claims that may be kept (an allow-list), for policy conditions and the record.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, serde_json::Value>,
+    /// Other names of the same person, and who acts for them, whatever claims are kept: nobody is to decide
+    /// about their own wish under another name. Not on the record.
+    #[serde(skip)]
+    pub also: Vec<String>,
     /// `exp`: no statement starts after it (plus skew).
     pub expires: UnixMillis,
 }

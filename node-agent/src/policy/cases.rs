@@ -17,7 +17,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::near;
-use super::{Decision, Document, PolicySet, Question, ResolvedNames, RuleRef, decide, parse};
+use super::{
+    Decision, Document, Granted, PolicySet, Question, ResolvedNames, RuleRef, decide, parse,
+};
 use crate::model::{Dialect, Principal, TargetName, UnixMillis, User, Workload};
 use crate::sql::{Purpose, RelationName, analyze};
 
@@ -77,6 +79,8 @@ pub struct Asker {
     pub role: String,
     /// `application_name`.
     pub application: Option<String>,
+    /// Policies that are supposed to be granted to them.
+    pub access: Vec<String>,
     /// RFC 3339.
     pub now: String,
     /// Unqualified names and the schemas each may stand for.
@@ -98,6 +102,7 @@ impl Default for Asker {
             database: "app".to_owned(),
             role: "svc".to_owned(),
             application: None,
+            access: Vec::new(),
             now: "2026-01-14T12:00:00Z".to_owned(),
             names: BTreeMap::new(),
             reaches: BTreeMap::new(),
@@ -151,6 +156,7 @@ impl Asker {
                     subject: self.user.clone(),
                     groups: self.groups.clone(),
                     claims: self.claims.clone(),
+                    also: Vec::new(),
                     expires: UnixMillis(i64::MAX),
                 },
             }),
@@ -165,6 +171,14 @@ impl Asker {
                 .unwrap_or_default()),
             analysis: Arc::new(analyze(Dialect::Postgres, sql)),
             names: Arc::new(names),
+            access: self
+                .access
+                .iter()
+                .map(|policy| Granted {
+                    policy: Arc::from(policy.as_str()),
+                    by: None,
+                })
+                .collect(),
             now: UnixMillis(now.unix_timestamp().saturating_mul(1000)),
         })
     }

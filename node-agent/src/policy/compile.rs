@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::access::{self, Granted, OnRequest};
 use super::budget::Budget;
 use super::content::CompiledContent;
 use super::document::{
-    Document, Effect, Functions, Gate, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
+    Document, Effect, Functions, LimitWords, Mode, PolicyError, Predicates, Rule, Subject,
     Witnesses,
 };
 use super::pattern::{ColumnName, FunctionPattern, Glob, TablePattern};
@@ -52,6 +53,8 @@ pub(super) struct Compiled {
     pub(super) content: Vec<CompiledContent>,
     pub(super) limits: Limits,
     pub(super) budgets: Vec<Budget>,
+    /// It is in force only where it was granted.
+    pub(super) access: Option<Arc<OnRequest>>,
 }
 
 #[derive(Debug)]
@@ -144,19 +147,13 @@ impl PolicySet {
         question: &'a Question,
     ) -> impl Iterator<Item = &'a Compiled> {
         self.documents.iter().filter(move |document| {
-            document
-                .targets
-                .iter()
-                .any(|t| t.matches(&question.target.0))
-                && document.subjects.iter().any(|subject| {
-                    is(subject, &question.principal)
-                        && within(&subject.databases, &question.database)
-                        && within(&subject.roles, &question.role)
-                })
+            let in_force = document.access.is_none() || question.has(&document.name);
+            in_force && document.is_about(question)
         })
     }
 
-    /// Documents that may speak of this principal on this target, whatever the database and role.
+    /// Documents that may speak of this principal on this target, whatever the database and role; of those
+    /// that are granted, all.
     fn possible<'a>(
         &'a self,
         principal: &'a Principal,
@@ -173,10 +170,13 @@ impl PolicySet {
 
     /// What the session must resolve for this principal here, and for whom. Where every rule is about
     /// `*.*`, no relation; where every document vouches for every function and denies none, no call.
-    pub fn needs(&self, principal: &Principal, target: &TargetName) -> Needs {
+    /// What could be granted and was not decides nothing: names say only whether it is worth asking for.
+    pub fn needs(&self, principal: &Principal, target: &TargetName, granted: &[Granted]) -> Needs {
         let mut needs = Needs::default();
         for document in self.possible(principal, target) {
+            let is_granted = || granted.iter().any(|one| one.policy == document.name);
             let whom = match document.mode {
+                Mode::Enforce if document.access.is_some() && !is_granted() => Needed::ToObserve,
                 Mode::Enforce => Needed::ToDecide,
                 Mode::Observe => Needed::ToObserve,
             };
@@ -198,7 +198,7 @@ impl PolicySet {
         let mut obligations = Obligations::default();
         for document in self
             .possible(principal, target)
-            .filter(|d| d.mode == Mode::Enforce)
+            .filter(|d| d.mode == Mode::Enforce && d.access.is_none())
         {
             obligations.limits = obligations.limits.stricter(document.limits);
             let masks = document
@@ -235,6 +235,17 @@ impl PolicySet {
 }
 
 impl Compiled {
+    /// Whether it speaks of this question, granted or not.
+    pub(super) fn is_about(&self, question: &Question) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.matches(&question.target.0))
+            && self.subjects.iter().any(|subject| {
+                is(subject, &question.principal)
+                    && within(&subject.databases, &question.database)
+                    && within(&subject.roles, &question.role)
+            })
+    }
+
     /// A rule or a mask names a schema or a table.
     fn names(&self, principal: &Principal) -> bool {
         let named = |rule: &CompiledRule| !rule.tables.iter().all(TablePattern::is_every);
@@ -372,6 +383,7 @@ fn compile(document: Document) -> Compiled {
         rule: Arc::from(rule),
     };
     Compiled {
+        access: OnRequest::of(&document),
         mode: document.mode,
         witnesses: document.witnesses,
         subjects: document.subjects,
@@ -535,11 +547,6 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         if shape.is_some_and(|span| span.0 == 0 || span.0 > LONGEST_SHAPE_MS) {
             wrong(format!("rule `{name}`: offers.shape is at most 8h"));
         }
-        if rule.hold == Some(Gate::Commit) {
-            wrong(format!(
-                "rule `{name}`: hold: commit is not available yet; leave it out, and the statement is held"
-            ));
-        }
         if approve
             && rule
                 .reviewers
@@ -592,6 +599,10 @@ fn check(document: &Document, names: &mut BTreeSet<String>, errors: &mut Vec<Pol
         for told in exempts(net.unless.as_ref()) {
             wrong(format!("content `{name}`: {told}"));
         }
+    }
+    for (path, told) in access::check(document) {
+        here.set(document.places.at(&path));
+        wrong(told);
     }
 }
 

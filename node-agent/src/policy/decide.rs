@@ -36,7 +36,10 @@ pub(super) fn judged(set: &PolicySet, question: &Question) -> Decision {
         .copied()
         .filter(|document| document.mode == Mode::Enforce)
         .collect();
-    let mut decision = if enforcing.is_empty() {
+    // Where all others only observe, everything runs: what is granted takes nothing of that away.
+    let only_granted = enforcing.iter().all(|document| document.access.is_some());
+    let observing = enforcing.len() < documents.len();
+    let mut decision = if enforcing.is_empty() || (only_granted && observing) {
         Decision::Allow(Allow {
             rules: Vec::new(),
             obligations: Arc::new(Obligations::default()),
@@ -47,9 +50,7 @@ pub(super) fn judged(set: &PolicySet, question: &Question) -> Decision {
     } else {
         Judge::new(&enforcing, question).judge()
     };
-    if enforcing.len() < documents.len()
-        && let Decision::Allow(allow) = &mut decision
-    {
+    if observing && let Decision::Allow(allow) = &mut decision {
         let margin = Margin {
             obligations: &allow.obligations,
             observed: &mut allow.observed,

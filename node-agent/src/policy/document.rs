@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Masker;
+use super::access::{self, Access};
 use super::budget::{Budget, Per, Spent};
 use super::condition::Condition;
 use super::content::Content;
@@ -80,6 +81,13 @@ pub struct Document {
     /// What happens where two parsers read a text differently.
     #[serde(default)]
     pub witnesses: Witnesses,
+    /// It is in force for nobody but those to whom it was granted, for as long as that.
+    #[serde(
+        default,
+        deserialize_with = "access::read",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub access: Option<Access>,
     /// The file it came from; not part of the document.
     #[serde(skip)]
     pub source_name: String,

@@ -7,7 +7,8 @@ use super::judge::Judge;
 use super::names::Candidates;
 use super::words::word;
 use super::{
-    ContentRule, Decision, Masker, Mode, PolicySet, Predicates, Question, RuleRef, decide,
+    ContentRule, Decision, Masker, Mode, PolicySet, Predicates, Question, Reviewers, RuleRef,
+    decide, offered,
 };
 use crate::sql::{FunctionClass, StatementFacts, Sureness, Touch, classify_function};
 
@@ -28,6 +29,9 @@ pub struct Explanation {
     /// The content nets in force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<ContentRule>,
+    /// Policies about it that are in force only while they are granted, and are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_request: Vec<OnRequestNote>,
     /// Policies that are about somebody or something else.
     pub other_policies: Vec<String>,
 }
@@ -108,6 +112,21 @@ pub struct RuleNote {
     pub condition: Option<&'static str>,
 }
 
+/// A policy that could be granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OnRequestNote {
+    /// Which.
+    pub policy: String,
+    /// Whether it alone would let the statement run, or have a human decide.
+    pub helps: bool,
+    /// Who may grant it.
+    pub reviewers: Reviewers,
+    /// How many of them must agree.
+    pub quorum: u32,
+    /// The longest that it is granted for, milliseconds.
+    pub longest: u64,
+}
+
 /// A mask in force.
 #[derive(Clone, Debug, Serialize)]
 pub struct MaskNote {
@@ -141,6 +160,24 @@ pub fn explain(set: &PolicySet, question: &Question) -> Explanation {
         note.place = set.place(&note.rule).map(str::to_owned);
         note.decided = named.contains(&note.rule);
     }
+    let helping = match &decision {
+        Decision::Deny(_) => offered(set, question),
+        Decision::Allow(_) | Decision::Hold(_) => Vec::new(),
+    };
+    let on_request = set
+        .documents
+        .iter()
+        .filter(|document| !question.has(&document.name) && document.is_about(question));
+    let on_request = on_request.filter_map(|document| document.access.as_ref());
+    let on_request: Vec<OnRequestNote> = on_request
+        .map(|access| OnRequestNote {
+            policy: access.policy.to_string(),
+            helps: helping.iter().any(|one| one.policy == access.policy),
+            reviewers: access.asks.reviewers.clone(),
+            quorum: access.asks.quorum,
+            longest: access.longest,
+        })
+        .collect();
     let unsure = match &question.analysis.sureness {
         Sureness::Complete => None,
         Sureness::Opaque(why) | Sureness::Partial(why) => Some(why.clone()),
@@ -173,8 +210,10 @@ pub fn explain(set: &PolicySet, question: &Question) -> Explanation {
             .documents
             .iter()
             .filter(|d| !documents.iter().any(|a| std::ptr::eq(*a, *d)))
+            .filter(|d| !on_request.iter().any(|one| one.policy == *d.name))
             .map(|d| d.name.to_string())
             .collect(),
+        on_request,
     }
 }
 

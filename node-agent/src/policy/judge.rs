@@ -220,11 +220,13 @@ impl<'a> Judge<'a> {
         if let Sureness::Opaque(why) | Sureness::Partial(why) = &self.question.analysis.sureness {
             held = self.unsure(why)?;
         }
+        // What is granted makes nothing stricter, unless nothing else speaks.
+        let alone = self.documents.iter().all(|d| d.access.is_some());
         if let Second::Differs(differing) = &self.question.analysis.second
             && self
                 .documents
                 .iter()
-                .any(|d| d.witnesses == Witnesses::Strict)
+                .any(|d| d.witnesses == Witnesses::Strict && (alone || d.access.is_none()))
         {
             let by = self.unsure(&differing.what)?;
             held = held.or(by);

@@ -3,7 +3,7 @@
 //!
 //! `document.rs` is a policy as written, `compile.rs` makes a set of it, `judge.rs` asks the set,
 //! `masked.rs` adds what masks forbid, `tags.rs` says which columns they are about besides those they name, `refuse.rs` words the refusals, `suggest.rs` looks for a small
-//! change that would be allowed. `budget.rs` keeps what an identity has spent. For those who write
+//! change that would be allowed, `access.rs` for a policy that could be granted. `budget.rs` keeps what an identity has spent. For those who write
 //! policies there are `check/` (what a policy cannot have meant), `audit.rs` (which column of a database has which mask), `explain.rs`, `cases.rs` and
 //! `schema/`. docs/policy-language.md is the same for people.
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Principal, Refusal, TargetName, UnixMillis};
 use crate::sql::{Analysis, Purpose, RelationName, RelationUse};
 
+mod access;
 mod audit;
 mod budget;
 mod check;
@@ -47,6 +48,7 @@ mod words;
 
 pub mod cases;
 
+pub use access::{Access, Granted, OnRequest, offered};
 pub use audit::{Audit, AuditedColumn, AuditedMask, Idle, Share, audit};
 pub use budget::{Budget, Exhausted, Identity, Ledger, Per, Spent};
 pub use check::{Finding, check, check_against};
@@ -59,7 +61,8 @@ pub use document::{
     Mode, Offers, PolicyError, Predicates, Reviewers, Rule, Size, Span, Subject, Witnesses, parse,
 };
 pub use explain::{
-    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, RuleNote, StatementNote, explain,
+    ColumnNote, Explanation, FunctionNote, MaskNote, ObjectNote, OnRequestNote, RuleNote,
+    StatementNote, explain,
 };
 pub use inventory::{Column, Inventory, InventoryError, InventoryKind, Routine, Table};
 pub use json_path::{Depth, JsonMask, JsonPath, MOST_STEPS, PathStep, Select};
@@ -97,6 +100,9 @@ pub struct Question {
     pub analysis: Arc<Analysis>,
     /// What the names in it can stand for.
     pub names: Arc<ResolvedNames>,
+    /// The policies that were granted to who asks, and are in force for it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<Granted>,
     /// When.
     pub now: UnixMillis,
 }
@@ -454,6 +460,8 @@ pub struct Limits {
     pub rows_affected: Option<u64>,
 }
 
+#[cfg(test)]
+mod granted;
 #[cfg(test)]
 mod suggested;
 #[cfg(test)]

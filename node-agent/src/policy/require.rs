@@ -183,6 +183,7 @@ impl Wanted {
             reason,
             ticket,
             traceparent: None,
+            access: None,
             unread: None,
         })
     }

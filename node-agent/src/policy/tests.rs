@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::cases::Asker;
 use super::*;
 
-const DEMO: &str = include_str!("../../../policies/demo.yaml");
-const EVERYTHING: &str = include_str!("../../../policies/allow-everything.yaml");
+pub(super) const DEMO: &str = include_str!("../../../policies/demo.yaml");
+pub(super) const EVERYTHING: &str = include_str!("../../../policies/allow-everything.yaml");
 
-fn set(texts: &[&str]) -> PolicySet {
+pub(super) fn set(texts: &[&str]) -> PolicySet {
     let documents = texts
         .iter()
         .flat_map(|t| parse(t, "test.yaml").unwrap())
@@ -101,7 +101,8 @@ fn the_version_follows_the_content() {
 #[test]
 fn names_are_needed_only_where_a_rule_names_one() {
     let question = Asker::default().question("SELECT 1").unwrap();
-    let needs = |documents: &[&str]| set(documents).needs(&question.principal, &question.target);
+    let needs =
+        |documents: &[&str]| set(documents).needs(&question.principal, &question.target, &[]);
     assert!(needs(&[DEMO]).relations != Needed::No && needs(&[DEMO]).calls != Needed::No);
     assert!(needs(&[EVERYTHING]).relations == Needed::No);
     assert!(needs(&[EVERYTHING]).calls == Needed::No);
@@ -299,7 +300,7 @@ fn a_set_is_shared_between_tasks() {
     shared::<Arc<PolicySet>>();
 }
 
-fn statement() -> impl Strategy<Value = String> {
+pub(super) fn statement() -> impl Strategy<Value = String> {
     let table = prop::sample::select(vec![
         "sales.orders",
         "sales.customers",
@@ -564,6 +565,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_approve_rule_may_hold_the_commit() {
+    let text = "\
+apiVersion: node-agent/v1
+kind: Policy
+metadata: { name: gate }
+subjects: [ { workloads: ['*'] } ]
+targets: [ '*' ]
+rules:
+  - { name: ask, effect: approve, statements: [delete], tables: ['s.*'], reviewers: { groups: [dba] }, hold: commit, timeout: 5m }
+";
+    let question = Asker::default()
+        .question("delete from s.t where a = 1")
+        .unwrap();
+    let Decision::Hold(hold) = decide(&set(&[text]), &question) else {
+        panic!("not held");
+    };
+    assert_eq!(hold.asks.gate, Gate::Commit);
+    assert_eq!(hold.asks.timeout_seconds, Some(300));
+    let wrong = text.replace("approve", "allow");
+    assert!(PolicySet::compile(parse(&wrong, "x").unwrap()).is_err());
 }
 
 #[test]

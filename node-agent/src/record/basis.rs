@@ -9,7 +9,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::model::UnixMillis;
-use crate::policy::{Decision, ResolvedNames};
+use crate::policy::{Decision, Granted, ResolvedNames};
 
 /// What a decision was made of besides text, principal and purpose. All of it is empty in recordings of
 /// versions that did not keep it.
@@ -27,6 +27,9 @@ pub struct Basis {
     /// asked for could not be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Arc<Decision>>,
+    /// The policies that were granted to who asked, and in force for it then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<Granted>,
     /// How the statement was sent.
     #[serde(skip_serializing_if = "Sent::is_unrecorded")]
     pub sent: Sent,
@@ -43,7 +46,10 @@ impl Basis {
 
     /// Whether all is the same but for the moment and whether it goes on.
     pub(in crate::record) fn is_like(&self, other: &Basis) -> bool {
-        self.names.are(&other.names) && same(&self.policy, &other.policy) && self.sent == other.sent
+        self.names.are(&other.names)
+            && same(&self.policy, &other.policy)
+            && self.access == other.access
+            && self.sent == other.sent
     }
 }
 
@@ -191,8 +197,12 @@ mod tests {
                     sent: Sent::Prepared(Types::of(Bytes::from_static(&[0, 0, 0, 23, 0, 0, 1, 0]))),
                     resumed: true,
                     policy: None,
+                    access: vec![Granted {
+                        policy: "oncall".into(),
+                        by: Some(crate::model::ApprovalId(12)),
+                    }],
                 },
-                r#"{"names":{"found":{"relations":[],"bare":["pg_authid"]}},"judged":7,"sent":{"prepared":[23,256]},"resumed":true}"#,
+                r#"{"names":{"found":{"relations":[],"bare":["pg_authid"]}},"judged":7,"access":[{"policy":"oncall","by":"a-000000000000000c"}],"sent":{"prepared":[23,256]},"resumed":true}"#,
             ),
         ] {
             let written = serde_json::to_string(&basis).unwrap();

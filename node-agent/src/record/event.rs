@@ -335,6 +335,8 @@ pub enum ApprovalStep {
         /// How many rows of which tables it was about, or why nobody knows. No value of any row.
         outcome: String,
     },
+    /// It runs in its transaction, whose COMMIT is held.
+    Gated,
     /// It was granted: the statement runs now.
     Granted {
         /// By whom.
@@ -360,6 +362,9 @@ impl Approval {
             }
             ApprovalStep::Previewed { by, outcome } => {
                 format!("approval {id}was previewed for {by}: {outcome}")
+            }
+            ApprovalStep::Gated => {
+                "it runs in its transaction, whose COMMIT will be held".to_owned()
             }
             ApprovalStep::Granted { by, terms } => {
                 format!("approval {id}was given by {}: {terms}", by.join(", "))

@@ -87,6 +87,14 @@ pub(crate) mod fixtures {
         super::Recorder::on(Box::new(shelf), settings, None, Some(ledger)).unwrap()
     }
 
+    /// A step that was not recorded, for tests of what hangs on one.
+    pub(crate) fn stepped(
+        reference: crate::model::Reference,
+        approval: Option<crate::model::ApprovalId>,
+    ) -> super::Stepped {
+        super::Stepped::new(reference, approval)
+    }
+
     /// A receipt for a decision that was not recorded, for tests of what hangs on one.
     pub(crate) fn receipt(
         reference: crate::model::Reference,

@@ -90,6 +90,7 @@ impl Teller {
                 subject: subject.into(),
                 groups: vec!["ai-agents".into(), "orders-readers".into()],
                 claims: BTreeMap::new(),
+                also: Vec::new(),
                 expires: UnixMillis(2_000_000_000_000),
             },
         };

@@ -37,6 +37,7 @@ pub(super) fn login(subject: &str) -> Login {
                 subject: subject.into(),
                 groups: vec!["ai-agents".into()],
                 claims: Default::default(),
+                also: Vec::new(),
                 expires: UnixMillis(2_000_000_000_000),
             },
         },

@@ -116,6 +116,9 @@ impl Story {
                 writeln!(out, "    {line}")?;
             }
         }
+        for line in words::granted(event) {
+            writeln!(out, "    {line}")?;
+        }
         for (number, param) in event.params.iter().enumerate() {
             writeln!(
                 out,

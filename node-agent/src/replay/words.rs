@@ -1,8 +1,8 @@
 //! Pure. What events mean, in words.
 
 use crate::model::{Refusal, UnixMillis};
-use crate::policy::{Allow, Decision, RuleRef};
-use crate::record::{End, Event, Found, Login, RecordedCell, RecordedText, Why};
+use crate::policy::{Allow, Decision, Granted, RuleRef};
+use crate::record::{Decided, End, Event, Found, Login, RecordedCell, RecordedText, Why};
 use crate::sql::{Analysis, Purpose, Second, Sureness, Touch};
 
 use super::visible::visible;
@@ -104,10 +104,27 @@ pub(super) fn purpose(purpose: &Purpose) -> Vec<String> {
         ("reason", &purpose.reason),
         ("ticket", &purpose.ticket),
         ("traceparent", &purpose.traceparent),
+        ("asks for access", &purpose.access),
         ("purpose not read", &purpose.unread),
     ];
     said.into_iter()
         .filter_map(|(key, value)| Some(format!("{key}: {}", visible(value.as_ref()?))))
+        .collect()
+}
+
+/// The policies that were granted to who asked, and let it run.
+pub(super) fn granted(decided: &Decided) -> Vec<String> {
+    let Decision::Allow(allow) = &*decided.decision else {
+        return Vec::new();
+    };
+    let used = |granted: &&Granted| allow.rules.iter().any(|rule| rule.policy == granted.policy);
+    let access = decided.basis.access.iter().filter(used);
+    access
+        .map(|granted| {
+            let by = granted.by.map(|by| format!(", by {by}"));
+            let policy = visible(&granted.policy);
+            format!("access: {policy} was granted{}", by.unwrap_or_default())
+        })
         .collect()
 }
 

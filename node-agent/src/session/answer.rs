@@ -10,9 +10,9 @@ use crate::mask::{MaskPlan, MaskedRows, Treated, Undecodable, doubtful};
 use crate::model::{Refusal, ResultHead};
 use crate::policy::{Decision, Obligations, Trace};
 use crate::record::{Delivered, End, Why};
-use crate::sql::{Lineage, StatementKind, Sureness};
+use crate::sql::{Lineage, StatementKind, Sureness, Turn};
 use crate::upstream::Catalogue;
-use crate::wire::{Answer, Garbled, Peer, Talk, Transaction, Wire};
+use crate::wire::{Answer, Garbled, OwnAnswer, Peer, Talk, Transaction, Wire};
 
 use super::copied::Copying;
 use super::execution::{Execution, Relaying};
@@ -132,6 +132,7 @@ impl<W: Wire> Session<W> {
             Answer::Control | Answer::Ready { .. } => Fate::Verbatim,
             Answer::CopyIn => self.copy(StatementKind::CopyIn, "CopyInResponse")?,
             Answer::Hidden => Fate::Replaced,
+            Answer::Own(answer) => self.own_answer(answer, frame),
             Answer::Head => {
                 if let Some(execution) = self.link.current() {
                     if execution.stopped.is_some() {
@@ -476,6 +477,10 @@ impl<W: Wire> Session<W> {
                     execution.tagged = execution.tagged.saturating_add(rows.unwrap_or(0));
                 }
                 self.undone |= tag == "ROLLBACK";
+                if tag == "ROLLBACK" && statement.turn == Turn::RollsBack {
+                    // Of what came behind it nothing was noted before its end was known.
+                    self.gate.over();
+                }
                 if execution.stopped.is_none() {
                     self.effects(&statement, index);
                 }
@@ -499,15 +504,15 @@ impl<W: Wire> Session<W> {
                 self.finish(End::Done);
                 self.settings_made.unended = false;
                 if *transaction == Transaction::Idle {
-                    self.known.committed(&self.lookup);
-                    if std::mem::take(&mut self.undone) {
-                        // A cursor that outlives its transaction does not outlive its undoing.
-                        self.link.forget_cursors();
-                    }
-                    // Nothing is outstanding whose constraints could still be checked.
-                    self.touched &= !self.link.idle();
+                    self.outside();
                 }
             }
+            Answer::Own(OwnAnswer::RolledBack) => {
+                self.undone = true;
+                self.outside();
+            }
+            Answer::Own(OwnAnswer::Failed(_)) => self.undone = true,
+            Answer::Own(OwnAnswer::Stands(_) | OwnAnswer::Work(_)) => {}
             Answer::Parameter { name, value } => {
                 self.reported(name, value);
                 // Newer servers say where they look for names, whoever changed it.
@@ -527,6 +532,22 @@ impl<W: Wire> Session<W> {
             | Answer::CopyOut
             | Answer::CopyRows { .. } => {}
         }
+    }
+
+    /// No transaction is open.
+    fn outside(&mut self) {
+        self.known.committed(&self.lookup);
+        if !self.undone && self.gate.holds().is_some() {
+            // No way leads here: whoever finds one finds this in the log.
+            tracing::error!(session = %self.id, "a transaction ended past its gate");
+        }
+        self.gate.over();
+        if std::mem::take(&mut self.undone) {
+            // A cursor that outlives its transaction does not outlive its undoing.
+            self.link.forget_cursors();
+        }
+        // Nothing is outstanding whose constraints could still be checked.
+        self.touched &= !self.link.idle();
     }
 
     fn finish(&mut self, end: End) {

@@ -18,12 +18,13 @@ use crate::approval::{
 use crate::clock;
 use crate::model::{ApprovalId, Refusal, RefusalCode, UnixMillis};
 use crate::permit::Cleared;
-use crate::policy::{Decision, Gate, Hold};
+use crate::policy::{Decision, Hold};
 use crate::record::{Approval, ApprovalStep, Receipt, Why};
 use crate::sql::shape;
 use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
 
 use super::execution::Execution;
+use super::gate::{ByGate, gates};
 use super::preview::Shows;
 use super::pump::Session;
 use super::shown::{parts, shown};
@@ -36,14 +37,29 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Portals whose answer may be read on by the grant that began it.
 const MOST_PORTALS: usize = 64;
 
+/// A statement that is brought to the desk.
+pub(super) struct Brought {
+    pub(super) asked: Asked<Arc<Prepared>>,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) verdict: Verdict,
+    pub(super) hold: Hold,
+    pub(super) receipt: Receipt,
+    /// It is the COMMIT of a transaction that the rule is about.
+    pub(super) commit: bool,
+    /// Why it is held itself, where the rule would hold its COMMIT.
+    pub(super) itself: Option<&'static str>,
+}
+
 /// A statement that waits for a human.
 pub(super) struct Held {
     pub(super) asked: Asked<Arc<Prepared>>,
     pub(super) prepared: Arc<Prepared>,
     pub(super) hold: Hold,
-    policy_version: Arc<str>,
-    receipt: Receipt,
+    pub(super) policy_version: Arc<str>,
+    pub(super) receipt: Receipt,
     pub(super) pending: Box<Pending>,
+    commit: bool,
+    itself: Option<&'static str>,
     /// What reviewers want to see of it beside its text.
     pub(super) shows: Shows,
     /// What came for it, and was not acted on yet.
@@ -111,40 +127,102 @@ impl<W: Wire> Session<W> {
             portal,
             ..
         } = &asked.phase
-            && let Some(rest) = self.rests.get(portal)
+            && let Some((rest, policy_version)) = self.rests.get(portal)
             && rest.rule() == &hold.rule
+            && *policy_version == verdict.policy_version
         {
             let grant = rest.resume(self.reference());
             return self.granted(asked, prepared, verdict, receipt, grant).await;
         }
-        let request = match self.request(&asked, &prepared, &hold, &verdict).await {
-            Ok(request) => request,
-            Err(refusal) => return self.not_granted(asked, &hold, None, *refusal).await,
+        let mut brought = Brought {
+            asked,
+            prepared,
+            verdict,
+            hold,
+            receipt,
+            commit: false,
+            itself: None,
         };
-        let mut request = request;
+        if gates(&brought.hold) {
+            match self.by_gate(&brought) {
+                ByGate::Runs { gated, first } => return self.gated(brought, gated, first).await,
+                ByGate::Closes => {
+                    let Brought {
+                        asked,
+                        prepared,
+                        verdict,
+                        receipt,
+                        ..
+                    } = brought;
+                    return self.close_with(asked, prepared, verdict, receipt).await;
+                }
+                ByGate::Refused { why, hint } => {
+                    let refusal = crate::approval::refusal(&brought.hold.rule, &why).hint(hint);
+                    let Brought { asked, hold, .. } = brought;
+                    return self.not_granted(asked, &hold, None, refusal).await;
+                }
+                ByGate::Held(why) => brought.itself = Some(why),
+            }
+        } else if let Some(refusal) = self.past_the_gate(&brought.prepared) {
+            // One approval cannot answer both, and nobody is asked in vain.
+            let Brought { asked, hold, .. } = brought;
+            return self.not_granted(asked, &hold, None, refusal).await;
+        }
+        match self.request(&brought).await {
+            Ok(request) => self.bring(brought, request).await,
+            Err(refusal) => {
+                let Brought { asked, hold, .. } = brought;
+                self.not_granted(asked, &hold, None, *refusal).await
+            }
+        }
+    }
+
+    /// Brings what is asked for to the desk, where it waits unless it was decided on before.
+    pub(super) async fn bring(&mut self, brought: Brought, request: Request) -> Result<(), Why> {
         let (id, lapses) = (request.id, request.lapses);
-        let obligations = hold.obligations.clone();
+        let obligations = brought.hold.obligations.clone();
         let desk = self.shared.desk.clone();
         // From here on a cancel request is for what waits.
         let cancelled = self.cancel.held();
-        if let Some(_room) = desk.would_ask(&request).await
+        let mut request = request;
+        if !brought.commit
+            && let Some(_room) = desk.would_ask(&request).await
             && let Matter::Statement(shown) = &mut request.matter
         {
-            shown.estimate = self.expected(&asked, &prepared).await;
+            shown.estimate = self.expected(&brought.asked, &brought.prepared).await;
         }
         match desk.ask(request, obligations).await {
+            Answer::Granted(grant) if brought.commit => {
+                drop(cancelled);
+                self.committed(brought, grant).await
+            }
             Answer::Granted(grant) => {
                 drop(cancelled);
+                let Brought {
+                    asked,
+                    prepared,
+                    verdict,
+                    receipt,
+                    ..
+                } = brought;
                 self.granted(asked, prepared, verdict, receipt, grant).await
             }
-            Answer::Refused(refusal) => self.not_granted(asked, &hold, Some(id), refusal).await,
+            Answer::Refused(refusal) => self.not_brought(brought, id, refusal).await,
             Answer::Waiting(mut pending) => {
                 let step = ApprovalStep::Asked { lapses };
                 if let Err(error) = self.step(Some(id), step).await {
                     pending.gone(Lapse::Unrecorded);
-                    let refusal = error.refusal();
-                    return self.not_granted(asked, &hold, Some(id), refusal).await;
+                    return self.not_brought(brought, id, error.refusal()).await;
                 }
+                let Brought {
+                    asked,
+                    prepared,
+                    verdict,
+                    hold,
+                    receipt,
+                    commit,
+                    itself,
+                } = brought;
                 self.asked_reviewers = true;
                 let left = Duration::from_millis(
                     u64::try_from(lapses.0.saturating_sub(clock::now().0)).unwrap_or(0),
@@ -156,6 +234,8 @@ impl<W: Wire> Session<W> {
                     policy_version: verdict.policy_version.clone(),
                     receipt,
                     pending,
+                    commit,
+                    itself,
                     told: None,
                     lapses,
                     remind: Box::pin(sleep_until(now + REMIND)),
@@ -164,10 +244,28 @@ impl<W: Wire> Session<W> {
                     shows: Shows::new(desk.holds(id)),
                     hold,
                 };
-                self.tell_held(&held, "it is held");
+                self.tell_held(&held, "is held");
                 self.held = Some(Box::new(held));
                 Ok(())
             }
+        }
+    }
+
+    async fn not_brought(
+        &mut self,
+        brought: Brought,
+        id: ApprovalId,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        let Brought {
+            asked,
+            hold,
+            commit,
+            ..
+        } = brought;
+        match commit {
+            true => self.uncommitted(asked, &hold, Some(id), refusal).await,
+            false => self.not_granted(asked, &hold, Some(id), refusal).await,
         }
     }
 
@@ -183,14 +281,22 @@ impl<W: Wire> Session<W> {
             seconds => format!("{} min", seconds / 60),
         };
         let rule = &held.hold.rule;
+        let what = match held.commit {
+            true => "the COMMIT",
+            false => "it",
+        };
         let message = format!(
-            "{how}: rule {}/{} wants it approved, as {}, within {left}",
+            "{what} {how}: rule {}/{} wants it approved, as {}, within {left}",
             rule.policy,
             rule.rule,
             held.pending.id()
         );
+        let itself = held
+            .itself
+            .map(|why| format!("it is held itself, before it runs, and not its COMMIT: {why}; "));
         let detail = format!(
-            "asked: {}; reference {}; cancel the statement to withdraw it",
+            "{}asked: {}; reference {}; cancel the statement to withdraw it",
+            itself.unwrap_or_default(),
             held.hold.asks.reviewers,
             self.reference()
         );
@@ -213,7 +319,7 @@ impl<W: Wire> Session<W> {
         }
         let mut moved = held.poll(cx) | held.shows.poll(cx);
         if !moved && held.remind.as_mut().poll(cx).is_ready() {
-            self.tell_held(&held, "it is still held");
+            self.tell_held(&held, "is still held");
             held.remind.as_mut().reset(Instant::now() + REMIND);
             moved = true;
         }
@@ -231,9 +337,18 @@ impl<W: Wire> Session<W> {
         let id = held.pending.id();
         match held.told.take() {
             Some(Told::Refused(refusal)) => {
-                let Held { asked, hold, .. } = *held;
-                self.not_granted(asked, &hold, Some(id), refusal).await
+                let Held {
+                    asked,
+                    hold,
+                    commit,
+                    ..
+                } = *held;
+                match commit {
+                    true => self.uncommitted(asked, &hold, Some(id), refusal).await,
+                    false => self.not_granted(asked, &hold, Some(id), refusal).await,
+                }
             }
+            Some(Told::Approved) if held.commit => self.approved_commit(*held).await,
             Some(Told::Approved) => self.approved(*held).await,
             None => Ok(()),
         }
@@ -248,11 +363,13 @@ impl<W: Wire> Session<W> {
             policy_version,
             receipt,
             mut pending,
+            mut cancelled,
             ..
         } = held;
         let id = Some(pending.id());
         // A client that has closed its side while more of it was unread than is read ahead.
         if self.client.peer_closed() {
+            pending.gone(Lapse::ClientGone);
             return Err(Why::ClientGone);
         }
         let verdict = self.decide(&prepared).await?;
@@ -277,8 +394,29 @@ impl<W: Wire> Session<W> {
                 return self.not_granted(asked, &hold, id, *refusal).await;
             }
         };
+        // Nothing was heard while the catalogue was read, which a lock in the database can make long.
+        let gone = match (self.client.peer_closed(), cancelled.try_recv()) {
+            (true, _) => Some(Lapse::ClientGone),
+            (false, Ok(())) => Some(Lapse::Cancelled),
+            (false, Err(_)) => None,
+        };
+        if let Some(why) = gone {
+            pending.gone(why);
+            let refusal = crate::approval::refusal(&hold.rule, why.words());
+            return self.not_granted(asked, &hold, id, refusal).await;
+        }
         match pending.take(bound, hold.obligations.clone()).await {
-            Ok(grant) => self.granted(asked, prepared, verdict, receipt, grant).await,
+            // Nor while it was written down that it is used.
+            Ok(_) if self.client.peer_closed() || cancelled.try_recv().is_ok() => {
+                let why = "its client went away or cancelled it while it was being taken";
+                let refusal = crate::approval::refusal(&hold.rule, why);
+                self.not_granted(asked, &hold, id, refusal).await
+            }
+            Ok(grant) => {
+                // From here on a cancel request is the database's.
+                drop(cancelled);
+                self.granted(asked, prepared, verdict, receipt, grant).await
+            }
             Err(refusal) => self.not_granted(asked, &hold, id, refusal).await,
         }
     }
@@ -307,29 +445,35 @@ impl<W: Wire> Session<W> {
             }
         };
         if let Phase::Execute { portal, .. } = &asked.phase {
-            self.may_be_read_on(portal.clone(), &grant);
+            self.may_be_read_on(portal.clone(), &grant, verdict.policy_version.clone());
         }
-        if !self.link.inside_message() {
-            let message = format!("it was approved, as {}, and runs", grant.id());
-            let detail = format!("{}; by {}", grant.terms(), grant.by().join(", "));
-            W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
-        }
+        self.tell_granted(&grant);
         let cleared = Cleared::Granted(grant, stepped);
         self.run(asked, prepared, verdict, cleared, Some(receipt))
             .await
     }
 
+    /// A notice for the client that has waited.
+    pub(super) fn tell_granted(&mut self, grant: &Grant) {
+        if self.link.inside_message() {
+            return;
+        }
+        let message = format!("it was approved, as {}, and runs", grant.id());
+        let detail = format!("{}; by {}", grant.terms(), grant.by().join(", "));
+        W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
+    }
+
     /// What a client reads of one answer in several turns is one run.
-    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant) {
+    fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant, policy_version: Arc<str>) {
         if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
             // Whoever opens so many asks again for the rest of each.
             self.rests.clear();
         }
-        self.rests.insert(portal, grant.rest());
+        self.rests.insert(portal, (grant.rest(), policy_version));
     }
 
     /// It does not run: the client is told, and the record.
-    async fn not_granted(
+    pub(super) async fn not_granted(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         hold: &Hold,
@@ -359,23 +503,33 @@ impl<W: Wire> Session<W> {
     }
 
     /// What reviewers are asked.
-    async fn request(
-        &mut self,
-        asked: &Asked<Arc<Prepared>>,
-        prepared: &Arc<Prepared>,
-        hold: &Hold,
-        verdict: &Verdict,
-    ) -> Result<Request, Box<Refusal>> {
+    async fn request(&mut self, brought: &Brought) -> Result<Request, Box<Refusal>> {
+        let Brought {
+            asked,
+            prepared,
+            verdict,
+            hold,
+            ..
+        } = brought;
         let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
-        if hold.asks.gate == Gate::Commit {
-            // Compiling refuses such a rule; a recorded one that comes here all the same holds nothing.
-            return Err(cannot("this agent cannot hold a COMMIT"));
-        }
         let mut shown = shown(asked, prepared, verdict).map_err(cannot)?;
         if self.link.transaction() != Transaction::Idle {
             shown.before = self.in_transaction;
         }
-        let (binding, shape) = self.bound(asked, prepared, hold, verdict).await?;
+        let bound = self.bound(asked, prepared, hold, verdict).await?;
+        self.asking(prepared, hold, verdict, Matter::Statement(shown), bound)
+    }
+
+    /// The same, of whatever waits.
+    pub(super) fn asking(
+        &self,
+        prepared: &Prepared,
+        hold: &Hold,
+        verdict: &Verdict,
+        matter: Matter,
+        (binding, shape): (Binding, Option<Binding>),
+    ) -> Result<Request, Box<Refusal>> {
+        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
         let mut requester = Requester::of(
             &self.principal,
             &self.arrived.flow.process,
@@ -403,7 +557,7 @@ impl<W: Wire> Session<W> {
             target: self.arrived.reachable.target.name.clone(),
             database: self.database.clone(),
             role: self.role.clone(),
-            matter: Matter::Statement(shown),
+            matter,
             rule: hold.rule.clone(),
             asks: hold.asks.clone(),
             policy_version: verdict.policy_version.clone(),
@@ -430,8 +584,23 @@ impl<W: Wire> Session<W> {
         })?;
         let scope = self.scope.within(&prepared.analysis);
         let names = catalogue.resolve(&prepared.analysis, &scope);
+        // Whatever a grant reaches, it was given for what the names stood for then, under those settings.
+        let place = self
+            .place(hold, verdict)
+            .with("settings", self.settings)
+            .with("definitions", catalogue.pulse())
+            .names(Some(&names))
+            .map_err(|_| cannot("what its names stand for cannot be written down"))?;
+        let shaped = shape(prepared.text.as_str());
+        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
+        let exact = parts(asked, place.with("text", prepared.text.as_str()));
+        Ok((exact.bound(), shaped))
+    }
+
+    /// Who asks, where, by which rule.
+    pub(super) fn place(&self, hold: &Hold, verdict: &Verdict) -> Binder {
         let user = &self.principal.user;
-        let place = Binder::default()
+        Binder::default()
             .with("issuer", &user.issuer)
             .with("subject", &user.subject)
             .with("workload", self.principal.workload.name.as_bytes())
@@ -439,17 +608,7 @@ impl<W: Wire> Session<W> {
             .with("database", &self.database)
             .with("role", &self.role)
             .with("rule", format!("{}\0{}", hold.rule.policy, hold.rule.rule))
-            .with("policies", verdict.policy_version.as_bytes());
-        let shaped = shape(prepared.text.as_str());
-        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
-        let exact = place
-            .with("text", prepared.text.as_str())
-            .with("settings", self.settings)
-            .with("definitions", catalogue.pulse());
-        let exact = parts(asked, exact)
-            .names(Some(&names))
-            .map_err(|_| cannot("what its names stand for cannot be written down"))?;
-        Ok((exact.bound(), shaped))
+            .with("policies", verdict.policy_version.as_bytes())
     }
 
     /// The statement can never be approved, or is over: refused where its decision is on record.

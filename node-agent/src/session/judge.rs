@@ -168,6 +168,7 @@ impl<W: Wire> Session<W> {
     pub(super) async fn decide(&mut self, prepared: &Arc<Prepared>) -> Result<Verdict, Why> {
         let policies = self.policies();
         let version = policies.version();
+        let mut granted = self.in_force(&policies, clock::now());
         if let Some(setting) = changes_reading(&prepared.analysis) {
             let refusal = Refusal::new(
                 RefusalCode::Unsupported,
@@ -182,6 +183,7 @@ impl<W: Wire> Session<W> {
             &policies,
             &self.principal,
             &self.arrived.reachable.target.name,
+            &granted,
         );
         let needed = match names_are_used(&prepared.analysis) {
             true => needs.relations.max(needs.calls),
@@ -195,6 +197,7 @@ impl<W: Wire> Session<W> {
         let mut circumstances = Some(Circumstances {
             policies: version.clone(),
             names: None,
+            granted: Vec::new(),
         });
         let names = if needed == Needed::No {
             self.known.no_names()
@@ -217,6 +220,16 @@ impl<W: Wire> Session<W> {
                 }
             }
         };
+        // A grant that ended while names were looked up is none any more; one that came meanwhile is for the
+        // next statement, since names were not looked up for it.
+        let now = clock::now();
+        if !granted.is_empty() {
+            let still = self.in_force(&policies, now);
+            granted.retain(|one| still.contains(one));
+        }
+        if let Some(circumstances) = &mut circumstances {
+            circumstances.granted.clone_from(&granted);
+        }
         let ask = |names| Question {
             principal: self.principal.clone(),
             target: self.arrived.reachable.target.name.clone(),
@@ -226,7 +239,8 @@ impl<W: Wire> Session<W> {
             purpose: prepared.purpose.as_deref().cloned().unwrap_or_default(),
             analysis: prepared.analysis.clone(),
             names,
-            now: clock::now(),
+            access: granted,
+            now,
         };
         Ok(prepared.judged(&policies, circumstances, names, ask))
     }
@@ -243,7 +257,7 @@ impl<W: Wire> Session<W> {
     }
 
     /// Refused by the agent itself, whatever policy says.
-    fn denied(&self, policy_version: Arc<str>, refusal: Refusal) -> Verdict {
+    pub(super) fn denied(&self, policy_version: Arc<str>, refusal: Refusal) -> Verdict {
         let denial = Denial {
             rule: None,
             refusal,
@@ -257,6 +271,8 @@ impl<W: Wire> Session<W> {
             leaves_no_trace: false,
             judged: None,
             policy: None,
+            granted: Vec::new(),
+            offered: Arc::default(),
         }
     }
 

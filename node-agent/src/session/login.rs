@@ -422,7 +422,7 @@ async fn admit<W: Wire>(
     };
     let endpoint = arrived.endpoint();
     let policies = shared.policies.load_full();
-    let needs = policies.needs(&principal, &target.name) != Needs::default();
+    let needs = policies.needs(&principal, &target.name, &[]) != Needs::default();
     // Where no names are looked up, nobody knows whose code ran.
     let key = (needs && !target.keep_warm.is_zero())
         .then(|| {

@@ -1,10 +1,12 @@
 //! IO. One session: log in, hear the client, judge, run, relay the answer, end for exactly one
 //! reason. Names no message of any database's protocol; `wire` speaks those.
 
+mod access;
 mod answer;
 mod beside;
 mod budget;
 mod cancel;
+mod close;
 mod copied;
 mod count;
 mod database;
@@ -12,6 +14,7 @@ mod ending;
 mod errors;
 mod execution;
 mod found;
+mod gate;
 mod hold;
 mod judge;
 mod keep;

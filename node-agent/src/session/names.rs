@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::model::{Principal, TargetName};
-use crate::policy::{Needs, PolicySet, ResolvedNames};
+use crate::policy::{Granted, Needs, PolicySet, ResolvedNames};
 use crate::sql::{Analysis, CursorSpan, Effect, StatementFacts, StatementKind, Sureness};
 use crate::upstream::{Lookup, Lost};
 use crate::wire::{CursorLife, Wire};
@@ -23,25 +23,26 @@ pub(super) struct Known {
     /// The catalogue and the policies that were last held against each other.
     pub(super) looked_at: Option<(u64, Arc<str>)>,
     defined: bool,
-    needs: Option<(Arc<str>, Needs)>,
+    needs: Option<(Arc<str>, Vec<Granted>, Needs)>,
     none: Arc<ResolvedNames>,
 }
 
 impl Known {
-    /// What decisions for this principal hang on. Asked once per policy version.
+    /// What decisions for this principal hang on. Asked once per policy version and what is granted.
     pub(super) fn needs(
         &mut self,
         policies: &PolicySet,
         principal: &Principal,
         target: &TargetName,
+        granted: &[Granted],
     ) -> Needs {
         let version = policies.version();
         match &self.needs {
-            Some((known, needs)) if *known == version => *needs,
+            Some((known, had, needs)) if *known == version && had == granted => *needs,
             Some(_) | None => {
-                let needs = policies.needs(principal, target);
+                let needs = policies.needs(principal, target, granted);
                 self.masks = !policies.masks_for(principal, target).masks.is_empty();
-                self.needs = Some((version, needs));
+                self.needs = Some((version, granted.to_vec(), needs));
                 needs
             }
         }

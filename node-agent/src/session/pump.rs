@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 
-use crate::approval::Rest;
+use crate::approval::{Binder, Binding, Gate, Rest};
 use crate::model::{Principal, Reference, Refusal, SessionId, StatementSeq};
 use crate::pace;
 use crate::policy::{Identity, PolicySet};
@@ -27,6 +27,7 @@ use crate::wire::{FrontLimits, Garbled, Peer, Wire};
 
 use super::beside::Settings;
 use super::cancel::CancelGuard;
+use super::close::Closing;
 use super::execution::Execution;
 use super::found::Totals;
 use super::hold::Held;
@@ -112,12 +113,16 @@ pub(super) struct Session<W: Wire> {
     pub(super) cancel: CancelGuard,
     /// The statement that waits for a human.
     pub(super) held: Option<Box<Held>>,
+    /// What the open transaction has done whose COMMIT a rule holds.
+    pub(super) gate: Gate,
+    /// That COMMIT, while the database is asked what it would commit, or undoes it.
+    pub(super) closing: Option<Box<Closing>>,
     /// Reviewers were asked about something of this session.
     pub(super) asked_reviewers: bool,
-    /// Answers that may be read on by the grant that began them, by portal.
-    pub(super) rests: HashMap<Bytes, Rest>,
-    /// Stands for the settings that were asked for at login and since, in order.
-    pub(super) settings: [u8; 32],
+    /// Answers that may be read on by the grant that began them, by portal, while these policies are in force.
+    pub(super) rests: HashMap<Bytes, (Rest, Arc<str>)>,
+    /// Stands for the settings that were asked for at login and for what may have changed them since, in order.
+    pub(super) settings: Binding,
     /// The same, as far as they can be made again beside it.
     pub(super) settings_made: Box<Settings>,
     /// Statements of the open transaction that were sent.
@@ -158,11 +163,9 @@ impl<W: Wire> Session<W> {
         let purpose = application.map(Purpose::of_application);
         let user = &opened.principal.user;
         let settings = opened.hello.settings.iter();
-        let settings = settings.fold(blake3::Hasher::new(), |mut hasher, (name, value)| {
-            hasher.update(format!("{name:?}={value:?};").as_bytes());
-            hasher
+        let settings = settings.fold(Binder::default(), |binder, (name, value)| {
+            binder.with(name, value)
         });
-        let settings = *settings.finalize().as_bytes();
         Session {
             id: opened.session,
             purpose: purpose.filter(|said| !said.is_empty()).map(Arc::new),
@@ -206,9 +209,11 @@ impl<W: Wire> Session<W> {
             shared,
             cancel: opened.cancel,
             held: None,
+            gate: Gate::default(),
+            closing: None,
             asked_reviewers: false,
             rests: HashMap::new(),
-            settings,
+            settings: settings.bound(),
             settings_made: Settings::of_login(opened.back_login.settings),
             in_transaction: 0,
         }
@@ -278,6 +283,9 @@ impl<W: Wire> Session<W> {
         if self.held.is_some() {
             Box::pin(self.ruled()).await.map_err(Stopped::Here)?;
         }
+        if self.closing.is_some() {
+            Box::pin(self.closes()).await.map_err(Stopped::Here)?;
+        }
         self.hear_client().await.map_err(Stopped::Here)?;
         self.link.advance();
         Ok(())
@@ -299,7 +307,7 @@ impl<W: Wire> Session<W> {
     /// Hears every whole message the client has sent, as far as the bounds allow.
     async fn hear_client(&mut self) -> Result<(), Why> {
         // A dialogue at its bound still has to be asked: it makes the database answer.
-        while self.may_hear() && self.held.is_none() {
+        while self.may_hear() && self.held.is_none() && self.closing.is_none() {
             let from = (self.link.copies_in()).then(|| self.link.going_up().len());
             match self.link.hear(&mut self.client_in.bytes, &mut self.out) {
                 Ok(None) => return Ok(()),
@@ -324,7 +332,7 @@ impl<W: Wire> Session<W> {
     /// Nothing is heard behind a statement that is counted or waits for a human. The client is listened to
     /// all the same, up to a bound: what one that is gone wanted must not run, or be committed.
     fn listens_ahead(&self) -> bool {
-        let waits = self.held.is_some() || self.link.counting();
+        let waits = self.held.is_some() || self.closing.is_some() || self.link.counting();
         waits && self.client_in.bytes.len() < HIGH_WATER
     }
 
@@ -393,7 +401,7 @@ impl<W: Wire> Session<W> {
             moved = true;
         }
         let ahead = self.listens_ahead();
-        let listens = self.held.is_none() && !self.link.full();
+        let listens = self.held.is_none() && self.closing.is_none() && !self.link.full();
         if self.may_hear() && (ahead || listens) {
             match self.client_in.poll_fill(&mut self.client, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::approval::{Binder, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Shown};
+use crate::approval::{Binder, Binding, LONGEST_PARAM, LONGEST_TEXT, MOST_PARAMS, Shown};
 use crate::model::Format;
 use crate::record::RecordedCell;
 use crate::sql::{FunctionClass, RelationName, classify_function};
@@ -38,6 +38,13 @@ pub(super) fn shown(
         Phase::Execute { params, .. } => {
             if params.values.len() > MOST_PARAMS {
                 return Err("it has more parameters than anybody reads (256); split it");
+            }
+            let values = params.values.iter().flat_map(|(_, value)| value);
+            let whole: usize = values.map(|value| value.len()).sum();
+            if whole.saturating_add(text.len()) > LONGEST_TEXT {
+                return Err(
+                    "it is longer than anybody reads (64 KiB with its parameters); split it",
+                );
             }
             let mut cells = Vec::with_capacity(params.values.len());
             for (format, value) in &params.values {
@@ -98,12 +105,26 @@ fn table(name: &RelationName, resolved: &[(RelationName, Vec<String>)]) -> Strin
     }
 }
 
+/// Stands for the statement and its parameters, byte for byte.
+pub(super) fn exactly(asked: &Asked<Arc<Prepared>>, prepared: &Prepared) -> Binding {
+    let text = Binder::default().with("text", prepared.text.as_str());
+    parts(asked, text).bound()
+}
+
 /// Adds how it was sent: simple, or with which parameters.
 pub(super) fn parts(asked: &Asked<Arc<Prepared>>, binder: Binder) -> Binder {
     match &asked.phase {
         Phase::Run { .. } | Phase::Prepare { .. } => binder.with("sent", "as text"),
-        Phase::Execute { params, .. } => {
-            let binder = binder.with("sent", "prepared").with("types", &params.types);
+        Phase::Execute {
+            params, resumed, ..
+        } => {
+            // What is read on has left its values with its first turn, and stands for nothing that begins.
+            let sent = if *resumed {
+                "to be read on"
+            } else {
+                "prepared"
+            };
+            let binder = binder.with("sent", sent).with("types", &params.types);
             params
                 .values
                 .iter()

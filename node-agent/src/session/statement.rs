@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::approval::Binder;
 use crate::clock;
 use crate::model::{Format, Refusal, StatementSeq};
 use crate::permit::{Cleared, Permit};
@@ -12,13 +13,14 @@ use crate::record::{
     Basis, Decided, End, Finished, Note, NoteFrom, Receipt, RecordedCell, RecordedText, Sent,
     Types, Why,
 };
-use crate::sql::{Analysis, Effect, StatementKind, Sureness};
-use crate::wire::{Asked, Heard, Params, Phase, Transaction, Wants, Wire};
+use crate::sql::{Analysis, Effect, StatementKind, Sureness, Turn, may_set};
+use crate::wire::{Asked, Heard, Params, Phase, Transaction, Turned, Wants, Wire};
 
 use super::copied::{Copying, instead};
 use super::count::{Counting, estimable};
 use super::execution::Execution;
 use super::pump::Session;
+use super::shown::parts;
 use super::verdict::{Prepared, Verdict};
 
 /// Parameters longer than this are recorded by their length.
@@ -63,11 +65,24 @@ impl<W: Wire> Session<W> {
             Phase::Run { text } | Phase::Prepare { text, .. } => self.prepared(text).await,
             Phase::Execute { statement, .. } => self.at_execution(statement),
         };
+        if self.only_asks(&prepared) {
+            // Comes seldom, as what is held.
+            return Box::pin(self.asks_for(asked, prepared)).await;
+        }
         let verdict = self.decide(&prepared).await?;
         if let Phase::Prepare { .. } = &asked.phase {
             return self.prepare(asked, prepared, verdict).await;
         }
         self.seq += 1;
+        if let Phase::Execute {
+            resumed: false,
+            portal,
+            ..
+        } = &asked.phase
+        {
+            // What is begun under a portal's name has nothing of what was granted under it before.
+            self.rests.remove(portal);
+        }
         let cleared = match &*verdict.decision {
             Decision::Allow(allow) => Cleared::Allowed(allow.clone()),
             Decision::Hold(hold) => {
@@ -77,14 +92,39 @@ impl<W: Wire> Session<W> {
             }
             Decision::Deny(denial) => {
                 let refusal = denial.refusal.clone();
-                return self.refuse(asked, &prepared, &verdict, refusal).await;
+                return self.refuse_or_ask(asked, prepared, verdict, refusal).await;
             }
         };
         self.run(asked, prepared, verdict, cleared, None).await
     }
 
-    /// Runs what is cleared. `receipt`: the decision is on record already.
+    /// Runs what is cleared, unless it may end a transaction whose COMMIT is held. `receipt`: the decision is
+    /// on record already.
     pub(super) async fn run(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        cleared: Cleared,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Why> {
+        if let Some(refusal) = self.past_the_gate(&prepared) {
+            return match (prepared.turn, &cleared) {
+                (Turn::Commits, Cleared::Allowed(_)) if receipt.is_none() => {
+                    Box::pin(self.close(asked, prepared, verdict)).await
+                }
+                _ => {
+                    self.stop(asked, &prepared, &verdict, refusal, receipt)
+                        .await
+                }
+            };
+        }
+        self.run_cleared(asked, prepared, verdict, cleared, receipt)
+            .await
+    }
+
+    /// Runs what is cleared, also the COMMIT that the gate lets through.
+    pub(super) async fn run_cleared(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: Arc<Prepared>,
@@ -143,7 +183,10 @@ impl<W: Wire> Session<W> {
             return Ok(());
         }
         self.ran(verdict.leaves_no_trace);
-        self.remember(&prepared);
+        if let Decision::Allow(allow) = &*verdict.decision {
+            self.used_access(&verdict.granted, allow);
+        }
+        self.remember(&asked, &prepared, &verdict);
         // Of a text by itself nothing that follows undoes it.
         let alone = matches!(asked.phase, Phase::Run { .. })
             && self.link.transaction() == Transaction::Idle
@@ -161,7 +204,13 @@ impl<W: Wire> Session<W> {
             count: counted,
             estimate: counted.then(|| estimable(&prepared)).flatten(),
             instead: instead.as_ref().map(|rows| rows.query.clone().into()),
+            turn: match prepared.turn {
+                Turn::Stays => Turned::Stays,
+                Turn::Begins => Turned::Begins,
+                Turn::Commits | Turn::RollsBack | Turn::MayEnd => Turned::MayEnd,
+            },
         };
+        let commits = prepared.turn == Turn::Commits;
         self.touched |= obligations.touches_masked;
         self.timed |= obligations.limits.statement_timeout_ms.is_some();
         // From when it is sent, not from when it is answered: what follows may be judged in between.
@@ -176,27 +225,29 @@ impl<W: Wire> Session<W> {
         self.shared.metrics.statement_allowed();
         let permit = Permit::new(cleared, receipt)
             .map_err(|not_cleared| Why::Fault(not_cleared.to_string()))?;
+        // What is skipped behind an error is not sent.
+        let commits = commits && !self.link.skips();
         self.link.execute(permit, asked, execution, wants);
+        if commits {
+            // Only now: had it been refused, the transaction could be revived.
+            self.gate.over();
+        }
         self.skipped();
         Ok(())
     }
 
-    /// What an approval that comes later is bound to: which settings were changed, and how many
-    /// statements of the open transaction ran.
-    fn remember(&mut self, prepared: &Prepared) {
+    /// What an approval that comes later is bound to: whatever may have changed settings, with its values; and
+    /// how many statements of the open transaction ran, which reviewers are told.
+    fn remember(&mut self, asked: &Asked<Arc<Prepared>>, prepared: &Prepared, verdict: &Verdict) {
         if self.link.transaction() == Transaction::Idle {
             self.in_transaction = 0;
         }
         self.in_transaction += 1;
-        let mut kinds = prepared.analysis.statements.iter().flat_map(|f| &f.kinds);
-        let sets = |kind: &StatementKind| {
-            use StatementKind::{Discard, Set, SetIdentity};
-            matches!(kind, Set | SetIdentity | Discard)
-        };
-        if kinds.any(sets) {
-            let mut next = blake3::Hasher::new_keyed(&self.settings);
-            next.update(prepared.text.as_str().as_bytes());
-            self.settings = *next.finalize().as_bytes();
+        if may_set(&prepared.analysis, &verdict.names.attributes) {
+            let next = Binder::default()
+                .with("before", self.settings)
+                .with("text", prepared.text.as_str());
+            self.settings = parts(asked, next).bound();
         }
     }
 
@@ -264,13 +315,32 @@ impl<W: Wire> Session<W> {
             Decision::Deny(denial) => {
                 self.seq += 1;
                 let refusal = denial.refusal.clone();
-                self.refuse(asked, &prepared, &verdict, refusal).await
+                self.refuse_or_ask(asked, prepared, verdict, refusal).await
             }
         }
     }
 
+    /// Refuses what policy denies, and says what could be asked for, or asks.
+    async fn refuse_or_ask(
+        &mut self,
+        asked: Asked<Arc<Prepared>>,
+        prepared: Arc<Prepared>,
+        verdict: Verdict,
+        refusal: Refusal,
+    ) -> Result<(), Why> {
+        if verdict.offered.is_empty() && !prepared.asks_access() {
+            return self.refuse(asked, &prepared, &verdict, refusal).await;
+        }
+        Box::pin(async move {
+            let (refusal, id) = self.offer(&asked, &prepared, &verdict, refusal).await;
+            self.refuse_asking(asked, &prepared, &verdict, refusal, id)
+                .await
+        })
+        .await
+    }
+
     /// Refuses one statement; the session goes on.
-    async fn refuse(
+    pub(super) async fn refuse(
         &mut self,
         asked: Asked<Arc<Prepared>>,
         prepared: &Arc<Prepared>,
@@ -333,6 +403,7 @@ impl<W: Wire> Session<W> {
                 names: verdict.names_for_record(),
                 judged: verdict.judged.filter(|judged| *judged != at),
                 policy: verdict.policy.clone(),
+                access: verdict.granted.clone(),
                 sent,
                 resumed,
             },

@@ -6,9 +6,12 @@ use std::collections::hash_map::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Refusal, UnixMillis};
-use crate::policy::{Allow, Decision, Denial, PolicySet, Question, ResolvedNames, Watched, decide};
+use crate::policy::{
+    Allow, Decision, Denial, Granted, OnRequest, PolicySet, Question, ResolvedNames, Watched,
+    decide, offered,
+};
 use crate::record::Names;
-use crate::sql::{Analysis, Purpose, stands_for_its_shape};
+use crate::sql::{Analysis, Purpose, Turn, stands_for_its_shape, turn};
 use crate::wire::Text;
 
 use super::keep::leaves_no_trace;
@@ -61,6 +64,8 @@ pub(super) struct Prepared {
     /// The text runs something by its name: what it does by itself. `analysis` then holds for the
     /// names of one moment only.
     pub(super) by_name: Option<Arc<Analysis>>,
+    /// What it does to the transaction it runs in.
+    pub(super) turn: Turn,
     /// Why, by the client's own word: that of the text, or of the connection.
     pub(super) purpose: Option<Arc<Purpose>>,
     /// It touched masked data when it was made: a cursor keeps rows of that time, whatever its text would
@@ -83,6 +88,8 @@ pub(super) struct Circumstances {
     pub(super) policies: Arc<str>,
     /// Of the catalogue, and of the scope that names are looked for in; `None`: no name matters.
     pub(super) names: Option<FoundIn>,
+    /// What was granted, and in force at that moment.
+    pub(super) granted: Vec<Granted>,
 }
 
 /// A decision and what it was made of.
@@ -99,6 +106,10 @@ pub(super) struct Verdict {
     pub(super) judged: Option<UnixMillis>,
     /// What policy said, where the agent refuses all the same.
     pub(super) policy: Option<Arc<Decision>>,
+    /// What was granted to who asked, and in force.
+    pub(super) granted: Vec<Granted>,
+    /// Where it is refused: what could be granted, and would let it run.
+    pub(super) offered: Arc<[Arc<OnRequest>]>,
 }
 
 impl Verdict {
@@ -138,6 +149,7 @@ impl Verdict {
 impl Prepared {
     pub(super) fn new(text: Text, analysis: Arc<Analysis>, purpose: Option<Arc<Purpose>>) -> Self {
         Prepared {
+            turn: turn(text.as_str(), &analysis, false),
             text,
             analysis,
             by_name: None,
@@ -148,6 +160,12 @@ impl Prepared {
         }
     }
 
+    /// Whether it asks for access.
+    pub(super) fn asks_access(&self) -> bool {
+        let said = self.purpose.as_ref();
+        said.is_some_and(|purpose| purpose.access.is_some())
+    }
+
     /// A text of the same shape: what was found and decided for that one holds for it. Texts with a
     /// purpose of their own have no shape.
     pub(super) fn like(&self, text: Text) -> Self {
@@ -155,6 +173,7 @@ impl Prepared {
             text,
             analysis: self.analysis.clone(),
             by_name: None,
+            turn: self.turn,
             purpose: self.purpose.clone(),
             touched: self.touched,
             verdict: self.verdict.clone(),
@@ -172,6 +191,7 @@ impl Prepared {
     ) -> Self {
         Prepared {
             by_name: Some(alone),
+            turn: turn(text.as_str(), &whole, true),
             ..Prepared::new(text, whole, purpose)
         }
     }
@@ -210,6 +230,10 @@ impl Prepared {
         }
         let question = ask(names.clone());
         let decision = decide(policies, &question);
+        let offered: Arc<[Arc<OnRequest>]> = match &decision {
+            Decision::Deny(_) => offered(policies, &question).into(),
+            Decision::Allow(_) | Decision::Hold(_) => Arc::default(),
+        };
         let fleeting = match &decision {
             Decision::Allow(allow) => allow.fleeting,
             Decision::Deny(denial) => denial.fleeting,
@@ -229,6 +253,8 @@ impl Prepared {
             leaves_no_trace,
             judged: fleeting.then_some(question.now),
             policy: None,
+            granted: question.access,
+            offered,
         };
         if !fleeting && let Some(circumstances) = circumstances {
             self.keep(circumstances, verdict.clone());
@@ -288,6 +314,12 @@ mod tests {
          masks: [ { name: m, columns: [hr.t.a], with: redact } ]",
         "rules: [ { name: a, effect: allow, statements: ['*'], tables: ['*.*'], without_where: true } ]\n\
          masks: [ { name: m, tags: ['pii:*'], with: redact } ]",
+        "rules: [ { name: a, effect: allow, statements: [read], tables: ['app.*'] } ]\n\
+         ---\n\
+         apiVersion: node-agent/v1\nkind: Policy\nmetadata: { name: more }\n\
+         subjects: [ { groups: [ai-agents] } ]\ntargets: [ '*' ]\n\
+         access: { reviewers: { groups: [dba] } }\n\
+         rules: [ { name: a, effect: allow, statements: ['*'], tables: ['hr.*'] } ]",
     ];
 
     fn policies() -> Vec<PolicySet> {
@@ -353,6 +385,7 @@ mod tests {
         Catalogue(usize),
         Runs(&'static str),
         Moment(i64),
+        Granted(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -370,6 +403,7 @@ mod tests {
             1 => (0..4_usize).prop_map(Step::Catalogue),
             1 => proptest::sample::select(runs.to_vec()).prop_map(Step::Runs),
             1 => (0..2_i64).prop_map(Step::Moment),
+            1 => any::<bool>().prop_map(Step::Granted),
         ]
     }
 
@@ -384,12 +418,18 @@ mod tests {
             let mut scope = Scope::of_path("\"$user\", app", "svc");
             let analyses = Analyses::default();
             let mut texts = Texts::default();
+            let mut granted: Vec<Granted> = Vec::new();
             for step in steps {
                 let (text, times) = match step {
                     Step::Policies(at) => { set = &policies[at]; continue; }
                     Step::Catalogue(at) => { catalogue = &catalogues[at]; continue; }
                     Step::Runs(text) => { scope.grow(&analyze(Dialect::Postgres, text), &[]); continue; }
                     Step::Moment(at) => { moment = at * 2000; continue; }
+                    Step::Granted(is) => {
+                        let more = Granted { policy: "more".into(), by: None };
+                        granted = is.then_some(more).into_iter().collect();
+                        continue;
+                    }
                     Step::Ask { text, number, times } => {
                         (TEXTS[text].replace('#', &number.to_string()), times)
                     }
@@ -417,10 +457,12 @@ mod tests {
                     let circumstances = Circumstances {
                         policies: set.version(),
                         names: Some(found_in),
+                        granted: granted.clone(),
                     };
                     let ask = |analysis: &Arc<Analysis>, names| Question {
                         analysis: analysis.clone(),
                         names,
+                        access: granted.clone(),
                         now: UnixMillis(moment),
                         ..Asker::default().question("select 1").unwrap()
                     };

@@ -35,6 +35,7 @@ mod purpose;
 mod scope;
 mod second;
 mod shape;
+mod turn;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -46,9 +47,10 @@ pub use leaves::leaves_nothing;
 pub use lineage::{Base, Carried, Columns, Lineage, MAX_TRACED, OutputColumn, Rows, Shape, trace};
 pub use named::{Named, expand_named, runs_by_name};
 pub use purpose::Purpose;
-pub use scope::{Scope, TEMPORARY, quoted};
+pub use scope::{Scope, TEMPORARY, may_set, quoted};
 pub use second::{Difference, Differing, Second};
 pub use shape::{shape, stands_for_its_shape};
+pub use turn::{Turn, turn};
 
 /// Everything the analyser found in one message's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

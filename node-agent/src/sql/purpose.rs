@@ -2,7 +2,7 @@
 //! comment that begins or ends the text, written as sqlcommenter writes it
 //! (`/*ticket='OPS-12',reason='close%20duplicates'*/`), or in `application_name`
 //! (`myapp;ticket=OPS-12;reason=close duplicates`). `wait=no` in the same places: where a human must decide, the
-//! client does not wait.
+//! client does not wait. `access` in a comment asks for a policy that can be granted.
 //!
 //! All of it is the client's own claim: it is kept, and asked for, and vouches for nothing.
 
@@ -33,6 +33,10 @@ pub struct Purpose {
     /// Where a human must decide it does not wait, and comes again with the same statement.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub later: bool,
+    /// It asks for access: the reference of a statement that was refused, or `ask` beside that statement
+    /// itself. Empty: it asks, and how cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
     /// Something was said that could not be read: what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
@@ -66,7 +70,7 @@ impl Purpose {
             return purpose;
         };
         if said.len() > LONGEST {
-            return unread("application_name is too long");
+            return unread("application_name is too long", false);
         }
         for pair in said.split(';').take(PAIRS) {
             if let Some((key, value)) = pair.split_once('=')
@@ -75,6 +79,8 @@ impl Purpose {
                 purpose.unread = Some(why);
             }
         }
+        // It would ask with every statement of the connection.
+        purpose.access = None;
         purpose
     }
 
@@ -86,6 +92,7 @@ impl Purpose {
             ticket: self.ticket.or_else(|| other.ticket.clone()),
             traceparent: self.traceparent.or_else(|| other.traceparent.clone()),
             later: self.later || other.later,
+            access: self.access.or_else(|| other.access.clone()),
             unread: self.unread.or_else(|| other.unread.clone()),
         }
     }
@@ -101,6 +108,7 @@ impl Purpose {
             "reason" => &mut self.reason,
             "ticket" => &mut self.ticket,
             "traceparent" => &mut self.traceparent,
+            "access" => &mut self.access,
             "wait" => {
                 if value != "no" {
                     return Err("`wait` can only be `no`".to_owned());
@@ -133,8 +141,10 @@ impl Purpose {
     }
 }
 
-fn unread(why: &str) -> Purpose {
+/// `asks`: what cannot be read is a request for access.
+fn unread(why: &str, asks: bool) -> Purpose {
     Purpose {
+        access: asks.then(String::new),
         unread: Some(why.to_owned()),
         ..Purpose::default()
     }
@@ -142,32 +152,39 @@ fn unread(why: &str) -> Purpose {
 
 /// `key='value',key='value'`. A comment of other words says nothing.
 fn of_comment(body: &str) -> Purpose {
+    // Who means to ask for access is not to believe that the statement was an answer.
+    let asks = body.contains("access") && {
+        let words = body.chars().filter(|c| !c.is_ascii_whitespace());
+        let words: String = words.take(LONGEST).collect();
+        words.starts_with("access=") || words.contains(",access=")
+    };
     let about = |key: &str| body.contains(key);
-    if !["reason=", "ticket=", "traceparent=", "wait="]
-        .into_iter()
-        .any(about)
+    if !asks
+        && !["reason=", "ticket=", "traceparent=", "wait="]
+            .into_iter()
+            .any(about)
     {
         return Purpose::default();
     }
     if body.len() > LONGEST {
-        return unread("the comment is too long");
+        return unread("the comment is too long", asks);
     }
     let mut purpose = Purpose::default();
     let mut rest = body.trim_ascii();
     for _ in 0..PAIRS {
         let Some((key, value, tail)) = pair(rest) else {
-            return unread("the comment is not key='value',key='value'");
+            return unread("the comment is not key='value',key='value'", asks);
         };
         if let Err(why) = purpose.put(key, &value) {
-            return unread(&why);
+            return unread(&why, asks);
         }
         match tail.trim_ascii_start().strip_prefix(',') {
             Some(next) => rest = next.trim_ascii_start(),
             None if tail.trim_ascii().is_empty() => return purpose,
-            None => return unread("the comment is not key='value',key='value'"),
+            None => return unread("the comment is not key='value',key='value'", asks),
         }
     }
-    unread("the comment has too many pairs")
+    unread("the comment has too many pairs", asks)
 }
 
 /// One pair and what follows it. Inside the quotes a backslash hides the next character.
@@ -314,6 +331,31 @@ mod tests {
             let purpose = Purpose::of_text(text);
             assert!(purpose.unread.is_some(), "{text}");
             assert_eq!((purpose.reason, purpose.ticket), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_access_is_taken_for_nothing_else() {
+        for (text, said) in [
+            ("/*access='s-1%232',reason='why'*/ select 1", Some("s-1#2")),
+            ("/*access='s-1#2'*/ select 1", Some("s-1#2")),
+            ("delete from t /*access='ask'*/;", Some("ask")),
+            // It means to ask, and how cannot be read.
+            ("/*access=ask*/ select 1", Some("")),
+            ("/* access = 'ask */ select 1", Some("")),
+            ("/*reason='x', access='%zz'*/ select 1", Some("")),
+            ("/*access=''*/ select 1", Some("")),
+            ("/*access='a',access='b'*/ select 1", Some("")),
+            // Somebody else's words.
+            ("/*data_access='yes'*/ select 1", None),
+            ("/* data_access=yes */ select 1", None),
+            ("select '/*access=''ask''*/'", None),
+            ("select 1", None),
+        ] {
+            assert_eq!(Purpose::of_text(text).access.as_deref(), said, "{text}");
+        }
+        for name in ["a;access=ask", "a;access=s-1#2;reason=x"] {
+            assert_eq!(Purpose::of_application(name).access, None, "{name}");
         }
     }
 

@@ -304,6 +304,17 @@ fn in_doubt(facts: &StatementFacts, columns: &[String]) -> bool {
         })
 }
 
+/// Whether a text may change settings of its session: it says so, or runs code that nobody here has read.
+/// `columns`: of the names in it that stand behind a dot, those that are known to call nothing.
+pub fn may_set(analysis: &Analysis, columns: &[String]) -> bool {
+    let sets = |kind: &StatementKind| matches!(kind, StatementKind::Set | StatementKind::Discard);
+    analysis.sureness != Sureness::Complete
+        || analysis
+            .statements
+            .iter()
+            .any(|facts| in_doubt(facts, columns) || facts.kinds.iter().any(sets))
+}
+
 /// The schemas of a `search_path`, as `SplitIdentifierString` reads it.
 fn split(value: &str) -> Option<Vec<String>> {
     // White space to some versions, part of a name to others.

@@ -367,6 +367,7 @@ pub(super) mod tests {
                     subject: "alice".to_owned(),
                     groups: Vec::new(),
                     claims: Default::default(),
+                    also: Vec::new(),
                     expires: UnixMillis(0),
                 },
             },

@@ -8,7 +8,8 @@ use bytes::{Buf, BytesMut};
 use crate::model::{Refusal, ResultHead};
 use crate::permit::Permit;
 use crate::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Settled, Talk, Transaction, Wants, Wire,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Own, Settled, Talk, Transaction, Wants,
+    Wire,
 };
 
 /// Bytes on their way to the database. Only this room can add to it.
@@ -129,6 +130,31 @@ impl<W: Wire, S: Clone + Send + 'static, E: Send + 'static> Link<W, S, E> {
     /// Sends what a counted execution needs to go on.
     pub fn advance(&mut self) {
         self.talk.advance(&mut self.out.0);
+    }
+
+    /// Whether what is sent now runs inside the client's transaction. See `Talk::surely_inside`.
+    pub fn surely_inside(&self) -> bool {
+        self.talk.surely_inside()
+    }
+
+    /// Nothing that was sent is unanswered. See `Talk::drained`.
+    pub fn drained(&mut self) -> bool {
+        self.talk.drained(&mut self.out.0)
+    }
+
+    /// What was asked last will not run. See `Talk::skips`.
+    pub fn skips(&self) -> bool {
+        self.talk.skips()
+    }
+
+    /// Puts a question of the agent's own: it reads, or undoes, and can make nothing durable.
+    pub fn put(&mut self, own: Own) {
+        self.talk.put(own, &mut self.out.0);
+    }
+
+    /// The COMMIT that was asked failed. See `Talk::commit_failed`.
+    pub fn commit_failed(&mut self, asked: Asked<S>, client: &mut BytesMut) {
+        self.talk.commit_failed(asked, client);
     }
 
     /// Takes the execution that the latest answer ended.

@@ -57,12 +57,14 @@ pub(super) const COMMENTS: &str = "select d.objoid, d.objsubid, \
      from pg_catalog.pg_description d \
      where d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objoid >= 16384 \
        and pg_catalog.strpos(d.description, ':') > 0";
-/// How many rows a part of a catalogue has, and the sum of the numbers of the transactions that wrote them.
+/// How many rows a part of a catalogue has, and the sum of 64 bits for each: of where it lies, and of which
+/// transaction wrote it.
 macro_rules! written {
     ($from:literal) => {
         concat!(
             ", (select pg_catalog.concat_ws('/', pg_catalog.count(*), \
-                    pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8)) \
+                    pg_catalog.sum(pg_catalog.hashtextextended(t.ctid::pg_catalog.text, \
+                        t.xmin::pg_catalog.text::pg_catalog.int8))) \
                 from pg_catalog.",
             $from,
             ")"
@@ -71,9 +73,11 @@ macro_rules! written {
 }
 
 /// One cell that is another whenever something is defined, changed or dropped that the other questions ask
-/// for: for each catalogue how many rows it has, and the sum of the numbers of the transactions that wrote them.
-/// A row that is written gets the number of its transaction, mostly a greater one than any before, so that with as
-/// many rows the sum grows; where two changes cancel each other out, the next full reading shows them. What came with the server is left out, and tables of single sessions, which come and go.
+/// for, or that decides what a statement sets off (triggers, row security, defaults): for each catalogue how many
+/// rows it has, and a sum over where they lie and who wrote them. A row that is written lies elsewhere and gets
+/// the number of its transaction. A sum of these numbers alone would not do: who holds an older transaction open
+/// can take from one row what another change adds. What came with the server is left out, and tables of single
+/// sessions, which come and go.
 pub(super) const PULSE: &str = concat!(
     "select pg_catalog.concat_ws(' '",
     written!(
@@ -95,6 +99,15 @@ pub(super) const PULSE: &str = concat!(
     written!("pg_operator t where oid >= 16384"),
     written!("pg_constraint t where contype = 'f' or contypid <> 0"),
     written!("pg_cast t where oid >= 16384"),
+    written!(
+        "pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid \
+         where c.relpersistence <> 't'"
+    ),
+    written!("pg_policy t"),
+    written!(
+        "pg_attrdef t join pg_catalog.pg_class c on c.oid = t.adrelid \
+         where c.relpersistence <> 't'"
+    ),
     ")"
 );
 /// Schemas: what a search_path of the role can lead to.
@@ -358,6 +371,7 @@ impl<W: Wire> Probe<W> {
                     | Answer::Estimated { .. }
                     | Answer::Counted { .. }
                     | Answer::Kept
+                    | Answer::Own(_)
                     | Answer::CopyRows { .. } => {
                         let error = std::io::Error::other("an answer nobody asked for");
                         return Err(broken(error).into());

@@ -435,6 +435,8 @@ pub enum Answer {
     },
     /// A counted execution is committed: its `Done`, which was withheld, takes this frame's place.
     Kept,
+    /// The answer to a question of the agent's own. The session withholds the frame.
+    Own(OwnAnswer),
     /// A message group ended; the client may speak.
     Ready {
         /// The transaction status.
@@ -486,6 +488,61 @@ pub struct Wants {
     /// A text to send in place of what was asked, which is a copy: its rows come as those of any query,
     /// and it is the session that makes a copy of them. Not with `count`.
     pub instead: Option<Text>,
+    /// What it does to the transaction it runs in.
+    pub turn: Turned,
+}
+
+/// What something that is sent does to the transaction it runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turned {
+    /// No transaction that is open before it ends by it.
+    #[default]
+    Stays,
+    /// It is one BEGIN.
+    Begins,
+    /// It may end it.
+    MayEnd,
+}
+
+/// A question of the agent's own, on the session's connection: asked only while nothing is outstanding, and
+/// answered before anything else is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// How the transaction stands: answered by `OwnAnswer::Stands`.
+    Stands,
+    /// What has been changed so far, by this transaction and by those before it that the database has not
+    /// reported yet? Answered by `OwnAnswer::Work`.
+    Rows,
+    /// What waits for the commit happens now, and what has the transaction changed? Answered by
+    /// `OwnAnswer::Work`.
+    Work,
+    /// Undo the transaction: answered by `OwnAnswer::RolledBack`.
+    RollBack,
+}
+
+/// The answer to a question of the agent's own. Nothing of it is the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnAnswer {
+    /// So it stands.
+    Stands(Transaction),
+    /// What the open transaction has changed.
+    Work(TransactionWork),
+    /// The database failed instead, and says so by this frame. Nothing of the transaction can be committed.
+    Failed(ServerError),
+    /// Nothing of the transaction is left, and none is open.
+    RolledBack,
+}
+
+/// What an open transaction has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransactionWork {
+    /// How long it has been open, by the database's clock, milliseconds.
+    pub age: u64,
+    /// Rows by table: schema, table, inserted, updated, deleted. `None`: the database does not count. They may
+    /// have those of earlier transactions in them: only a difference of two readings says something.
+    pub tables: Option<Vec<(String, String, [u64; 3])>>,
+    /// Tables beyond those.
+    pub more: u64,
 }
 
 /// What became of a count that the session has judged.
@@ -582,6 +639,24 @@ pub trait Talk<S: Clone + Send + 'static, E: Send + 'static>: Send {
     /// Appends what a counted execution needs to go on. To be called whenever answers were listened
     /// to, and after `send`.
     fn advance(&mut self, up: &mut BytesMut);
+
+    /// Whether what is sent now runs inside a transaction that the client has begun, or not at all: the
+    /// database has said that one is open, or a BEGIN goes before it in the same group, and nothing
+    /// outstanding can end it.
+    fn surely_inside(&self) -> bool;
+
+    /// Nothing that was sent is unanswered. Where something is, the database is asked to answer.
+    fn drained(&mut self, up: &mut BytesMut) -> bool;
+
+    /// What was asked last will not run, because something before it failed: the client has that error.
+    fn skips(&self) -> bool;
+
+    /// Puts a question of the agent's own. Only when `drained`, with an `Asked` unanswered.
+    fn put(&mut self, own: Own, up: &mut BytesMut);
+
+    /// The COMMIT that was asked failed, and no transaction is open: the client has been written the error,
+    /// and what follows an error is appended.
+    fn commit_failed(&mut self, asked: Asked<S>, out: &mut BytesMut);
 
     /// Removes the execution that the latest `Done`, `Failed`, `Refused` ended, or `Suspended`
     /// paused. For a `Run` of several statements: only at its end (`Ready`) or failure. Take it

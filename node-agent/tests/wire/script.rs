@@ -20,7 +20,8 @@ use bytes::{BufMut, BytesMut};
 use node_agent::model::{Reference, Refusal, RefusalCode, SessionId, StatementSeq};
 use node_agent::wire::pg::Talk;
 use node_agent::wire::{
-    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Phase, Talk as _, Transaction, Wants,
+    Answer, Asked, CursorLife, FrontLimits, Garbled, Heard, Phase, Talk as _, Transaction, Turned,
+    Wants,
 };
 
 const CLIENT: &[(u8, &str)] = &[
@@ -232,6 +233,7 @@ impl Script {
             count: false,
             estimate: None,
             instead: None,
+            turn: Turned::Stays,
         };
         self.texts.insert(seq, text);
         self.talk.send(asked, seq, wants, &mut self.up);
@@ -284,7 +286,7 @@ impl Script {
                 self.say(format_args!("hidden"));
                 forward = false;
             }
-            Answer::Estimated { .. } | Answer::Counted { .. } | Answer::Kept => {
+            Answer::Estimated { .. } | Answer::Counted { .. } | Answer::Kept | Answer::Own(_) => {
                 self.say(format_args!("counted, unasked"));
                 forward = false;
             }

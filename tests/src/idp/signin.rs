@@ -105,8 +105,15 @@ impl Desk {
             return no("invalid_grant");
         }
         if let Some(secret) = &self.secret {
-            let expected = format!("{}:{secret}", asked("client_id"));
-            if authorization != Some(&format!("Basic {}", STANDARD.encode(expected))) {
+            let basic = authorization.and_then(|given| given.strip_prefix("Basic "));
+            let basic = basic.and_then(|basic| STANDARD.decode(basic).ok());
+            let basic = basic.and_then(|basic| String::from_utf8(basic).ok());
+            // RFC 6749, 2.3.1: both are form-encoded.
+            let known = basic.as_deref().and_then(|basic| basic.split_once(':'));
+            let known = known.is_some_and(|(client, given)| {
+                decoded(client) == asked("client_id") && decoded(given) == *secret
+            });
+            if !known {
                 return no("invalid_client");
             }
         }

@@ -8,14 +8,14 @@ use node_agent_tests::pg::{DATABASE, SERVICE};
 use node_agent_tests::{Finished, Place, Program, World, parts, until};
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(15);
 
-const SEED: &str = "create schema app; create table app.t (id int primary key, note text, ssn text); \
+pub(super) const SEED: &str = "create schema app; create table app.t (id int primary key, note text, ssn text); \
     insert into app.t select g, 'note', '123-45-6789' from generate_series(1, 1000) g; \
     create function app.twice(int) returns int language sql immutable as 'select $1 * 2'; \
     grant all on schema app to public; grant all on all tables in schema app to public";
 
-fn policy(rule: &str) -> String {
+pub(super) fn policy(rule: &str) -> String {
     format!(
         "apiVersion: node-agent/v1\nkind: Policy\nmetadata: {{ name: some }}\n\
          subjects: [ {{ workloads: ['*'] }} ]\ntargets: [ '*' ]\nfunctions: {{ allow: ['app.*(*)'] }}\n\
@@ -26,16 +26,16 @@ fn policy(rule: &str) -> String {
     )
 }
 
-const ASK: &str = "reviewers: { groups: [dba] }";
+pub(super) const ASK: &str = "reviewers: { groups: [dba] }";
 
 /// Olga is a reviewer; 4242 is of another group; 4343 is a second reviewer; 4444 is named as who asks.
-pub(crate) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
+pub(super) const LOCAL: &str = "approvals:\n  per_identity: 256\n  local:\n    \
     - { uid: 0, name: olga, groups: [dba] }\n    \
     - { uid: 4242, name: wim, groups: [web] }\n    \
     - { uid: 4343, name: dora, groups: [dba] }\n    \
     - { uid: 4444, name: claude@agents, groups: [dba] }\n";
 
-fn world(rule: &str) -> Result<World> {
+pub(super) fn world(rule: &str) -> Result<World> {
     World::builder()
         .seed(SEED)
         .policy_text("some.yaml", &policy(rule))
@@ -44,7 +44,7 @@ fn world(rule: &str) -> Result<World> {
 }
 
 /// What `approvals ls` says, of those in this state.
-fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
+pub(super) fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
     let seen = world.cli(&["approvals", "ls", "--all", "--json"])?;
     let all: Vec<Value> = serde_json::from_str(&seen.stdout).with_context(|| seen.all())?;
     Ok(all
@@ -53,24 +53,24 @@ fn listed(world: &World, state: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
-fn id(case: &Value) -> String {
+pub(super) fn id(case: &Value) -> String {
     case["request"]["id"].as_str().unwrap().to_owned()
 }
 
 /// Waits until so many are pending, and gives their names.
-fn pending(world: &World, count: usize) -> Result<Vec<String>> {
+pub(super) fn pending(world: &World, count: usize) -> Result<Vec<String>> {
     until("statements are held", SOON, || {
         let held = listed(world, "pending")?;
         Ok((held.len() == count).then(|| held.iter().map(id).collect()))
     })
 }
 
-pub(crate) fn one(world: &World) -> Result<String> {
+pub(super) fn one(world: &World) -> Result<String> {
     Ok(pending(world, 1)?.remove(0))
 }
 
 /// What a reviewer of this host says, as that user.
-pub(crate) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
+pub(super) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished> {
     let user = user.to_string();
     Program::new("setpriv")
         .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
@@ -83,39 +83,39 @@ pub(crate) fn says(world: &World, user: u32, words: &[&str]) -> Result<Finished>
         .run()
 }
 
-pub(crate) fn approve(world: &World, id: &str) -> Result<()> {
+pub(super) fn approve(world: &World, id: &str) -> Result<()> {
     let seen = says(world, 0, &["approve", id])?;
     assert!(seen.status.success(), "{}", seen.all());
     Ok(())
 }
 
 /// What is in the table, by the database's own word.
-fn left(world: &World) -> Result<u64> {
+pub(super) fn left(world: &World) -> Result<u64> {
     let count = world
         .cluster()
         .sql(DATABASE, "select count(*) from app.t")?;
     Ok(count.parse()?)
 }
 
-pub(crate) fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
+pub(super) fn client(world: &World) -> Result<(node_agent_tests::client::Dialer, Raw)> {
     let mut dialer = world.dialer()?;
     let client = world.client(&mut dialer)?;
     Ok((dialer, client))
 }
 
-pub(crate) fn state(messages: &[Message]) -> Option<String> {
+pub(super) fn state(messages: &[Message]) -> Option<String> {
     let error = messages.iter().find(|message| message.kind == b'E')?;
     error.sqlstate()
 }
 
 /// Whether the statement is done, with this tag.
-pub(crate) fn done(messages: &[Message], tag: &str) -> bool {
+pub(super) fn done(messages: &[Message], tag: &str) -> bool {
     let tag = format!("{tag}\0");
     let mut ends = messages.iter().filter(|message| message.kind == b'C');
     ends.any(|message| message.body == tag.as_bytes())
 }
 
-pub(crate) fn words(messages: &[Message]) -> String {
+pub(super) fn words(messages: &[Message]) -> String {
     messages.iter().map(Message::words).collect()
 }
 
@@ -517,6 +517,21 @@ fn a_restart_lets_what_was_held_lapse_and_keeps_tickets() -> Result<()> {
     let (_dialer, mut client) = self::client(&world)?;
     assert!(done(&client.query(text)?, "DELETE 1"));
     assert_eq!(left(&world)?, 999);
+    // Used is used, also by the next one that is killed.
+    world
+        .cluster()
+        .sql(DATABASE, "insert into app.t values (40, 'again', '')")?;
+    world.agent_mut().kill()?;
+    world.agent_mut().start()?;
+    let (_dialer, mut client) = self::client(&world)?;
+    let again = client.query(text)?;
+    assert!(
+        words(&again).contains("reviewers were asked"),
+        "{}",
+        words(&again)
+    );
+    assert_eq!(left(&world)?, 1000);
+    assert_eq!(listed(&world, "used")?.len(), 1);
     Ok(())
 }
 

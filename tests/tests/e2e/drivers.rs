@@ -179,7 +179,7 @@ fn psycopg_works_in_text_binary_and_pipelines() {
 }
 
 /// The words that drivers without connection strings of libpq's kind take.
-fn words(world: &World, cluster: &Cluster, tls: &str) -> Vec<String> {
+pub(super) fn words(world: &World, cluster: &Cluster, tls: &str) -> Vec<String> {
     vec![
         NAME.to_owned(),
         cluster.address().ip().to_string(),

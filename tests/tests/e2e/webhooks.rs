@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aws_lc_rs::hmac;
+use node_agent_tests::ca::{Leaf, TestCa};
 use node_agent_tests::{World, until};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::agent_is_here;
 
 const SOON: Duration = Duration::from_secs(60);
-const SECRET: &str = "a key of sixteen bytes or more";
+pub(super) const SECRET: &str = "a key of sixteen bytes or more";
 
 const SEED: &str = "create table orders (id int); insert into orders values (1), (2); \
     grant all on orders to public";
@@ -36,7 +40,7 @@ rules:
 
 /// What a receiver does with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
+pub(super) enum Answer {
     Status(u16),
     /// 429, with `Retry-After: 3`.
     Later,
@@ -48,7 +52,7 @@ enum Answer {
 
 /// One delivery as it came.
 #[derive(Clone, Debug)]
-struct Came {
+pub(super) struct Came {
     at: Instant,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -62,7 +66,7 @@ impl Came {
         Ok(value)
     }
 
-    fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -83,13 +87,20 @@ impl Shared {
             .unwrap_or(Answer::Status(200))
     }
 
-    fn serve(&self, mut stream: TcpStream) -> Result<()> {
+    fn secured(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<()> {
+        stream.set_read_timeout(Some(SOON))?;
+        match tls {
+            None => self.serve(stream),
+            Some(config) => self.serve(StreamOwned::new(ServerConnection::new(config)?, stream)),
+        }
+    }
+
+    fn serve(&self, stream: impl Read + Write) -> Result<()> {
         let answer = self.answer();
         if answer == Answer::Gone {
             return Ok(());
         }
-        stream.set_read_timeout(Some(SOON))?;
-        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line)?;
         ensure!(line.starts_with("POST /hook HTTP/1.1"), "{line}");
@@ -123,22 +134,42 @@ impl Shared {
                 return Ok(());
             }
         };
+        let stream = reader.get_mut();
         write!(
             stream,
             "HTTP/1.1 {status} So\r\n{more}content-length: 2\r\nconnection: close\r\n\r\nok"
         )?;
-        Ok(())
+        Ok(stream.flush()?)
     }
 }
 
 /// A receiver of webhooks.
-struct Receiver {
+pub(super) struct Receiver {
     shared: Arc<Shared>,
     address: SocketAddr,
+    scheme: &'static str,
 }
 
 impl Receiver {
-    fn start() -> Result<Receiver> {
+    pub(super) fn start() -> Result<Receiver> {
+        Self::begin(None)
+    }
+
+    /// One over TLS, with this certificate.
+    fn start_tls(leaf: &Leaf) -> Result<Receiver> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(leaf.key.as_bytes())?,
+            )?;
+        Self::begin(Some(Arc::new(config)))
+    }
+
+    fn begin(tls: Option<Arc<ServerConfig>>) -> Result<Receiver> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
@@ -148,35 +179,39 @@ impl Receiver {
                 if own.over.load(Ordering::SeqCst) {
                     return;
                 }
-                let own = own.clone();
+                let (own, tls) = (own.clone(), tls.clone());
                 thread::spawn(move || {
-                    if let Err(error) = own.serve(stream) {
+                    if let Err(error) = own.secured(stream, tls) {
                         println!("a receiver: {error:#}");
                     }
                 });
             }
         });
-        Ok(Receiver { shared, address })
+        Ok(Receiver {
+            shared,
+            address,
+            scheme,
+        })
     }
 
-    fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}/hook", self.scheme, self.address)
     }
 
     fn next(&self, answers: &[Answer]) {
         self.shared.next.lock().unwrap().extend(answers);
     }
 
-    fn usually(&self, answer: Option<Answer>) {
+    pub(super) fn usually(&self, answer: Option<Answer>) {
         *self.shared.usual.lock().unwrap() = answer;
     }
 
-    fn came(&self) -> Vec<Came> {
+    pub(super) fn came(&self) -> Vec<Came> {
         self.shared.came.lock().unwrap().clone()
     }
 
     /// What it took, once that is so many.
-    fn taken(&self, count: usize) -> Result<Vec<Came>> {
+    pub(super) fn taken(&self, count: usize) -> Result<Vec<Came>> {
         until("deliveries that were taken", SOON, || {
             let mut came = self.came();
             came.retain(|one| one.answer == Answer::Status(200));
@@ -193,7 +228,7 @@ impl Drop for Receiver {
 }
 
 /// A file with the secret, that the agent's worker may read.
-fn secret() -> Result<(TempDir, String)> {
+pub(super) fn secret() -> Result<(TempDir, String)> {
     let place = tempfile::tempdir()?;
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755))?;
     let file = place.path().join("secret");
@@ -289,7 +324,7 @@ fn steps_arrive_signed_and_a_receiver_that_never_answers_delays_nothing() -> Res
     assert_eq!(asked["request"]["rule"], "shop/clean");
     assert_eq!(asked["request"]["reviewers"], "group dba");
     let approval = asked["approval"].as_str().context("no name")?;
-    let link = format!("https://console.example/console/approvals/{approval}");
+    let link = format!("https://console.example/console/requests/{approval}");
     assert_eq!(asked["link"], link);
     // The slow one was asked, and status says what is not told there.
     until("a line of status", SOON, || {
@@ -367,5 +402,89 @@ fn an_agent_that_was_killed_goes_on_where_it_was_and_no_refusal_is_hidden() -> R
         came.dedup_by_key(|one| one.header("x-node-agent-delivery").unwrap().to_owned());
     }
     assert_eq!(story(&came), told(&[1, 2]));
+    Ok(())
+}
+
+/// An update that somebody approves, over TLS by an authority of one's own: each step is told, also that it ran.
+#[test]
+fn an_approved_statement_is_told_to_its_end_over_tls_by_the_authority_that_is_named() -> Result<()>
+{
+    if !agent_is_here() {
+        return Ok(());
+    }
+    let (place, secret) = secret()?;
+    let ca = TestCa::new()?;
+    let ca_file = ca.write(place.path())?;
+    let (good, stranger) = (
+        Receiver::start_tls(&ca.leaf(&["127.0.0.1"])?)?,
+        Receiver::start_tls(&TestCa::new()?.leaf(&["127.0.0.1"])?)?,
+    );
+    let mut yaml =
+        "approvals:\n  local: [ { uid: 0, name: olga, groups: [dba] } ]\n  webhooks:\n".to_owned();
+    for (name, receiver) in [("good", &good), ("stranger", &stranger)] {
+        yaml.push_str(&format!(
+            "  - {{ name: {name}, url: \"{}\", secret_file: {secret}, ca_file: {}, \
+             steps: [asked, approved, used, refused, over] }}\n",
+            receiver.url(),
+            ca_file.display()
+        ));
+    }
+    let policy = POLICY
+        .replace("[delete]", "[delete, update]")
+        .replace("2s", "60s");
+    let world = World::builder()
+        .policy_text("shop.yaml", &policy)
+        .seed(SEED)
+        .settings(&yaml)
+        .start()?;
+    let text = "update orders set id = 3 where id = 2";
+    let mut dialer = world.dialer()?;
+    let mut client = world.client(&mut dialer)?;
+    client.ask(text)?;
+    let asked = good.taken(1)?;
+    let name = asked[0].value()["approval"]
+        .as_str()
+        .context("a name")?
+        .to_owned();
+    world
+        .cli(&[
+            "approvals",
+            "approve",
+            &name,
+            "--note",
+            "as in OPS-12",
+            "--max-rows",
+            "5",
+        ])?
+        .good()?;
+    let answer = client.up_to(b'Z')?;
+    ensure!(
+        answer.iter().any(|message| message.body == b"UPDATE 1\0"),
+        "{answer:?}"
+    );
+    let came = good.taken(3)?;
+    let steps: Vec<Value> = came.iter().map(Came::value).collect();
+    for (at, step) in ["asked", "approved", "used"].iter().enumerate() {
+        assert_eq!(steps[at]["step"], *step);
+        assert_eq!(steps[at]["approval"], name.as_str());
+        assert_eq!(steps[at]["request"]["statement"]["text"], text);
+        assert_eq!(steps[at]["seq"], at + 1);
+    }
+    assert_eq!(steps[1]["by"][0], "olga (this host)");
+    assert_eq!(steps[1]["note"], "as in OPS-12");
+    assert_eq!(
+        steps[1]["terms"],
+        "once, at most 5 rows changed, with masking"
+    );
+    assert_eq!(steps[2]["request"]["state"], "used");
+    assert_eq!(good.came().len(), 3);
+    // Who is vouched for by nobody that is named is told nothing.
+    until("a line of status", SOON, || {
+        let status = world.cli(&["status"])?.good()?.stdout;
+        Ok(status
+            .contains("degraded: webhook stranger: ")
+            .then_some(()))
+    })?;
+    ensure!(stranger.came().is_empty());
     Ok(())
 }

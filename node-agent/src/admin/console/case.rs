@@ -10,12 +10,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::layout::{self, Page, sentence};
 use super::{Console, Signed, preview};
-use crate::approval::{Case, Matter, Says, Scope, Shown, State as Stands, Terms, Waits, Work};
+use crate::approval::{
+    Case, Matter, Request, Says, Scope, Shown, State as Stands, Terms, Waits, Work,
+};
 use crate::clock;
 use crate::model::ApprovalId;
-use crate::policy::Gate;
 use crate::record::RecordedCell;
 use crate::replay::{Attribute, Text, moment};
+use crate::sql::shape;
 
 /// How many different odd characters are named.
 const NAMED: usize = 20;
@@ -74,6 +76,9 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
     let _ = writeln!(body, "<p class=\"stands\">{badge} <span>{told}</span></p>");
     if case.pending() {
         let waits = match request.waits {
+            _ if request.access().is_some() => {
+                "Nothing waits on a connection for it: the client asks again"
+            }
             Waits::Held => "The client waits on its connection",
             Waits::Retry => "The client comes again with the same statement",
         };
@@ -85,7 +90,8 @@ fn show(console: &Console, signed: &Signed, case: &Case) -> Page {
             statement(&mut body, shown, 3);
             body.push_str("</section>\n");
         }
-        Matter::Commit(work) => commit(&mut body, work),
+        Matter::Commit(work) => commit(&mut body, request, work, case.pending()),
+        Matter::Access(wanted) => super::access::wanted(&mut body, wanted),
     }
     who(&mut body, case);
     rule(&mut body, case);
@@ -111,12 +117,12 @@ pub(super) fn badge(state: &Stands) -> String {
     format!("<span class=\"badge {class}\">{word}</span>")
 }
 
-fn pair(out: &mut String, name: &str, value: &str) {
+pub(super) fn pair(out: &mut String, name: &str, value: &str) {
     let (name, value) = (Text(name), Text(value));
     let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
 }
 
-fn statement(out: &mut String, shown: &Shown, level: u8) {
+pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
     out.push_str("<pre class=\"sql\" tabindex=\"0\" aria-label=\"The statement\"><code>");
     for line in shown.text.split('\n') {
         // Every other character that is not seen as what it is stands as an escape, tabs too.
@@ -203,15 +209,21 @@ fn odd(text: &str) -> Option<String> {
     ))
 }
 
-fn commit(out: &mut String, work: &Work) {
+fn commit(out: &mut String, request: &Request, work: &Work, pending: bool) {
+    let age = |until: i64| until.saturating_sub(work.since.0).max(0) / 1000;
+    let by_now = match pending {
+        true => format!(", {} s by now", age(clock::now().0)),
+        false => String::new(),
+    };
     let _ = writeln!(
         out,
         "<section>\n<h2>What would be committed</h2>\n\
-         <p>The transaction has been open since {}, and its locks are held.</p>\n\
+         <p>The transaction has been open since {}, and its locks are held: for {} s when it was asked{by_now}.</p>\n\
          <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Rows by table\"><table>\n<thead><tr>\
          <th scope=\"col\">Table</th><th scope=\"col\">Inserted</th><th scope=\"col\">Updated</th>\
          <th scope=\"col\">Deleted</th></tr></thead>\n<tbody>",
-        moment(work.since)
+        moment(work.since),
+        age(request.at.0)
     );
     for changed in &work.tables {
         let _ = writeln!(
@@ -225,12 +237,24 @@ fn commit(out: &mut String, work: &Work) {
         );
     }
     out.push_str("</tbody></table></div>\n");
+    if !work.counted {
+        out.push_str("<p class=\"odd\">The database does not count (track_counts): its rows are not known.</p>\n");
+    } else if !work.tables.is_empty() {
+        out.push_str(
+            "<p>As the database counts: with what triggers and cascades did, and with what was rolled back \
+             to a savepoint.</p>\n",
+        );
+    }
     for (at, shown) in work.statements.iter().enumerate() {
         let _ = writeln!(out, "<h3>Statement {}</h3>", at + 1);
         statement(out, shown, 4);
     }
     if work.more > 0 {
-        let _ = writeln!(out, "<p>And {} further statements.</p>", work.more);
+        let _ = writeln!(
+            out,
+            "<p>And {} other statements, which the rule is not about.</p>",
+            work.more
+        );
     }
     out.push_str("</section>\n");
 }
@@ -251,14 +275,17 @@ fn who(out: &mut String, case: &Case) {
         pair(out, &format!("Claim {name}"), &value);
     }
     pair(out, "Workload", &asks.workload.name);
-    let process = &asks.process;
-    let program = process.executable.as_deref().unwrap_or(&process.comm);
-    pair(
-        out,
-        "Executable",
-        &format!("{program} (process {})", process.pid),
-    );
-    pair(out, "Client", &asks.client.to_string());
+    // What a reviewer gives unasked, no process has asked for.
+    if request.access().is_none_or(|wanted| wanted.by.is_none()) {
+        let process = &asks.process;
+        let program = process.executable.as_deref().unwrap_or(&process.comm);
+        pair(
+            out,
+            "Executable",
+            &format!("{program} (process {})", process.pid),
+        );
+        pair(out, "Client", &asks.client.to_string());
+    }
     if let Some(name) = &asks.application {
         pair(out, "Calls itself", name);
     }
@@ -360,14 +387,30 @@ fn decide(out: &mut String, console: &Console, signed: &Signed, case: &Case) {
     );
 }
 
+/// What stands for all statements of its shape: each digit that may differ is a zero.
+fn like(case: &Case) -> Option<String> {
+    case.request.shape?;
+    match &case.request.matter {
+        Matter::Statement(shown) => shape(&shown.text),
+        Matter::Commit(_) | Matter::Access(_) => None,
+    }
+}
+
 /// What is granted, as far as the rule offers a choice.
 fn terms(out: &mut String, case: &Case) {
+    if let Some(wanted) = case.request.access() {
+        super::access::terms(out, wanted, case.terms());
+        return;
+    }
     if let Some(agreed) = case.terms() {
         agreed_terms(out, agreed);
         return;
     }
     let asks = &case.request.asks;
-    let shape = asks.offers.shape.map(|span| span.0 / 60_000);
+    // Of a COMMIT there is no shape, its rows are changed, and its answers were given.
+    let commit = matches!(case.request.matter, Matter::Commit(_));
+    let longest = asks.offers.shape.map(|span| span.0 / 60_000);
+    let longest = longest.filter(|_| !commit);
     let session = asks.offers.session && case.request.waits == Waits::Held;
     out.push_str(
         "<fieldset>\n<legend>How far it reaches</legend>\n\
@@ -379,23 +422,26 @@ fn terms(out: &mut String, case: &Case) {
              in this session</label>\n",
         );
     }
-    if let Some(most) = shape.filter(|most| *most > 0) {
+    if let Some(most) = longest.filter(|most| *most > 0)
+        && let Some(like) = like(case)
+    {
         let _ = writeln!(
             out,
             "<label><input type=\"radio\" name=\"scope\" value=\"shape\"> Statements of this shape, by this \
-             identity, for the minutes below</label>\n\
+             identity, for the minutes below: {} with any digits in place of the zeros</label>\n\
              <label for=\"minutes\">Minutes (1 to {most})</label>\n\
-             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">"
+             <input id=\"minutes\" name=\"minutes\" type=\"number\" inputmode=\"numeric\" min=\"1\" max=\"{most}\">",
+            Text(&like)
         );
     }
     out.push_str("</fieldset>\n");
-    if asks.gate == Gate::Statement {
+    if !commit {
         out.push_str(
             "<label for=\"max-rows\">At most so many rows changed, else it is rolled back (empty: no limit)</label>\n\
              <input id=\"max-rows\" name=\"max_rows\" type=\"number\" inputmode=\"numeric\" min=\"0\">\n",
         );
     }
-    if asks.offers.unmasked {
+    if asks.offers.unmasked && !commit {
         out.push_str(
             "<label class=\"tick\"><input type=\"checkbox\" name=\"unmasked\" value=\"yes\"> The answer is not masked</label>\n",
         );
@@ -422,6 +468,8 @@ fn agreed_terms(out: &mut String, terms: Terms) {
             field("scope", "shape");
             field("minutes", &minutes.to_string());
         }
+        // Has a form of its own.
+        Scope::Access(_) => {}
     }
     if let Some(rows) = terms.max_rows {
         field("max_rows", &rows.to_string());

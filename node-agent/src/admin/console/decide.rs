@@ -48,6 +48,7 @@ impl Word {
                     .parse()
                     .map_err(|_| "Write for how many minutes statements of this shape may run.")?,
             ),
+            "access" => super::access::time(&self.minutes)?,
             _ => return Err("Choose how far the approval reaches."),
         };
         let max_rows = match self.max_rows.trim() {
@@ -201,6 +202,6 @@ pub(super) fn status(why: &NotCounted) -> StatusCode {
         | NotCounted::OtherTerms(_)
         | NotCounted::NotInForce => StatusCode::CONFLICT,
         NotCounted::NotOffered(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        NotCounted::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        NotCounted::NoRoom(_) | NotCounted::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

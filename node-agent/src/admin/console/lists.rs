@@ -37,11 +37,13 @@ pub(super) async fn pending(
         Err(answer) => return answer,
     };
     let mut cases = console.cases_for(&signed, false).await;
+    let access = super::access::in_force(&cases);
     cases.retain(Case::pending);
     let follow = follow.follow.is_some();
     let page = Page::of(&console, &signed, "/console", "Pending requests")
         .raw(&as_of(follow))
-        .raw(&table(&cases, "Nothing waits for you."));
+        .raw(&table(&cases, "Nothing waits for you."))
+        .raw(&access);
     // Only for who asked for it: a page that changes by itself is in the way of many.
     match follow {
         true => ([(header::REFRESH, "15")], page).into_response(),
@@ -103,6 +105,14 @@ fn table(cases: &[Case], none: &str) -> String {
                     .map(|shown| begins(&shown.text))
                     .unwrap_or_default(),
                 "COMMIT of ",
+            ),
+            Matter::Access(wanted) => (
+                wanted
+                    .refused
+                    .as_ref()
+                    .map(|shown| begins(&shown.text))
+                    .unwrap_or_default(),
+                "Access, asked for after ",
             ),
         };
         let when = match case.pending() {

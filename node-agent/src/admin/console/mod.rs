@@ -4,6 +4,7 @@
 //! It is served on loopback, to whoever puts a proxy with TLS before it. What counts is the reviewer's
 //! sign-in (`sign.rs`), that a form is the console's own (`guard.rs`), and the desk's own rules.
 
+mod access;
 mod case;
 mod decide;
 mod guard;

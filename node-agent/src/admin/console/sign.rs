@@ -125,12 +125,9 @@ pub(super) async fn back(
         return no_randomness();
     };
     let Finished { user, at } = finished;
-    let also = ["email", "preferred_username", "upn"]
-        .iter()
-        .filter_map(|name| user.claims.get(*name)?.as_str().map(str::to_owned));
     let signed = Signed {
         reviewer: Reviewer {
-            also: also.collect(),
+            also: user.also,
             name: user.subject,
             issuer: Some(user.issuer),
             groups: user.groups,

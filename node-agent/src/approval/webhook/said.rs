@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::approval::{Case, Change, Matter, State, Step};
+use crate::approval::{Case, Change, Matter, State, Step, time};
 use crate::config::WebhookStep;
 use crate::model::{UnixMillis, visible};
 
@@ -73,6 +73,9 @@ pub(super) struct Request {
     pub(super) state: &'static str,
     /// The same in words.
     pub(super) now: String,
+    /// The policy that is asked for, and what it allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
     pub(super) who: String,
     pub(super) issuer: String,
     pub(super) workload: String,
@@ -160,7 +163,8 @@ impl Said {
     ) -> Said {
         let mut said = Said {
             version: 1,
-            delivery: format!("{}-{}", sender.key, change.seq),
+            // The numbers begin anew with a new store; names of requests do not.
+            delivery: format!("{}-{}-{}", sender.key, change.id, change.seq),
             node: sender.name.clone(),
             seq: change.seq,
             at: moment(change.at),
@@ -171,7 +175,7 @@ impl Said {
             terms: None,
             missed,
             approval: change.id.to_string(),
-            link: console.map(|console| format!("{console}/console/approvals/{}", change.id)),
+            link: console.map(|console| format!("{console}/console/requests/{}", change.id)),
             request: case.map(Request::of),
         };
         let names = |by: &[String]| by.iter().map(|one| word(one)).collect::<Vec<_>>();
@@ -237,6 +241,7 @@ impl Said {
             // A message that was long on its way says what has become of it.
             let old = !decided && request.state != "pending";
             add("Now", old.then(|| request.now.clone()));
+            add("Access", request.access.clone());
             add("Who", Some(request.who.clone()));
             let program = request.executable.as_ref();
             add(
@@ -294,7 +299,12 @@ impl Request {
         let (shown, tables, more) = match &request.matter {
             Matter::Statement(shown) => (Some(shown), shown.tables.clone(), 0),
             Matter::Commit(work) => {
-                let tables = work.tables.iter().map(|changed| changed.table.clone());
+                let tables = work.tables.iter().map(|changed| {
+                    format!(
+                        "{}: {} inserted, {} updated, {} deleted",
+                        changed.table, changed.inserted, changed.updated, changed.deleted
+                    )
+                });
                 let behind = work.statements.len().saturating_sub(1) as u64;
                 (
                     work.statements.first(),
@@ -302,10 +312,27 @@ impl Request {
                     work.more + behind,
                 )
             }
+            Matter::Access(wanted) => {
+                let refused = wanted.refused.as_ref();
+                let tables = refused.map(|shown| shown.tables.clone());
+                (refused, tables.unwrap_or_default(), 0)
+            }
         };
         let text = shown.map_or("", |shown| shown.text.as_str());
+        let mut kinds = shown.map_or_else(Vec::new, |shown| shown.kinds.clone());
+        if let Matter::Commit(_) = &request.matter {
+            kinds.insert(0, "commit".to_owned());
+        }
         let purpose = asker.purpose.as_ref();
         Request {
+            access: request.access().map(|wanted| {
+                word(&format!(
+                    "policy {}, for at most {}: {}",
+                    wanted.policy,
+                    time(wanted.longest),
+                    wanted.rules.join("; ")
+                ))
+            }),
             state: match &case.state {
                 State::Pending => "pending",
                 State::Approved { .. } => "approved",
@@ -330,7 +357,7 @@ impl Request {
             expires: moment(request.lapses),
             reference: request.reference.to_string(),
             statement: Statement::of(text, shown.map_or(0, |shown| shown.params.len()), more),
-            kinds: listed(shown.map_or(&[], |shown| &shown.kinds)),
+            kinds: listed(&kinds),
             tables: listed(&tables),
             functions: listed(shown.map_or(&[], |shown| &shown.functions)),
             estimate: shown.and_then(|shown| shown.estimate),

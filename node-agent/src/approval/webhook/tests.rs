@@ -40,6 +40,7 @@ fn case(text: &str) -> Case {
             subject: text.to_owned(),
             groups: Vec::new(),
             claims: BTreeMap::new(),
+            also: vec![],
             workload: Workload {
                 name: "claude".into(),
                 labels: BTreeMap::new(),
@@ -108,6 +109,7 @@ fn asked() -> Change {
     change(Step::Asked {
         by: "ada".to_owned(),
         workload: "claude".to_owned(),
+        access: None,
     })
 }
 
@@ -169,7 +171,7 @@ fn objects(value: &Value, seen: &mut Vec<serde_json::Map<String, Value>>) {
 #[test]
 fn no_text_of_others_hides_anything_or_stands_where_markup_is_read() {
     let links = [
-        "https://console.example/console/approvals/a-0000000000000abc",
+        "https://console.example/console/requests/a-0000000000000abc",
         "http://adaptivecards.io/schemas/adaptive-card.json",
     ];
     bolero::check!()
@@ -237,6 +239,16 @@ fn a_message_that_comes_late_says_what_has_become_of_it_and_what_never_came() {
         let whole = made(&template, &gone).to_string();
         assert!(whole.contains("a-0000000000000abc"), "{name}: {whole}");
     }
+}
+
+#[test]
+fn a_new_store_s_messages_are_not_taken_for_those_of_the_one_before() {
+    let (before, mut after) = (asked(), asked());
+    after.id = ApprovalId(before.id.0 + 1);
+    assert_eq!(before.seq, after.seq);
+    let name = |change: &Change| said(change, None).delivery;
+    assert_ne!(name(&before), name(&after));
+    assert_eq!(name(&before), name(&before));
 }
 
 #[test]

@@ -35,6 +35,9 @@ struct Report<'a> {
     good: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
+    /// Policies that are in force only while they are granted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    on_request: Vec<String>,
     errors: Vec<Fault<'a>>,
     warnings: &'a [Finding],
 }
@@ -54,10 +57,13 @@ impl Check {
         let (documents, mut errors) = read_policies(&self.paths)?;
         let mut warnings = Vec::new();
         let mut version = None;
+        let mut on_request = Vec::new();
         if errors.is_empty() {
             match PolicySet::compile(documents.clone()) {
                 Ok(set) => {
                     version = Some(set.version());
+                    let granted = set.all_on_request();
+                    on_request.extend(granted.map(|access| access.policy.to_string()));
                     warnings = check(&documents);
                     if let Some(inventory) = &inventory {
                         let target = self.target.as_deref().or(inventory.target.as_deref());
@@ -72,6 +78,7 @@ impl Check {
             out::json(&Report {
                 good,
                 version: version.as_deref(),
+                on_request,
                 errors: errors.iter().map(fault).collect(),
                 warnings: &warnings,
             })?;
@@ -81,6 +88,12 @@ impl Check {
             }
             for warning in &warnings {
                 out::line(warning)?;
+            }
+            if !on_request.is_empty() {
+                let names = on_request.join(", ");
+                out::line(format!(
+                    "granted on request, and in force for nobody till then: {names}"
+                ))?;
             }
             if let Some(version) = version {
                 let many = match warnings.len() {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use node_agent::approval::time;
 use node_agent::clock;
 use node_agent::feed::load_policies;
 use node_agent::policy::cases::Asker;
 use node_agent::policy::{
     ColumnNote, ContentMode, ContentRule, Decision, Explanation, Gate, MaskNote, Mode, ObjectNote,
-    Predicates, RuleNote, StatementNote, explain,
+    OnRequestNote, Predicates, RuleNote, StatementNote, explain,
 };
 
 use super::super::{Answer, catalogue, out};
@@ -60,6 +61,9 @@ pub(crate) struct Explain {
     /// A database to resolve names by: what `catalogue dump` wrote, or a postgres:// URL
     #[arg(long, value_name = "FILE|URL", conflicts_with = "names")]
     catalogue: Option<String>,
+    /// A policy with `access` that is supposed to be granted; may be given again
+    #[arg(long = "access", value_name = "POLICY")]
+    access: Vec<String>,
     /// The moment, RFC 3339 (default: now)
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -89,6 +93,7 @@ impl Explain {
                 .unwrap_or_else(|| "postgres".to_owned()),
             role: self.role,
             application: self.application,
+            access: self.access,
             ..Asker::default()
         };
         for label in &self.labels {
@@ -240,6 +245,10 @@ fn show(explanation: &Explanation) -> anyhow::Result<()> {
         explanation.content.iter().map(content_line),
     )?;
     section(
+        "policies that are granted on request",
+        explanation.on_request.iter().map(on_request_line),
+    )?;
+    section(
         "policies about somebody else",
         explanation.other_policies.iter().cloned(),
     )
@@ -322,6 +331,20 @@ fn rule_line(note: &RuleNote) -> String {
     format!(
         "{} ({effect}) {about}{condition}{observes}{place}",
         named(&note.rule)
+    )
+}
+
+fn on_request_line(note: &OnRequestNote) -> String {
+    let helps = match note.helps {
+        true => "would let it run",
+        false => "would not let it run, or need not",
+    };
+    format!(
+        "{} {helps}: granted by {}, {} of them, for at most {}",
+        note.policy,
+        note.reviewers,
+        note.quorum,
+        time(note.longest)
     )
 }
 

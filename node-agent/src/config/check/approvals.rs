@@ -100,6 +100,7 @@ impl Check<'_> {
         LocalReviewer {
             uid: uid.unwrap_or(u32::MAX),
             name: self.required(at, "approvals.local[].name", raw.name.as_ref()),
+            also: raw.also.iter().map(|name| name.value.clone()).collect(),
             groups: raw.groups.iter().map(|group| group.value.clone()).collect(),
         }
     }

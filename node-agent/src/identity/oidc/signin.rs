@@ -30,14 +30,7 @@ const LONGEST_SECRET: u64 = 4096;
 /// How far the clocks of issuer and agent may differ, ms.
 const SKEW: i64 = 30_000;
 /// What of an ID token is looked at beside what every token has.
-const CLAIMS: [&str; 6] = [
-    "nonce",
-    "azp",
-    "auth_time",
-    "email",
-    "preferred_username",
-    "upn",
-];
+const CLAIMS: [&str; 3] = ["nonce", "azp", "auth_time"];
 
 /// Why nobody is signed in. No variant holds a code, a token or a secret.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +102,7 @@ pub struct Begun {
 /// Somebody signed in.
 #[derive(Debug)]
 pub struct Finished {
-    /// Who, with the claims that name a person.
+    /// Who.
     pub user: User,
     /// When they last gave their credentials, where the issuer says so.
     pub at: Option<UnixMillis>,

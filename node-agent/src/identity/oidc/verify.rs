@@ -20,6 +20,8 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// The longest subject or group, bytes, and how many groups.
 const LONGEST_NAME: usize = 1024;
 const MOST_GROUPS: usize = 1000;
+/// Who acts for whom for whom: so many of a chain are looked at.
+const MOST_ACTORS: usize = 8;
 
 /// Why a token was refused. Says nothing of what the token holds, except short, escaped excerpts
 /// of its header (the algorithm's and the key's name).
@@ -213,8 +215,24 @@ pub(super) fn judge(
         subject,
         groups,
         claims: kept,
+        also: other_names(claims),
         expires,
     })
+}
+
+/// What names the person beside the subject, and who acts in their place (RFC 8693, section 4.1). A name that is
+/// too long to be one is none: nothing opens by these, they only keep people from deciding about themselves.
+fn other_names(claims: &Map<String, Value>) -> Vec<String> {
+    const NAMING: [&str; 3] = ["email", "preferred_username", "upn"];
+    let own = NAMING.iter().map(|name| claims.get(*name));
+    let actors = std::iter::successors(claims.get("act"), |act| act.get("act"));
+    let actors = actors.take(MOST_ACTORS);
+    let acting = actors.flat_map(|act| ["sub", "email"].map(|name| act.get(name)));
+    own.chain(acting)
+        .filter_map(|name| name?.as_str())
+        .filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether the token is for `audience` and nobody else.

@@ -70,7 +70,10 @@ pub(super) fn subject(wide: &Subject, narrow: &Subject) -> bool {
 /// Whether the first is in force wherever the second is, and for everybody whom it is about.
 pub(super) fn document(wide: &Document, narrow: &Document) -> bool {
     let bites = wide.mode == Mode::Enforce || narrow.mode == Mode::Observe;
+    // What is granted is not there for everybody whom it is about.
+    let always = wide.access.is_none() || wide.metadata.name == narrow.metadata.name;
     bites
+        && always
         && globs(&wide.targets, &narrow.targets)
         && narrow
             .subjects

@@ -60,6 +60,12 @@ pub(super) const KEYS: &[Key] = &[
     may("Document", "budgets", AsLikes, "What one user may do in a span of time, in all sessions of the node together."),
     may("Document", "require", AsLikes, "What must be told with every statement that its allow and approve rules are to grant."),
     may("Document", "witnesses", AsLikes, "What happens to a text that two parsers read differently."),
+    may("Document", "access", AsLikes, "The policy is in force for nobody until it is granted, and then for one identity and a time. It may only add: allow rules, functions that are vouched for, limits."),
+
+    must("Access", "reviewers", AsLikes, "Who may grant it."),
+    may("Access", "quorum", AsLikes, "How many different reviewers must agree; one when absent."),
+    may("Access", "longest", AsLikes, "The longest that it is granted for, 1s to 30d; 8h when absent."),
+    may("Access", "timeout", AsLikes, "How long a request for it waits, 1s to 30d; 1h when absent."),
 
     must("Metadata", "name", Letters, "Unique among all policies; refusals and records name it."),
     may("Metadata", "description", AsLikes, "For people."),
@@ -144,6 +150,7 @@ pub(super) const KEYS: &[Key] = &[
 /// The structs, as the reference calls them.
 pub(super) const PARTS: &[(&str, &str)] = &[
     ("Document", "the document"),
+    ("Access", "`access`"),
     ("Metadata", "`metadata`"),
     ("Subject", "`subjects[]`, `unless`"),
     ("Rule", "`rules[]`"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Dialect, Principal, TargetName};
-use crate::policy::{Needed, PolicySet, Question, ResolvedNames};
+use crate::policy::{Granted, Needed, PolicySet, Question, ResolvedNames};
 use crate::record::{Decided, Names, RecordedText};
 use crate::sql::{Analysis, StatementKind, Sureness, analyze};
 use crate::upstream::names_are_used;
@@ -43,7 +43,7 @@ pub(super) fn again(
         // The same policies were content with nothing.
         Names::NotLookedUp if decided.policy_version == set.version() => Arc::default(),
         Names::NotLookedUp => {
-            match needed(asker, &analysis, set) {
+            match needed(asker, &analysis, set, &decided.basis.access) {
                 Needed::No => {}
                 Needed::ToObserve => blind_to_observers = true,
                 Needed::ToDecide => {
@@ -55,7 +55,7 @@ pub(super) fn again(
             }
             Arc::<ResolvedNames>::default()
         }
-        Names::Unrecorded => match needed(asker, &analysis, set) {
+        Names::Unrecorded => match needed(asker, &analysis, set, &decided.basis.access) {
             Needed::No => Arc::default(),
             Needed::ToObserve | Needed::ToDecide => {
                 return Err("the recording does not say what its names stood for");
@@ -72,6 +72,7 @@ pub(super) fn again(
             purpose: decided.purpose.as_deref().cloned().unwrap_or_default(),
             analysis,
             names,
+            access: decided.basis.access.clone(),
             now: decided.basis.judged.unwrap_or(decided.at),
         },
         blind_to_observers,
@@ -79,8 +80,8 @@ pub(super) fn again(
 }
 
 /// Whether these policies hang on names here.
-fn needed(asker: &Asker, analysis: &Analysis, set: &PolicySet) -> Needed {
-    let needs = set.needs(&asker.principal, &asker.target);
+fn needed(asker: &Asker, analysis: &Analysis, set: &PolicySet, access: &[Granted]) -> Needed {
+    let needs = set.needs(&asker.principal, &asker.target, access);
     match names_are_used(analysis) {
         true => needs.relations.max(needs.calls),
         false => needs.relations,

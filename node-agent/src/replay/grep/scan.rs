@@ -377,6 +377,12 @@ impl Search<'_> {
                         self.text(None, text);
                     }
                 }
+                // By the approval's name, what ran by it is found.
+                for granted in &decided.basis.access {
+                    if let Some(by) = granted.by {
+                        self.text(Some(&granted.policy), &by.to_string());
+                    }
+                }
             }
             Place::Refusals => {
                 if let Decision::Deny(denial) = &*decided.decision {

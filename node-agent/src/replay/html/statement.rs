@@ -227,6 +227,9 @@ fn margin(told: &Told, decided: &Decided, ruled: Ruled, out: &mut dyn Write) -> 
     {
         fact("Purpose", &said, out)?;
     }
+    for granted in words::granted(decided) {
+        fact("Access", &granted, out)?;
+    }
     for finished in &told.finished {
         for (column, by) in &finished.masked {
             let name = results::column(told, usize::from(*column));

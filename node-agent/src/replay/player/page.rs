@@ -106,6 +106,9 @@ impl Layout<'_> {
         {
             self.text(&said, LINK, rows);
         }
+        for granted in words::granted(decided) {
+            self.text(&granted, LINK, rows);
+        }
         for (at, param) in decided.params.iter().enumerate() {
             let value = self.value(param, None, 200);
             let ink = Ink::default().say(&format!("${} = ", at + 1), SOFT, "");

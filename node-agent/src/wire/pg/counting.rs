@@ -398,7 +398,8 @@ impl<S: Clone, E> Talk<S, E> {
         wants: Wants,
         up: &mut BytesMut,
     ) {
-        let run = Running::new(execution, wants.whole, wants.names);
+        let mut run = Running::new(execution, wants.whole, wants.names);
+        run.turn = wants.turn;
         match asked.phase {
             Phase::Run { .. } => {
                 let mut counted = Counted::simple(run, asked.frame);

@@ -224,6 +224,7 @@ fn hear(
                         count: mood & 16 != 0 && talk.can_count(&asked),
                         estimate: (mood & 64 != 0).then(|| Text::of_static("delete")),
                         instead: (mood & 144 == 128).then(|| Text::of_static("select 1")),
+                        ..Wants::default()
                     };
                     talk.send(asked, mood, wants, up);
                 }

@@ -464,6 +464,7 @@ impl<S: Clone, E> Talk<S, E> {
             None | Some(Skip::Upstream) => {
                 pass(header, input, up);
                 self.queue.push(Due::Sync);
+                self.begun = false;
                 self.unsynced = false;
                 self.unflushed = false;
             }

@@ -128,6 +128,9 @@ impl<S: Clone, E> Talk<S, E> {
 
     /// An answer that something outstanding must have asked for.
     fn expected(&mut self, kind: Kind, frame: &[u8]) -> Result<Answer, Garbled> {
+        if self.queue.own().is_some() {
+            return self.answered(kind, frame);
+        }
         if self.is_around(kind) {
             return self.around(kind, frame);
         }
@@ -269,6 +272,7 @@ impl<S: Clone, E> Talk<S, E> {
 
     /// ReadyForQuery, as the client sees it.
     pub(super) fn group_over(&mut self, query: bool, over: Option<E>) -> Answer {
+        self.settles();
         if query {
             self.confirm_query();
         }
@@ -318,6 +322,9 @@ impl<S: Clone, E> Talk<S, E> {
 
     fn error(&mut self, error: ServerError) -> Result<Answer, Garbled> {
         let fatal = refusal::ends_session(&error);
+        if !fatal && self.queue.own().is_some() {
+            return self.own_failed(error);
+        }
         if let Some(counted) = self.queue.counted()
             && !fatal
             && counted.forgives(&error.code)
@@ -407,6 +414,7 @@ impl<S: Clone, E> Talk<S, E> {
                 which: Which::Statement,
                 ..
             }
+            | Due::Own(_)
             | Due::Sync => {}
         }
     }
@@ -427,6 +435,9 @@ impl<S: Clone, E> Talk<S, E> {
         let row = kind == Kind::DataRow;
         if self.queue.counted().is_some_and(|counted| counted.reads()) {
             return self.reading(kind, first, input);
+        }
+        if row && self.queue.own().is_some() {
+            return self.own_row(first, input);
         }
         let whole = self.queue.running().is_some_and(|run| run.whole);
         if whole && first.len > self.limits.message {

@@ -5,8 +5,8 @@
 //! `queue` (answers outstanding) and `bulk` (copy data) are the memory of the dialogue `talk`, of
 //! which `hear` is the client's half, `listen` the database's and `deny` our own word. `count`,
 //! `estimate` and `counting` are what goes round a statement whose changes are counted; `instead` is
-//! rows asked for in place of a copy, and `copied` writes them as one. `aside` is what the agent asks beside a
-//! session.
+//! rows asked for in place of a copy, and `copied` writes them as one. `own` is what the agent itself asks
+//! before a COMMIT that is held, and `aside` what it asks beside a session.
 
 use crate::model::Dialect;
 use crate::wire::Wire;
@@ -29,6 +29,7 @@ mod count;
 mod bulk;
 mod copied;
 mod instead;
+mod own;
 mod talk;
 mod deny;
 mod counting;

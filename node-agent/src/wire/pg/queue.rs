@@ -7,11 +7,13 @@
 use std::collections::VecDeque;
 
 use crate::model::Refusal;
+use crate::wire::Turned;
 
 use super::answer::Kind;
 use super::command::Which;
 use super::count::{Counted, Ending, How, Stage};
 use super::instead::Instead;
+use super::own::Question;
 use super::prepared::Name;
 
 /// One expected answer (or group of answers, for an execution).
@@ -38,6 +40,8 @@ pub(super) enum Due<E> {
     Run { run: Running<E> },
     /// As `Execute` or `Run`, with what is said around it to count what it changes.
     Counted(Box<Counted<E>>),
+    /// What answers a question of the agent's own.
+    Own(Box<Question>),
     /// ReadyForQuery.
     Sync,
     /// An error that we provoked.
@@ -69,6 +73,8 @@ pub(super) struct Running<E> {
     pub(super) whole: bool,
     /// It may change what names stand for.
     pub(super) names: bool,
+    /// What it does to its transaction.
+    pub(super) turn: Turned,
     /// In the extended protocol: what is said around it, if rows are asked for in its place.
     pub(super) instead: Option<Box<Instead>>,
 }
@@ -99,6 +105,7 @@ impl<E> Running<E> {
             flow: Flow::Fresh,
             whole,
             names,
+            turn: Turned::Stays,
             instead: None,
         }
     }
@@ -202,7 +209,7 @@ impl<E> Queue<E> {
                 usize::from(counted.how != How::Joined),
                 usize::from(counted.run.names),
             ),
-            Due::Sync => (1, 0),
+            Due::Sync | Due::Own(_) => (1, 0),
             Due::Poison { protocol, .. } => (usize::from(*protocol == Protocol::Simple), 0),
             Due::Parse(_) | Due::Bind(_) | Due::Close(..) | Due::Describe { .. } => (0, 0),
         }
@@ -245,6 +252,7 @@ impl<E> Queue<E> {
                 | Due::Bind(_)
                 | Due::Close(..)
                 | Due::Describe { .. }
+                | Due::Own(_)
                 | Due::Sync
                 | Due::Poison { .. } => {}
             }
@@ -282,8 +290,47 @@ impl<E> Queue<E> {
             | Due::Describe { .. }
             | Due::Execute { .. }
             | Due::Run { .. }
+            | Due::Own(_)
             | Due::Sync
             | Due::Poison { .. } => None,
+        }
+    }
+
+    /// Something outstanding may end the transaction it runs in.
+    pub(super) fn may_end(&self) -> bool {
+        self.due.iter().any(|due| match due {
+            Due::Execute { run, .. } | Due::Run { run } => run.turn == Turned::MayEnd,
+            Due::Counted(counted) => counted.run.turn == Turned::MayEnd,
+            Due::Parse(_)
+            | Due::Bind(_)
+            | Due::Close(..)
+            | Due::Describe { .. }
+            | Due::Own(_)
+            | Due::Sync
+            | Due::Poison { .. } => false,
+        })
+    }
+
+    /// The question of the agent's own whose answers come next.
+    pub(super) fn own(&mut self) -> Option<&mut Question> {
+        match self.due.front_mut()? {
+            Due::Own(question) => Some(question),
+            Due::Parse(_)
+            | Due::Bind(_)
+            | Due::Close(..)
+            | Due::Describe { .. }
+            | Due::Execute { .. }
+            | Due::Run { .. }
+            | Due::Counted(_)
+            | Due::Sync
+            | Due::Poison { .. } => None,
+        }
+    }
+
+    /// That question is answered.
+    pub(super) fn drop_own(&mut self) {
+        if self.own().is_some() {
+            self.pop();
         }
     }
 
@@ -303,6 +350,7 @@ impl<E> Queue<E> {
             | Due::Bind(_)
             | Due::Close(..)
             | Due::Describe { .. }
+            | Due::Own(_)
             | Due::Sync
             | Due::Poison { .. } => None,
         })
@@ -317,6 +365,7 @@ impl<E> Queue<E> {
             | Due::Bind(_)
             | Due::Close(..)
             | Due::Describe { .. }
+            | Due::Own(_)
             | Due::Sync
             | Due::Poison { .. } => None,
         }
@@ -436,6 +485,8 @@ impl<E> Queue<E> {
                 }
                 (_, _) => Err("what is said around a counted statement"),
             },
+            // Taken before: see `own`.
+            Due::Own(_) => Err("what answers the agent's own question"),
             Due::Sync => match kind {
                 Kind::Ready => {
                     self.pop();
@@ -528,6 +579,7 @@ impl<E> Queue<E> {
                     return Ok(fault);
                 }
             }
+            Some(Due::Own(_)) => return Err("what answers the agent's own question"),
             // The commit at the end of an implicit transaction can fail (deferred constraints).
             Some(Due::Sync) => return Ok(fault),
             Some(Due::Poison {

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::mask::{MaskedRows, Undecodable};
 use crate::model::{Refusal, ResultHead};
 use crate::wire::{
-    Answer, Asked, Copied, CursorLife, FrontLimits, Garbled, Heard, Params, Phase, Settled,
+    Answer, Asked, Copied, CursorLife, FrontLimits, Garbled, Heard, Own, Params, Phase, Settled,
     Transaction, Wants,
 };
 
@@ -49,6 +49,10 @@ pub struct Talk<S, E> {
     pub(super) executed: bool,
     /// … and nothing after it makes the database send its answers.
     pub(super) unflushed: bool,
+    /// Something was sent that may have ended the transaction of the last ReadyForQuery.
+    pub(super) unsettled: bool,
+    /// A BEGIN was sent in the group under way: what follows it there runs in its transaction, or not at all.
+    pub(super) begun: bool,
     /// Counts the client's Syncs.
     pub(super) segment: u64,
     /// Bytes that named statements and portals hold.
@@ -177,6 +181,7 @@ impl<S: Clone, E> Talk<S, E> {
         self.unflushed = false;
         // The transaction of what no Sync has ended ends with it.
         self.executed = false;
+        self.begun = false;
     }
 
     /// A Query is over.
@@ -248,6 +253,8 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             unsynced: false,
             executed: false,
             unflushed: false,
+            unsettled: false,
+            begun: false,
             segment: 0,
             held: Arc::default(),
             next_statement: 0,
@@ -291,10 +298,12 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
             self.skipped.push_back(execution);
             return;
         }
+        self.turns(wants.turn, &asked.phase);
         if wants.count {
             return self.send_counted(asked, execution, wants, up);
         }
         let mut run = Running::new(execution, wants.whole, wants.names);
+        run.turn = wants.turn;
         match asked.phase {
             Phase::Run { .. } => {
                 self.query_goes_up();
@@ -402,6 +411,7 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
                 | Due::Describe { .. }
                 | Due::Execute { .. }
                 | Due::Counted(_)
+                | Due::Own(_)
                 | Due::Poison { .. },
             ) => false,
             // The client's Sync is still to come, and the database will answer it.
@@ -431,6 +441,26 @@ impl<S: Clone + Send + 'static, E: Send + 'static> crate::wire::Talk<S, E> for T
 
     fn advance(&mut self, up: &mut BytesMut) {
         self.go_on(up);
+    }
+
+    fn surely_inside(&self) -> bool {
+        self.inside()
+    }
+
+    fn drained(&mut self, up: &mut BytesMut) -> bool {
+        self.is_drained(up)
+    }
+
+    fn skips(&self) -> bool {
+        self.skip.is_some()
+    }
+
+    fn put(&mut self, own: Own, up: &mut BytesMut) {
+        self.put_own(own, up);
+    }
+
+    fn commit_failed(&mut self, asked: Asked<S>, out: &mut BytesMut) {
+        self.fail_commit(&asked.phase, out);
     }
 
     fn finished(&mut self) -> Option<E> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -38,17 +39,27 @@ impl Page {
     }
 }
 
+/// Sends a question, as text, to who has the URL, and gives all of the answer.
+pub(super) type Over = Arc<dyn Fn(&str, &str) -> Result<Vec<u8>> + Send + Sync>;
+
 /// A browser at the console of one agent.
 #[derive(Clone)]
 pub(super) struct Browser {
     console: String,
+    over: Over,
     pub(super) cookies: BTreeMap<String, String>,
 }
 
 impl Browser {
     pub(super) fn new(console: &str) -> Self {
+        Self::over(console, Arc::new(in_clear))
+    }
+
+    /// One that reaches servers by other means than in clear.
+    pub(super) fn over(console: &str, over: Over) -> Self {
         Self {
             console: console.to_owned(),
+            over,
             cookies: BTreeMap::new(),
         }
     }
@@ -85,7 +96,7 @@ impl Browser {
         let cookies = cookies.join("; ");
         let mut all = vec![("cookie", cookies.as_str())];
         all.extend_from_slice(headers);
-        let page = fetch(method, &url, &all, form)?;
+        let page = fetch_over(&self.over, method, &url, &all, form)?;
         for (name, value) in &page.headers {
             if name == "set-cookie" {
                 let (name, value) = value.split_once('=').context("a cookie")?;
@@ -108,7 +119,7 @@ impl Browser {
 
     /// Where the issuer sends the browser back to, of the console.
     pub(super) fn at_issuer(&self, url: &str) -> Result<String> {
-        let page = fetch("GET", url, &[], "")?;
+        let page = fetch_over(&self.over, "GET", url, &[], "")?;
         let back = page.header("location").context("a location")?;
         let path = back.strip_prefix(&self.console);
         Ok(path
@@ -131,7 +142,28 @@ impl Browser {
 
 /// One question.
 pub(super) fn fetch(method: &str, url: &str, headers: &[(&str, &str)], form: &str) -> Result<Page> {
+    let over: Over = Arc::new(in_clear);
+    fetch_over(&over, method, url, headers, form)
+}
+
+fn in_clear(url: &str, text: &str) -> Result<Vec<u8>> {
     let rest = url.strip_prefix("http://").context("plain HTTP")?;
+    let host = rest.split('/').next().unwrap_or_default();
+    let mut stream = TcpStream::connect(host)?;
+    stream.write_all(text.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn fetch_over(
+    over: &Over,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    form: &str,
+) -> Result<Page> {
+    let (_, rest) = url.split_once("://").context("a URL")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut text = format!("{method} /{path} HTTP/1.0\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -147,11 +179,7 @@ pub(super) fn fetch(method: &str, url: &str, headers: &[(&str, &str)], form: &st
             form.len()
         ));
     }
-    let mut stream = TcpStream::connect(host)?;
-    write!(stream, "{text}\r\n{form}")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8(answer)?;
+    let answer = String::from_utf8(over(url, &format!("{text}\r\n{form}"))?)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer")?;
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));

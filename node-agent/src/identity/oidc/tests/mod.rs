@@ -77,6 +77,29 @@ fn a_good_token_gives_its_user_under_each_algorithm() {
 }
 
 #[test]
+fn other_names_of_a_person_are_known_whatever_claims_are_kept() {
+    let signer = Signer::new(Algorithm::ES256, "k1");
+    let keys = KeySet::parse(keys::jwks(&[&signer]).as_bytes()).unwrap();
+    let actor =
+        json!({ "sub": "bot", "email": 7, "act": { "sub": "before", "email": "b@example.org" } });
+    let changes = json!({ "preferred_username": "ally", "upn": "x".repeat(1025), "act": actor });
+    let user = judged(&signer.token(&claims_with(changes)), &keys).unwrap();
+    assert!(user.claims.is_empty());
+    assert_eq!(
+        user.also,
+        [
+            "alice@example.org",
+            "ally",
+            "bot",
+            "before",
+            "b@example.org"
+        ]
+    );
+    let recorded = serde_json::to_string(&user).unwrap();
+    assert!(!recorded.contains("ally"), "{recorded}");
+}
+
+#[test]
 fn any_bytes_as_a_token_are_refused_without_a_panic() {
     bolero::check!().for_each(|bytes: &[u8]| super::fuzz_token(bytes));
 }

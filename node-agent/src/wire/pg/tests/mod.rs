@@ -5,4 +5,5 @@ mod count;
 mod fuzz;
 mod login;
 mod oracle;
+mod own;
 mod queue;
