@@ -9,12 +9,14 @@ mod access;
 mod binding;
 mod book;
 mod case;
+mod clerk;
 mod desk;
 mod gate;
 mod preview;
 mod request;
 mod reviewer;
 mod ruling;
+mod settle;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -11,23 +11,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::approval::{
-    Asked as Answer, Binder, Binding, Grant, Lapse, Matter, Pending, Request, Requester, Told,
-    Waits,
-};
+use crate::approval::{Asked as Answer, Grant, Lapse, Matter, Pending, Request, Told};
 use crate::clock;
 use crate::model::{ApprovalId, Refusal, RefusalCode, UnixMillis};
 use crate::permit::Cleared;
 use crate::policy::{Decision, Hold};
 use crate::record::{Approval, ApprovalStep, Receipt, Why};
-use crate::sql::shape;
-use crate::wire::{Asked, Phase, Talk, Transaction, Wire};
+use crate::wire::{Asked, Phase, Wire};
 
-use super::execution::Execution;
 use super::gate::{ByGate, gates};
 use super::preview::Shows;
 use super::pump::Session;
-use super::shown::{parts, shown};
 use super::verdict::{Prepared, Verdict};
 
 /// How often a client that waits is told so.
@@ -60,11 +54,11 @@ pub(super) struct Held {
     pub(super) pending: Box<Pending>,
     /// What reviewers want to see of it beside its text.
     pub(super) shows: Shows,
-    commit: bool,
-    itself: Option<&'static str>,
+    pub(super) commit: bool,
+    pub(super) itself: Option<&'static str>,
     /// What came for it, and was not acted on yet.
     told: Option<Told>,
-    lapses: UnixMillis,
+    pub(super) lapses: UnixMillis,
     remind: Pin<Box<Sleep>>,
     late: Pin<Box<Sleep>>,
     cancelled: oneshot::Receiver<()>,
@@ -269,40 +263,6 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    /// A notice for the client that waits.
-    fn tell_held(&mut self, held: &Held, how: &str) {
-        // Behind half a message there is no place for one.
-        if self.link.inside_message() {
-            return;
-        }
-        let left = held.lapses.0.saturating_sub(clock::now().0).max(0);
-        let left = match (left + 999) / 1000 {
-            seconds @ ..=119 => format!("{seconds} s"),
-            seconds => format!("{} min", seconds / 60),
-        };
-        let rule = &held.hold.rule;
-        let what = match held.commit {
-            true => "the COMMIT",
-            false => "it",
-        };
-        let message = format!(
-            "{what} {how}: rule {}/{} wants it approved, as {}, within {left}",
-            rule.policy,
-            rule.rule,
-            held.pending.id()
-        );
-        let itself = held
-            .itself
-            .map(|why| format!("it is held itself, before it runs, and not its COMMIT: {why}; "));
-        let detail = format!(
-            "{}asked: {}; reference {}; cancel the statement to withdraw it",
-            itself.unwrap_or_default(),
-            held.hold.asks.reviewers,
-            self.reference()
-        );
-        W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
-    }
-
     /// Whether something came for the statement that waits.
     ///
     /// `blind`: so much came behind it that no more is read, and that its client goes would not be seen.
@@ -453,16 +413,6 @@ impl<W: Wire> Session<W> {
             .await
     }
 
-    /// A notice for the client that has waited.
-    pub(super) fn tell_granted(&mut self, grant: &Grant) {
-        if self.link.inside_message() {
-            return;
-        }
-        let message = format!("it was approved, as {}, and runs", grant.id());
-        let detail = format!("{}; by {}", grant.terms(), grant.by().join(", "));
-        W::Talk::<Arc<Prepared>, Execution>::tell(&message, Some(&detail), &mut self.out);
-    }
-
     /// What a client reads of one answer in several turns is one run.
     fn may_be_read_on(&mut self, portal: Bytes, grant: &Grant, policy_version: Arc<str>) {
         if self.rests.len() >= MOST_PORTALS && !self.rests.contains_key(&portal) {
@@ -500,115 +450,6 @@ impl<W: Wire> Session<W> {
     ) -> Result<crate::record::Stepped, crate::record::RecordError> {
         let seq = self.reference().seq;
         self.recorder.stepped(seq, Approval { id, step }).await
-    }
-
-    /// What reviewers are asked.
-    async fn request(&mut self, brought: &Brought) -> Result<Request, Box<Refusal>> {
-        let Brought {
-            asked,
-            prepared,
-            verdict,
-            hold,
-            ..
-        } = brought;
-        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
-        let mut shown = shown(asked, prepared, verdict).map_err(cannot)?;
-        if self.link.transaction() != Transaction::Idle {
-            shown.before = self.in_transaction;
-        }
-        let bound = self.bound(asked, prepared, hold, verdict).await?;
-        self.asking(prepared, hold, verdict, Matter::Statement(shown), bound)
-    }
-
-    /// The same, of whatever waits.
-    pub(super) fn asking(
-        &self,
-        prepared: &Prepared,
-        hold: &Hold,
-        verdict: &Verdict,
-        matter: Matter,
-        (binding, shape): (Binding, Option<Binding>),
-    ) -> Result<Request, Box<Refusal>> {
-        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
-        let mut requester = Requester::of(
-            &self.principal,
-            &self.arrived.flow.process,
-            self.arrived.client,
-        );
-        requester.application = self.application.clone();
-        requester.purpose = prepared.purpose.as_deref().cloned();
-        let later = prepared.purpose.as_ref().is_some_and(|said| said.later);
-        let at = clock::now();
-        let timeout = match hold.asks.timeout_seconds {
-            Some(seconds) => seconds.saturating_mul(1000),
-            None => u64::try_from(self.shared.desk.timeout().as_millis()).unwrap_or(u64::MAX),
-        };
-        let timeout = i64::try_from(timeout).unwrap_or(i64::MAX);
-        let mut id = [0; 8];
-        // No randomness: a name that could be guessed, or met twice, is none.
-        aws_lc_rs::rand::fill(&mut id).map_err(|_| cannot("the system gives no randomness"))?;
-        Ok(Request {
-            id: ApprovalId(u64::from_le_bytes(id)),
-            reference: self.reference(),
-            at,
-            lapses: UnixMillis(at.0.saturating_add(timeout)),
-            waits: if later { Waits::Retry } else { Waits::Held },
-            requester,
-            target: self.arrived.reachable.target.name.clone(),
-            database: self.database.clone(),
-            role: self.role.clone(),
-            matter,
-            rule: hold.rule.clone(),
-            asks: hold.asks.clone(),
-            policy_version: verdict.policy_version.clone(),
-            binding,
-            shape,
-        })
-    }
-
-    /// What a grant for this statement is bound to now, and what one for its shape is.
-    async fn bound(
-        &mut self,
-        asked: &Asked<Arc<Prepared>>,
-        prepared: &Arc<Prepared>,
-        hold: &Hold,
-        verdict: &Verdict,
-    ) -> Result<(Binding, Option<Binding>), Box<Refusal>> {
-        let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
-        // As the database has them from this moment on: what was read a moment ago is not enough, and as
-        // after a definition of this session's own, nothing that was is taken.
-        self.lookup.changed();
-        let catalogue = self.lookup.current::<W>().await.map_err(|error| {
-            tracing::warn!(session = %self.id, %error, "names cannot be resolved");
-            cannot("the database's catalogue cannot be read now; try again in a moment")
-        })?;
-        let scope = self.scope.within(&prepared.analysis);
-        let names = catalogue.resolve(&prepared.analysis, &scope);
-        // Whatever a grant reaches, it was given for what the names stood for then, under those settings.
-        let place = self
-            .place(hold, verdict)
-            .with("settings", self.settings)
-            .with("definitions", catalogue.pulse())
-            .names(Some(&names))
-            .map_err(|_| cannot("what its names stand for cannot be written down"))?;
-        let shaped = shape(prepared.text.as_str());
-        let shaped = shaped.map(|shape| place.clone().with("shape", shape).bound());
-        let exact = parts(asked, place.with("text", prepared.text.as_str()));
-        Ok((exact.bound(), shaped))
-    }
-
-    /// Who asks, where, by which rule.
-    pub(super) fn place(&self, hold: &Hold, verdict: &Verdict) -> Binder {
-        let user = &self.principal.user;
-        Binder::default()
-            .with("issuer", &user.issuer)
-            .with("subject", &user.subject)
-            .with("workload", self.principal.workload.name.as_bytes())
-            .with("target", self.arrived.reachable.target.name.0.as_bytes())
-            .with("database", &self.database)
-            .with("role", &self.role)
-            .with("rule", format!("{}\0{}", hold.rule.policy, hold.rule.rule))
-            .with("policies", verdict.policy_version.as_bytes())
     }
 
     /// The statement can never be approved, or is over: refused where its decision is on record.

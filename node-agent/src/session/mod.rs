@@ -3,6 +3,7 @@
 
 mod access;
 mod answer;
+mod asking;
 mod beside;
 mod budget;
 mod cancel;

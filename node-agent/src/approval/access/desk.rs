@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use super::InForce;
 use crate::approval::book::Found;
 use crate::approval::case::{Lapse, NotCounted, Says, State, Terms};
-use crate::approval::desk::{Answer, Desk, NO_ANSWER, Order as Word, PATIENCE, Work};
+use crate::approval::clerk::Clerk;
+use crate::approval::desk::{Desk, NO_ANSWER, Order as Word, PATIENCE};
+use crate::approval::settle::Answer;
 use crate::approval::{Case, Request, Reviewer};
 use crate::model::{ApprovalId, Reference, UnixMillis};
 
@@ -127,7 +129,7 @@ impl Desk {
     }
 }
 
-impl Work {
+impl Clerk {
     /// Hears a word about access.
     pub(in crate::approval) fn hear_access(
         &mut self,
