@@ -1,10 +1,10 @@
-// The console in a real browser: signs in, approves by the keyboard alone, refuses, and looks at a
-// replay. axe-core looks at each page; pictures are left in the given directory.
+// The console in a real browser: signs in, looks at a preview, approves by the keyboard alone, refuses, lets a
+// transaction commit, grants access for a time, and looks at a replay. axe-core looks at each page; pictures are left in the given directory.
 import { createRequire } from 'node:module';
 import { readFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [console_, chromiumPath, profile, pictures, approved, refused] = process.argv.slice(2);
+const [console_, chromiumPath, profile, pictures, approved, refused, closing, access] = process.argv.slice(2);
 const require = createRequire(join(process.cwd(), 'node_modules/'));
 const { chromium } = require('playwright-core');
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
@@ -63,6 +63,11 @@ async function signIn(page) {
   await page.getByRole('heading', { level: 1, name: 'Pending requests' }).waitFor();
 }
 
+async function fits(page, where) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  if (wide > 0) fail(`${where}: the page is ${wide} px wider than the window`);
+}
+
 async function byKeyboard(page, reach, limit = 60) {
   for (let step = 0; step < limit; step += 1) {
     await page.keyboard.press('Tab');
@@ -93,9 +98,28 @@ for (const [name, look] of [
   await page.goto(`${console_}/console/requests/${approved}`);
   await judged(page, `${name} request`);
   await picture(page, `${name}-request`);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  if (wide > 0) fail(`${name}: the page is ${wide} px wider than the window`);
+  await fits(page, name);
+  for (const [what, id] of [['commit', closing], ['access', access]]) {
+    await page.goto(`${console_}/console/requests/${id}`);
+    await page.getByRole('button', { name: 'Approve' }).waitFor();
+    await judged(page, `${name} ${what}`);
+    await fits(page, `${name} ${what}`);
+    await picture(page, `${name}-${what}`);
+  }
+  await page.goto(`${console_}/console/requests/${approved}`);
+  if (name === 'phone') {
+    await page.getByRole('button', { name: 'Preview' }).click();
+    await page.getByText('1 updated').first().waitFor();
+    await judged(page, `${name} preview`);
+    await fits(page, `${name} preview`);
+    await picture(page, `${name}-preview`);
+  }
   if (name === 'light') {
+    await page.getByRole('button', { name: 'Preview' }).click();
+    await page.getByText('1 updated').first().waitFor();
+    await judged(page, 'preview');
+    await picture(page, 'preview');
+    await page.goto(`${console_}/console/requests/${approved}`);
     await byKeyboard(page, page.getByLabel('Note').first());
     await page.keyboard.type('agreed in the meeting');
     await byKeyboard(page, page.getByRole('button', { name: 'Approve' }));
@@ -110,6 +134,17 @@ for (const [name, look] of [
     await page.getByRole('button', { name: 'Refuse' }).click();
     await page.getByText('refused by').first().waitFor();
     await picture(page, 'refused');
+
+    for (const [what, id] of [['committed', closing], ['granted', access]]) {
+      await page.goto(`${console_}/console/requests/${id}`);
+      await page.getByRole('button', { name: 'Approve' }).click();
+      await page.getByText(/approved by|granted by/).first().waitFor();
+      await judged(page, what);
+      await picture(page, what);
+    }
+    await page.goto(`${console_}/console`);
+    await judged(page, 'in force');
+    await picture(page, 'in-force');
     await page.getByRole('link', { name: 'History' }).click();
     await page.getByRole('heading', { level: 1, name: 'History' }).waitFor();
     await judged(page, 'history');
