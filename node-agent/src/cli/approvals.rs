@@ -405,7 +405,7 @@ fn commit(request: &Request, work: &Work, pending: bool) -> anyhow::Result<()> {
         fact(
             "besides",
             &format!(
-                "{} statements of the transaction that the rule is not about",
+                "{} of the transaction's statements, which the rule is not about",
                 work.more
             ),
         )?;
@@ -441,8 +441,13 @@ pub(super) fn statement(shown: &Shown) -> anyhow::Result<()> {
         ))?;
     }
     if shown.before > 0 {
+        let statements = if shown.before == 1 {
+            "statement"
+        } else {
+            "statements"
+        };
         out::line(format!(
-            "{:<12}{} statements of its transaction ran before it",
+            "{:<12}{} {statements} of its transaction ran before it",
             "behind", shown.before
         ))?;
     }

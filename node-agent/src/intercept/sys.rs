@@ -463,62 +463,89 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
 
 /// What a TCP connection carried, by `TCP_INFO` (`struct tcp_info` of the kernel's uapi, since 4.19)
 /// and `FIONREAD`. `read` is what its holder took.
-/// The two questions are asked one after the other: what comes between them would be missing from the
-/// count. Nobody reads meanwhile, so what is unread only grows, to the end of its buffer at most.
+///
+/// The kernel answers neither question nor its parts in one moment: it looks at the connection's state before it
+/// locks it and counts. So both are asked until two answers in a row agree, and then the first of them is whole.
+/// Nobody reads meanwhile, so what is unread only grows, to the end of its buffer at most, and states only go on.
 pub(super) fn counted(socket: BorrowedFd<'_>, read: u64) -> io::Result<KernelCount> {
-    let mut unread = rustix::io::ioctl_fionread(socket)?;
+    let ask = || {
+        let unread = rustix::io::ioctl_fionread(socket)?;
+        Ok::<_, io::Error>((unread, TcpInfo::of(socket)?))
+    };
+    let mut first = ask()?;
     loop {
-        let count = counted_with(socket, read, unread)?;
-        let now = rustix::io::ioctl_fionread(socket)?;
-        if now == unread {
-            return Ok(count);
+        let second = ask()?;
+        let (unread, info) = first;
+        if unread == second.0 && info.state == second.1.state {
+            return Ok(info.counted(read, unread));
         }
-        unread = now;
+        first = second;
     }
 }
 
-fn counted_with(socket: BorrowedFd<'_>, read: u64, unread: u64) -> io::Result<KernelCount> {
-    const RECEIVED: usize = 128;
-    const NOT_SENT: usize = 144;
-    const SENT: usize = 200;
-    const SENT_AGAIN: usize = 208;
-    let mut info = [0_u8; SENT_AGAIN + 8];
-    let mut length = info.len() as libc::socklen_t;
-    // SAFETY: the buffer is as long as the length says, and lives across the call.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if answer != 0 {
-        return Err(io::Error::last_os_error());
+/// What is needed of `struct tcp_info`.
+#[derive(Clone, Copy)]
+struct TcpInfo {
+    state: u8,
+    received: u64,
+    not_sent: u32,
+    sent: u64,
+    sent_again: u64,
+}
+
+impl TcpInfo {
+    fn of(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+        const RECEIVED: usize = 128;
+        const NOT_SENT: usize = 144;
+        const SENT: usize = 200;
+        const SENT_AGAIN: usize = 208;
+        let mut info = [0_u8; SENT_AGAIN + 8];
+        let mut length = info.len() as libc::socklen_t;
+        // SAFETY: the buffer is as long as the length says, and lives across the call.
+        let answer = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let known = info.get(..length as usize).unwrap_or_default();
+        let old = || io::Error::from(io::ErrorKind::Unsupported);
+        let long = |at: usize| {
+            let bytes = known.get(at..).and_then(|rest| rest.first_chunk());
+            bytes
+                .map(|bytes| u64::from_ne_bytes(*bytes))
+                .ok_or_else(old)
+        };
+        let not_sent = known.get(NOT_SENT..).and_then(|rest| rest.first_chunk());
+        Ok(TcpInfo {
+            state: *known.first().ok_or_else(old)?,
+            received: long(RECEIVED)?,
+            not_sent: u32::from_ne_bytes(*not_sent.ok_or_else(old)?),
+            sent: long(SENT)?,
+            sent_again: long(SENT_AGAIN)?,
+        })
     }
-    let known = info.get(..length as usize).unwrap_or_default();
-    let old = || io::Error::from(io::ErrorKind::Unsupported);
-    let long = |at: usize| {
-        let bytes = known.get(at..).and_then(|rest| rest.first_chunk());
-        bytes
-            .map(|bytes| u64::from_ne_bytes(*bytes))
-            .ok_or_else(old)
-    };
-    let not_sent = known.get(NOT_SENT..).and_then(|rest| rest.first_chunk());
-    let not_sent = u32::from_ne_bytes(*not_sent.ok_or_else(old)?);
-    let came = long(RECEIVED)?.saturating_sub(unread);
-    // The peer's end counts as a byte that came. These are the states after it; of a connection that
-    // is closed altogether, as by a reset, only the count says whether it came.
-    let ended = match known.first() {
-        Some(6 | 8 | 9 | 11) => true, // TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
-        Some(7) => came == read + 1,
-        Some(_) | None => false,
-    };
-    Ok(KernelCount {
-        received: came.saturating_sub(u64::from(ended)),
-        sent: (long(SENT)? + u64::from(not_sent)).saturating_sub(long(SENT_AGAIN)?),
-    })
+
+    fn counted(self, read: u64, unread: u64) -> KernelCount {
+        let came = self.received.saturating_sub(unread);
+        // The peer's end counts as a byte that came. These are the states after it; of a connection that
+        // is closed altogether, as by a reset, only the count says whether it came.
+        let ended = match self.state {
+            6 | 8 | 9 | 11 => true, // TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
+            7 => came == read + 1,
+            _ => false,
+        };
+        KernelCount {
+            received: came.saturating_sub(u64::from(ended)),
+            sent: (self.sent + u64::from(self.not_sent)).saturating_sub(self.sent_again),
+        }
+    }
 }
 
 /// `SIOCGSKNS`: the network namespace a socket is in, which need not be its holder's.

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::model::{Refusal, UnixMillis};
 use crate::policy::Hold;
 use crate::sql::shape;
-use crate::wire::{Asked, Talk, Transaction, Wire};
+use crate::wire::{Asked, Talk, Wire};
 
 use super::execution::Execution;
 use super::hold::{Brought, Held};
@@ -72,9 +72,7 @@ impl<W: Wire> Session<W> {
         } = brought;
         let cannot = |why: &str| Box::new(crate::approval::refusal(&hold.rule, why));
         let mut shown = shown(asked, prepared, verdict).map_err(cannot)?;
-        if self.link.transaction() != Transaction::Idle {
-            shown.before = self.in_transaction;
-        }
+        shown.before = self.before(asked);
         let bound = self.bound(asked, prepared, hold, verdict).await?;
         self.asking(prepared, hold, verdict, Matter::Statement(shown), bound)
     }

@@ -185,6 +185,8 @@ impl<W: Wire> Session<W> {
         {
             shown.estimate = self.expected(&brought.asked, &brought.prepared).await;
         }
+        // Before anybody can see the request: who asks for a preview at once is heard.
+        let shows = Shows::new(desk.holds(id));
         match desk.ask(request, obligations).await {
             Answer::Granted(grant) if brought.commit => {
                 drop(cancelled);
@@ -235,7 +237,7 @@ impl<W: Wire> Session<W> {
                     remind: Box::pin(sleep_until(now + REMIND)),
                     late: Box::pin(sleep_until(now + left + PATIENCE)),
                     cancelled,
-                    shows: Shows::new(desk.holds(id)),
+                    shows,
                     hold,
                 };
                 self.tell_held(&held, "is held");

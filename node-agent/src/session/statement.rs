@@ -236,13 +236,20 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
+    /// How many statements have run that end with this one: of the open transaction, or in a group of the
+    /// extended protocol that no Sync has ended. What is not answered yet counts too: more is the safer side.
+    pub(super) fn before(&self, asked: &Asked<Arc<Prepared>>) -> u64 {
+        let grouped = self.settings_made.unended && matches!(asked.phase, Phase::Execute { .. });
+        match self.link.transaction() {
+            Transaction::Idle if !grouped => 0,
+            _ => self.in_transaction,
+        }
+    }
+
     /// What an approval that comes later is bound to: whatever may have changed settings, with its values; and
     /// how many statements of the open transaction ran, which reviewers are told.
     fn remember(&mut self, asked: &Asked<Arc<Prepared>>, prepared: &Prepared, verdict: &Verdict) {
-        if self.link.transaction() == Transaction::Idle {
-            self.in_transaction = 0;
-        }
-        self.in_transaction += 1;
+        self.in_transaction = self.before(asked).saturating_add(1);
         if may_set(&prepared.analysis, &verdict.names.attributes) {
             let next = Binder::default()
                 .with("before", self.settings)

@@ -191,4 +191,22 @@ mod tests {
             "{said}"
         );
     }
+
+    /// The kernel looks at a connection's state before it locks it and counts.
+    #[tokio::test]
+    async fn an_end_that_comes_while_it_is_counted_is_no_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..3000 {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let socket = Socket::from(listener.accept().await.unwrap().0);
+            let goes = std::thread::spawn(move || drop(client));
+            while !socket.peer_closed() {
+                let carried = socket.carried();
+                assert_eq!(carried.disagreement(), None, "{carried:?}");
+            }
+            goes.join().unwrap();
+            assert_eq!(socket.carried().disagreement(), None);
+        }
+    }
 }

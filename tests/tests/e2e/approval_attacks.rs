@@ -452,6 +452,12 @@ fn of_a_transaction_each_statement_is_approved_for_itself() -> Result<()> {
         let held = listed(&world, "pending")?;
         Ok(held.first().map(id).filter(|name| *name != first))
     })?;
+    // What ran before it is committed with it, though no BEGIN says so.
+    let shown = world.cli(&["approvals", "show", &second])?.good()?.stdout;
+    assert!(
+        shown.contains("1 statement of its transaction ran before it"),
+        "{shown}"
+    );
     assert!(says(&world, 0, &["deny", &second])?.status.success());
     let answer = client.up_to(b'Z')?;
     not_run(&answer, "refused by olga");

@@ -166,7 +166,12 @@ pub(super) fn statement(out: &mut String, shown: &Shown, level: u8) {
         pair(out, "Rows, as the database expects", &rows);
     }
     if shown.before > 0 {
-        let before = format!("{} statements", shown.before);
+        let statements = if shown.before == 1 {
+            "statement"
+        } else {
+            "statements"
+        };
+        let before = format!("{} {statements}", shown.before);
         pair(out, "Ran before it in the open transaction", &before);
     }
     out.push_str("</dl>\n");
@@ -220,8 +225,8 @@ fn commit(out: &mut String, request: &Request, work: &Work, pending: bool) {
         "<section>\n<h2>What would be committed</h2>\n\
          <p>The transaction has been open since {}, and its locks are held: for {} s when it was asked{by_now}.</p>\n\
          <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Rows by table\"><table>\n<thead><tr>\
-         <th scope=\"col\">Table</th><th scope=\"col\">Inserted</th><th scope=\"col\">Updated</th>\
-         <th scope=\"col\">Deleted</th></tr></thead>\n<tbody>",
+         <th scope=\"col\">Table</th><th scope=\"col\" class=\"number\">Inserted</th>\
+         <th scope=\"col\" class=\"number\">Updated</th><th scope=\"col\" class=\"number\">Deleted</th></tr></thead>\n<tbody>",
         moment(work.since),
         age(request.at.0)
     );
@@ -250,9 +255,14 @@ fn commit(out: &mut String, request: &Request, work: &Work, pending: bool) {
         statement(out, shown, 4);
     }
     if work.more > 0 {
+        let statements = if work.more == 1 {
+            "statement"
+        } else {
+            "statements"
+        };
         let _ = writeln!(
             out,
-            "<p>And {} other statements, which the rule is not about.</p>",
+            "<p>And {} other {statements}, which the rule is not about.</p>",
             work.more
         );
     }
