@@ -56,7 +56,8 @@ impl<W: Wire> Session<W> {
                     Ok(())
                 }
             }
-            Heard::Asked(asked) => self.statement(asked).await,
+            // All that a statement takes on its way is given back behind it: a session that waits keeps no room for it.
+            Heard::Asked(asked) => Box::pin(self.statement(asked)).await,
         }
     }
 
