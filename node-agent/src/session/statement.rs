@@ -56,8 +56,7 @@ impl<W: Wire> Session<W> {
                     Ok(())
                 }
             }
-            // All that a statement takes on its way is given back behind it: a session that waits keeps no room for it.
-            Heard::Asked(asked) => Box::pin(self.statement(asked)).await,
+            Heard::Asked(asked) => self.statement(asked).await,
         }
     }
 
